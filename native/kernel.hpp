@@ -1,0 +1,97 @@
+// The pass itself, written once over a vector type `V` that each instruction set defines:
+//   V::Float, V::width, load, set, max, add, sub, fma, power_of_two, reduce_max, reduce_add.
+// `V` must live in an unnamed namespace: then nothing compiled here with special instructions
+// can be shared by the linker with code that runs on every machine.
+#pragma once
+
+#include <cfloat>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "logits.hpp"
+
+namespace edge_wsd {
+
+template <class V>
+struct Pass {
+    using Float = typename V::Float;
+
+    static constexpr std::size_t lanes = 4;  // independent accumulators, to hide the latency of an addition
+    static constexpr std::size_t stride = lanes * V::width;
+    // A block is read twice while it lies in the first-level cache: once for its maximum, once for its
+    // exponentials. So the sum is rescaled at most once a block, also when the row only rises.
+    static constexpr std::size_t block = 2048;
+    static_assert(block % stride == 0, "a whole block needs no tail");
+
+    // Adds exp(x) to sum, for x <= 0, with a relative error of about 1e-7; NaN stays NaN. Below -87 the result
+    // would not be a normal number and is held at exp(-87), which a sum with a term of 1 cannot notice.
+    static Float add_exp(Float x, Float sum) {
+        const Float shifter = V::set(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
+        x = V::max(V::set(-87.0f), x);
+        const Float shifted = V::fma(x, V::set(1.44269504f), shifter);
+        const Float n = V::sub(shifted, shifter);
+        // ln 2 in two parts: the first has few bits, so n times it is exact even without a fused operation.
+        Float r = V::fma(n, V::set(-0.693359375f), x);
+        r = V::fma(n, V::set(2.12194440e-4f), r);
+        // Minimax polynomial for |r| <= ln(2)/2, relative error 3e-9 before rounding.
+        Float p = V::set(0.0013814467f);
+        p = V::fma(p, r, V::set(0.008368781f));
+        p = V::fma(p, r, V::set(0.041668393f));
+        p = V::fma(p, r, V::set(0.1666652f));
+        p = V::fma(p, r, V::set(0.49999994f));
+        p = V::fma(p, r, V::set(1.0f));
+        p = V::fma(p, r, V::set(1.0f));
+        return V::fma(p, V::power_of_two(shifted), sum);
+    }
+
+    static float maximum(const float* data, std::size_t size) {
+        Float best[lanes];
+        for (Float& lane : best) lane = V::set(-HUGE_VALF);
+        for (std::size_t i = 0; i < size; i += stride)
+            for (std::size_t k = 0; k < lanes; ++k) best[k] = V::max(V::load(data + i + k * V::width), best[k]);
+        return V::reduce_max(V::max(V::max(best[0], best[1]), V::max(best[2], best[3])));
+    }
+
+    static double sum_exp(const float* data, std::size_t size, float shift) {
+        const Float by = V::set(shift);
+        Float sum[lanes];
+        for (Float& lane : sum) lane = V::set(0.0f);
+        for (std::size_t i = 0; i < size; i += stride)
+            for (std::size_t k = 0; k < lanes; ++k)
+                sum[k] = add_exp(V::sub(V::load(data + i + k * V::width), by), sum[k]);
+        return V::reduce_add(V::add(V::add(sum[0], sum[1]), V::add(sum[2], sum[3])));
+    }
+
+    static RowSummary run(const float* row, std::size_t size) {
+        RowSummary summary{-HUGE_VALF, 0, 0.0};
+        float shift = -FLT_MAX;  // never -inf, so that leading -inf entries count for nothing and not as NaN
+        std::size_t peak_start = 0;
+        float padded[block];
+        for (std::size_t start = 0; start < size; start += block) {
+            const float* data = row + start;
+            std::size_t count = block;
+            if (size - start < block) {
+                const std::size_t rest = size - start;
+                count = (rest + stride - 1) / stride * stride;
+                std::memcpy(padded, data, rest * sizeof(float));
+                for (std::size_t i = rest; i < count; ++i) padded[i] = -HUGE_VALF;
+                data = padded;
+            }
+            const float peak = maximum(data, count);
+            if (peak > summary.peak) {
+                summary.total *= std::exp(static_cast<double>(shift) - static_cast<double>(peak));
+                summary.peak = shift = peak;
+                peak_start = start;
+            }
+            summary.total += sum_exp(data, count, shift);
+        }
+        std::size_t index = peak_start;
+        while (index + 1 < size && row[index] != summary.peak) ++index;
+        summary.argmax = static_cast<std::int32_t>(index);
+        return summary;
+    }
+};
+
+}  // namespace edge_wsd

@@ -1,0 +1,55 @@
+// What one pass over a row of logits tells, and the implementations that make the pass.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace edge_wsd {
+
+// The outcome of the pass over a row of floats. `total` is the sum of exp(row[i] - peak).
+struct RowSummary {
+    float peak;
+    std::int32_t argmax;  // the lowest index that holds `peak`; meaningless unless regular()
+    double total;
+
+    // A NaN anywhere makes `total` NaN; +inf and an all -inf row make `peak` infinite.
+    bool regular() const;
+};
+
+using RowKernel = RowSummary (*)(const float* row, std::size_t size);
+
+struct RowScore {
+    double logprob;
+    std::int32_t greedy;
+    double greedy_logprob;
+};
+
+// The logits do not describe a distribution; the message says why.
+struct BadLogits : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
+constexpr std::int32_t no_target = -1;
+
+// Scores one row with the chosen kernel: target `no_target` yields a NaN log-probability. Throws BadLogits.
+RowScore score(const float* row, std::size_t size, std::int32_t target);
+
+// Rows with infinities, where the limit is taken: each +inf shares the whole probability equally.
+// Throws BadLogits for NaN and for rows without a finite or +inf entry.
+RowScore score_irregular(const float* row, std::size_t size, std::int32_t target);
+
+// Names of the implementations that this machine runs, fastest first.
+std::vector<std::string> available_isas();
+std::string current_isa();
+// Throws std::invalid_argument for a name that this machine does not run.
+void force_isa(const std::string& name);
+
+RowSummary summarize_portable(const float* row, std::size_t size);
+RowSummary summarize_avx2(const float* row, std::size_t size);
+RowSummary summarize_avx512(const float* row, std::size_t size);
+RowSummary summarize_neon(const float* row, std::size_t size);
+
+}  // namespace edge_wsd

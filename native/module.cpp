@@ -1,0 +1,133 @@
+// The Python module edge_wsd._native: checks arguments, releases the GIL, translates errors.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include <limits>
+#include <memory>
+#include <string>
+#include <tuple>
+
+#include "cancel_flag.hpp"
+#include "logits.hpp"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace edge_wsd {
+namespace {
+
+using Targets = nb::ndarray<const std::int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+template <class T>
+using Column = nb::ndarray<nb::numpy, T, nb::ndim<1>>;
+
+template <class T>
+struct Owned {
+    std::unique_ptr<T[]> values;
+    std::size_t size;
+
+    explicit Owned(std::size_t count) : values(new T[count]), size(count) {}
+
+    Column<T> release() {
+        T* data = values.release();
+        nb::capsule owner(data, [](void* p) noexcept { delete[] static_cast<T*>(p); });
+        return Column<T>(data, {size}, owner);
+    }
+};
+
+const float* matrix_at(std::uintptr_t address, std::int64_t n_vocab) {
+    if (n_vocab < 1 || n_vocab > std::numeric_limits<std::int32_t>::max())
+        throw std::invalid_argument("n_vocab is " + std::to_string(n_vocab) + "; expected a positive 32-bit number");
+    if (address == 0) throw std::invalid_argument("the address of the logits is null: ask for logits before reading them");
+    if (address % alignof(float) != 0)
+        throw std::invalid_argument("the address of the logits is not aligned to 4 bytes; expected a float32 buffer");
+    return reinterpret_cast<const float*>(address);
+}
+
+void check_target(std::int64_t target, std::int64_t n_vocab, const std::string& name) {
+    if (target < no_target || target >= n_vocab)
+        throw std::invalid_argument(name + " is " + std::to_string(target) + "; expected -1 (none) or a token id below " +
+                                    std::to_string(n_vocab));
+}
+
+std::tuple<double, std::int32_t, double> score_row(std::uintptr_t address, std::int64_t n_vocab, std::int64_t target) {
+    const float* row = matrix_at(address, n_vocab);
+    check_target(target, n_vocab, "target");
+    RowScore result;
+    {
+        nb::gil_scoped_release unlocked;
+        result = score(row, static_cast<std::size_t>(n_vocab), static_cast<std::int32_t>(target));
+    }
+    return {result.logprob, result.greedy, result.greedy_logprob};
+}
+
+using Scores = std::tuple<Column<double>, Column<std::int32_t>, Column<double>>;
+
+Scores score_rows(std::uintptr_t address, std::int64_t n_rows, std::int64_t n_vocab, const Targets& targets) {
+    if (n_rows < 0) throw std::invalid_argument("n_rows is " + std::to_string(n_rows) + "; expected 0 or more");
+    const std::size_t rows = static_cast<std::size_t>(n_rows);
+    if (targets.shape(0) != rows)
+        throw std::invalid_argument("targets holds " + std::to_string(targets.shape(0)) + " ids; expected one for each of " +
+                                    std::to_string(rows) + " rows");
+    Owned<double> logprobs(rows);
+    Owned<std::int32_t> greedy(rows);
+    Owned<double> greedy_logprobs(rows);
+    if (rows > 0) {
+        const float* matrix = matrix_at(address, n_vocab);
+        const std::int32_t* ids = targets.data();
+        for (std::size_t i = 0; i < rows; ++i) check_target(ids[i], n_vocab, "targets[" + std::to_string(i) + "]");
+        const std::size_t size = static_cast<std::size_t>(n_vocab);
+        nb::gil_scoped_release unlocked;
+        for (std::size_t i = 0; i < rows; ++i) {
+            RowScore result;
+            try {
+                result = score(matrix + i * size, size, ids[i]);
+            } catch (const BadLogits& bad) {
+                throw BadLogits("row " + std::to_string(i) + " of " + std::to_string(rows) + ": " + bad.what());
+            }
+            logprobs.values[i] = result.logprob;
+            greedy.values[i] = result.greedy;
+            greedy_logprobs.values[i] = result.greedy_logprob;
+        }
+    }
+    return {logprobs.release(), greedy.release(), greedy_logprobs.release()};
+}
+
+// Importing at raise time keeps this module loadable on its own.
+void raise_in_python(const std::exception_ptr& exception, void*) {
+    try {
+        std::rethrow_exception(exception);
+    } catch (const BadLogits& bad) {
+        try {
+            nb::object type = nb::module_::import_("edge_wsd.errors").attr("LogitsError");
+            PyErr_SetObject(type.ptr(), type(bad.what()).ptr());
+        } catch (nb::python_error& failed) {
+            failed.restore();
+        }
+    }
+}
+
+}  // namespace
+}  // namespace edge_wsd
+
+NB_MODULE(_native, m) {
+    using namespace edge_wsd;
+    m.doc() = "Reads rows of logits where llama.cpp left them, and flags that cancel a decode.";
+    nb::register_exception_translator(raise_in_python);
+
+    m.def("score_row", &score_row, "address"_a, "n_vocab"_a, "target"_a = no_target);
+    m.def("score_rows", &score_rows, "address"_a, "n_rows"_a, "n_vocab"_a, "targets"_a);
+    m.def("isa", &current_isa);
+    m.def("available_isas", &available_isas);
+    m.def("force_isa", &force_isa, "name"_a);
+
+    nb::class_<CancelFlag>(m, "CancelFlag")
+        .def(nb::init<>())
+        .def("set", &CancelFlag::set)
+        .def("clear", &CancelFlag::clear)
+        .def_prop_ro("is_set", &CancelFlag::is_set)
+        .def_prop_ro("address", &CancelFlag::address)
+        .def_prop_ro_static("callback", [](nb::handle) { return CancelFlag::callback(); });
+}
