@@ -1,5 +1,7 @@
 // The pass itself, written once over a vector type `V` that each instruction set defines:
-//   V::Float, V::width, load, set, max, add, sub, fma, power_of_two, reduce_max, reduce_add.
+//   V::Float, width (floats in it), lanes (independent accumulators, which hide the latency of an addition),
+//   load, set, max (the second operand where either is NaN), add, sub, fma,
+//   power_of_two (2^n from the low bits of n + 1.5 * 2^23), reduce_max, reduce_add.
 // `V` must live in an unnamed namespace: then nothing compiled here with special instructions
 // can be shared by the linker with code that runs on every machine.
 #pragma once
@@ -18,7 +20,7 @@ template <class V>
 struct Pass {
     using Float = typename V::Float;
 
-    static constexpr std::size_t lanes = 4;  // independent accumulators, to hide the latency of an addition
+    static constexpr std::size_t lanes = V::lanes;
     static constexpr std::size_t stride = lanes * V::width;
     // A block is read twice while it lies in the first-level cache: once for its maximum, once for its
     // exponentials. So the sum is rescaled at most once a block, also when the row only rises.
@@ -51,7 +53,8 @@ struct Pass {
         for (Float& lane : best) lane = V::set(-HUGE_VALF);
         for (std::size_t i = 0; i < size; i += stride)
             for (std::size_t k = 0; k < lanes; ++k) best[k] = V::max(V::load(data + i + k * V::width), best[k]);
-        return V::reduce_max(V::max(V::max(best[0], best[1]), V::max(best[2], best[3])));
+        for (std::size_t k = 1; k < lanes; ++k) best[0] = V::max(best[0], best[k]);
+        return V::reduce_max(best[0]);
     }
 
     static double sum_exp(const float* data, std::size_t size, float shift) {
@@ -61,7 +64,8 @@ struct Pass {
         for (std::size_t i = 0; i < size; i += stride)
             for (std::size_t k = 0; k < lanes; ++k)
                 sum[k] = add_exp(V::sub(V::load(data + i + k * V::width), by), sum[k]);
-        return V::reduce_add(V::add(V::add(sum[0], sum[1]), V::add(sum[2], sum[3])));
+        for (std::size_t k = 1; k < lanes; ++k) sum[0] = V::add(sum[0], sum[k]);
+        return V::reduce_add(sum[0]);
     }
 
     static RowSummary run(const float* row, std::size_t size) {

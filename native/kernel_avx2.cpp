@@ -9,6 +9,7 @@ namespace {
 struct Avx2 {
     using Float = __m256;
     static constexpr std::size_t width = 8;
+    static constexpr std::size_t lanes = 2;
 
     static Float load(const float* p) { return _mm256_loadu_ps(p); }
     static Float set(float x) { return _mm256_set1_ps(x); }
@@ -16,7 +17,6 @@ struct Avx2 {
     static Float add(Float a, Float b) { return _mm256_add_ps(a, b); }
     static Float sub(Float a, Float b) { return _mm256_sub_ps(a, b); }
     static Float fma(Float a, Float b, Float c) { return _mm256_fmadd_ps(a, b, c); }
-    // 2^n from the low bits of n + 1.5 * 2^23.
     static Float power_of_two(Float shifted) {
         const __m256i exponent = _mm256_slli_epi32(_mm256_castps_si256(shifted), 23);
         return _mm256_castsi256_ps(_mm256_add_epi32(exponent, _mm256_set1_epi32(0x3f800000)));
@@ -26,7 +26,7 @@ struct Avx2 {
         r = _mm_max_ps(r, _mm_movehl_ps(r, r));
         return _mm_cvtss_f32(_mm_max_ss(r, _mm_movehdup_ps(r)));
     }
-    static double reduce_add(Float a) {
+    static float reduce_add(Float a) {
         __m128 r = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
         r = _mm_add_ps(r, _mm_movehl_ps(r, r));
         return _mm_cvtss_f32(_mm_add_ss(r, _mm_movehdup_ps(r)));

@@ -1,61 +1,29 @@
-// Plain loops over small arrays: right on every machine, and vectorised by most compilers.
+// Plain floats in loops of a fixed length: right on every machine, and left to the compiler to vectorise.
 #include "kernel.hpp"
 
 namespace edge_wsd {
 namespace {
 
 struct Portable {
-    static constexpr std::size_t width = 8;
-    struct Float {
-        float v[width];
-    };
+    using Float = float;
+    static constexpr std::size_t width = 1;
+    static constexpr std::size_t lanes = 64;  // long enough to stay a loop, which is what vectorisers look for
 
-    static Float load(const float* p) {
-        Float r;
-        std::memcpy(r.v, p, sizeof r.v);
-        return r;
-    }
-    static Float set(float x) {
-        Float r;
-        for (float& lane : r.v) lane = x;
-        return r;
-    }
-    // The second operand where either is NaN, as the x86 instructions do.
-    static Float max(Float a, Float b) {
-        for (std::size_t i = 0; i < width; ++i) b.v[i] = a.v[i] > b.v[i] ? a.v[i] : b.v[i];
-        return b;
-    }
-    static Float add(Float a, Float b) {
-        for (std::size_t i = 0; i < width; ++i) a.v[i] += b.v[i];
-        return a;
-    }
-    static Float sub(Float a, Float b) {
-        for (std::size_t i = 0; i < width; ++i) a.v[i] -= b.v[i];
-        return a;
-    }
-    static Float fma(Float a, Float b, Float c) {
-        for (std::size_t i = 0; i < width; ++i) c.v[i] += a.v[i] * b.v[i];
-        return c;
-    }
-    // 2^n from the low bits of n + 1.5 * 2^23.
+    static Float load(const float* p) { return *p; }
+    static Float set(float x) { return x; }
+    static Float max(Float a, Float b) { return a > b ? a : b; }
+    static Float add(Float a, Float b) { return a + b; }
+    static Float sub(Float a, Float b) { return a - b; }
+    static Float fma(Float a, Float b, Float c) { return a * b + c; }
     static Float power_of_two(Float shifted) {
-        std::uint32_t bits[width];
-        std::memcpy(bits, shifted.v, sizeof bits);
-        for (std::uint32_t& lane : bits) lane = (lane << 23) + 0x3f800000u;
-        Float r;
-        std::memcpy(r.v, bits, sizeof bits);
-        return r;
+        std::uint32_t bits;
+        std::memcpy(&bits, &shifted, sizeof bits);
+        bits = (bits << 23) + 0x3f800000u;
+        std::memcpy(&shifted, &bits, sizeof bits);
+        return shifted;
     }
-    static float reduce_max(Float a) {
-        float best = a.v[0];
-        for (float lane : a.v) best = lane > best ? lane : best;
-        return best;
-    }
-    static double reduce_add(Float a) {
-        double sum = 0.0;
-        for (float lane : a.v) sum += lane;
-        return sum;
-    }
+    static float reduce_max(Float a) { return a; }
+    static float reduce_add(Float a) { return a; }
 };
 
 }  // namespace
