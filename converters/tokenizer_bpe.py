@@ -1,0 +1,102 @@
+"""Byte-level BPE from tokenizer.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edge_wsd.errors import ConversionError
+
+from .checkpoint import Checkpoint
+from .pre_tokenizers import PreTokenizer, named, recognise
+from .special_tokens import chat_template, special_ids
+from .tokenizer_json import added_tokens, edge_tokens
+from .vocabulary import CONTROL, NORMAL, USER_DEFINED, TokenTable, Vocabulary
+
+# Normalizers llama.cpp has no counterpart for; text that is composed already (nearly all) is not changed by NFC.
+_HARMLESS_NORMALIZERS = {"NFC"}
+
+
+def read_bpe(
+    checkpoint: Checkpoint, tokenizer: Mapping[str, Any], n_vocab: int, pre_tokenizer: str | None
+) -> Vocabulary:
+    """The vocabulary of a byte-level BPE tokenizer.json. Raises ConversionError where llama.cpp would differ."""
+    model = tokenizer["model"]
+    pre = named(pre_tokenizer) if pre_tokenizer else recognise(tokenizer.get("pre_tokenizer"))
+    notes = [*_normalizer_notes(tokenizer.get("normalizer"))]
+    ids, merges = _vocab(model), _merges(model)
+    table = TokenTable(n_vocab)
+    for text, token in ids.items():
+        table.put(token, text, NORMAL)
+    for added in added_tokens(tokenizer):
+        table.put(added.id, added.text, CONTROL if added.special else USER_DEFINED)
+    index = table.index()
+    _require_same_words(pre, model, ids, merges)
+    special = special_ids(checkpoint, index)
+    add_bos, add_eos = edge_tokens(checkpoint, tokenizer, index, special)
+    return Vocabulary(
+        "gpt2", pre.name, table, special, add_bos, add_eos, [" ".join(pair) for pair in merges],
+        chat_template=chat_template(checkpoint), notes=tuple(notes),
+    )  # fmt: skip
+
+
+def _vocab(model: Mapping[str, Any]) -> dict[str, int]:
+    vocab = model.get("vocab")
+    if not isinstance(vocab, dict) or not all(type(token) is int for token in vocab.values()):
+        raise ConversionError("tokenizer.json: model.vocab is not an object of token ids")
+    for option in ("continuing_subword_prefix", "end_of_word_suffix", "dropout"):
+        if model.get(option):
+            raise ConversionError(f"tokenizer.json: model.{option} is set, which llama.cpp's BPE cannot do")
+    return vocab
+
+
+def _merges(model: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The merges in order, from either form: "a b" or ["a", "b"]."""
+    pairs = []
+    listed = model.get("merges")
+    if not isinstance(listed, list):
+        raise ConversionError("tokenizer.json: model.merges is not a list")
+    for position, item in enumerate(listed):
+        pair = item.split(" ") if isinstance(item, str) else item
+        whole = isinstance(pair, list) and len(pair) == 2 and all(isinstance(part, str) for part in pair)
+        if not whole or not all(part and " " not in part for part in pair):
+            raise ConversionError(f"tokenizer.json: merge {position} is {item!r:.80}, expected two tokens")
+        pairs.append((pair[0], pair[1]))
+    return pairs
+
+
+def _normalizer_notes(normalizer: Any) -> tuple[str, ...]:
+    if normalizer is None:
+        return ()
+    kind = normalizer.get("type") if isinstance(normalizer, dict) else normalizer
+    if kind == "Sequence" and not normalizer.get("normalizers"):
+        return ()
+    if kind not in _HARMLESS_NORMALIZERS:
+        raise ConversionError(f"tokenizer.json: normalizer {kind!r} is not supported for byte-level BPE")
+    return (f"the tokenizer normalizes text to {kind}; llama.cpp takes it as it is",)
+
+
+def _require_same_words(
+    pre: PreTokenizer, model: Mapping[str, Any], ids: Mapping[str, int], merges: list[tuple[str, str]]
+) -> None:
+    """Where one side looks whole words up and the other merges, every token must be what its merges make."""
+    if pre.ignores_merges == bool(model.get("ignore_merges")):
+        return
+    ranks = {pair: rank for rank, pair in enumerate(merges)}
+    for text in ids:
+        if len(merge_word(text, ranks)) != 1:
+            raise ConversionError(
+                f"tokenizer.json: ignore_merges differs from what {pre.name} does, and merging does not make "
+                f"token {text!r}; texts with it would be split differently"
+            )
+
+
+def merge_word(word: str, ranks: Mapping[tuple[str, str], int]) -> list[str]:
+    """The tokens that the merges make of one word, the lowest rank first."""
+    parts = list(word)
+    while len(parts) > 1:
+        rank, place = min((ranks.get(pair, len(ranks)), at) for at, pair in enumerate(zip(parts, parts[1:], strict=False)))
+        if rank == len(ranks):
+            break
+        parts[place : place + 2] = [parts[place] + parts[place + 1]]
+    return parts

@@ -1,0 +1,100 @@
+"""A vocabulary as GGUF stores it, whatever tokenizer it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import gguf
+
+from edge_wsd.errors import ConversionError
+
+NORMAL = int(gguf.TokenType.NORMAL)
+UNKNOWN = int(gguf.TokenType.UNKNOWN)
+CONTROL = int(gguf.TokenType.CONTROL)
+USER_DEFINED = int(gguf.TokenType.USER_DEFINED)
+UNUSED = int(gguf.TokenType.UNUSED)
+BYTE = int(gguf.TokenType.BYTE)
+
+
+@dataclass(frozen=True)
+class AddedToken:
+    """A token that tokenizer.json keeps whole. `special` ones are never part of ordinary text."""
+
+    id: int
+    text: str
+    special: bool
+
+
+@dataclass
+class TokenTable:
+    """Tokens by id for a model of `size` rows; ids nobody claims stay unused padding."""
+
+    size: int
+    tokens: list[str] = field(default_factory=list)
+    types: list[int] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.tokens = [f"[PAD{index}]" for index in range(self.size)]
+        self.types = [UNUSED] * self.size
+        self.scores = [-10_000.0] * self.size
+
+    def put(self, index: int, text: str, kind: int, score: float = -1000.0) -> None:
+        """Raises ConversionError for an id that the model has no embedding for."""
+        if not 0 <= index < self.size:
+            raise ConversionError(
+                f"the tokenizer gives {text!r} the id {index}, but the model has only {self.size} embeddings; "
+                "resize the model's embeddings and save it again"
+            )
+        self.tokens[index], self.types[index], self.scores[index] = text, kind, score
+
+    def index(self) -> dict[str, int]:
+        """Ids by text. Raises ConversionError when two ids have the same text or one has none."""
+        found: dict[str, int] = {}
+        for index, text in enumerate(self.tokens):
+            if not text:
+                raise ConversionError(f"token {index} of the tokenizer is empty")
+            if text in found:
+                raise ConversionError(f"tokens {found[text]} and {index} of the tokenizer are both {text!r}")
+            found[text] = index
+        return found
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """`model` is GGUF's tokenizer model ("gpt2", "llama"); `special` maps names like "bos" to ids."""
+
+    model: str
+    pre: str
+    table: TokenTable
+    special: Mapping[str, int]
+    add_bos: bool
+    add_eos: bool
+    merges: Sequence[str] | None = None
+    add_space_prefix: bool | None = None
+    remove_extra_whitespaces: bool | None = None
+    chat_template: str | Sequence[Mapping[str, str]] | None = None
+    notes: tuple[str, ...] = ()
+
+    def write(self, writer: Any) -> None:
+        """Adds everything to a GGUFWriter's metadata."""
+        writer.add_tokenizer_model(self.model)
+        writer.add_tokenizer_pre(self.pre)
+        writer.add_token_list(self.table.tokens)
+        writer.add_token_types(self.table.types)
+        if self.merges is None:
+            writer.add_token_scores(self.table.scores)
+        elif self.merges:
+            writer.add_token_merges(self.merges)
+        for name, index in self.special.items():
+            getattr(writer, f"add_{name}_token_id")(index)
+        writer.add_add_bos_token(self.add_bos)
+        writer.add_add_eos_token(self.add_eos)
+        if self.add_space_prefix is not None:
+            writer.add_add_space_prefix(self.add_space_prefix)
+        if self.remove_extra_whitespaces is not None:
+            writer.add_remove_extra_whitespaces(self.remove_extra_whitespaces)
+        if self.chat_template is not None:
+            writer.add_chat_template(self.chat_template)
