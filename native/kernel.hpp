@@ -24,7 +24,7 @@ struct Pass {
     static constexpr std::size_t stride = lanes * V::width;
     // A block is read twice while it lies in the first-level cache: once for its maximum, once for its
     // exponentials. So the sum is rescaled at most once a block, also when the row only rises.
-    static constexpr std::size_t block = 2048;
+    static constexpr std::size_t block = 512;
     static_assert(block % stride == 0, "a whole block needs no tail");
 
     // Adds exp(x) to sum, for x <= 0, with a relative error of about 1e-7; NaN stays NaN. Below -87 the result
@@ -53,7 +53,8 @@ struct Pass {
         for (Float& lane : best) lane = V::set(-HUGE_VALF);
         for (std::size_t i = 0; i < size; i += stride)
             for (std::size_t k = 0; k < lanes; ++k) best[k] = V::max(V::load(data + i + k * V::width), best[k]);
-        for (std::size_t k = 1; k < lanes; ++k) best[0] = V::max(best[0], best[k]);
+        for (std::size_t half = lanes / 2; half > 0; half /= 2)
+            for (std::size_t k = 0; k < half; ++k) best[k] = V::max(best[k], best[k + half]);
         return V::reduce_max(best[0]);
     }
 
@@ -64,7 +65,8 @@ struct Pass {
         for (std::size_t i = 0; i < size; i += stride)
             for (std::size_t k = 0; k < lanes; ++k)
                 sum[k] = add_exp(V::sub(V::load(data + i + k * V::width), by), sum[k]);
-        for (std::size_t k = 1; k < lanes; ++k) sum[0] = V::add(sum[0], sum[k]);
+        for (std::size_t half = lanes / 2; half > 0; half /= 2)
+            for (std::size_t k = 0; k < half; ++k) sum[k] = V::add(sum[k], sum[k + half]);
         return V::reduce_add(sum[0]);
     }
 

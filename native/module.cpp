@@ -118,7 +118,7 @@ NB_MODULE(_native, m) {
     nb::register_exception_translator(raise_in_python);
 
     m.def("score_row", &score_row, "address"_a, "n_vocab"_a, "target"_a = no_target);
-    m.def("score_rows", &score_rows, "address"_a, "n_rows"_a, "n_vocab"_a, "targets"_a);
+    m.def("score_rows", &score_rows, "address"_a, "n_rows"_a, "n_vocab"_a, "targets"_a.noconvert());
     m.def("isa", &current_isa);
     m.def("available_isas", &available_isas);
     m.def("force_isa", &force_isa, "name"_a);

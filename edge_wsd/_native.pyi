@@ -1,0 +1,66 @@
+"""The native core: reads rows of logits in place, and flags that cancel a decode.
+
+A row is `n_vocab` contiguous float32 values; a matrix is `n_rows` such rows without gaps, as llama.cpp keeps
+its logits. `address` is where it begins, for example `ctypes.addressof(pointer.contents)` or
+`array.ctypes.data`; the memory must stay valid and unchanged during the call. It is read in place while the
+GIL is released.
+
+Log-probabilities are natural logarithms of the softmax, within 1e-5 of the exact value. Rows with +inf are
+taken as the limit: each +inf shares the whole probability equally, everything else has log-probability -inf.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+def score_row(address: int, n_vocab: int, target: int = -1) -> tuple[float, int, float]:
+    """Scores one row: (log-probability of `target`, greedy token id, log-probability of the greedy token).
+
+    The greedy token is the lowest id with the highest logit. For target -1 (none) the first is NaN.
+    Raises `ValueError` for a null or misaligned address, an empty row or a target outside -1 ... n_vocab - 1,
+    and `edge_wsd.errors.LogitsError` for NaN or a row of nothing but -inf.
+    """
+
+def score_rows(
+    address: int, n_rows: int, n_vocab: int, targets: NDArray[np.int32]
+) -> tuple[NDArray[np.float64], NDArray[np.int32], NDArray[np.float64]]:
+    """Scores a matrix: log-probabilities of `targets`, greedy ids, their log-probabilities; each (n_rows,).
+
+    `targets` holds one id (or -1) for each row: int32, contiguous, shape (n_rows,); anything else is a
+    `TypeError`, for it is not converted. With `n_rows` 0 the address is not looked at. The other errors are
+    those of `score_row` and name the row.
+    """
+
+def isa() -> str:
+    """Names the implementation in use: "avx512", "avx2", "neon" or "portable"."""
+
+def available_isas() -> list[str]:
+    """Names the implementations that this machine runs, fastest first."""
+
+def force_isa(name: str) -> None:
+    """Uses another implementation from now on, in the whole process: for tests and measurements.
+
+    Raises `ValueError` for one that this machine does not run.
+    """
+
+class CancelFlag:
+    """A flag that compiled code polls, so that any thread can stop a running decode.
+
+    Hand `callback` and `address` to `llama_set_abort_callback` as function and user data, and keep the flag
+    alive as long as they are in use. Every method may be called from any thread.
+    """
+
+    callback: ClassVar[int]
+    """Address of a C function `bool (*)(void *)` that tells whether the flag at the given address is set."""
+
+    def __init__(self) -> None: ...
+    def set(self) -> None: ...
+    def clear(self) -> None: ...
+    @property
+    def is_set(self) -> bool: ...
+    @property
+    def address(self) -> int:
+        """Where the flag is: the argument that `callback` expects."""
