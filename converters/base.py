@@ -25,8 +25,8 @@ Compute = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 class Weight:
     """One tensor a family expects in a checkpoint.
 
-    `arrange` moves stored values to their places (it never computes, so BF16 passes as integers) and keeps the
-    shape; `compute` changes values, a block of rows at a time.
+    `arrange` moves stored values to their places and keeps the shape (it never computes, so BF16 passes as
+    integers); `compute` changes values, a block of rows at a time.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Planned:
 
 @dataclass(frozen=True)
 class Conversion:
-    """What a conversion wrote. `types` counts tensors by stored type; `notes` are sentences the user should read."""
+    """What a conversion wrote. `types` counts tensors by stored type; `notes` are for the user to read."""
 
     target: Path
     architecture: str
@@ -89,7 +89,7 @@ class Family(Protocol):
 
 
 def plan_tensors(checkpoint: Checkpoint, family: Family) -> list[Planned]:
-    """The tensors of the GGUF file in order. Raises ConversionError unless checkpoint and family agree exactly."""
+    """The tensors of the GGUF file in order. Raises ConversionError unless checkpoint and family agree."""
     names = gguf.get_tensor_name_map(_architecture_id(family.architecture), family.n_blocks)
     left = dict(checkpoint.tensors)
     plan = [Planned(name, values.shape, values=values) for name, values in family.made_here().items()]
@@ -99,7 +99,8 @@ def plan_tensors(checkpoint: Checkpoint, family: Family) -> list[Planned]:
             raise ConversionError(f"tensor {weight.name!r} is missing from the checkpoint")
         if source.shape != weight.shape:
             raise ConversionError(
-                f"tensor {weight.name!r} has shape {list(source.shape)}, config.json makes it {list(weight.shape)}"
+                f"tensor {weight.name!r} has shape {list(source.shape)}, "
+                f"config.json makes it {list(weight.shape)}"
             )
         target = names.get_name(weight.name, try_suffixes=(".weight", ".bias"))
         if target is None:

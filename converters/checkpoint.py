@@ -100,8 +100,8 @@ class Checkpoint:
         pickle = next((path for pattern in _PICKLES for path in sorted(self.folder.glob(pattern))), None)
         if pickle is not None:
             return (
-                f"{self.folder} has only pickled weights ({pickle.name}): loading them runs code of the file, "
-                "so they are refused; save the model with safe_serialization=True first"
+                f"{self.folder} has only pickled weights ({pickle.name}): loading them runs code of "
+                "the file, so they are refused; save the model with safe_serialization=True first"
             )
         if (self.folder / "adapter_model.safetensors").is_file():
             return f"{self.folder} is a LoRA adapter, not a model; merge it into its base model first"

@@ -42,7 +42,10 @@ class Llama:
         self.mlp_bias = config.flag("mlp_bias", False)
         self.rope = read_rope(config)
         if self.n_head % self.n_head_kv:
-            raise ConversionError(f"config.json: {self.n_head} heads cannot share {self.n_head_kv} key/value heads")
+            raise ConversionError(
+                f"config.json: num_attention_heads is {self.n_head}, expected a multiple of "
+                f"num_key_value_heads {self.n_head_kv}"
+            )
         if self.head_dim % 2:
             raise ConversionError(f"config.json: head_dim is {self.head_dim}, expected an even number")
 
@@ -104,13 +107,16 @@ def interleaved_pairs(n_head: int) -> Arrange:
     """
 
     def arrange(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        halves = rows.reshape(n_head, 2, rows.shape[0] // n_head // 2, *rows.shape[1:])
-        return halves.swapaxes(1, 2).reshape(rows.shape)
+        halves = rows.reshape(n_head, 2, rows.shape[0] // n_head // 2, -1)
+        arranged: npt.NDArray[Any] = halves.swapaxes(1, 2).reshape(rows.shape)
+        return arranged
 
     return arrange
 
 
-def _linear(name: str, rows: int, columns: int, bias: bool, arrange: Arrange | None = None) -> Iterator[Weight]:
+def _linear(
+    name: str, rows: int, columns: int, bias: bool, arrange: Arrange | None = None
+) -> Iterator[Weight]:
     yield Weight(name + ".weight", (rows, columns), arrange)
     if bias:
         yield Weight(name + ".bias", (rows,), arrange)

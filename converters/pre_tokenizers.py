@@ -1,4 +1,4 @@
-"""Which of llama.cpp's pre-tokenizers does what a tokenizer.json asks for: one table, compared by definition."""
+"""Which of llama.cpp's pre-tokenizers does what a tokenizer.json asks for: one table of definitions."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _words(digits: str) -> str:
 
 KNOWN: tuple[PreTokenizer, ...] = (
     PreTokenizer("gpt-2", _byte_level(True)),
-    PreTokenizer("llama-bpe", _sequence(_split(_words(r"\p{N}{1,3}")), _byte_level(False)), ignores_merges=True),
+    PreTokenizer("llama-bpe", _sequence(_split(_words(r"\p{N}{1,3}")), _byte_level(False)), True),
     PreTokenizer("qwen2", _sequence(_split(_words(r"\p{N}")), _byte_level(False))),
     PreTokenizer("smollm", _sequence({"type": "Digits", "individual_digits": True}, _byte_level(True))),
 )
@@ -48,7 +48,7 @@ NAMES: tuple[str, ...] = tuple(known.name for known in KNOWN)
 
 
 def recognise(definition: Any) -> PreTokenizer:
-    """The entry whose definition equals that of a tokenizer.json. Raises ConversionError when there is none."""
+    """The entry whose definition equals that of a tokenizer.json. Raises ConversionError without one."""
     wanted = _canonical(definition)
     for known in KNOWN:
         if _canonical(known.definition) == wanted:

@@ -21,7 +21,7 @@ _FAMILIES = {"LlamaForCausalLM": (".llama", "Llama")}
 _QUANTIZATION_VERSION = 2
 
 
-def convert(  # noqa: PLR0913
+def convert(
     source: str | Path,
     target: str | Path,
     *,
@@ -33,8 +33,8 @@ def convert(  # noqa: PLR0913
     """Converts the checkpoint folder `source` to the GGUF file `target`.
 
     `type` is one of SUPPORTED_TYPES. `force` replaces an existing target. `pre_tokenizer` names llama.cpp's
-    pre-tokenizer where the checkpoint's own is not recognised. `progress(done_bytes, total_bytes)` is called as
-    tensor data is written. Raises ConversionError with one line; then no target was made or changed.
+    pre-tokenizer where the checkpoint's own is not recognised. `progress(done_bytes, total_bytes)` is called
+    as tensor data is written. Raises ConversionError with one line; then no target was made or changed.
     """
     source, target = Path(source), Path(target)
     require_supported(type)

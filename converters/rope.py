@@ -34,7 +34,7 @@ def read_rope(config: Config) -> Rope:
         )
     for place in (config, scaling):
         if place.number("partial_rotary_factor", 1.0) != 1.0:
-            raise ConversionError(f"{place.origin}: partial_rotary_factor is not 1, which this family does not know")
+            raise ConversionError(f"{place.origin}: partial_rotary_factor is not 1, which is not supported")
     base = scaling.number("rope_theta", config.number("rope_theta", _DEFAULT_BASE))
     return Rope(base, kind, scaling)
 
@@ -42,15 +42,17 @@ def read_rope(config: Config) -> Rope:
 def llama3_factors(rope: Rope, head_dim: int, context_length: int) -> npt.NDArray[np.float32]:
     """Divisors of the `head_dim / 2` rotary frequencies of a "llama3" scaling.
 
-    Short wavelengths stay, wavelengths beyond the original context are stretched by `factor`, and those between
-    move smoothly from one to the other.
+    Short wavelengths stay, wavelengths beyond the original context are stretched by `factor`, and those
+    between move smoothly from one to the other.
     """
     factor = rope.scaling.number("factor")
     low = rope.scaling.number("low_freq_factor", 1.0)
     high = rope.scaling.number("high_freq_factor", 4.0)
     original = rope.scaling.integer("original_max_position_embeddings", context_length)
     if not low < high:
-        raise ConversionError(f"{rope.scaling.origin}: low_freq_factor {low} must be below high_freq_factor {high}")
+        raise ConversionError(
+            f"{rope.scaling.origin}: low_freq_factor {low} must be below high_freq_factor {high}"
+        )
     exponents = np.arange(0, head_dim, 2, dtype=np.float64) / head_dim
     wavelengths = 2 * math.pi * rope.base**exponents
     share = np.clip((original / wavelengths - low) / (high - low), 0.0, 1.0)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -52,7 +53,9 @@ class StoredTensor:
 def to_float32(values: npt.NDArray[Any], dtype: str) -> npt.NDArray[np.float32]:
     """Stored values as float32 of the same shape; `dtype` is the safetensors name."""
     if dtype == "BF16":
-        return (values.astype(np.uint32) << np.uint32(16)).view(np.float32)
+        widened = values.astype(np.uint32)
+        widened <<= np.uint32(16)
+        return widened.view(np.float32)
     return np.asarray(values, dtype=np.float32)
 
 
@@ -68,7 +71,7 @@ def read_tensors(path: Path) -> dict[str, StoredTensor]:
         begin, end, tensor = _read_entry(path, name, entry, data_offset)
         if end > size - data_offset:
             raise ConversionError(
-                f"{path.name}: tensor {name!r} ends at byte {data_offset + end} but the file has only {size}; "
+                f"{path.name}: tensor {name!r} ends at byte {data_offset + end}, the file has only {size}; "
                 "it is truncated, download it again"
             )
         spans.append((begin, end, name))
@@ -90,7 +93,9 @@ def _read_header(path: Path, size: int) -> tuple[dict[str, Any], int]:
     try:
         header = json.loads(raw.decode("utf-8"), object_pairs_hook=_without_duplicates)
     except (ValueError, RecursionError) as error:
-        raise ConversionError(f"{path.name}: its header is not valid JSON ({error}); download it again") from None
+        raise ConversionError(
+            f"{path.name}: its header is no valid JSON ({error}); download it again"
+        ) from None
     if not isinstance(header, dict):
         raise ConversionError(f"{path.name}: its header is not a JSON object; download it again")
     return header, 8 + length
@@ -122,14 +127,14 @@ def _read_entry(path: Path, name: str, entry: Any, data_offset: int) -> tuple[in
     return begin, end, StoredTensor(name, path, dtype, tuple(shape), data_offset + begin)
 
 
-def _are_counts(values: Any) -> bool:
+def _are_counts(values: Any) -> TypeGuard[list[int]]:
     return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)
 
 
 def _refuse_overlaps(path: Path, spans: list[tuple[int, int, str]]) -> None:
     spans.sort()
-    for (_, end, first), (begin, _, second) in zip(spans, spans[1:], strict=False):
+    for (_, end, first), (begin, _, second) in pairwise(spans):
         if begin < end:
             raise ConversionError(
-                f"{path.name}: tensors {first!r} and {second!r} overlap; the file is damaged, download it again"
+                f"{path.name}: tensors {first!r} and {second!r} overlap; it is damaged, download it again"
             )

@@ -24,7 +24,9 @@ def special_ids(checkpoint: Checkpoint, index: Mapping[str, int]) -> dict[str, i
         token = index[text] if text is not None else _first(_stated_ids(checkpoint, f"{kind}_token_id"))
         if token is not None:
             if not 0 <= token < len(index):
-                raise ConversionError(f"the {kind} token has id {token}, outside the vocabulary of {len(index)}")
+                raise ConversionError(
+                    f"the {kind} token has id {token}, outside the vocabulary of {len(index)}"
+                )
             found[kind] = token
     eot = _end_of_turn(checkpoint, index, found.get("eos"))
     if eot is not None:
@@ -49,7 +51,7 @@ def chat_template(checkpoint: Checkpoint) -> str | list[dict[str, str]] | None:
 
 
 def _is_named_template(item: Any) -> bool:
-    return isinstance(item, dict) and isinstance(item.get("name"), str) and isinstance(item.get("template"), str)
+    return isinstance(item, dict) and all(isinstance(item.get(key), str) for key in ("name", "template"))
 
 
 def _stated_text(checkpoint: Checkpoint, key: str) -> str | None:
@@ -79,8 +81,9 @@ def _first(ids: list[int]) -> int | None:
 
 
 def _end_of_turn(checkpoint: Checkpoint, index: Mapping[str, int], eos: int | None) -> int | None:
-    """A second token that ends a reply: one generation stops at, known by its text where there are several."""
-    others = [token for token in _stated_ids(checkpoint, "eos_token_id") if token != eos and token < len(index)]
+    """A second token at which generation stops, known by its text where there are several."""
+    stated = _stated_ids(checkpoint, "eos_token_id")
+    others = [token for token in stated if token != eos and token < len(index)]
     known = [index[text] for text in _END_OF_TURN if index.get(text) in others]
     if known:
         return known[0]

@@ -34,7 +34,8 @@ def require_supported(type_name: str) -> None:
 def stored_type(shape: tuple[int, ...], type_name: str) -> Any:
     """The ggml type of a tensor of `shape` in a file of `type_name`.
 
-    Vectors stay F32 (llama.cpp computes with them directly); rows that do not divide into whole blocks become F16.
+    Vectors stay F32, as llama.cpp computes with them directly; rows that do not divide into whole blocks
+    become F16.
     """
     if len(shape) == 1:
         return gguf.GGMLQuantizationType.F32
@@ -54,6 +55,6 @@ def encode(rows: npt.NDArray[np.float32], stored: Any, name: str) -> npt.NDArray
     if not np.isfinite(rows).all():
         raise ConversionError(f"tensor {name!r} holds NaN or infinity; the checkpoint is damaged")
     if stored == gguf.GGMLQuantizationType.F16 and np.abs(rows).max(initial=0) > np.finfo(np.float16).max:
-        raise ConversionError(f"tensor {name!r} holds values beyond the range of F16; use type BF16, Q8_0 or F32")
+        raise ConversionError(f"tensor {name!r} holds values beyond the range of F16; use type BF16 or F32")
     encoded: npt.NDArray[Any] = gguf.quants.quantize(np.ascontiguousarray(rows), stored)
     return encoded

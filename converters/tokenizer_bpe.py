@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 from edge_wsd.errors import ConversionError
@@ -13,18 +14,18 @@ from .special_tokens import chat_template, special_ids
 from .tokenizer_json import added_tokens, edge_tokens
 from .vocabulary import CONTROL, NORMAL, USER_DEFINED, TokenTable, Vocabulary
 
-# Normalizers llama.cpp has no counterpart for; text that is composed already (nearly all) is not changed by NFC.
+# llama.cpp normalizes nothing for BPE; text that is composed already (nearly all) is not changed by NFC.
 _HARMLESS_NORMALIZERS = {"NFC"}
 
 
 def read_bpe(
     checkpoint: Checkpoint, tokenizer: Mapping[str, Any], n_vocab: int, pre_tokenizer: str | None
 ) -> Vocabulary:
-    """The vocabulary of a byte-level BPE tokenizer.json. Raises ConversionError where llama.cpp would differ."""
+    """The vocabulary of a byte-level BPE tokenizer.json. Raises ConversionError if llama.cpp would differ."""
     model = tokenizer["model"]
     pre = named(pre_tokenizer) if pre_tokenizer else recognise(tokenizer.get("pre_tokenizer"))
     notes = [*_normalizer_notes(tokenizer.get("normalizer"))]
-    ids, merges = _vocab(model), _merges(model)
+    ids, merges = bpe_vocab(model), bpe_merges(model)
     table = TokenTable(n_vocab)
     for text, token in ids.items():
         table.put(token, text, NORMAL)
@@ -40,7 +41,8 @@ def read_bpe(
     )  # fmt: skip
 
 
-def _vocab(model: Mapping[str, Any]) -> dict[str, int]:
+def bpe_vocab(model: Mapping[str, Any]) -> dict[str, int]:
+    """Ids by token text. Raises ConversionError for options of the model that llama.cpp does not have."""
     vocab = model.get("vocab")
     if not isinstance(vocab, dict) or not all(type(token) is int for token in vocab.values()):
         raise ConversionError("tokenizer.json: model.vocab is not an object of token ids")
@@ -50,7 +52,7 @@ def _vocab(model: Mapping[str, Any]) -> dict[str, int]:
     return vocab
 
 
-def _merges(model: Mapping[str, Any]) -> list[tuple[str, str]]:
+def bpe_merges(model: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The merges in order, from either form: "a b" or ["a", "b"]."""
     pairs = []
     listed = model.get("merges")
@@ -95,7 +97,7 @@ def merge_word(word: str, ranks: Mapping[tuple[str, str], int]) -> list[str]:
     """The tokens that the merges make of one word, the lowest rank first."""
     parts = list(word)
     while len(parts) > 1:
-        rank, place = min((ranks.get(pair, len(ranks)), at) for at, pair in enumerate(zip(parts, parts[1:], strict=False)))
+        rank, place = min((ranks.get(pair, len(ranks)), at) for at, pair in enumerate(pairwise(parts)))
         if rank == len(ranks):
             break
         parts[place : place + 2] = [parts[place] + parts[place + 1]]

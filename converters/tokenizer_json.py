@@ -1,4 +1,4 @@
-"""The parts of tokenizer.json that mean the same for every kind of model: added tokens and the post-processor."""
+"""The parts of tokenizer.json that every kind of model shares: added tokens and the post-processor."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def edge_tokens(
             continue
         if texts and [index.get(text) for text in texts] != [special.get(kind)]:
             raise ConversionError(
-                f"tokenizer.json: the post-processor adds {' '.join(texts)!r}, which is not the {kind} token alone"
+                f"tokenizer.json: the post-processor adds {' '.join(texts)!r}, not the {kind} token alone"
             )
         flags.append(bool(texts))
     return flags[0], flags[1]

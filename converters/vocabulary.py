@@ -45,7 +45,7 @@ class TokenTable:
         """Raises ConversionError for an id that the model has no embedding for."""
         if not 0 <= index < self.size:
             raise ConversionError(
-                f"the tokenizer gives {text!r} the id {index}, but the model has only {self.size} embeddings; "
+                f"the tokenizer gives {text!r} the id {index}, the model has only {self.size} embeddings; "
                 "resize the model's embeddings and save it again"
             )
         self.tokens[index], self.types[index], self.scores[index] = text, kind, score
@@ -74,7 +74,6 @@ class Vocabulary:
     add_eos: bool
     merges: Sequence[str] | None = None
     add_space_prefix: bool | None = None
-    remove_extra_whitespaces: bool | None = None
     chat_template: str | Sequence[Mapping[str, str]] | None = None
     notes: tuple[str, ...] = ()
 
@@ -94,7 +93,5 @@ class Vocabulary:
         writer.add_add_eos_token(self.add_eos)
         if self.add_space_prefix is not None:
             writer.add_add_space_prefix(self.add_space_prefix)
-        if self.remove_extra_whitespaces is not None:
-            writer.add_remove_extra_whitespaces(self.remove_extra_whitespaces)
         if self.chat_template is not None:
             writer.add_chat_template(self.chat_template)

@@ -66,7 +66,7 @@ def _encoded_blocks(tensor: Planned, stored: Any) -> Iterator[memoryview]:
         block = to_float32(rows[first : first + step], dtype)
         if compute is not None:
             block = compute(block)
-        yield memoryview(encode(block, stored, tensor.name)).cast("B")
+        yield encode(block, stored, tensor.name).data.cast("B")
 
 
 def _stored_rows(tensor: Planned) -> tuple[npt.NDArray[Any], str]:
