@@ -18,8 +18,8 @@ from .vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED, AddedToken
 _FILE = "tokenizer.model"
 _SPACE = "\u2581"
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
-_SEGMENTS_NOTE = (
-    "the tokenizer puts a space before the first word only; llama.cpp also puts one behind each special token"
+_METASPACE_NOTE = (
+    "the tokenizer adds no space where a text begins with a space or follows a special token; llama.cpp does"
 )
 
 
@@ -114,8 +114,8 @@ def _space_prefix(tokenizer: Mapping[str, Any], notes: list[str]) -> bool:
     if not steps and isinstance(pre, dict):
         scheme = pre.get("prepend_scheme")
         if pre == {"type": "Metaspace", "replacement": _SPACE, "prepend_scheme": scheme, "split": False}:
-            if scheme == "first":
-                notes.append(_SEGMENTS_NOTE)
+            if scheme != "never":
+                notes.append(_METASPACE_NOTE)
             return bool(scheme != "never")
     raise ConversionError(
         f"tokenizer.json: normalizer {normalizer!r:.100} with pre_tokenizer {pre!r:.100} is not what "

@@ -1,0 +1,358 @@
+# ruff: noqa: RUF001
+"""Converted Llama checkpoints against transformers and tokenizers: the same numbers, the same tokens."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+tokenizers = pytest.importorskip("tokenizers")
+transformers = pytest.importorskip("transformers")
+
+from edge_wsd.converters import SUPPORTED_TYPES, convert  # noqa: E402
+from edge_wsd.converters.pre_tokenizers import KNOWN, PreTokenizer  # noqa: E402
+
+from edge_wsd.errors import ConversionError  # noqa: E402
+from edge_wsd.llama.context import Context  # noqa: E402
+from edge_wsd.llama.model import Model  # noqa: E402
+from edge_wsd.llama.settings import ModelSettings  # noqa: E402
+
+EXACT = ModelSettings(gpu_layers=0, threads=1, kv_type="f32", flash_attention="off", context_length=512)
+N_VOCAB = 800
+N_TOKENS = 300
+LLAMA3 = {
+    "rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0, "original_max_position_embeddings": 64,
+}  # fmt: skip
+LINEAR = {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}
+SPECIALS = ["<|begin|>", "<|end|>", "<|im_end|>", "<|im_start|>"]
+CORPUS = [
+    "How do I list files by size?  Use `ls -lS`, or du -sh * | sort -h.",
+    "   leading, trailing   \t tabs\t\tand\n\n\nnewlines \r\n mixed   ",
+    "1 12 123 1234 12345 3.14159 1,000,000 0x1F 2024-02-29 ½ Ⅷ ٣٤٥ १२३",
+    "it's I'm you'll they'D WE'VE don't 'quoted' ''double''",
+    "emoji 😀👩‍👩‍👧‍👦🏳️‍🌈 flags 🇩🇪🇯🇵 and ❤️ text",
+    "漢字とかな、カタカナ。中文字符，标点！한국어 문장입니다.",
+    "שלום עולם مرحبا بالعالم \u200fRTL\u200e marks",
+    "def f(x):\n    if x > 0:\n\t\treturn x**2  # squared\n    return {'a': [1, 2, {}]}",
+    "for (int i=0;i<n;++i){ a[i]+=b[i]&0xff; }//x",
+    "naïve café Ångström ǅ ß ﬁ e\u0301 combining \u200b zero \ufeff width \u00a0 nbsp \u2003 em",
+    "<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n",
+    "a<|im_end|>b <|im_end|> c<|end|>",
+    "https://example.org/a?b=c&d=%20#frag user@host ~/path/to/file.tar.gz $HOME",
+    "____ ---- ==== ...... !!!??? (((( )))) \\\\ // ``` ~~~",
+    "Ελληνικά Кириллица հայերեն ไทย हिन्दी தமிழ் ქართული",
+    "\u0000 control \u0007 bytes \u001b[31m and \U0001f9ff \U00020000 planes",
+    "",
+    " ",
+    "\n",
+    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+]
+
+
+def hard_texts() -> list[str]:
+    """The corpus and 150 seeded mixtures of its characters and words."""
+    draw = random.Random(7)
+    words = [word for text in CORPUS for word in text.split(" ")]
+    letters = "".join(CORPUS)
+    mixed = [" ".join(draw.choices(words, k=12)) for _ in range(100)]
+    return CORPUS + mixed + ["".join(draw.choices(letters, k=40)) for _ in range(50)]
+
+
+def save_bpe(folder: Path, pre: PreTokenizer = KNOWN[0], *, bos: bool = False) -> None:
+    """Trains a small byte-level BPE and saves it as transformers does."""
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(ignore_merges=pre.ignores_merges))
+    state = json.loads(tokenizer.to_str())
+    state["pre_tokenizer"] = _with_offsets(pre.definition)
+    tokenizer = tokenizers.Tokenizer.from_str(json.dumps(state))
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=N_VOCAB - 8,
+        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+        special_tokens=SPECIALS,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(CORPUS * 2, trainer)
+    if bos:
+        tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+            single="<|begin|> $A", pair="<|begin|> $A $B", special_tokens=[("<|begin|>", 0)]
+        )
+    fast = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<|begin|>", eos_token="<|end|>"
+    )
+    fast.chat_template = "{{ bos_token }}{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    fast.save_pretrained(folder)
+
+
+def _with_offsets(definition: object) -> object:
+    """The definition as tokenizers wants to read it: every byte-level step says trim_offsets."""
+    if isinstance(definition, dict):
+        whole = {key: _with_offsets(value) for key, value in definition.items()}
+        return {**whole, "trim_offsets": True} if definition.get("type") == "ByteLevel" else whole
+    return [_with_offsets(item) for item in definition] if isinstance(definition, list) else definition
+
+
+def save_llama(folder: Path, seed: int = 0, shards: bool = False, dtype: str = "float32", **changes: object):
+    """Saves a random Llama with grouped queries and weights large enough for every part to matter."""
+    config = transformers.LlamaConfig(
+        **{
+            "vocab_size": N_VOCAB, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512,
+            "initializer_range": 0.15, "bos_token_id": 0, "eos_token_id": 1, **changes,
+        }
+    )  # fmt: skip
+    torch.manual_seed(seed)
+    model = transformers.LlamaForCausalLM(config).eval()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.dim() == 1:
+                weight.add_((0.2 if "norm" in name else 1.0) * torch.randn_like(weight))
+    model.to(getattr(torch, dtype)).save_pretrained(folder, max_shard_size="100KB" if shards else "5GB")
+    return transformers.LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+def random_tokens() -> list[int]:
+    return [int(token) for token in np.random.default_rng(3).integers(0, N_VOCAB, N_TOKENS)]
+
+
+def converted_logprobs(path: Path, tokens: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Log-probabilities of each token after the first, and of the most probable one there."""
+    with Model.load(path, EXACT) as model, Context(model, EXACT) as context:
+        scores = context.sequence().score(tokens[:1], tokens[1:])
+        best = [scores.choose(row)[1] for row in range(len(tokens))]
+        return np.array(scores.logprobs), np.array(best)
+
+
+def expected_logprobs(model, tokens: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    with torch.no_grad():
+        rows = torch.log_softmax(model(torch.tensor([tokens])).logits[0].double(), -1)
+    given = rows[:-1].gather(1, torch.tensor(tokens[1:])[:, None])[:, 0]
+    return given.numpy(), rows.max(-1).values.numpy()
+
+
+def largest_difference(model, path: Path) -> float:
+    tokens = random_tokens()
+    pairs = zip(converted_logprobs(path, tokens), expected_logprobs(model, tokens), strict=True)
+    return max(float(np.abs(got - wanted).max()) for got, wanted in pairs)
+
+
+SHAPES: dict[str, dict[str, object]] = {
+    "grouped, untied": {},
+    "tied": {"tie_word_embeddings": True},
+    "no grouping, sharded": {"num_key_value_heads": 4, "shards": True},
+    "one key head, own head size": {"num_key_value_heads": 1, "head_dim": 32},
+    "biases everywhere": {"attention_bias": True, "mlp_bias": True},
+    "llama3 scaling": {"rope_parameters": LLAMA3},
+    "llama3 scaling, tied, biased": {
+        "rope_parameters": LLAMA3, "tie_word_embeddings": True, "attention_bias": True,
+    },
+    "linear scaling": {"rope_parameters": LINEAR},
+    "large theta": {"rope_parameters": {"rope_type": "default", "rope_theta": 5e5}},
+    "bfloat16 weights": {"dtype": "bfloat16"},
+    "float16 weights, large epsilon": {"dtype": "float16", "rms_norm_eps": 0.01},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_an_f32_conversion_computes_what_transformers_computes(shape: str, tmp_path: Path) -> None:
+    model = save_llama(tmp_path, **SHAPES[shape])
+    save_bpe(tmp_path)
+    convert(tmp_path, tmp_path / "out.gguf", type="F32")
+    assert largest_difference(model, tmp_path / "out.gguf") < 1e-4
+
+
+def test_the_scaling_of_positions_matters_in_these_tests(tmp_path: Path) -> None:
+    model = save_llama(tmp_path, rope_parameters=LLAMA3)
+    save_bpe(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["rope_parameters"] = {"rope_type": "default", "rope_theta": LLAMA3["rope_theta"]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    convert(tmp_path, tmp_path / "out.gguf", type="F32")
+    assert largest_difference(model, tmp_path / "out.gguf") > 0.01
+
+
+@pytest.mark.parametrize("scaling", [LLAMA3, LINEAR], ids=["llama3", "linear"])
+def test_both_ways_to_write_the_scaling_give_the_same_file(scaling: dict, tmp_path: Path) -> None:
+    save_llama(tmp_path, rope_parameters=scaling)
+    save_bpe(tmp_path)
+    convert(tmp_path, tmp_path / "new.gguf", type="F32")
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["rope_parameters"]
+    config["rope_theta"] = scaling["rope_theta"]
+    config["rope_scaling"] = {key: value for key, value in scaling.items() if key != "rope_theta"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    convert(tmp_path, tmp_path / "old.gguf", type="F32")
+    assert (tmp_path / "old.gguf").read_bytes() == (tmp_path / "new.gguf").read_bytes()
+
+
+@pytest.mark.parametrize(("type_name", "bound"), [("F16", 0.1), ("BF16", 0.8), ("Q8_0", 0.8)])
+def test_smaller_types_stay_near(type_name: str, bound: float, tmp_path: Path) -> None:
+    model = save_llama(tmp_path, rope_parameters=LLAMA3)
+    save_bpe(tmp_path)
+    result = convert(tmp_path, tmp_path / "out.gguf", type=type_name)
+    assert result.types == {"F32": 6, type_name: 16}
+    assert result.notes == ()
+    assert largest_difference(model, tmp_path / "out.gguf") < bound
+
+
+def test_rows_that_do_not_fill_blocks_become_f16_and_the_result_says_so(tmp_path: Path) -> None:
+    model = save_llama(tmp_path, intermediate_size=72)
+    save_bpe(tmp_path)
+    result = convert(tmp_path, tmp_path / "out.gguf", type="Q8_0")
+    assert result.types == {"F32": 5, "Q8_0": 14, "F16": 2}
+    assert "2 tensor(s) stored as F16" in result.notes[0]
+    assert largest_difference(model, tmp_path / "out.gguf") < 0.8
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_transformers_reads_the_file_back(tied: bool, tmp_path: Path) -> None:
+    model = save_llama(tmp_path, tie_word_embeddings=tied, rope_parameters={"rope_theta": 5e5})
+    save_bpe(tmp_path)
+    convert(tmp_path, tmp_path / "out.gguf", type="F32")
+    back = transformers.LlamaForCausalLM.from_pretrained(
+        tmp_path, gguf_file="out.gguf", dtype=torch.float32
+    ).eval()
+    tokens = random_tokens()
+    for got, wanted in zip(expected_logprobs(back, tokens), expected_logprobs(model, tokens), strict=True):
+        assert np.abs(got - wanted).max() < 1e-4
+
+
+def agreement(wanted: Callable[[str], list[int]], got: Callable[[str], list[int]], texts: list[str]) -> float:
+    """The share of tokens in texts that both sides split alike."""
+    counts = [(len(wanted(text)) or 1, wanted(text) == got(text)) for text in texts]
+    return sum(n for n, same in counts if same) / sum(n for n, _ in counts)
+
+
+@pytest.mark.parametrize("pre", KNOWN, ids=lambda pre: pre.name)
+def test_every_known_pre_tokenizer_splits_like_tokenizers(pre: PreTokenizer, tmp_path: Path) -> None:
+    save_llama(tmp_path)
+    save_bpe(tmp_path, pre)
+    convert(tmp_path, tmp_path / "out.gguf", type="F16")
+    reference = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    with Model.load(tmp_path / "out.gguf", vocab_only=True) as model:
+        share = agreement(
+            lambda text: reference.encode(text, add_special_tokens=False).ids,
+            lambda text: model.vocab.tokenize(text, special=True),
+            hard_texts(),
+        )
+    assert share >= 0.999
+
+
+@pytest.mark.parametrize("bos", [False, True])
+def test_special_tokens_and_the_template_arrive(bos: bool, tmp_path: Path) -> None:
+    save_llama(tmp_path, eos_token_id=[1, 2])
+    save_bpe(tmp_path, bos=bos)
+    convert(tmp_path, tmp_path / "out.gguf", type="F16")
+    with Model.load(tmp_path / "out.gguf", vocab_only=True) as model:
+        assert (model.vocab.bos, model.vocab.eos, model.vocab.eot) == (0, 1, 2)
+        assert model.vocab.add_bos is bos
+        assert model.vocab.is_control(3)
+        assert not model.vocab.is_control(N_VOCAB - 1)
+        assert model.vocab.n_tokens == N_VOCAB
+        assert model.chat_template == "{{ bos_token }}{% for m in messages %}{{ m['content'] }}{% endfor %}"
+
+
+def save_sentencepiece(folder: Path, kind: str = "bpe") -> None:
+    sentencepiece = pytest.importorskip("sentencepiece")
+    (folder / "corpus.txt").write_text(
+        "\n".join(text for text in CORPUS if "\0" not in text), encoding="utf-8"
+    )
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(folder / "corpus.txt"), model_prefix=str(folder / "tokenizer"), model_type=kind,
+        vocab_size=600 if kind == "bpe" else 480, byte_fallback=True, split_digits=True,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False, user_defined_symbols=["<|im_end|>"], minloglevel=2,
+    )  # fmt: skip
+    (folder / "corpus.txt").unlink()
+
+
+def test_sentencepiece_models_split_like_sentencepiece(tmp_path: Path) -> None:
+    save_llama(tmp_path)
+    save_sentencepiece(tmp_path)
+    import sentencepiece
+
+    reference = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "tokenizer.model"))
+    convert(tmp_path, tmp_path / "out.gguf", type="F16")
+    texts = [text for text in hard_texts() if "<|" not in text and text and "\0" not in text]
+    with Model.load(tmp_path / "out.gguf", vocab_only=True) as model:
+        assert agreement(reference.encode, model.vocab.tokenize, texts) >= 0.999
+        assert model.vocab.add_bos
+
+
+def save_json_of_sentencepiece(folder: Path, metaspace: bool) -> None:
+    """Writes tokenizer.json with the pieces of tokenizer.model and every way to merge them, best first."""
+    from sentencepiece import SentencePieceProcessor
+
+    model = SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
+    ids = {model.id_to_piece(token): token for token in range(model.get_piece_size())}
+    plain = [
+        text for text, token in ids.items()
+        if not (model.is_byte(token) or model.is_control(token) or model.is_unknown(token) or "<|" in text)
+    ]  # fmt: skip
+    merges = [
+        (text[:cut], text[cut:])
+        for text in sorted(plain, key=lambda text: -model.get_score(ids[text]))
+        for cut in range(1, len(text))
+        if text[:cut] in ids and text[cut:] in ids
+    ]
+    bpe = tokenizers.models.BPE(ids, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True)
+    tokenizer = tokenizers.Tokenizer(bpe)
+    if metaspace:
+        tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace("\u2581", "first", split=False)
+    else:
+        steps = [tokenizers.normalizers.Prepend("\u2581"), tokenizers.normalizers.Replace(" ", "\u2581")]
+        tokenizer.normalizer = tokenizers.normalizers.Sequence(steps)
+    tokenizer.add_special_tokens(["<unk>", "<s>", "</s>"])
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
+@pytest.mark.parametrize("metaspace", [False, True])
+def test_a_tokenizer_json_made_from_sentencepiece_splits_alike(metaspace: bool, tmp_path: Path) -> None:
+    save_llama(tmp_path)
+    save_sentencepiece(tmp_path)
+    save_json_of_sentencepiece(tmp_path, metaspace)
+    (tmp_path / "tokenizer.model").unlink()
+    reference = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    result = convert(tmp_path, tmp_path / "out.gguf", type="F16")
+    texts = [text for text in hard_texts() if "<|" not in text and text]
+    if metaspace:
+        assert "begins with a space" in result.notes[0]
+        texts = [text for text in texts if not text.startswith(" ")]
+    with Model.load(tmp_path / "out.gguf", vocab_only=True) as model:
+        share = agreement(
+            lambda text: reference.encode(text, add_special_tokens=False).ids, model.vocab.tokenize, texts
+        )
+    assert share >= 0.999
+
+
+def test_unigram_sentencepiece_models_are_refused(tmp_path: Path) -> None:
+    save_llama(tmp_path)
+    save_sentencepiece(tmp_path, "unigram")
+    with pytest.raises(ConversionError, match="unigram model, expected bpe"):
+        convert(tmp_path, tmp_path / "out.gguf")
+
+
+def test_every_supported_type_is_written(tmp_path: Path) -> None:
+    save_llama(tmp_path)
+    save_bpe(tmp_path)
+    sizes = {
+        name: convert(tmp_path, tmp_path / f"{name}.gguf", type=name).n_bytes for name in SUPPORTED_TYPES
+    }
+    assert sizes["F32"] > sizes["F16"] == sizes["BF16"] > sizes["Q8_0"]
+
+
+def test_progress_ends_at_the_whole(tmp_path: Path) -> None:
+    save_llama(tmp_path)
+    save_bpe(tmp_path)
+    calls: list[tuple[int, int]] = []
+    convert(tmp_path, tmp_path / "out.gguf", progress=lambda done, total: calls.append((done, total)))
+    assert calls == sorted(calls)
+    assert calls[-1][0] == calls[-1][1] > 0
+    assert math.isclose(calls[-1][1], (tmp_path / "out.gguf").stat().st_size, rel_tol=0.4)
