@@ -1,0 +1,117 @@
+"""What a reply is made of while it is being written: `Token`, `Scored`, `Switched`, and one `Finished` at the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Source = Literal["drafter", "base"]
+SwitchReason = Literal["confident", "draft_limit", "draft_ended", "forced"]
+FinishReason = Literal["stop", "length", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One token of the reply, in order.
+
+    `text` is what may be shown because of it: empty while a character is incomplete or a stop string may be
+    beginning, and the held-back text comes with a later token. The texts add up to the reply's text.
+
+    A position may come again: with the text held back at the reply's end, or with another id, when a draft in
+    another vocabulary was cut into different tokens than it seemed at first. What was shown stays true.
+    """
+
+    position: int
+    """0 for the reply's first token."""
+    id: int
+    """In the base's vocabulary (the drafter's in mode `drafter`)."""
+    text: str
+    source: Source
+    """Who wrote it. A proposal of the drafter that the base would have written itself is the base's."""
+    logprob: float | None = None
+    """Under the model that finishes the reply (natural, temperature 1). In the event of a drafted token it is None,
+    since the base has yet to read it: `Scored` follows. In `Reply.tokens` it is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What the base thinks of drafted tokens that were shown before. Positions count like those of `Token`."""
+
+    first: int
+    logprobs: tuple[float, ...]
+    """Natural log-probability of each token under the base, at temperature 1."""
+    confidences: tuple[float | None, ...]
+    """Geometric mean over the window that ends at each token; None until the window is full."""
+
+
+@dataclass(frozen=True, slots=True)
+class Switched:
+    """The base takes over. `index` is the position of the last drafted token kept; -1 if there is none."""
+
+    index: int
+    reason: SwitchReason
+    confidence: float | None
+    """Confidence at `index`; None if the window was not full."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Times in seconds (`_s`) and per second (`_tps`); counts in tokens unless named otherwise."""
+
+    ttft_s: float = 0.0
+    """From the call to the first token shown."""
+    total_s: float = 0.0
+    draft_tps: float | None = None
+    """Kept draft tokens per second until the switch, the base's prompt included."""
+    base_tps: float | None = None
+    """Tokens per second after the switch."""
+    n_tokens: int = 0
+    n_draft: int = 0
+    """Tokens of the reply that the drafter wrote (position of the switch + 1)."""
+    n_drafted: int = 0
+    """Tokens the drafter proposed, before and after the switch."""
+    n_accepted: int = 0
+    """Proposed tokens that were kept."""
+    base_passes: int = 0
+    drafter_prompt_tokens: int = 0
+    drafter_reused_tokens: int = 0
+    base_prompt_tokens: int = 0
+    base_reused_tokens: int = 0
+
+    @property
+    def draft_share(self) -> float:
+        """Share of the reply's tokens that the drafter wrote."""
+        return self.n_draft / self.n_tokens if self.n_tokens else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole reply. Where the conversation ended in an assistant message, `text` is what was added to it."""
+
+    text: str
+    tokens: tuple[Token, ...]
+    confidences: tuple[float | None, ...]
+    """One per token; None where there is none (before the window is full, after the switch)."""
+    finish_reason: FinishReason
+    switch: Switched | None
+    """None in the modes `base` and `drafter`, and if the reply ended while the drafter was writing."""
+    stats: Statistics = field(default_factory=Statistics)
+    stop: str | None = None
+    """The stop string that ended the reply; None for an end-of-text token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The last event."""
+
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """The oldest messages no longer fit into a context and were left out of this and the following turns."""
+
+    n_messages: int
+
+
+Event = Token | Scored | Switched | Finished | Dropped

@@ -1,0 +1,52 @@
+"""From token bytes to text that may be shown: whole characters only, and never the beginning of a stop string."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterable
+
+
+class TextStream:
+    """One per reply, across the switch. Feed it bytes, show what it returns.
+
+    Bytes that can never become UTF-8 turn into U+FFFD. Once `stop` is set the text is complete: it was cut before
+    that stop string, and nothing more may be fed.
+    """
+
+    def __init__(self, stops: Iterable[str] = ()) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._stops = tuple(stops)
+        self._held = ""
+        self.stop: str | None = None
+
+    def feed(self, data: bytes) -> str:
+        """The text that is certain after these bytes."""
+        return self._release(self._decoder.decode(data), final=False)
+
+    def flush(self) -> str:
+        """The text held back, at the end of the reply. An incomplete character becomes U+FFFD."""
+        return self._release(self._decoder.decode(b"", final=True), final=True)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the bytes so far end with a complete character."""
+        return not self._decoder.getstate()[0]
+
+    def _release(self, new: str, *, final: bool) -> str:
+        text = self._held + new
+        found = [(at, -len(stop), stop) for stop in self._stops if (at := text.find(stop)) >= 0]
+        if found:
+            at, _, self.stop = min(found)
+            self._held = ""
+            return text[:at]
+        keep = len(text) if final else len(text) - self._possible_stop(text)
+        self._held = text[keep:]
+        return text[:keep]
+
+    def _possible_stop(self, text: str) -> int:
+        """Length of the longest end of `text` that a stop string begins with."""
+        longest = max(map(len, self._stops), default=0) - 1
+        for length in range(min(longest, len(text)), 0, -1):
+            if any(stop.startswith(text[-length:]) for stop in self._stops):
+                return length
+        return 0

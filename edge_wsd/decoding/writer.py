@@ -1,0 +1,73 @@
+"""Turns the tokens of a reply into `Token` events, and knows when the reply is over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from edge_wsd.decoding.events import FinishReason, Source, Token
+from edge_wsd.decoding.sequence import Vocabulary
+from edge_wsd.decoding.text import TextStream
+
+
+class ReplyWriter:
+    """One per reply. `finish` tells why the reply is over, once it is; then nothing more may be written."""
+
+    def __init__(self, vocabulary: Vocabulary, *, max_tokens: int, stops: Iterable[str] = ()) -> None:
+        self._vocabulary = vocabulary
+        self._max_tokens = max_tokens
+        self._stream = TextStream(stops)
+        self._n_bytes: list[int] = []
+        self._n_repeated = 0  # bytes still to come that were written before a cut
+        self._shown = ""  # text of tokens cut off: it belongs to the next token written, but is not shown again
+        self.ids: list[int] = []
+        self.tokens: list[Token] = []
+        self.finish: FinishReason | None = None
+
+    @property
+    def room(self) -> int:
+        """Tokens that may still be written."""
+        return self._max_tokens - len(self.ids)
+
+    @property
+    def text(self) -> str:
+        return "".join(token.text for token in self.tokens)
+
+    @property
+    def stop(self) -> str | None:
+        """The stop string that ended the reply."""
+        return self._stream.stop
+
+    def write(self, token: int, source: Source, logprob: float | None = None) -> tuple[Token, ...]:
+        """Append a token; returns the events to show. An end token appends nothing and finishes the reply."""
+        if self._vocabulary.is_end(token):
+            return self.end("stop")
+        data = self._vocabulary.piece(token)
+        self.ids.append(token)
+        self._n_bytes.append(len(data))
+        repeated = min(self._n_repeated, len(data))
+        self._n_repeated -= repeated
+        written = Token(len(self.tokens), token, self._stream.feed(data[repeated:]), source, logprob)
+        self.tokens.append(replace(written, text=self._shown + written.text))
+        self._shown = ""
+        if self._stream.stop is not None:
+            self.finish = "stop"
+        elif self.room <= 0:
+            return (written, *self.end("length"))
+        return (written,)
+
+    def end(self, reason: FinishReason) -> tuple[Token, ...]:
+        """Finish the reply: text held back comes as a second event of the last token."""
+        self.finish = reason
+        rest = self._stream.flush()
+        if not rest or not self.tokens:
+            return ()
+        last = self.tokens[-1]
+        self.tokens[-1] = replace(last, text=last.text + rest)
+        return (replace(last, text=rest),)
+
+    def cut(self, n: int) -> None:
+        """Forget all but the first `n` tokens. The same bytes must come again in other tokens; they are not shown twice."""
+        self._n_repeated += sum(self._n_bytes[n:])
+        self._shown += "".join(token.text for token in self.tokens[n:])
+        del self.ids[n:], self.tokens[n:], self._n_bytes[n:]

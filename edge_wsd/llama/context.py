@@ -1,0 +1,119 @@
+"""A model's context: the KV memory and the sequences of tokens in it.
+
+>>> with Model.load("base.gguf") as model, Context(model) as context:
+...     text = context.sequence()
+...     scores = text.score(prompt_tokens, proposed_tokens)   # one batch
+...     scores.logprobs, scores.choose(0)
+"""
+
+from __future__ import annotations
+
+import ctypes
+from types import TracebackType
+
+import llama_cpp
+
+from edge_wsd._native import CancelFlag
+from edge_wsd.errors import Cancelled, ModelLoadError, OptionError
+from edge_wsd.llama import library
+from edge_wsd.llama.batch import Batch
+from edge_wsd.llama.model import Model
+from edge_wsd.llama.sequence import Sequence
+from edge_wsd.llama.settings import ModelSettings
+from edge_wsd.llama.threads import physical_cores
+
+_GGML_TYPE_BF16 = 30  # the binding has no name for it
+_KV_TYPES = {
+    "f32": llama_cpp.GGML_TYPE_F32,
+    "f16": llama_cpp.GGML_TYPE_F16,
+    "bf16": _GGML_TYPE_BF16,
+    "q8_0": llama_cpp.GGML_TYPE_Q8_0,
+    "q5_1": llama_cpp.GGML_TYPE_Q5_1,
+    "q5_0": llama_cpp.GGML_TYPE_Q5_0,
+    "q4_1": llama_cpp.GGML_TYPE_Q4_1,
+    "q4_0": llama_cpp.GGML_TYPE_Q4_0,
+}
+_FLASH_ATTENTION = {
+    "auto": llama_cpp.LLAMA_FLASH_ATTN_TYPE_AUTO,
+    "on": llama_cpp.LLAMA_FLASH_ATTN_TYPE_ENABLED,
+    "off": llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED,
+}
+
+
+class Context:
+    """Owner of a llama.cpp context. Decodes one batch at a time. Close it before its model."""
+
+    def __init__(self, model: Model, settings: ModelSettings | None = None, *, n_sequences: int = 1) -> None:
+        settings = settings or ModelSettings()
+        self.model = model
+        self.batch_size = settings.batch
+        self.n_vocab = model.vocab.n_tokens
+        self.batch = Batch(settings.batch)
+        self.handle = _create(model, settings, n_sequences)
+        self.memory = llama_cpp.llama_get_memory(self.handle)
+        self.n_ctx = int(llama_cpp.llama_n_ctx_seq(self.handle))
+        """Tokens that one sequence can hold."""
+        self._n_sequences = n_sequences
+        self._free = list(range(n_sequences - 1, -1, -1))
+        self._owner: Sequence | None = None
+        self.watch(CancelFlag())
+
+    def sequence(self) -> Sequence:
+        """A new, empty sequence. Raises `OptionError` once all `n_sequences` are in use."""
+        if not self._free:
+            raise OptionError(f"all {self._n_sequences} sequences of this context are in use; close one first")
+        return Sequence(self, self._free.pop())
+
+    def release(self, index: int) -> None:
+        """Take a closed sequence's place back."""
+        self._free.append(index)
+
+    def claim(self, sequence: Sequence) -> None:
+        """Give the logits buffer to `sequence`; the one that had it keeps a copy of its last row."""
+        if self._owner is not None and self._owner is not sequence:
+            self._owner.stash_head()
+        self._owner = sequence
+
+    def watch(self, flag: CancelFlag) -> None:
+        """Stop decodes once `flag` is set: inside a pass where the backend can (CPU), else between two of them."""
+        self._cancel = flag  # keeps the memory alive that llama.cpp reads
+        callback = ctypes.cast(flag.callback, llama_cpp.ggml_abort_callback)
+        llama_cpp.llama_set_abort_callback(self.handle, callback, ctypes.c_void_p(flag.address))
+
+    def raise_if_cancelled(self) -> None:
+        if self._cancel.is_set:
+            raise Cancelled("cancelled")
+
+    def close(self) -> None:
+        """Free the memory. Closing twice does nothing."""
+        if self.handle:
+            with library.LOCK:
+                llama_cpp.llama_free(self.handle)
+            self.handle = 0
+
+    def __enter__(self) -> Context:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.close()
+
+
+def _create(model: Model, settings: ModelSettings, n_sequences: int) -> int:
+    length = model.context_length(settings)
+    parameters = llama_cpp.llama_context_default_params()
+    parameters.n_ctx = length * n_sequences
+    parameters.n_batch = parameters.n_ubatch = settings.batch
+    parameters.n_seq_max = n_sequences
+    parameters.n_threads = parameters.n_threads_batch = settings.threads or physical_cores()
+    parameters.type_k = parameters.type_v = _KV_TYPES[settings.kv_type]
+    parameters.flash_attn_type = _FLASH_ATTENTION[settings.flash_attention]
+    parameters.swa_full = True  # a window that forgets could not be cut back
+    parameters.no_perf = True
+    with library.error_lines() as lines:
+        handle = llama_cpp.llama_init_from_model(model.handle, parameters)
+        if not handle:
+            raise ModelLoadError(
+                f"{model.path}: no context of {length} tokens with KV type {settings.kv_type} could be made"
+                f"{library.because(lines)}; try a smaller context length or another KV type"
+            )
+    return int(handle)

@@ -1,0 +1,146 @@
+"""Start-up of llama.cpp, its log, and what it was built with.
+
+llama.cpp reports why a call failed only through its log, so the last error lines are kept for exception texts.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import llama_cpp
+
+logger = logging.getLogger("edge_wsd.llama")
+logging.getLogger("edge_wsd").addHandler(logging.NullHandler())  # silent until the application asks for logs
+
+# One decode at a time in a process: two contexts on one device gain nothing from running at once, and
+# concurrent graphs have crashed other bindings. Reentrant, because a decode may happen inside a load.
+LOCK = threading.RLock()
+
+_LEVELS = {1: logging.DEBUG, 2: logging.INFO, 3: logging.WARNING, 4: logging.ERROR}
+_CONTINUATION = 5
+
+
+class _LogSink:
+    """Joins llama.cpp's fragments into lines, hands them to `logging` and remembers the last errors."""
+
+    def __init__(self) -> None:
+        self._level = logging.INFO
+        self._fragment = ""
+        self.errors: deque[str] = deque(maxlen=8)
+
+    def write(self, level: int, text: bytes | None, _user_data: int | None) -> None:
+        if level != _CONTINUATION:
+            self._level = _LEVELS.get(level, logging.INFO)
+        self._fragment += (text or b"").decode("utf-8", errors="replace")
+        *lines, self._fragment = self._fragment.split("\n")
+        for line in lines:
+            if line := line.rstrip():
+                logger.log(self._level, "%s", line)
+                if self._level >= logging.ERROR:
+                    self.errors.append(line)
+
+
+_sink = _LogSink()
+# The callback must outlive every call into llama.cpp, so it lives as long as the module.
+_callback = llama_cpp.llama_log_callback(_sink.write)
+
+
+def install_log() -> None:
+    """Send llama.cpp's log to `logging.getLogger("edge_wsd.llama")`. Importing llama_cpp installs another sink."""
+    llama_cpp.llama_log_set(_callback, ctypes.c_void_p(0))
+
+
+install_log()
+llama_cpp.llama_backend_init()
+
+
+@contextmanager
+def error_lines() -> Iterator[deque[str]]:
+    """The errors that llama.cpp logs inside the block."""
+    with LOCK:
+        _sink.errors.clear()
+        yield _sink.errors
+
+
+def because(lines: deque[str]) -> str:
+    """The cause for the end of an error message; empty if llama.cpp said nothing. Its first line is the most exact."""
+    return f": {lines[0].split(': ', 1)[-1]}" if lines else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One device llama.cpp can compute on. Sizes in bytes."""
+
+    index: int
+    name: str
+    description: str
+    type: str
+    free_bytes: int
+    total_bytes: int
+
+
+_ggml = ctypes.CDLL(llama_cpp.llama_cpp._lib._name)
+_DEVICE_TYPES = ("cpu", "gpu", "integrated gpu", "accelerator")
+
+
+def _ggml_function(name: str, result: type | None, *arguments: type) -> Any:
+    function = getattr(_ggml, name)
+    function.restype, function.argtypes = result, list(arguments)
+    return function
+
+
+def devices() -> list[Device]:
+    """The devices that the installed llama.cpp sees, in its own order."""
+    pointer, size = ctypes.c_void_p, ctypes.c_size_t
+    count = _ggml_function("ggml_backend_dev_count", size)
+    get = _ggml_function("ggml_backend_dev_get", pointer, size)
+    name = _ggml_function("ggml_backend_dev_name", ctypes.c_char_p, pointer)
+    description = _ggml_function("ggml_backend_dev_description", ctypes.c_char_p, pointer)
+    kind = _ggml_function("ggml_backend_dev_type", ctypes.c_int, pointer)
+    memory = _ggml_function("ggml_backend_dev_memory", None, pointer, ctypes.POINTER(size), ctypes.POINTER(size))
+    found = []
+    for index in range(count()):
+        device, free, total = get(index), size(), size()
+        memory(device, ctypes.byref(free), ctypes.byref(total))
+        code = kind(device)
+        found.append(
+            Device(
+                index,
+                name(device).decode(errors="replace"),
+                description(device).decode(errors="replace"),
+                _DEVICE_TYPES[code] if code < len(_DEVICE_TYPES) else f"type {code}",
+                free.value,
+                total.value,
+            )
+        )
+    return found
+
+
+def backends() -> list[str]:
+    """Names of the backends compiled in, such as CPU, CUDA, MTL, Vulkan."""
+    count = _ggml_function("ggml_backend_reg_count", ctypes.c_size_t)
+    get = _ggml_function("ggml_backend_reg_get", ctypes.c_void_p, ctypes.c_size_t)
+    name = _ggml_function("ggml_backend_reg_name", ctypes.c_char_p, ctypes.c_void_p)
+    return [name(get(index)).decode(errors="replace") for index in range(count())]
+
+
+def supports_offload() -> bool:
+    """Whether layers can really be put on a GPU: a backend for one is compiled in and sees a device."""
+    return bool(llama_cpp.llama_supports_gpu_offload()) and any("gpu" in device.type for device in devices())
+
+
+def versions() -> dict[str, str]:
+    """Versions of the binding and of the llama.cpp inside it, and the instruction sets it was built for."""
+    return {
+        "llama-cpp-python": version("llama-cpp-python"),
+        "llama.cpp": _ggml_function("llama_version", ctypes.c_char_p)().decode(errors="replace"),
+        "system": llama_cpp.llama_print_system_info().decode(errors="replace").strip(),
+    }

@@ -1,0 +1,145 @@
+"""A model file in memory.
+
+>>> with Model.load("base.gguf") as model:
+...     print(model.description)
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+import llama_cpp
+
+from edge_wsd.errors import ModelLoadError
+from edge_wsd.llama import library
+from edge_wsd.llama.settings import DEFAULT_CONTEXT_LENGTH, ModelSettings
+from edge_wsd.llama.vocab import Vocab
+
+Progress = Callable[[float], None]
+
+
+class Model:
+    """Owner of a llama.cpp model. Close it after its contexts."""
+
+    def __init__(self, handle: int, path: Path) -> None:
+        self.handle = handle
+        self.path = path
+        self.vocab = Vocab(self)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        settings: ModelSettings | None = None,
+        *,
+        vocab_only: bool = False,
+        progress: Progress | None = None,
+    ) -> Model:
+        """Load a GGUF file. `progress` is called with 0 to 1. Raises `ModelLoadError`.
+
+        Check the file first (`edge_wsd.models.gguf_check`): llama.cpp can end the process on a damaged one.
+        """
+        settings = settings or ModelSettings()
+        path = Path(path)
+        parameters = llama_cpp.llama_model_default_params()
+        parameters.n_gpu_layers = settings.gpu_layers
+        parameters.main_gpu = settings.main_gpu
+        parameters.load_mode = llama_cpp.LLAMA_LOAD_MODE_MMAP if settings.mmap else llama_cpp.LLAMA_LOAD_MODE_NONE
+        parameters.vocab_only = vocab_only
+        failures: list[BaseException] = []
+        callback = _progress_callback(progress, failures)
+        parameters.progress_callback = callback
+        with library.error_lines() as lines:
+            handle = llama_cpp.llama_model_load_from_file(str(path).encode(), parameters)
+            if failures:  # raised by the caller's own callback; an exception cannot pass through C
+                if handle:
+                    llama_cpp.llama_model_free(handle)
+                raise failures[0]
+            if not handle:
+                raise ModelLoadError(f"{path}: llama.cpp cannot load this model{library.because(lines)}")
+        return cls(handle, path)
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The file's scalar metadata as text."""
+        found = {}
+        for index in range(llama_cpp.llama_model_meta_count(self.handle)):
+            key = _string(llama_cpp.llama_model_meta_key_by_index, self.handle, index)
+            found[key] = _string(llama_cpp.llama_model_meta_val_str_by_index, self.handle, index)
+        return found
+
+    @property
+    def chat_template(self) -> str | None:
+        """The Jinja source stored in the file."""
+        raw = llama_cpp.llama_model_chat_template(self.handle, None)
+        return raw.decode("utf-8", errors="replace") if raw else None
+
+    @property
+    def description(self) -> str:
+        """Such as `llama 8B Q4_K - Medium`."""
+        return _string(llama_cpp.llama_model_desc, self.handle)
+
+    @property
+    def n_params(self) -> int:
+        return int(llama_cpp.llama_model_n_params(self.handle))
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all tensors."""
+        return int(llama_cpp.llama_model_size(self.handle))
+
+    @property
+    def n_ctx_train(self) -> int:
+        return int(llama_cpp.llama_model_n_ctx_train(self.handle))
+
+    @property
+    def n_layer(self) -> int:
+        return int(llama_cpp.llama_model_n_layer(self.handle))
+
+    @property
+    def can_cut(self) -> bool:
+        """Whether the memory of a context can be cut back to any token. Recurrent and hybrid memories cannot."""
+        return not (llama_cpp.llama_model_is_recurrent(self.handle) or llama_cpp.llama_model_is_hybrid(self.handle))
+
+    def context_length(self, settings: ModelSettings) -> int:
+        """Tokens a context gets under `settings`."""
+        return settings.context_length or min(self.n_ctx_train or DEFAULT_CONTEXT_LENGTH, DEFAULT_CONTEXT_LENGTH)
+
+    def close(self) -> None:
+        """Free the memory. Closing twice does nothing."""
+        if self.handle:
+            with library.LOCK:
+                llama_cpp.llama_model_free(self.handle)
+            self.handle = 0
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.close()
+
+
+def _progress_callback(progress: Progress | None, failures: list[BaseException]) -> object:
+    def call(fraction: float, _user_data: int | None) -> bool:
+        try:
+            if progress:
+                progress(fraction)
+        except BaseException as error:
+            failures.append(error)
+            return False
+        return True
+
+    return llama_cpp.llama_progress_callback(call)
+
+
+def _string(function: Callable[..., int], *arguments: object) -> str:
+    size = 256
+    while True:
+        buffer = ctypes.create_string_buffer(size)
+        n = function(*arguments, buffer, size)
+        if n < size:
+            return buffer.value.decode("utf-8", errors="replace")
+        size = n + 1

@@ -1,0 +1,164 @@
+"""A drafter and a base in memory.
+
+>>> with Pair.load(drafter="drafter.gguf", base="base.gguf") as pair:
+...     print(pair.generate("How do I list files by size?").text)
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from edge_wsd.decoding.bridge import Bridge, SameVocabulary, ThroughText
+from edge_wsd.decoding.events import Reply
+from edge_wsd.decoding.options import Options
+from edge_wsd.decoding.sequence import common_prefix
+from edge_wsd.llama.context import Context
+from edge_wsd.llama.model import Model
+from edge_wsd.llama.sequence import Sequence as ModelSequence
+from edge_wsd.llama.settings import ModelSettings
+from edge_wsd.llama.vocab import VocabularyVerdict, compare_vocabularies
+from edge_wsd.models.gguf_check import check_gguf
+from edge_wsd.models.probe import probe_model
+from edge_wsd.prompts.choose import base_template as choose_base_template
+from edge_wsd.prompts.choose import drafter_template as choose_drafter_template
+from edge_wsd.prompts.messages import Message
+from edge_wsd.prompts.template import Template
+from edge_wsd.session import Session
+
+Progress = Callable[[str, float], None]
+"""Called with "drafter" or "base" and a fraction from 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A conversation in one model's tokens. `opening` is the reply's given beginning, at the end of `tokens`."""
+
+    tokens: list[int]
+    opening: list[int]
+    text: str
+
+    @property
+    def before_opening(self) -> list[int]:
+        return self.tokens[: len(self.tokens) - len(self.opening)]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """One of the two: weights, memory, the sequence that is its conversation, and how it is addressed."""
+
+    model: Model
+    context: Context
+    sequence: ModelSequence
+    template: Template
+
+    def encode(self, messages: Sequence[Message]) -> Prompt:
+        """The conversation as this model's prompt. One that ends in an assistant message leaves it open."""
+        text = self.template.render(messages)
+        tokens = self._tokenize(text)
+        if not messages or messages[-1].role != "assistant":
+            return Prompt(tokens, [], text)
+        n_before = common_prefix(self._tokenize(self.template.render(messages[:-1])), tokens)
+        return Prompt(tokens, tokens[n_before:], text)
+
+    def _tokenize(self, text: str) -> list[int]:
+        vocab, special = self.model.vocab, self.template.parses_special
+        # Many chat templates write BOS themselves; two of them would be a prompt no model has seen.
+        has_bos = special and vocab.bos is not None and text.startswith(vocab.text(vocab.bos))
+        return vocab.tokenize(text, special=special, bos=vocab.add_bos and not has_bos)
+
+
+class Pair:
+    """Owner of both models. One reply at a time; close it, or use it as a context manager."""
+
+    def __init__(self, name: str, drafter: LoadedModel, base: LoadedModel, owned: ExitStack) -> None:
+        self.name = name
+        self.drafter = drafter
+        self.base = base
+        self.vocabulary: VocabularyVerdict = compare_vocabularies(drafter.model.vocab, base.model.vocab)
+        bridge = SameVocabulary if self.vocabulary.same else ThroughText
+        self.bridge: Bridge = bridge(drafter.model.vocab, base.model.vocab)
+        self.busy = threading.Lock()
+        self._owned = owned
+
+    @classmethod
+    def load(
+        cls,
+        drafter: str | Path,
+        base: str | Path,
+        *,
+        drafter_settings: ModelSettings | None = None,
+        base_settings: ModelSettings | None = None,
+        drafter_template: str = "chat",
+        base_template: str = "plain",
+        progress: Progress | None = None,
+        name: str | None = None,
+    ) -> Pair:
+        """Load two GGUF files. Raises `ModelFileError`, `ModelLoadError` or `TemplateError`, and then frees both.
+
+        A template is "chat" (the file's own), "plain" (the paper's base prompt) or the path of a Jinja file.
+        """
+        for path in (drafter, base):
+            check_gguf(Path(path))
+            probe_model(Path(path))
+        with ExitStack() as stack:
+            loaded = []
+            for role, path, settings, choose, choice in (
+                ("drafter", drafter, drafter_settings, choose_drafter_template, drafter_template),
+                ("base", base, base_settings, choose_base_template, base_template),
+            ):
+                report = (lambda fraction, role=role: progress(role, fraction)) if progress else None
+                model = stack.enter_context(Model.load(path, settings, progress=report))
+                vocab = model.vocab
+                bos, eos = (vocab.text(token) if token is not None else "" for token in (vocab.bos, vocab.eos))
+                template = choose(choice, model.chat_template, bos, eos)
+                context = stack.enter_context(Context(model, settings))
+                loaded.append(LoadedModel(model, context, context.sequence(), template))
+            pair = cls(name or f"{Path(drafter).stem} + {Path(base).stem}", *loaded, ExitStack())
+            pair._owned = stack.pop_all()
+        return pair
+
+    @classmethod
+    def demo(cls, *, other_vocabulary: bool = False, **settings: Any) -> Pair:
+        """The embedded pair: a demonstration that answers terminal questions, not an assistant."""
+        from edge_wsd.demo import files
+
+        drafter = files.other_drafter_path() if other_vocabulary else files.drafter_path()
+        name = "demo-other" if other_vocabulary else "demo"
+        return cls.load(drafter, files.base_path(), name=name, **settings)
+
+    def generate(
+        self,
+        prompt: str | Sequence[Message | dict[str, str]],
+        options: Options | None = None,
+        **changes: Any,
+    ) -> Reply:
+        """One whole reply to a question or a conversation. `changes` are fields of `Options`."""
+        options = (options or Options()).with_changes(**changes)
+        if isinstance(prompt, str):
+            return self.session(options=options).ask(prompt)
+        return self.session(options=options, messages=prompt).ask(None)
+
+    def session(
+        self,
+        system: str | None = None,
+        options: Options | None = None,
+        messages: Sequence[Message | dict[str, str]] = (),
+    ) -> Session:
+        """A conversation. What two turns have in common is decoded once, in both memories."""
+        return Session(self, system=system, options=options, messages=messages)
+
+    def close(self) -> None:
+        """Free contexts, then models, of both. Closing twice does nothing."""
+        self._owned.close()
+
+    def __enter__(self) -> Pair:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.close()

@@ -1,0 +1,179 @@
+"""One reply: two prompts, two memories, the loop, and the result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from edge_wsd._native import CancelFlag
+from edge_wsd.decoding.bridge import anchor_of
+from edge_wsd.decoding.drafter import Drafter
+from edge_wsd.decoding.events import Event, Finished, Reply, Source, Switched
+from edge_wsd.decoding.meter import Meter
+from edge_wsd.decoding.options import Options
+from edge_wsd.decoding.sequence import rewind_to
+from edge_wsd.decoding.signal import ConfidenceWindow
+from edge_wsd.decoding.weak_to_strong import Reader, alone, weak_to_strong
+from edge_wsd.decoding.writer import ReplyWriter
+from edge_wsd.errors import Cancelled, ContextFullError
+from edge_wsd.llama.sampler import Sampler
+from edge_wsd.prompts.messages import Message
+
+if TYPE_CHECKING:
+    from edge_wsd.pair import LoadedModel, Pair, Prompt
+
+
+def fit(pair: Pair, system: Sequence[Message], messages: Sequence[Message], options: Options) -> int:
+    """How many of the oldest messages must be left out so that both prompts leave room for a reply.
+
+    Whole turns go, the same ones in both memories. Raises `ContextFullError` if even the last one is too long.
+    """
+    models = [model for model, source in _roles(pair) if options.mode in ("wsd", source)]
+    starts = [i for i, message in enumerate(messages) if message.role == "user" or i == 0]
+    for start in starts:
+        missing = [_missing(model, [*system, *messages[start:]], options) for model in models]
+        if all(error is None for error in missing):
+            return start
+    raise next(error for error in missing if error is not None)
+
+
+def _roles(pair: Pair) -> tuple[tuple[LoadedModel, Source], ...]:
+    return ((pair.drafter, "drafter"), (pair.base, "base"))
+
+
+def _missing(model: LoadedModel, messages: Sequence[Message], options: Options) -> ContextFullError | None:
+    n_ctx = model.context.n_ctx
+    n_prompt = len(model.encode(messages).tokens)
+    reserve = min(options.max_tokens, n_ctx // 4)
+    if n_prompt + reserve <= n_ctx:
+        return None
+    return ContextFullError(
+        f"the prompt of {n_prompt} tokens and {reserve} for the reply do not fit into the context of {n_ctx} tokens of "
+        f"{model.model.path.name}; shorten the prompt or set a larger context length",
+        needed=n_prompt + reserve,
+        available=n_ctx,
+    )
+
+
+def write_reply(pair: Pair, messages: Sequence[Message], options: Options, cancel: CancelFlag) -> Iterator[Event]:
+    """Events of one reply, the last of which is `Finished`. `cancel` ends it early, with what is written so far."""
+    meter = Meter()
+    with ExitStack() as stack:
+        drafter_sampler, base_sampler = (stack.enter_context(_sampler(options)) for _ in range(2))
+        for model, _ in _roles(pair):
+            model.context.watch(cancel)
+        rule = ConfidenceWindow(threshold=options.threshold, window=options.window)
+        drafter: Drafter | None = None
+        switch: Switched | None = None
+        source: Source = "drafter" if options.mode == "drafter" else "base"
+        model, prompt, writer = _writer(pair, messages, options, source)
+        try:
+            reader = _reader(model, prompt, meter, drafter_sampler if source == "drafter" else base_sampler)
+            if options.mode == "wsd":
+                drafter = _drafter(pair, messages, prompt, options, meter, drafter_sampler)
+                events = weak_to_strong(drafter, reader, options, writer, meter, rule)
+            else:
+                events = alone(reader, source, writer, meter)
+            for event in events:
+                if isinstance(event, Switched):
+                    switch = event
+                yield event
+        except Cancelled:
+            yield from writer.end("cancelled")
+        yield Finished(_reply(writer, switch, rule, len(prompt.opening), drafter, meter))
+
+
+def _writer(
+    pair: Pair, messages: Sequence[Message], options: Options, source: Source
+) -> tuple[LoadedModel, Prompt, ReplyWriter]:
+    """The model that finishes the reply, its prompt, and the reply to be."""
+    model = pair.drafter if source == "drafter" else pair.base
+    prompt = model.encode(messages)
+    writer = ReplyWriter(
+        model.model.vocab,
+        max_tokens=min(options.max_tokens, model.context.n_ctx - len(prompt.tokens)),
+        stops=(*model.template.stops, *options.stop),
+    )
+    return model, prompt, writer
+
+
+def _reader(model: LoadedModel, prompt: Prompt, meter: Meter, sampler: Sampler | None) -> Reader:
+    unread = rewind_to(model.sequence, prompt.before_opening)
+    meter.base_prompt_tokens = len(prompt.tokens)
+    meter.base_reused_tokens = len(model.sequence.tokens)
+    return Reader(model.sequence, unread, prompt.opening, sampler)
+
+
+def _drafter(
+    pair: Pair,
+    messages: Sequence[Message],
+    base_prompt: Prompt,
+    options: Options,
+    meter: Meter,
+    sampler: Sampler | None,
+) -> Drafter:
+    model = pair.drafter
+    prompt = model.encode(messages)
+    drafter = Drafter(
+        model.sequence,
+        prompt.tokens,
+        model.model.vocab,
+        pair.bridge,
+        anchor=anchor_of(prompt.text),
+        base_anchor=anchor_of(base_prompt.text),
+        continues=bool(base_prompt.opening),
+        sampler=sampler,
+        max_draft=options.max_draft,
+        n_ctx=model.context.n_ctx,
+    )
+    meter.drafter_prompt_tokens = len(prompt.tokens)
+    meter.drafter_reused_tokens = len(model.sequence.tokens)
+    return drafter
+
+
+@contextmanager
+def _sampler(options: Options) -> Iterator[Sampler | None]:
+    if options.temperature == 0:
+        yield None
+        return
+    sampler = Sampler(
+        temperature=options.temperature,
+        top_k=options.top_k,
+        top_p=options.top_p,
+        min_p=options.min_p,
+        seed=options.seed,
+    )
+    try:
+        yield sampler
+    finally:
+        sampler.close()
+
+
+def _reply(
+    writer: ReplyWriter,
+    switch: Switched | None,
+    rule: ConfidenceWindow,
+    n_opening: int,
+    drafter: Drafter | None,
+    meter: Meter,
+) -> Reply:
+    """The result. Drafted tokens get the log-probabilities and confidences that the base gave them."""
+    tokens = list(writer.tokens)
+    confidences: list[float | None] = [None] * len(tokens)
+    n_drafted = sum(token.source == "drafter" for token in tokens) if drafter else 0
+    n_scored = min(n_drafted, len(rule.logprobs) - n_opening)
+    for i in range(n_scored):
+        tokens[i] = replace(tokens[i], logprob=rule.logprobs[n_opening + i])
+        confidences[i] = rule.confidences[n_opening + i]
+    assert writer.finish is not None
+    return Reply(
+        text=writer.text,
+        tokens=tuple(tokens),
+        confidences=tuple(confidences),
+        finish_reason=writer.finish,
+        switch=switch,
+        stats=meter.statistics(n_tokens=len(tokens), n_drafted=drafter.n_drafted if drafter else 0),
+        stop=writer.stop,
+    )

@@ -1,0 +1,163 @@
+"""A conversation over a pair.
+
+>>> chat = pair.session(system="Answer briefly.")
+>>> for event in chat.stream("How do I list files by size?"):
+...     if isinstance(event, Token):
+...         print(event.text, end="")
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_wsd._native import CancelFlag
+from edge_wsd.decoding.events import Dropped, Event, Finished, Reply
+from edge_wsd.decoding.options import Options
+from edge_wsd.errors import BusyError, OptionError, SessionFileError, TemplateError
+from edge_wsd.files import write_atomically
+from edge_wsd.prompts.messages import Message, parse_messages
+from edge_wsd.reply import fit, write_reply
+
+if TYPE_CHECKING:
+    from edge_wsd.pair import Pair
+
+_FORMAT = "edge-wsd conversation 1"
+
+
+class Session:
+    """Messages, a system prompt and options; `stream` adds a turn. `options` and `system` may be set at any time."""
+
+    def __init__(
+        self,
+        pair: Pair,
+        *,
+        system: str | None = None,
+        options: Options | None = None,
+        messages: Sequence[Message | dict[str, str]] = (),
+    ) -> None:
+        parsed = parse_messages(messages) if messages else ()
+        if parsed and parsed[0].role == "system":
+            if system is not None:
+                raise TemplateError("the system prompt is given twice: as an argument and as the first message")
+            system, parsed = parsed[0].content, parsed[1:]
+        self.system = system
+        self.options = options or Options()
+        self.last: Reply | None = None
+        self._pair = pair
+        self._messages: list[Message] = list(parsed)
+        self._first = 0  # messages before it no longer fit and are left out
+        self._cancel = CancelFlag()
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """All turns, also those that no longer fit into the context. Without the system prompt."""
+        return tuple(self._messages)
+
+    def stream(self, prompt: str | None = None) -> Iterator[Event]:
+        """Write the next reply, event by event. Without a prompt the conversation goes on where it ends.
+
+        Closing the iterator early keeps what was written. On an error the conversation is as it was before.
+        """
+        if prompt is None and not self._messages:
+            raise TemplateError("the conversation is empty; give it a prompt")
+        self._cancel.clear()
+        return self._turn([] if prompt is None else [*parse_messages([Message("user", prompt)])])
+
+    def ask(self, prompt: str | None = None) -> Reply:
+        """Write the next reply and return it whole."""
+        for event in self.stream(prompt):
+            if isinstance(event, Finished):
+                return event.reply
+        raise AssertionError("a reply ends with Finished")
+
+    def regenerate(self) -> Iterator[Event]:
+        """Write the last reply again. Change `options.seed` to get another one when sampling."""
+        if not self._messages or self._messages[-1].role != "assistant":
+            raise TemplateError("there is no reply to write again")
+        del self._messages[-1]
+        return self.stream(None)
+
+    def cancel(self) -> None:
+        """Stop the reply that is being written, from any thread; it takes effect within one decode."""
+        self._cancel.set()
+
+    def clear(self) -> None:
+        """Forget all turns; the system prompt and the options stay."""
+        self._messages.clear()
+        self._first = 0
+        self.last = None
+
+    def _turn(self, added: list[Message]) -> Iterator[Event]:
+        if not self._pair.busy.acquire(blocking=False):
+            raise BusyError("this pair is writing another reply; wait for its end or cancel it")
+        try:
+            messages = self._messages + added
+            system = [] if self.system is None else [Message("system", self.system)]
+            n_dropped = fit(self._pair, system, messages[self._first :], self.options)
+            if n_dropped:
+                yield Dropped(n_dropped)
+            self._first += n_dropped
+            before, self._messages = self._messages, messages
+            reply: Reply | None = None
+            try:
+                for event in write_reply(self._pair, system + messages[self._first :], self.options, self._cancel):
+                    if isinstance(event, Finished):
+                        reply = event.reply
+                        self._keep(reply, before)
+                    yield event
+            finally:
+                if reply is None:
+                    self._messages = before
+        finally:
+            self._pair.busy.release()
+
+    def _keep(self, reply: Reply, before: list[Message]) -> None:
+        """Add the reply to the conversation. A turn that was cancelled before its first word did not happen."""
+        self.last = reply
+        last = self._messages[-1]
+        if last.role == "assistant":
+            self._messages = [*self._messages[:-1], replace(last, content=last.content.rstrip() + reply.text)]
+        elif reply.text or reply.finish_reason != "cancelled":
+            self._messages = [*self._messages, Message("assistant", reply.text)]
+        else:
+            self._messages = before
+
+    def save(self, path: str | Path) -> None:
+        """Write messages, system prompt and options as JSON. Raises `SessionFileError`."""
+        data = {
+            "format": _FORMAT,
+            "system": self.system,
+            "messages": [asdict(message) for message in self._messages],
+            "options": asdict(self.options),
+        }
+        try:
+            write_atomically(Path(path), (json.dumps(data, ensure_ascii=False, indent=2) + "\n").encode())
+        except OSError as error:
+            raise SessionFileError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
+
+    @classmethod
+    def load(cls, path: str | Path, pair: Pair) -> Session:
+        """A saved conversation over `pair`. Raises `SessionFileError`."""
+        try:
+            data = json.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise SessionFileError(f"{path}: cannot be read ({error.strerror})") from error
+        except ValueError as error:
+            raise SessionFileError(f"{path}: is not a saved conversation ({error})") from error
+        if not isinstance(data, dict) or data.get("format") != _FORMAT:
+            raise SessionFileError(f"{path}: is not a saved conversation; expected a file written by /save")
+        try:
+            options = dict(data["options"])
+            options["stop"] = tuple(options.get("stop", ()))
+            return cls(
+                pair,
+                system=data["system"],
+                options=Options().with_changes(**options),
+                messages=data["messages"],
+            )
+        except (KeyError, TypeError, ValueError, OptionError, TemplateError) as error:
+            raise SessionFileError(f"{path}: is a damaged conversation ({error})") from error

@@ -1,0 +1,103 @@
+"""A language model of thirty lines: what follows is a fixed function of the last tokens. No weights, no llama.cpp."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterable
+
+END = 0
+
+
+class FakeVocabulary:
+    """Token i stands for `pieces[i]`; token 0 ends a text."""
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        self.pieces = pieces
+        self.n_tokens = len(pieces)
+
+    def piece(self, token: int) -> bytes:
+        return self.pieces[token]
+
+    def is_end(self, token: int) -> bool:
+        return token == END
+
+    def tokenize(self, text: str, *, special: bool = False, bos: bool = False) -> list[int]:
+        """Longest piece first, from the left."""
+        data, tokens = text.encode(), []
+        by_length = sorted(range(1, self.n_tokens), key=lambda i: -len(self.pieces[i]))
+        while data:
+            token = next(i for i in by_length if self.pieces[i] and data.startswith(self.pieces[i]))
+            tokens.append(token)
+            data = data[len(self.pieces[token]) :]
+        return tokens
+
+
+class FakeModel:
+    """`agreement` of two models with different seeds: how often they follow the common seed instead of their own."""
+
+    def __init__(self, n_tokens: int, *, seed: int, common: int = 0, agreement: float = 0.0, sharpness: float = 4.0):
+        self.n_tokens, self.seed, self.common = n_tokens, seed, common
+        self.agreement, self.sharpness = agreement, sharpness
+
+    def logprobs(self, history: tuple[int, ...]) -> list[float]:
+        key = history[-3:]
+        shared = random.Random(f"{self.common} {key}")
+        rng = shared if shared.random() < self.agreement else random.Random(f"{self.seed} {key}")
+        weights = [self.sharpness * rng.gauss(0, 1) for _ in range(self.n_tokens)]
+        weights[END] -= 7.0
+        total = math.log(math.fsum(math.exp(w) for w in weights))
+        return [w - total for w in weights]
+
+    def greedy(self, history: tuple[int, ...]) -> int:
+        row = self.logprobs(history)
+        return max(range(len(row)), key=row.__getitem__)
+
+
+class FakeScores:
+    def __init__(self, rows: list[list[float]], proposed: list[int]) -> None:
+        self._rows, self._proposed = rows, proposed
+
+    @property
+    def logprobs(self) -> list[float]:
+        return [row[token] for row, token in zip(self._rows, self._proposed, strict=False)]
+
+    def choose(self, row: int, sampler: random.Random | None = None) -> tuple[int, float]:
+        logprobs = self._rows[row]
+        if sampler is None:
+            token = max(range(len(logprobs)), key=logprobs.__getitem__)
+        else:
+            token = sampler.choices(range(len(logprobs)), [math.exp(x) for x in logprobs])[0]
+        return token, logprobs[token]
+
+
+class FakeSequence:
+    """Keeps count of passes, so that a test can prove what was batched."""
+
+    def __init__(self, model: FakeModel) -> None:
+        self.model = model
+        self.tokens: list[int] = []
+        self.batches: list[tuple[int, int]] = []
+        self.cuts: list[int] = []
+
+    def extend(self, tokens: Iterable[int]) -> None:
+        self.tokens += tokens
+
+    def score(self, context: Iterable[int], proposed: Iterable[int]) -> FakeScores:
+        context, proposed = list(context), list(proposed)
+        self.batches.append((len(context), len(proposed)))
+        self.tokens += context
+        rows = []
+        for token in [*proposed, None]:
+            rows.append(self.model.logprobs(tuple(self.tokens)))
+            if token is not None:
+                self.tokens.append(token)
+        return FakeScores(rows, proposed)
+
+    def cut(self, n: int) -> None:
+        if n < len(self.tokens):
+            self.cuts.append(n)
+            del self.tokens[n:]
+
+    def checkpoint(self) -> None:
+        pass

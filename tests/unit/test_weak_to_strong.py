@@ -1,0 +1,238 @@
+"""The loop against the published algorithm run the slow way, over models that are a fixed function of their input."""
+
+import math
+import random
+
+import pytest
+from tests.fakes import END, FakeModel, FakeSequence, FakeVocabulary
+
+from edge_wsd.decoding.bridge import SameVocabulary
+from edge_wsd.decoding.drafter import Drafter
+from edge_wsd.decoding.events import Scored, Switched, Token
+from edge_wsd.decoding.meter import Meter
+from edge_wsd.decoding.options import Options
+from edge_wsd.decoding.signal import ConfidenceWindow, switch_index
+from edge_wsd.decoding.weak_to_strong import Reader, alone, weak_to_strong
+from edge_wsd.decoding.writer import ReplyWriter
+
+WORDS = FakeVocabulary([b"", *(f"w{i}.".encode() for i in range(1, 9))])
+DRAFTER_PROMPT, BASE_PROMPT = [3, 1, 2], [2, 5, 4, 1]
+N_SEEDS = 40
+DEFAULTS = {"max_tokens": 30, "threshold": 0.4, "window": 3, "max_draft": 20}
+
+
+class Bench:
+    """One reply over a fake pair; keeps everything a test may want to look at."""
+
+    def __init__(self, seed, agreement=0.7, opening=(), samplers=(None, None), stops=(), **options):
+        self.options = Options(**{**DEFAULTS, **options})
+        self.drafter_model = FakeModel(WORDS.n_tokens, seed=2 * seed, common=seed, agreement=agreement)
+        self.base_model = FakeModel(WORDS.n_tokens, seed=2 * seed + 1, common=seed, agreement=agreement)
+        self.drafter, self.base = FakeSequence(self.drafter_model), FakeSequence(self.base_model)
+        self.writer = ReplyWriter(WORDS, max_tokens=self.options.max_tokens, stops=stops)
+        self.rule = ConfidenceWindow(threshold=self.options.threshold, window=self.options.window)
+        self.meter = Meter()
+        reader = Reader(self.base, list(BASE_PROMPT), list(opening), samplers[1])
+        drafter = Drafter(
+            self.drafter,
+            [*DRAFTER_PROMPT, *opening],
+            WORDS,
+            SameVocabulary(WORDS, WORDS),
+            anchor="",
+            base_anchor="",
+            continues=bool(opening),
+            sampler=samplers[0],
+            max_draft=self.options.max_draft,
+            n_ctx=1000,
+        )
+        self.loop = weak_to_strong(drafter, reader, self.options, self.writer, self.meter, self.rule)
+        self.events = []
+
+    def run(self):
+        self.events = list(self.loop)
+        return self
+
+    @property
+    def switch(self):
+        return next((event for event in self.events if isinstance(event, Switched)), None)
+
+    def published(self):
+        """Draft everything, score once, cut, continue greedily."""
+        draft = []
+        while len(draft) < self.options.max_draft:
+            token = self.drafter_model.greedy((*DRAFTER_PROMPT, *draft))
+            if token == END:
+                break
+            draft.append(token)
+        scores = [self.base_model.logprobs((*BASE_PROMPT, *draft[:i]))[token] for i, token in enumerate(draft)]
+        index = switch_index(scores, threshold=self.options.threshold, window=self.options.window)
+        text = draft if index is None else draft[: index + 1]
+        while len(text) < self.options.max_tokens:
+            token = self.base_model.greedy((*BASE_PROMPT, *text))
+            if token == END:
+                break
+            text.append(token)
+        return text[: self.options.max_tokens], index, scores
+
+
+@pytest.mark.parametrize("speculation", [True, False])
+@pytest.mark.parametrize("chunk", [1, 2, 4, 16])
+@pytest.mark.parametrize("seed", range(N_SEEDS))
+def test_the_reply_is_that_of_the_published_algorithm(seed, chunk, speculation):
+    bench = Bench(seed, chunk=chunk, speculation=speculation).run()
+    text, index, scores = bench.published()
+    assert bench.writer.ids == text
+    assert bench.rule.logprobs == pytest.approx(scores[: len(bench.rule.logprobs)])
+    if bench.switch is None:
+        assert bench.writer.finish == "length" and len(text) == bench.options.max_tokens
+    elif bench.switch.reason == "confident":
+        assert bench.switch.index == index
+    else:
+        assert index is None
+
+
+def test_the_cases_above_contain_every_kind_of_ending():
+    benches = [Bench(seed, chunk=4).run() for seed in range(N_SEEDS)]
+    reasons = {bench.switch.reason for bench in benches if bench.switch}
+    assert reasons == {"confident", "draft_limit", "draft_ended"}
+    assert {bench.writer.finish for bench in benches} == {"stop", "length"}
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 8])
+def test_a_draft_that_ends_is_kept_whole_and_the_base_goes_on(chunk):
+    for seed in range(200):
+        bench = Bench(seed, chunk=chunk, threshold=1.0).run()
+        if bench.switch and bench.switch.reason == "draft_ended":
+            text, index, _ = bench.published()
+            assert index is None and bench.writer.ids == text
+            assert bench.switch.index == bench.meter.n_draft - 1
+            return
+    pytest.fail("no draft ended by itself")
+
+
+def test_the_first_batch_is_the_prompt_and_the_first_drafted_tokens():
+    bench = Bench(1, chunk=5).run()
+    assert bench.base.batches[0] == (len(BASE_PROMPT), 5)
+
+
+def test_the_first_window_of_tokens_is_shown_before_the_base_has_read_anything():
+    bench = Bench(1, chunk=8, window=6)
+    shown = 0
+    for event in bench.loop:
+        if bench.base.batches:
+            break
+        assert isinstance(event, Token) and event.source == "drafter"
+        shown += 1
+    assert shown == 6
+
+
+def test_what_was_drafted_behind_the_switch_is_judged_without_another_pass():
+    for seed in range(50):
+        bench = Bench(seed, chunk=16, agreement=1.0, threshold=0.05, speculation=False).run()
+        if bench.switch.index < 8 and bench.writer.finish == "length":
+            # One pass scored 16 tokens and gave one choice more; each token after that costs one pass.
+            assert bench.meter.base_passes == 1 + bench.options.max_tokens - 17
+            assert all(event.source == "base" for event in bench.writer.tokens[bench.switch.index + 1 :])
+            return
+    pytest.fail("no early switch")
+
+
+def test_with_full_agreement_speculation_needs_fewer_passes_for_the_same_text():
+    fast = Bench(2, agreement=1.0, chunk=4).run()
+    slow = Bench(2, agreement=1.0, chunk=4, speculation=False).run()
+    assert fast.writer.ids == slow.writer.ids
+    assert fast.meter.base_passes < slow.meter.base_passes
+    assert fast.meter.n_accepted > slow.meter.n_accepted
+
+
+def test_without_speculation_the_drafter_rests_after_the_switch():
+    bench = Bench(3, speculation=False)
+    for event in bench.loop:
+        if isinstance(event, Switched):
+            n = len(bench.drafter.batches)
+    assert len(bench.drafter.batches) == n
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 5, 11])
+@pytest.mark.parametrize("chunk", [1, 4, 16])
+def test_a_forced_switch_comes_exactly_there(n, chunk):
+    bench = Bench(4, chunk=chunk, switch_at=n, threshold=0.01).run()
+    assert (bench.switch.index, bench.switch.reason) == (n - 1, "forced")
+    assert [token.source for token in bench.writer.tokens].count("drafter") == n
+    history = [*BASE_PROMPT, *bench.writer.ids[:n]]
+    for token in bench.writer.ids[n:]:
+        assert token == bench.base_model.greedy(tuple(history))
+        history.append(token)
+
+
+@pytest.mark.parametrize("max_tokens", [1, 2, 3, 7, 8, 9])
+def test_the_longest_reply_is_exact(max_tokens):
+    bench = Bench(7, max_tokens=max_tokens, chunk=8).run()
+    text, _, _ = bench.published()
+    assert len(text) == max_tokens
+    assert bench.writer.ids == text and bench.writer.finish == "length"
+
+
+def test_every_drafted_token_is_scored_once_and_in_order():
+    bench = Bench(5, chunk=4).run()
+    scored = [event for event in bench.events if isinstance(event, Scored)]
+    assert [event.first for event in scored] == [sum(len(e.logprobs) for e in scored[:i]) for i in range(len(scored))]
+    assert [x for event in scored for x in event.logprobs] == bench.rule.logprobs
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 16])
+def test_sampling_gives_the_same_text_for_every_chunk_and_with_speculation_or_without(chunk):
+    texts = set()
+    for speculation in (True, False):
+        samplers = random.Random(1), random.Random(2)
+        bench = Bench(6, chunk=chunk, speculation=speculation, samplers=samplers, temperature=1.0).run()
+        texts.add(tuple(bench.writer.ids))
+    reference = Bench(6, chunk=2, samplers=(random.Random(1), random.Random(2)), temperature=1.0).run()
+    assert texts == {tuple(reference.writer.ids)}
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 16])
+def test_a_given_beginning_counts_in_the_window_and_is_never_cut(chunk):
+    opening = [4, 7, 1, 3]
+    bench = Bench(8, chunk=chunk, opening=opening, threshold=0.0).run()
+    # Threshold 0 passes as soon as the window is full, which it is inside the beginning: nothing is drafted.
+    assert (bench.switch.index, bench.switch.reason) == (-1, "confident")
+    history = [*BASE_PROMPT, *opening]
+    for token in bench.writer.ids:
+        assert token == bench.base_model.greedy(tuple(history))
+        history.append(token)
+    scores = [bench.base_model.logprobs((*BASE_PROMPT, *opening[:i]))[token] for i, token in enumerate(opening)]
+    assert bench.rule.logprobs[:4] == pytest.approx(scores)
+
+
+def test_a_given_beginning_shorter_than_the_window_is_completed_by_the_draft():
+    bench = Bench(9, opening=[4, 7], threshold=0.0, window=3).run()
+    assert bench.switch.index == 0
+
+
+def test_a_stop_string_ends_the_reply_wherever_it_stands():
+    free = Bench(10, max_tokens=12).run()
+    for position in range(10):
+        stop = WORDS.piece(free.writer.ids[position]).decode()[:-1]
+        bench = Bench(10, max_tokens=12, stops=[stop]).run()
+        assert bench.writer.text == free.writer.text[: free.writer.text.index(stop)]
+        assert (bench.writer.finish, bench.writer.stop) == ("stop", stop)
+
+
+def test_both_memories_hold_what_was_written_and_no_more_than_a_proposal():
+    bench = Bench(11, chunk=4, agreement=0.6).run()
+    n = len(BASE_PROMPT)
+    kept = bench.base.tokens[n : n + len(bench.writer.ids)]
+    assert kept == bench.writer.ids[: len(kept)] and len(kept) >= len(bench.writer.ids) - 1
+
+
+def test_one_model_alone_writes_its_greedy_text():
+    model = FakeModel(WORDS.n_tokens, seed=5)
+    sequence, writer = FakeSequence(model), ReplyWriter(WORDS, max_tokens=12)
+    list(alone(Reader(sequence, list(BASE_PROMPT), []), "base", writer, Meter()))
+    history = list(BASE_PROMPT)
+    for token in writer.ids:
+        assert token == model.greedy(tuple(history))
+        history.append(token)
+    assert writer.finish == ("length" if len(writer.ids) == 12 else "stop")
+    assert all(math.isfinite(token.logprob) for token in writer.tokens)
