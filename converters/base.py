@@ -99,8 +99,7 @@ def plan_tensors(checkpoint: Checkpoint, family: Family) -> list[Planned]:
             raise ConversionError(f"tensor {weight.name!r} is missing from the checkpoint")
         if source.shape != weight.shape:
             raise ConversionError(
-                f"tensor {weight.name!r} has shape {list(source.shape)}, "
-                f"config.json makes it {list(weight.shape)}"
+                f"tensor {weight.name!r} has shape {list(source.shape)}, config.json makes it {list(weight.shape)}"
             )
         target = names.get_name(weight.name, try_suffixes=(".weight", ".bias"))
         if target is None:

@@ -114,9 +114,7 @@ def interleaved_pairs(n_head: int) -> Arrange:
     return arrange
 
 
-def _linear(
-    name: str, rows: int, columns: int, bias: bool, arrange: Arrange | None = None
-) -> Iterator[Weight]:
+def _linear(name: str, rows: int, columns: int, bias: bool, arrange: Arrange | None = None) -> Iterator[Weight]:
     yield Weight(name + ".weight", (rows, columns), arrange)
     if bias:
         yield Weight(name + ".bias", (rows,), arrange)

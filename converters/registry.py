@@ -65,9 +65,7 @@ def _family(checkpoint: Checkpoint) -> Family:
     names = checkpoint.config.get("architectures")
     name = names[0] if isinstance(names, list) and len(names) == 1 else None
     if not isinstance(name, str) or name not in _FAMILIES:
-        raise ConversionError(
-            f"config.json: architectures is {names!r:.80}; supported: {', '.join(sorted(_FAMILIES))}"
-        )
+        raise ConversionError(f"config.json: architectures is {names!r:.80}; supported: {', '.join(sorted(_FAMILIES))}")
     module, cls = _FAMILIES[name]
     family: Family = getattr(import_module(module, __package__), cls)(checkpoint.config)
     return family

@@ -50,9 +50,7 @@ def llama3_factors(rope: Rope, head_dim: int, context_length: int) -> npt.NDArra
     high = rope.scaling.number("high_freq_factor", 4.0)
     original = rope.scaling.integer("original_max_position_embeddings", context_length)
     if not low < high:
-        raise ConversionError(
-            f"{rope.scaling.origin}: low_freq_factor {low} must be below high_freq_factor {high}"
-        )
+        raise ConversionError(f"{rope.scaling.origin}: low_freq_factor {low} must be below high_freq_factor {high}")
     exponents = np.arange(0, head_dim, 2, dtype=np.float64) / head_dim
     wavelengths = 2 * math.pi * rope.base**exponents
     share = np.clip((original / wavelengths - low) / (high - low), 0.0, 1.0)

@@ -93,9 +93,7 @@ def _read_header(path: Path, size: int) -> tuple[dict[str, Any], int]:
     try:
         header = json.loads(raw.decode("utf-8"), object_pairs_hook=_without_duplicates)
     except (ValueError, RecursionError) as error:
-        raise ConversionError(
-            f"{path.name}: its header is no valid JSON ({error}); download it again"
-        ) from None
+        raise ConversionError(f"{path.name}: its header is no valid JSON ({error}); download it again") from None
     if not isinstance(header, dict):
         raise ConversionError(f"{path.name}: its header is not a JSON object; download it again")
     return header, 8 + length

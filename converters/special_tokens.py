@@ -11,7 +11,7 @@ from .checkpoint import Checkpoint
 
 _KINDS = ("bos", "eos", "unk", "pad")
 # Texts by which checkpoints end a turn; llama.cpp ends a reply at its EOT as it does at its EOS.
-_END_OF_TURN = ("<|eot_id|>", "<|im_end|>", "<end_of_turn>", "<|end|>", "<|endoftext|>")
+_END_OF_TURN = ("<|eot_id|>", "<|im_end|>", "<end_of_turn>", "<|end|>")
 
 
 def special_ids(checkpoint: Checkpoint, index: Mapping[str, int]) -> dict[str, int]:
@@ -24,9 +24,7 @@ def special_ids(checkpoint: Checkpoint, index: Mapping[str, int]) -> dict[str, i
         token = index[text] if text is not None else _first(_stated_ids(checkpoint, f"{kind}_token_id"))
         if token is not None:
             if not 0 <= token < len(index):
-                raise ConversionError(
-                    f"the {kind} token has id {token}, outside the vocabulary of {len(index)}"
-                )
+                raise ConversionError(f"the {kind} token has id {token}, outside the vocabulary of {len(index)}")
             found[kind] = token
     eot = _end_of_turn(checkpoint, index, found.get("eos"))
     if eot is not None:
@@ -84,7 +82,8 @@ def _end_of_turn(checkpoint: Checkpoint, index: Mapping[str, int], eos: int | No
     """A second token at which generation stops, known by its text where there are several."""
     stated = _stated_ids(checkpoint, "eos_token_id")
     others = [token for token in stated if token != eos and token < len(index)]
-    known = [index[text] for text in _END_OF_TURN if index.get(text) in others]
-    if known:
-        return known[0]
-    return others[0] if others else None
+    if not others:
+        return None
+    # Where EOS itself ends turns it is the EOT as well; the rest are ends of text, which llama.cpp knows.
+    known = [index[text] for text in _END_OF_TURN if index.get(text) in (eos, *others)]
+    return known[0] if known else others[0]

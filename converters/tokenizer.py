@@ -20,7 +20,5 @@ def read_vocabulary(checkpoint: Checkpoint, n_vocab: int, pre_tokenizer: str | N
     if kind == "BPE" or (checkpoint.folder / "tokenizer.model").is_file():
         return read_spm(checkpoint, tokenizer, n_vocab)
     if kind is None:
-        raise ConversionError(
-            f"{checkpoint.folder} has neither a tokenizer.json with a model nor a tokenizer.model"
-        )
+        raise ConversionError(f"{checkpoint.folder} has neither a tokenizer.json with a model nor a tokenizer.model")
     raise ConversionError(f"tokenizer.json: model {kind!r} is not supported; expected BPE")

@@ -1,0 +1,382 @@
+"""Checkpoints that must not be converted: each ends in one line that names the fault, and nothing is written."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+from edge_wsd.converters import convert
+from edge_wsd.converters.sentencepiece_file import parse_sentencepiece
+
+from edge_wsd.errors import ConversionError
+
+N_VOCAB, N_EMBD, N_FF, HEAD_DIM = 300, 32, 64, 16
+PICKLE = b"\x80\x04K\x00."
+
+
+def byte_letters() -> list[str]:
+    """The 256 letters by which byte-level BPE writes bytes."""
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    return [chr(byte) for byte in plain] + [chr(256 + index) for index in range(256 - len(plain))]
+
+
+class Folder:
+    """A small correct checkpoint whose parts a test changes before `write`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config: dict[str, Any] = {
+            "architectures": ["LlamaForCausalLM"], "vocab_size": N_VOCAB, "hidden_size": N_EMBD,
+            "intermediate_size": N_FF, "num_hidden_layers": 1, "num_attention_heads": 2,
+            "num_key_value_heads": 1, "max_position_embeddings": 128,
+        }  # fmt: skip
+        block, values = "model.layers.0.", np.random.default_rng(0)
+        shapes = {
+            "model.embed_tokens.weight": (N_VOCAB, N_EMBD),
+            "model.norm.weight": (N_EMBD,),
+            "lm_head.weight": (N_VOCAB, N_EMBD),
+            block + "input_layernorm.weight": (N_EMBD,),
+            block + "post_attention_layernorm.weight": (N_EMBD,),
+            block + "self_attn.q_proj.weight": (2 * HEAD_DIM, N_EMBD),
+            block + "self_attn.k_proj.weight": (HEAD_DIM, N_EMBD),
+            block + "self_attn.v_proj.weight": (HEAD_DIM, N_EMBD),
+            block + "self_attn.o_proj.weight": (N_EMBD, 2 * HEAD_DIM),
+            block + "mlp.gate_proj.weight": (N_FF, N_EMBD),
+            block + "mlp.up_proj.weight": (N_FF, N_EMBD),
+            block + "mlp.down_proj.weight": (N_EMBD, N_FF),
+        }
+        self.tensors = {name: values.random(shape, np.float32) for name, shape in shapes.items()}
+        self.tokenizer: dict[str, Any] = {
+            "added_tokens": [{"id": 256, "content": "<s>", "special": True}],
+            "normalizer": None,
+            "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True},
+            "post_processor": None,
+            "model": {
+                "type": "BPE",
+                "vocab": {letter: token for token, letter in enumerate([*byte_letters(), "<s>", "th"])},
+                "merges": ["t h"],
+            },
+        }
+
+    def header(self) -> dict[str, Any]:
+        header, offset = {}, 0
+        for name, values in self.tensors.items():
+            span = [offset, offset + values.nbytes]
+            header[name] = {"dtype": "F32", "shape": list(values.shape), "data_offsets": span}
+            offset = span[1]
+        return header
+
+    def data(self) -> bytes:
+        return b"".join(values.tobytes() for values in self.tensors.values())
+
+    def write(self, header: dict[str, Any] | None = None) -> None:
+        raw = json.dumps(self.header() if header is None else header).encode()
+        self.save("model.safetensors", struct.pack("<Q", len(raw)) + raw + self.data())
+        self.save("config.json", json.dumps(self.config).encode())
+        self.save("tokenizer.json", json.dumps(self.tokenizer).encode())
+
+    def save(self, name: str, content: bytes) -> None:
+        (self.path / name).write_bytes(content)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    (tmp_path / "model").mkdir()
+    return Folder(tmp_path / "model")
+
+
+def refusal(folder: Folder, **options: Any) -> str:
+    """The message of a refused conversion, after checking that it is one line and nothing was written."""
+    target = folder.path.parent / "out.gguf"
+    with pytest.raises(ConversionError) as caught:
+        convert(folder.path, target, **options)
+    assert "\n" not in str(caught.value)
+    assert sorted(folder.path.parent.iterdir()) == [folder.path]
+    return str(caught.value)
+
+
+def test_the_unchanged_checkpoint_converts(folder: Folder) -> None:
+    folder.write()
+    result = convert(folder.path, folder.path.parent / "out.gguf", type="F32")
+    assert result.n_tensors == len(folder.tensors)
+    assert result.n_bytes == (folder.path.parent / "out.gguf").stat().st_size
+
+
+def change_config(key: str, value: Any) -> Callable[[Folder], None]:
+    return lambda folder: folder.config.__setitem__(key, value)
+
+
+def change_tokenizer(key: str, value: Any) -> Callable[[Folder], None]:
+    return lambda folder: folder.tokenizer.__setitem__(key, value)
+
+
+def change_model(key: str, value: Any) -> Callable[[Folder], None]:
+    return lambda folder: folder.tokenizer["model"].__setitem__(key, value)
+
+
+def change_tensor(name: str, change: Callable[[Any], Any]) -> Callable[[Folder], None]:
+    return lambda folder: folder.tensors.__setitem__(name, change(folder.tensors.get(name)))
+
+
+FAULTS: dict[str, tuple[Callable[[Folder], Any], str]] = {
+    "missing tensor": (lambda f: f.tensors.pop("model.norm.weight"), "'model.norm.weight' is missing"),
+    "extra tensor": (
+        change_tensor("model.layers.0.self_attn.q_norm.weight", lambda _: np.ones(4, np.float32)),
+        "does not use, first 'model.layers.0.self_attn.q_norm.weight'",
+    ),
+    "tensor of another layer": (
+        change_tensor("model.layers.1.input_layernorm.weight", lambda _: np.ones(N_EMBD, np.float32)),
+        "does not use, first 'model.layers.1",
+    ),
+    "wrong shape": (change_tensor("lm_head.weight", lambda old: old.T), "config.json makes it [300, 32]"),
+    "not a number": (change_tensor("model.norm.weight", lambda old: old * np.nan), "holds NaN or infinity"),
+    "unknown architecture": (change_config("architectures", ["MysteryForCausalLM"]), "LlamaForCausalLM"),
+    "no architecture": (change_config("architectures", None), "architectures is None"),
+    "code of the repository": (change_config("auto_map", {"AutoModel": "m.M"}), "never run here"),
+    "quantized weights": (change_config("quantization_config", {"bits": 4}), "already quantized"),
+    "unknown rope scaling": (change_config("rope_scaling", {"type": "dynamic", "factor": 2}), "'dynamic'"),
+    "scaling without factor": (change_config("rope_scaling", {"type": "linear"}), "has no factor"),
+    "scaling upside down": (
+        change_config("rope_scaling", {"type": "llama3", "factor": 8, "low_freq_factor": 4, "high_freq_factor": 1}),
+        "must be below",
+    ),
+    "other activation": (change_config("hidden_act", "gelu"), "Llama has silu"),
+    "text for a number": (change_config("hidden_size", "32"), "hidden_size is '32'"),
+    "no layers": (change_config("num_hidden_layers", 0), "num_hidden_layers is 0"),
+    "endless layers": (change_config("num_hidden_layers", 10**9), "a whole number from 1 to 4096"),
+    "uneven heads": (change_config("num_key_value_heads", 3), "expected a multiple of"),
+    "odd head": (change_config("head_dim", 15), "expected an even number"),
+    "tied but different": (change_config("tie_word_embeddings", True), "config.json ties the two"),
+    "unknown pre-tokenizer": (
+        change_tokenizer("pre_tokenizer", {"type": "Whitespace"}), "known are gpt-2, llama-bpe",
+    ),
+    "prefix space": (
+        change_tokenizer("pre_tokenizer", {"type": "ByteLevel", "add_prefix_space": True, "use_regex": True}),
+        "not recognised",
+    ),
+    "lower-casing": (change_tokenizer("normalizer", {"type": "Lowercase"}), "'Lowercase' is not supported"),
+    "word pieces": (change_model("type", "WordPiece"), "'WordPiece' is not supported"),
+    "no merges": (change_model("merges", None), "merges is not a list"),
+    "half a merge": (change_model("merges", ["t h", "t"]), "merge 1 is 't'"),
+    "dropout": (change_model("dropout", 0.1), "model.dropout is set"),
+    "more tokens than embeddings": (
+        change_tokenizer("added_tokens", [{"id": 300, "content": "<x>", "special": True}]), "only 300 embeddings",
+    ),
+    "one text twice": (
+        change_tokenizer("added_tokens", [{"id": 299, "content": "th", "special": False}]), "are both 'th'",
+    ),
+    "bos outside the vocabulary": (change_config("bos_token_id", 4000), "outside the vocabulary of 300"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_stops_the_conversion_in_one_line(fault: str, folder: Folder) -> None:
+    break_it, message = FAULTS[fault]
+    break_it(folder)
+    folder.write()
+    assert message in refusal(folder)
+
+
+def test_values_beyond_f16_are_refused_for_f16_only(folder: Folder) -> None:
+    folder.tensors["lm_head.weight"][3, 3] = 1e6
+    folder.write()
+    assert "beyond the range of F16" in refusal(folder, type="F16")
+    convert(folder.path, folder.path.parent / "out.gguf", type="BF16")
+
+
+def test_truncated_weights_are_named(folder: Folder) -> None:
+    folder.write()
+    whole = (folder.path / "model.safetensors").read_bytes()
+    for length in (0, 7, 8, 100, len(whole) // 2, len(whole) - 1):
+        folder.save("model.safetensors", whole[:length])
+        assert "model.safetensors" in refusal(folder)
+        assert "truncated" in refusal(folder)
+
+
+def test_a_header_that_lies_is_refused(folder: Folder) -> None:
+    first, second = list(folder.tensors)[:2]
+    for change, message in (
+        ({"data_offsets": [0, 10**12], "shape": [10**12 // 4]}, "the file has only"),
+        ({"data_offsets": [0, 4]}, "does not fit F32"),
+        ({"data_offsets": [-4, 0]}, "lacks a dtype"),
+        ({"shape": "big"}, "lacks a dtype"),
+        ({"data_offsets": [8, 4], "shape": []}, "does not fit"),
+    ):
+        header = folder.header()
+        header[first].update(change)
+        folder.write(header)
+        assert message in refusal(folder)
+    header = folder.header()
+    header[second]["data_offsets"] = [0, N_EMBD * 4]
+    folder.write(header)
+    assert "overlap" in refusal(folder)
+
+
+def test_weights_of_an_unknown_type_are_refused(folder: Folder) -> None:
+    header = folder.header()
+    name = next(iter(header))
+    header[name]["dtype"] = "F8_E4M3"
+    folder.write(header)
+    assert "F8_E4M3" in refusal(folder)
+
+
+def test_pickled_weights_are_refused_unread(folder: Folder) -> None:
+    folder.write()
+    (folder.path / "model.safetensors").unlink()
+    folder.save("pytorch_model.bin", PICKLE)
+    assert "runs code of the file" in refusal(folder)
+
+
+def test_adapters_and_empty_folders_are_named(folder: Folder) -> None:
+    assert "no config.json" in refusal(folder)
+    folder.write()
+    (folder.path / "model.safetensors").unlink()
+    assert "neither model.safetensors nor" in refusal(folder)
+    folder.save("adapter_model.safetensors", b"")
+    assert "LoRA adapter" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    ("shard", "message"),
+    [
+        ("model-00001.safetensors", "is missing; download it"),
+        ("../model.safetensors", "not a file of this folder"),
+        ("part.safetensors", "which model.safetensors.index.json does not place there"),
+    ],
+)
+def test_index_and_shards_must_agree(shard: str, message: str, folder: Folder) -> None:
+    folder.write()
+    (folder.path / "model.safetensors").rename(folder.path / "part.safetensors")
+    index = {"weight_map": dict.fromkeys(list(folder.tensors)[:-1], shard)}
+    folder.save("model.safetensors.index.json", json.dumps(index).encode())
+    assert message in refusal(folder)
+
+
+def test_a_shard_without_its_tensor_is_named(folder: Folder) -> None:
+    folder.write()
+    (folder.path / "model.safetensors").rename(folder.path / "part.safetensors")
+    names = [*folder.tensors, "model.layers.9.gone"]
+    index = {"weight_map": dict.fromkeys(names, "part.safetensors")}
+    folder.save("model.safetensors.index.json", json.dumps(index).encode())
+    assert "'model.layers.9.gone' is not in part.safetensors" in refusal(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff\xfe", b"[" * 100_000])
+def test_damaged_json_is_named(name: str, content: bytes, folder: Folder) -> None:
+    folder.write()
+    folder.save(name, content)
+    assert refusal(folder).startswith(name)
+
+
+def test_an_existing_target_is_kept_unless_forced(folder: Folder) -> None:
+    folder.write()
+    target = folder.path.parent / "out.gguf"
+    target.write_bytes(b"precious")
+    with pytest.raises(ConversionError, match="exists already"):
+        convert(folder.path, target)
+    assert target.read_bytes() == b"precious"
+    convert(folder.path, target, force=True)
+    assert target.read_bytes()[:4] == b"GGUF"
+
+
+def test_a_failure_midway_keeps_the_old_target(folder: Folder) -> None:
+    folder.tensors["model.norm.weight"][0] = np.inf
+    folder.write()
+    target = folder.path.parent / "out.gguf"
+    target.write_bytes(b"precious")
+    with pytest.raises(ConversionError, match="NaN or infinity"):
+        convert(folder.path, target, force=True)
+    assert target.read_bytes() == b"precious"
+    assert sorted(folder.path.parent.iterdir()) == [folder.path, target]
+
+
+def test_a_caller_that_stops_leaves_nothing_behind(folder: Folder) -> None:
+    folder.write()
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        convert(folder.path, folder.path.parent / "out.gguf", progress=stop)
+    assert sorted(folder.path.parent.iterdir()) == [folder.path]
+
+
+def test_a_full_disk_is_noticed_before_writing(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.write()
+    usage = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr("edge_wsd.converters.writer.shutil.disk_usage", lambda _: usage)
+    assert "free some space" in refusal(folder)
+
+
+def test_an_unknown_type_and_a_missing_folder_are_named(folder: Folder) -> None:
+    folder.write()
+    assert "expected one of F32, F16, BF16, Q8_0" in refusal(folder, type="Q9_9")
+    with pytest.raises(ConversionError, match="make it first"):
+        convert(folder.path, folder.path / "absent" / "out.gguf")
+    with pytest.raises(ConversionError, match="is a folder"):
+        convert(folder.path, folder.path)
+
+
+def test_a_named_pre_tokenizer_overrides_an_unknown_one(folder: Folder) -> None:
+    folder.tokenizer["pre_tokenizer"] = {"type": "Whitespace"}
+    folder.write()
+    convert(folder.path, folder.path.parent / "out.gguf", pre_tokenizer="gpt-2")
+    field = gguf.GGUFReader(folder.path.parent / "out.gguf").fields["tokenizer.ggml.pre"]
+    assert field.contents() == "gpt-2"
+
+
+def test_buffers_and_equal_copies_are_left_out(folder: Folder) -> None:
+    folder.tensors["model.layers.0.self_attn.rotary_emb.inv_freq"] = np.ones(8, np.float32)
+    folder.tensors["lm_head.weight"] = folder.tensors["model.embed_tokens.weight"].copy()
+    folder.config["tie_word_embeddings"] = True
+    folder.write()
+    assert convert(folder.path, folder.path.parent / "out.gguf").n_tensors == len(folder.tensors) - 2
+
+
+def test_the_model_card_and_both_forms_of_merges_arrive(folder: Folder) -> None:
+    folder.tokenizer["model"]["merges"] = [["t", "h"]]
+    folder.write()
+    folder.save("README.md", b"---\nlicense: mit\nlanguage:\n- en\n- de\ntags: [small, test]\n---\n# Model\n")
+    convert(folder.path, folder.path.parent / "out.gguf")
+    fields = gguf.GGUFReader(folder.path.parent / "out.gguf").fields
+    found = {key: fields[f"general.{key}"].contents() for key in ("name", "license", "languages", "tags")}
+    assert found == {"name": "model", "license": "mit", "languages": ["en", "de"], "tags": ["small", "test"]}
+    assert fields["tokenizer.ggml.merges"].contents() == ["t h"]
+
+
+@pytest.mark.parametrize(
+    ("eos", "stops", "eot"),
+    [
+        ("<e>", [256], None),
+        ("<e>", [256, 257], 257),
+        ("<e>", [256, 299, 257], 257),
+        ("<e>", [256, 258], 258),
+        ("<|im_end|>", [256, 257], 257),
+    ],
+)
+def test_the_end_of_turn_is_the_other_stop(eos: str, stops: list[int], eot: int | None, folder: Folder) -> None:
+    texts = {256: "<e>", 257: "<|im_end|>", 258: "<custom>"}
+    folder.tokenizer["model"].update(merges=[], vocab={t: i for i, t in enumerate(byte_letters())})
+    added = [{"id": token, "content": text, "special": True} for token, text in texts.items()]
+    folder.tokenizer["added_tokens"] = added
+    folder.write()
+    folder.save("tokenizer_config.json", json.dumps({"eos_token": eos}).encode())
+    folder.save("generation_config.json", json.dumps({"eos_token_id": stops}).encode())
+    convert(folder.path, folder.path.parent / "out.gguf")
+    found = gguf.GGUFReader(folder.path.parent / "out.gguf").fields.get("tokenizer.ggml.eot_token_id")
+    assert (found.contents() if found else None) == eot
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"not a model", PICKLE, b"\x0a\xff\xff\xff\xff\x0f", b"\xff" * 40, b"\x0a\x02\x0a\x05"]
+)
+def test_damaged_sentencepiece_files_are_refused(data: bytes) -> None:
+    with pytest.raises(ConversionError, match="is no SentencePiece model"):
+        parse_sentencepiece(data, "tokenizer.model")
