@@ -11,7 +11,7 @@ from edge_wsd.errors import ConversionError
 from .checkpoint import Checkpoint
 from .pre_tokenizers import PreTokenizer, named, recognise
 from .special_tokens import chat_template, special_ids
-from .tokenizer_json import added_tokens, edge_tokens
+from .tokenizer_json import added_tokens, edge_tokens, strip_notes
 from .vocabulary import CONTROL, NORMAL, USER_DEFINED, TokenTable, Vocabulary
 
 # llama.cpp normalizes nothing for BPE; text that is composed already (nearly all) is not changed by NFC.
@@ -32,6 +32,7 @@ def read_bpe(
     for added in added_tokens(tokenizer):
         table.put(added.id, added.text, CONTROL if added.special else USER_DEFINED)
     index = table.index()
+    notes.extend(strip_notes(tokenizer))
     _require_same_words(pre, model, ids, merges)
     special = special_ids(checkpoint, index)
     add_bos, add_eos = edge_tokens(checkpoint, tokenizer, index, special)

@@ -22,6 +22,18 @@ def added_tokens(tokenizer: Mapping[str, Any]) -> list[AddedToken]:
     return found
 
 
+def strip_notes(tokenizer: Mapping[str, Any]) -> tuple[str, ...]:
+    """A sentence about added tokens that take neighbouring spaces with them, which GGUF cannot say."""
+    takers = [
+        entry.get("content")
+        for entry in tokenizer.get("added_tokens") or []
+        if entry.get("lstrip") or entry.get("rstrip") or entry.get("single_word")
+    ]
+    if not takers:
+        return ()
+    return (f"token {takers[0]!r} and {len(takers) - 1} more absorb spaces around them; llama.cpp keeps those",)
+
+
 def edge_tokens(
     checkpoint: Checkpoint, tokenizer: Mapping[str, Any], index: Mapping[str, int], special: dict[str, int]
 ) -> tuple[bool, bool]:

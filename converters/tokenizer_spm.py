@@ -12,7 +12,7 @@ from .checkpoint import Checkpoint
 from .sentencepiece_file import parse_sentencepiece
 from .special_tokens import chat_template, special_ids
 from .tokenizer_bpe import bpe_merges, bpe_vocab
-from .tokenizer_json import added_tokens, edge_tokens
+from .tokenizer_json import added_tokens, edge_tokens, strip_notes
 from .vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED, AddedToken, TokenTable, Vocabulary
 
 _FILE = "tokenizer.model"
@@ -36,6 +36,7 @@ def read_spm(checkpoint: Checkpoint, tokenizer: Mapping[str, Any], n_vocab: int)
     for added in _added(checkpoint, tokenizer):
         _put_added(table, added)
     index = table.index()
+    notes.extend(strip_notes(tokenizer))
     special = special_ids(checkpoint, index)
     add_bos, add_eos = edge_tokens(checkpoint, tokenizer, index, special)
     config = checkpoint.json("tokenizer_config.json") or {}

@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001
 """Converted Llama checkpoints against transformers and tokenizers: the same numbers, the same tokens."""
 
 from __future__ import annotations

@@ -332,6 +332,13 @@ def test_a_named_pre_tokenizer_overrides_an_unknown_one(folder: Folder) -> None:
     assert field.contents() == "gpt-2"
 
 
+def test_tokens_that_absorb_spaces_are_told(folder: Folder) -> None:
+    folder.tokenizer["added_tokens"][0]["lstrip"] = True
+    folder.write()
+    (note,) = convert(folder.path, folder.path.parent / "out.gguf").notes
+    assert note.startswith("token '<s>'")
+
+
 def test_buffers_and_equal_copies_are_left_out(folder: Folder) -> None:
     folder.tensors["model.layers.0.self_attn.rotary_emb.inv_freq"] = np.ones(8, np.float32)
     folder.tensors["lm_head.weight"] = folder.tensors["model.embed_tokens.weight"].copy()
