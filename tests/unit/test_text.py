@@ -1,0 +1,77 @@
+"""What may be shown of a reply while it is being written."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.fakes import FakeVocabulary
+
+from edge_wsd.decoding.text import TextStream
+from edge_wsd.decoding.writer import ReplyWriter
+
+STOPS = ["\n\n[User]", "\n[User]", "[User]", "ab"]
+
+
+def pieces_of(data, cuts):
+    points = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
+    return [data[a:b] for a, b in zip(points, points[1:], strict=False)]
+
+
+def shown(pieces, stops):
+    stream = TextStream(stops)
+    parts = []
+    for piece in pieces:
+        parts.append(stream.feed(piece))
+        if stream.stop is not None:
+            return parts, stream
+    parts.append(stream.flush())
+    return parts, stream
+
+
+@given(st.text(alphabet="aé🙂b\n[User]", max_size=30), st.lists(st.integers(0, 90), max_size=20))
+def test_the_text_ends_before_the_first_stop_string_however_the_bytes_are_cut(text, cuts):
+    parts, stream = shown(pieces_of(text.encode(), cuts), STOPS)
+    found = [text.find(stop) for stop in STOPS if stop in text]
+    assert "".join(parts) == (text[: min(found)] if found else text)
+    assert (stream.stop is not None) == bool(found)
+
+
+@given(st.binary(max_size=30), st.lists(st.integers(0, 30), max_size=10))
+def test_bytes_that_are_no_text_become_replacement_characters(data, cuts):
+    parts, _ = shown(pieces_of(data, cuts), [])
+    assert "".join(parts) == data.decode("utf-8", errors="replace")
+
+
+def test_a_character_is_shown_once_it_is_whole():
+    stream = TextStream()
+    assert [stream.feed(bytes([b])) for b in "é🙂".encode()] == ["", "é", "", "", "", "🙂"]
+
+
+def test_a_possible_beginning_of_a_stop_string_is_held_back_and_then_given_back():
+    stream = TextStream(["\n[User]"])
+    assert [stream.feed(c.encode()) for c in "a\n[Us!"] == ["a", "", "", "", "", "\n[Us!"]
+
+
+def test_the_texts_of_the_events_add_up_to_the_reply():
+    vocabulary = FakeVocabulary([b"", b"a", b"\n", b"[User", b"]", "é".encode()[:1], "é".encode()[1:]])
+    writer = ReplyWriter(vocabulary, max_tokens=50, stops=STOPS)
+    events = [event for token in (1, 5, 6, 2, 3, 0) for event in writer.write(token, "base")]
+    assert "".join(event.text for event in events) == writer.text == "aé\n[User"
+    assert (writer.finish, writer.stop) == ("stop", None)
+
+
+def test_a_stop_string_over_several_tokens_is_told_from_an_end_token():
+    vocabulary = FakeVocabulary([b"", b"a", b"\n", b"[User", b"]"])
+    writer = ReplyWriter(vocabulary, max_tokens=50, stops=STOPS)
+    for token in (1, 2, 2, 3, 4):
+        assert writer.finish is None
+        writer.write(token, "base")
+    assert (writer.text, writer.finish, writer.stop) == ("a", "stop", "\n\n[User]")
+
+
+def test_cutting_into_other_tokens_shows_nothing_twice():
+    vocabulary = FakeVocabulary([b"", b"a", b"b", b"ab", b"c"])
+    writer = ReplyWriter(vocabulary, max_tokens=9)
+    events = [*writer.write(4, "drafter"), *writer.write(1, "drafter")]
+    writer.cut(1)
+    events += [*writer.write(3, "drafter"), *writer.write(4, "base")]
+    assert [event.text for event in events] == ["c", "a", "b", "c"]
+    assert (writer.ids, writer.text) == ([4, 3, 4], "cabc")
