@@ -1,0 +1,1 @@
+"""Model files: reading and checking them before llama.cpp does."""

@@ -1,0 +1,178 @@
+"""Whether the hyperparameters inside a GGUF are sane and agree with the shapes of its tensors.
+
+Counts that llama.cpp asserts on are checked for every architecture; shapes only for the Llama family, whose
+tensors are known here. For the rest llama.cpp compares them itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import isfinite
+
+from edge_wsd.models.gguf_fields import Fields
+from edge_wsd.models.gguf_file import TensorInfo
+from edge_wsd.models.gguf_types import TENSOR_TYPES, ValueType
+
+LLAMA_LIKE = frozenset({"llama", "mistral3", "qwen2", "qwen3", "gemma", "gemma2", "gemma3"})
+_MAX_LAYERS = 512
+_MAX_EXPERTS = 512
+_MAX_WIDTH = 1 << 24
+_MAX_CONTEXT = (1 << 31) - 1
+_ROPE_SCALINGS = frozenset({"none", "linear", "yarn", "longrope"})
+_F32 = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Sizes:
+    """Dimensions of a Llama-like model; those that may differ from layer to layer have one element per layer."""
+
+    n_embd: int
+    n_layers: int
+    n_heads: tuple[int, ...]
+    n_heads_kv: tuple[int, ...]
+    key_length: int
+    value_length: int
+    n_ff: tuple[int, ...]
+    n_experts: int
+
+
+def check_model(fields: Fields, tensors: Mapping[str, TensorInfo], n_tokens: int) -> None:
+    """Raises `ModelFileError` for the first defect. `tensors` by name, from all parts of a split file."""
+    architecture = fields.scalar("general.architecture", ValueType.STRING)
+    n_layers = _check_general(fields, architecture)
+    if architecture not in LLAMA_LIKE:
+        return
+    sizes = _sizes(fields, architecture, n_layers)
+    for name, shape, required in _expected(sizes, n_tokens):
+        _check_tensor(fields, tensors.get(name), name, shape, required=required)
+    for layer in range(n_layers):
+        separate = [f"blk.{layer}.attn_{name}.weight" for name in "qkv"]
+        missing = [name for name in separate if name not in tensors]
+        if missing and f"blk.{layer}.attn_qkv.weight" not in tensors:
+            raise fields.error(f"tensor {missing[0]} is missing")
+    for tensor in tensors.values():
+        _check_type(fields, tensor)
+
+
+def _number(fields: Fields, key: str, lowest: int, highest: int) -> int:
+    value = fields.scalar(key, ValueType.UINT32)
+    if value is None:
+        raise fields.error(f"{key} is missing")
+    if not lowest <= value <= highest:
+        raise fields.error(f"{key} is {value}, expected {lowest} to {highest}")
+    return int(value)
+
+
+def _check_general(fields: Fields, architecture: str) -> int:
+    """Number of layers, after the checks that hold for every architecture."""
+    prefix = architecture + "."
+    _number(fields, prefix + "context_length", 1, _MAX_CONTEXT)
+    _number(fields, prefix + "embedding_length", 1, _MAX_WIDTH)
+    n_layers = _number(fields, prefix + "block_count", 1, _MAX_LAYERS)
+    predicted = fields.scalar(prefix + "nextn_predict_layers", ValueType.UINT32)
+    if predicted is not None and predicted > n_layers:
+        raise fields.error(f"{prefix}nextn_predict_layers is {predicted}, more than its {n_layers} layers")
+    for key, value in fields.header.metadata.items():
+        if key.startswith(prefix) and isinstance(value, float) and not isfinite(value):
+            raise fields.error(f"{key} is {value}, expected a finite number")
+    scaling = fields.scalar(prefix + "rope.scaling.type", ValueType.STRING)
+    if scaling is not None and scaling not in _ROPE_SCALINGS:
+        raise fields.error(f"{prefix}rope.scaling.type is {scaling!r}, not one of {', '.join(sorted(_ROPE_SCALINGS))}")
+    _check_experts(fields, prefix, n_layers)
+    return n_layers
+
+
+def _check_experts(fields: Fields, prefix: str, n_layers: int) -> None:
+    experts = fields.scalar(prefix + "expert_count", ValueType.UINT32) or 0
+    used = max(fields.per_layer(prefix + "expert_used_count", n_layers) or (0,))
+    groups = fields.scalar(prefix + "expert_group_count", ValueType.UINT32) or 0
+    groups_used = fields.scalar(prefix + "expert_group_used_count", ValueType.UINT32) or 0
+    agrees = used == 0 and groups == 0
+    if experts:
+        agrees = experts <= _MAX_EXPERTS and 0 < used <= experts and groups < experts
+        agrees = agrees and (groups <= 1 or (experts % groups == 0 and 0 < groups_used < groups))
+    if not agrees:
+        raise fields.error(
+            f"{prefix}expert_count {experts}, expert_used_count {used}, expert_group_count {groups} and "
+            f"expert_group_used_count {groups_used} do not fit together"
+        )
+
+
+def _sizes(fields: Fields, architecture: str, n_layers: int) -> _Sizes:
+    prefix = architecture + "."
+    n_embd = fields.header.metadata[prefix + "embedding_length"]
+    n_heads = fields.per_layer(prefix + "attention.head_count", n_layers)
+    n_ff = fields.per_layer(prefix + "feed_forward_length", n_layers)
+    if n_heads is None or n_ff is None:
+        missing = "attention.head_count" if n_heads is None else "feed_forward_length"
+        raise fields.error(f"{prefix}{missing} is missing")
+    n_heads_kv = fields.per_layer(prefix + "attention.head_count_kv", n_layers) or n_heads
+    for heads, heads_kv in zip(n_heads, n_heads_kv, strict=True):
+        if not 1 <= heads_kv <= heads <= _MAX_WIDTH or heads % heads_kv:
+            raise fields.error(f"{heads} attention heads with {heads_kv} key-value heads make no attention layer")
+    key_length = fields.scalar(prefix + "attention.key_length", ValueType.UINT32)
+    value_length = fields.scalar(prefix + "attention.value_length", ValueType.UINT32)
+    key_length = n_embd // n_heads[0] if key_length is None else key_length
+    value_length = n_embd // n_heads[0] if value_length is None else value_length
+    rotated = fields.scalar(prefix + "rope.dimension_count", ValueType.UINT32)
+    rotated = key_length if rotated is None else rotated
+    if not 2 <= key_length <= _MAX_WIDTH or key_length % 2 or rotated != key_length or value_length != key_length:
+        raise fields.error(
+            f"attention heads of {key_length} (keys), {value_length} (values) and {rotated} (rotated) elements: "
+            "expected three times the same even number"
+        )
+    epsilon = fields.scalar(prefix + "attention.layer_norm_rms_epsilon", ValueType.FLOAT32)
+    if epsilon is None or not 0 < epsilon < 1:
+        raise fields.error(f"{prefix}attention.layer_norm_rms_epsilon is {epsilon}, expected a number between 0 and 1")
+    base = fields.scalar(prefix + "rope.freq_base", ValueType.FLOAT32)
+    if base is not None and not base > 0:
+        raise fields.error(f"{prefix}rope.freq_base is {base}, expected a positive number")
+    n_experts = fields.scalar(prefix + "expert_count", ValueType.UINT32) or 0
+    return _Sizes(n_embd, n_layers, n_heads, n_heads_kv, key_length, value_length, n_ff, n_experts)
+
+
+def _expected(sizes: _Sizes, n_tokens: int) -> Iterator[tuple[str, tuple[int, ...], bool]]:
+    """Name, shape (row length first) and whether it must be there, for each tensor of a Llama-like model."""
+    n_embd = sizes.n_embd
+    yield "token_embd.weight", (n_embd, n_tokens), True
+    yield "output.weight", (n_embd, n_tokens), False
+    yield "output_norm.weight", (n_embd,), True
+    yield "rope_freqs.weight", (sizes.key_length // 2,), False
+    for layer in range(sizes.n_layers):
+        heads, heads_kv, n_ff = sizes.n_heads[layer], sizes.n_heads_kv[layer], sizes.n_ff[layer]
+        query, key, value = heads * sizes.key_length, heads_kv * sizes.key_length, heads_kv * sizes.value_length
+        block = f"blk.{layer}."
+        yield block + "attn_norm.weight", (n_embd,), True
+        yield block + "ffn_norm.weight", (n_embd,), True
+        yield block + "attn_qkv.weight", (n_embd, query + key + value), False
+        yield block + "attn_output.weight", (heads * sizes.value_length, n_embd), True
+        for name, width in (("q", query), ("k", key), ("v", value)):
+            yield f"{block}attn_{name}.weight", (n_embd, width), False
+            yield f"{block}attn_{name}.bias", (width,), False
+        if not sizes.n_experts:
+            yield block + "ffn_up.weight", (n_embd, n_ff), True
+            yield block + "ffn_gate.weight", (n_embd, n_ff), True
+            yield block + "ffn_down.weight", (n_ff, n_embd), True
+
+
+def _check_tensor(
+    fields: Fields, tensor: TensorInfo | None, name: str, shape: tuple[int, ...], *, required: bool
+) -> None:
+    if tensor is None:
+        if required:
+            raise fields.error(f"tensor {name} is missing")
+        return
+    found = tensor.shape + (1,) * (len(shape) - len(tensor.shape))
+    if found[: len(shape)] != shape or any(size != 1 for size in found[len(shape) :]):
+        raise fields.error(
+            f"tensor {name} has the shape {list(tensor.shape)}, but the hyperparameters say {list(shape)}"
+        )
+
+
+def _check_type(fields: Fields, tensor: TensorInfo) -> None:
+    """llama.cpp computes with vectors in F32 only and ends the process on a matrix it cannot multiply with."""
+    if len(tensor.shape) == 1 and tensor.type != _F32:
+        raise fields.error(f"tensor {tensor.name} is a vector of type {tensor.type_name}, expected F32")
+    if not TENSOR_TYPES[tensor.type].multiplies:
+        raise fields.error(f"tensor {tensor.name} has the type {tensor.type_name}, which is no type for weights")

@@ -1,0 +1,128 @@
+"""Whether the tokenizer inside a GGUF is whole and agrees with itself.
+
+llama.cpp asserts or reads past an array on some of these defects, which ends the process; others it passes over,
+and text silently disappears.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from math import isfinite
+
+from edge_wsd.models.gguf_fields import Fields
+from edge_wsd.models.gguf_types import ValueType
+
+_PREFIX = "tokenizer.ggml."
+_SENTENCEPIECE = frozenset({"llama"})
+_BYTE_PAIRS = frozenset({"gpt2", "gemma4", "hybriddna", "whitespace"})
+_OTHERS = frozenset({"bert", "t5", "rwkv", "plamo2"})
+_NONE = frozenset({"none", "no_vocab"})
+_WITHOUT_MERGES = frozenset({"kimi-k2"})
+_SPECIAL_IDS = ("bos", "eos", "eot", "eom", "unknown")
+"""Those that decoding uses. Others (padding, fill-in-the-middle) are out of range in some files that work well."""
+_BYTE_TYPE = 6
+_LAST_TYPE = 6
+_BYTE_TEXT = re.compile(r"<0x[0-9A-Fa-f]{2}>")
+
+
+def check_tokenizer(fields: Fields) -> int:
+    """Number of tokens. Raises `ModelFileError` for the first defect."""
+    kind = fields.scalar(_PREFIX + "model", ValueType.STRING)
+    if kind is None:
+        raise fields.error(f"{_PREFIX}model is missing, so the file has no tokenizer")
+    if kind in _NONE:
+        raise fields.error("the file has no tokenizer", "use a model that comes with one")
+    if kind not in _SENTENCEPIECE | _BYTE_PAIRS | _OTHERS:
+        raise fields.error(f"tokenizer {kind!r} is unknown", "a newer llama-cpp-python may know it")
+    fields.scalar(_PREFIX + "pre", ValueType.STRING)
+    fields.scalar("tokenizer.chat_template", ValueType.STRING)
+    tokens = fields.array(_PREFIX + "tokens", ValueType.STRING)
+    if not tokens:
+        raise fields.error(f"{_PREFIX}tokens is missing or empty")
+    known = _check_texts(fields, tokens)
+    _check_scores(fields, len(tokens))
+    _check_types(fields, tokens)
+    if kind in _SENTENCEPIECE:
+        _check_bytes(fields, known)
+    if kind in _BYTE_PAIRS:
+        _check_merges(fields, known)
+    _check_special_ids(fields, len(tokens), has_default_bos=kind in _SENTENCEPIECE)
+    return len(tokens)
+
+
+def _check_texts(fields: Fields, tokens: Sequence[str]) -> set[str]:
+    tokens = [text.partition("\0")[0] for text in tokens]  # llama.cpp reads them as C strings
+    known = set(tokens)
+    if "" in known:  # llama.cpp gives these a name of its own
+        known.discard("")
+        known.update(f"[EMPTY_{index}]" for index, text in enumerate(tokens) if not text)
+    if len(known) != len(tokens):
+        seen: dict[str, int] = {}
+        for index, text in enumerate(tokens):
+            if text and seen.setdefault(text, index) != index:
+                raise fields.error(f"tokens {seen[text]} and {index} are the same text {text!r}")
+        raise fields.error("two tokens are the same text")
+    return known
+
+
+def _check_scores(fields: Fields, n_tokens: int) -> None:
+    key = _PREFIX + "scores"
+    scores = fields.array(key, ValueType.FLOAT32, ValueType.INT32)
+    if scores is None:
+        return
+    if len(scores) != n_tokens:
+        raise fields.error(f"{key} has {len(scores)} elements for {n_tokens} tokens")
+    if not all(map(isfinite, scores)):
+        raise fields.error(f"{key} holds a value that is not finite")
+
+
+def _check_types(fields: Fields, tokens: Sequence[str]) -> None:
+    key = _PREFIX + "token_type"
+    types = fields.array(key, ValueType.INT32)
+    if types is None:
+        return
+    if len(types) != len(tokens):
+        raise fields.error(f"{key} has {len(types)} elements for {len(tokens)} tokens")
+    if not 0 <= min(types) <= max(types) <= _LAST_TYPE:
+        raise fields.error(f"{key} holds the unknown types {sorted({t for t in types if not 0 <= t <= _LAST_TYPE})[:3]}")
+    for index, type_ in enumerate(types):
+        if type_ == _BYTE_TYPE and not _BYTE_TEXT.fullmatch(tokens[index]):
+            raise fields.error(f"token {index} is marked as a byte, but its text is {tokens[index]!r}")
+
+
+def _check_bytes(fields: Fields, known: set[str]) -> None:
+    """Without a token for a byte, llama.cpp ends the process when a text holds that byte."""
+    for byte in range(256):
+        if f"<0x{byte:02X}>" not in known and not (byte < 128 and chr(byte) in known):
+            raise fields.error(f"the tokenizer has no token <0x{byte:02X}> for that byte")
+
+
+def _check_merges(fields: Fields, known: set[str]) -> None:
+    key = _PREFIX + "merges"
+    merges = fields.array(key, ValueType.STRING)
+    if merges is None:
+        if fields.scalar(_PREFIX + "pre", ValueType.STRING) in _WITHOUT_MERGES:
+            return
+        raise fields.error(f"{key} is missing")
+    for index, merge in enumerate(merges):
+        if "\0" in merge:
+            raise fields.error(f"merge {index} is {merge[:40]!r} and holds a NUL byte")
+        space = merge.find(" ", 1)
+        if space < 0 or space == len(merge) - 1:
+            raise fields.error(f"merge {index} is {merge[:40]!r}, not two texts with a space between them")
+        # llama.cpp would merge all the same and then drop the text for want of a token
+        if merge[:space] + merge[space + 1 :] not in known:
+            raise fields.error(f"merge {index} ({merge[:40]!r}) makes a text that is no token")
+
+
+def _check_special_ids(fields: Fields, n_tokens: int, *, has_default_bos: bool) -> None:
+    for name in _SPECIAL_IDS:
+        key = f"{_PREFIX}{name}_token_id"
+        value = fields.scalar(key, ValueType.UINT32)
+        if value is not None and value >= n_tokens:
+            raise fields.error(f"{key} is {value}, but there are only {n_tokens} tokens")
+    for name in ("bos", "eos"):
+        adds = fields.scalar(f"{_PREFIX}add_{name}_token", ValueType.BOOL)
+        if adds and not has_default_bos and f"{_PREFIX}{name}_token_id" not in fields:
+            raise fields.error(f"{_PREFIX}add_{name}_token is set, but there is no {name}_token_id")
