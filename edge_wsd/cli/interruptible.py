@@ -1,0 +1,117 @@
+"""Work that Ctrl-C stops at once: it runs in a thread, and the main thread only waits and shows.
+
+>>> list(Interruptible(lambda: iter("abc"), cancel=lambda: None))
+['a', 'b', 'c']
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+_END = object()
+_POLL_S = 0.2 if os.name == "nt" else None  # elsewhere a signal wakes the waiting thread
+
+
+class Interruptible(Generic[T]):
+    """Iterates over `work()` in a thread of its own.
+
+    A signal cannot interrupt a thread that is inside C code, such as the pass over a prompt; the waiting main
+    thread takes it and calls `cancel`, which must make the work end by itself soon. What it still yields is
+    delivered, and `interrupted` is True. Errors of the work are raised here. A second Ctrl-C ends the process
+    at once.
+    """
+
+    def __init__(self, work: Callable[[], Iterable[T]], *, cancel: Callable[[], object]) -> None:
+        self._work = work
+        self._cancel = cancel
+        self._items: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self.interrupted = False
+
+    def __iter__(self) -> Generator[T, None, None]:
+        """Close it (`contextlib.closing`) when leaving early: the work is then cancelled and waited for."""
+        thread = threading.Thread(target=self._run, name="edge-wsd work", daemon=True)
+        with self._listening():
+            thread.start()
+            try:
+                while (item := self._wait()) is not _END:
+                    if isinstance(item, _Failure):
+                        raise item.error
+                    yield from self._deliver(item)
+            finally:
+                thread.join()
+
+    def _deliver(self, item: object) -> Generator[T, None, None]:
+        try:
+            yield item  # type: ignore[misc]  # only `_run` puts items, and those are of type T
+        except GeneratorExit:
+            self._cancel()
+            raise
+
+    def _wait(self) -> object:
+        while True:
+            with contextlib.suppress(queue.Empty):
+                return self._items.get(timeout=_POLL_S)
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        before = signal.getsignal(signal.SIGINT)
+        if before is signal.SIG_IGN or threading.current_thread() is not threading.main_thread():
+            yield  # a background job takes no Ctrl-C, and only the main thread may listen for one
+            return
+        signal.signal(signal.SIGINT, self._on_interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _run(self) -> None:
+        try:
+            items = self._work()
+            if self.interrupted:  # before the work was there to hear it
+                self._cancel()
+            for item in items:
+                self._items.put(item)
+        except BaseException as error:  # handed to the main thread, which raises it
+            self._items.put(_Failure(error))
+        self._items.put(_END)
+
+    def _on_interrupt(self, _signal: int, _frame: FrameType | None) -> None:
+        if self.interrupted:
+            os._exit(128 + signal.SIGINT)  # not `sys.exit`: the work still uses what a tidy end would free
+        self.interrupted = True
+        self._cancel()
+
+
+class _Failure:
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+def call(work: Callable[[], T], *, cancel: Callable[[], object]) -> T:
+    """The result of `work()`, run in a thread. Raises KeyboardInterrupt after Ctrl-C, however it ended."""
+    job: Interruptible[T] = Interruptible(lambda: [work()], cancel=cancel)
+    try:
+        results = list(job)
+    except Exception as error:
+        if job.interrupted:
+            raise KeyboardInterrupt from error
+        raise
+    if job.interrupted:
+        _close(results[0])
+        raise KeyboardInterrupt
+    return results[0]
+
+
+def _close(result: object) -> None:
+    close = getattr(result, "close", None)
+    if callable(close):
+        close()

@@ -1,0 +1,184 @@
+"""The command `edge-wsd`: finds a command's file, runs it, turns a failure into one line and an exit code.
+
+Nothing but click is imported here, so `edge-wsd --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any, TypeVar
+
+import click
+
+from edge_wsd import __version__
+from edge_wsd.errors import EdgeWsdError
+
+PROGRAM = "edge-wsd"
+DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+COMMANDS = {
+    "run": "Write one answer.",
+    "chat": "Hold a conversation in the terminal.",
+    "eval": "Measure a pair: how aligned and how right its answers are.",
+    "check": "Compare the vocabularies of a drafter and a base.",
+    "convert": "Turn a Hugging Face checkpoint into a GGUF file.",
+    "doctor": "Show versions, devices and what to install for a GPU.",
+}
+"""Each command lives in `edge_wsd.cli.<name>` as `command`."""
+
+EPILOG = """\b
+Exit codes: 0 done (also when the reader of a pipe left early), 1 an error,
+told in one line on stderr, 2 wrong usage, 130 interrupted by Ctrl-C.
+Answers go to stdout, everything else to stderr.
+"""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def debug_option(function: F) -> F:
+    """`--debug`, understood before and after the command's name."""
+
+    def remember(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+        if value:
+            ctx.find_root().meta["edge_wsd.debug"] = True
+
+    option = click.option(
+        "--debug",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=remember,
+        envvar="EDGE_WSD_DEBUG",
+        help="Show the traceback of an error.",
+    )
+    return option(function)
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name and imports one only to run it or to show its help."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"edge_wsd.cli.{cmd_name}").command
+        if all(param.name != "debug" for param in command.params):
+            debug_option(command)  # click adds it to the command's parameters
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, epilog=EPILOG, context_settings=SETTINGS)
+@click.version_option(__version__, prog_name=PROGRAM, message="%(prog)s %(version)s")
+@debug_option
+def cli() -> None:
+    """Weak-to-strong decoding: a small aligned model begins the answer, a large base model finishes it.
+
+    \b
+    edge-wsd chat                      talk to the demo pair
+    edge-wsd run "How do I ...?"       one answer
+    """
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the program and exit with its code."""
+    if "_EDGE_WSD_COMPLETE" in os.environ:  # a shell asks click for completions
+        cli.main(args=args, prog_name=PROGRAM)
+    sys.exit(run(list(sys.argv[1:] if args is None else args)))
+
+
+def run(args: list[str]) -> int:
+    """Run the program. Returns the exit code; prints at most one line about a failure."""
+    _write_any_character()
+    context = click.Context(cli, info_name=PROGRAM)
+    debug = _asks_for_debug(args)
+    try:
+        code = _invoke(context, args)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, where a full disk or a broken pipe can still be told
+        return code
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return error.exit_code
+    except click.ClickException as error:
+        asked = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else PROGRAM
+        complain(f"{error.format_message()} (see {asked} --help)")
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        _abandon_stdout()
+        return DONE
+    except Exception as error:
+        if debug:
+            raise
+        return _tell(error)
+
+
+def _invoke(context: click.Context, args: list[str]) -> int:
+    try:
+        with cli.make_context(PROGRAM, args) as ctx:
+            result = cli.invoke(ctx)
+        return result if isinstance(result, int) else DONE
+    except click.exceptions.Exit as leaving:
+        return leaving.exit_code
+
+
+def _asks_for_debug(args: list[str]) -> bool:
+    """Also true for an error that comes before the options have been read."""
+    before_dashes = args[: args.index("--")] if "--" in args else args
+    return "--debug" in before_dashes or os.environ.get("EDGE_WSD_DEBUG", "") not in ("", "0", "false")
+
+
+def _tell(error: Exception) -> int:
+    if isinstance(error, EdgeWsdError):
+        text = str(error)
+    elif isinstance(error, OSError):
+        where = error.filename or "the output cannot be written"
+        text = f"{where}: {error.strerror or error}"
+    else:
+        text = f"internal error: {type(error).__name__}: {error}; run again with --debug to see where"
+    _abandon_stdout_if_unwritable()
+    complain(text)
+    return FAILED
+
+
+def complain(text: str) -> None:
+    """One line on stderr, whatever the text holds."""
+    from edge_wsd.cli.terminal import neutralise
+
+    click.echo(f"{PROGRAM}: error: {neutralise(' '.join(text.split()))}", err=True)
+
+
+def _write_any_character() -> None:
+    """A terminal without UTF-8 shows `?` for what it lacks instead of failing in the middle of an answer."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def _abandon_stdout() -> None:
+    """Nobody reads any more: point stdout at nothing, or the interpreter complains while it exits."""
+    with contextlib.suppress(OSError, ValueError):
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, sys.stdout.fileno())
+        os.close(nothing)
+
+
+def _abandon_stdout_if_unwritable() -> None:
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (OSError, ValueError):
+        _abandon_stdout()

@@ -1,0 +1,190 @@
+"""The command line's options, made from the dataclasses that own the defaults: `Options` and `ModelSettings`.
+
+>>> @click.command()
+... @reply_options
+... def command(options: Options) -> None: ...
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import click
+
+from edge_wsd.decoding.options import Options
+from edge_wsd.errors import OptionError
+from edge_wsd.llama.settings import DEFAULT_CONTEXT_LENGTH, ModelSettings
+
+Flags = Mapping[str, tuple[str, str]]
+F = TypeVar("F", bound=Callable[..., Any])
+
+# field of `Options` -> flag, help. The default in the help is the field's own.
+REPLY_FLAGS: dict[str, tuple[str, str]] = {
+    "mode": ("--mode", "Who writes: both (wsd), or one model alone."),
+    "max_tokens": ("--max-tokens", "Longest answer, in tokens."),
+    "threshold": ("--threshold", "Confidence at which the base takes over, 0 to 1."),
+    "window": ("--window", "Drafted tokens that the confidence is the mean of."),
+    "max_draft": ("--max-draft", "Most tokens the drafter writes."),
+    "switch_at": ("--switch-at", "Force the switch after N drafted tokens."),
+    "chunk": ("--chunk", "Tokens drafted per round; a matter of speed."),
+    "speculation": ("--speculation", "Draft on after the switch. Changes speed, never the text."),
+    "stop": ("--stop", "Also stop at this text; may be given several times."),
+    "temperature": ("--temperature", "0 is greedy, 1 the models' own distribution."),
+    "top_k": ("--top-k", "Sample from the K likeliest tokens; 0 for all."),
+    "top_p": ("--top-p", "Sample from the likeliest tokens that make up this share."),
+    "min_p": ("--min-p", "Leave out tokens below this share of the likeliest one."),
+    "seed": ("--seed", "Same seed, same answer."),
+}
+_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "seed")
+
+# field of `ModelSettings` -> flag, help
+MODEL_FLAGS: dict[str, tuple[str, str]] = {
+    "gpu_layers": ("--gpu-layers", "Layers on the GPU; -1 for all."),
+    "main_gpu": ("--main-gpu", "Number of the GPU; see `edge-wsd doctor`."),
+    "threads": ("--threads", "CPU threads."),
+    "context_length": ("--ctx", "Length of the context in tokens."),
+    "kv_type": ("--kv-type", "Number format of the KV cache."),
+    "flash_attention": ("--flash-attention", "Flash attention."),
+    "batch": ("--batch", "Prompt tokens per pass."),
+    "mmap": ("--mmap", "Map the file into memory instead of reading it."),
+}
+_UNSET_MEANS = {
+    "switch_at": "off",
+    "stop": "the template's own",
+    "threads": "the physical cores",
+    "context_length": f"as trained, at most {DEFAULT_CONTEXT_LENGTH}",
+}
+_METAVARS = {str: "TEXT", int: "N", float: "X"}
+GIVEN = "edge_wsd.given"
+"""Under this name the context's `meta` holds the options that were really given."""
+ROLES = ("drafter", "base")
+
+
+class SectionOption(click.Option):
+    """An option that is listed under a heading of its own in the help."""
+
+    def __init__(self, *args: Any, section: str = "Options", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.section = section
+
+
+class SectionCommand(click.Command):
+    """A command whose help groups its options."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
+            if record is not None:
+                sections.setdefault(getattr(param, "section", "Options"), []).append(record)
+        for name in sorted(sections, key=lambda name: name == "Options"):  # the general ones come last
+            with formatter.section(name):
+                formatter.write_dl(sections[name])
+
+
+def field_type(owner: type, name: str) -> tuple[Any, bool]:
+    """The type of one value of a dataclass's field, and whether the field holds several."""
+    hint = get_type_hints(owner)[name]
+    if get_origin(hint) in (Union, UnionType):
+        hint = next(part for part in get_args(hint) if part is not NoneType)
+    if get_origin(hint) is tuple:
+        return get_args(hint)[0], True
+    return hint, False
+
+
+def default_of(owner: type, name: str) -> Any:
+    """The default of a dataclass's field."""
+    return next(field.default for field in fields(owner) if field.name == name)
+
+
+def _option(owner: type, name: str, flag: str, text: str, **extra: Any) -> Callable[[F], F]:
+    """A click option for one field. It gives None where it is absent, so that the field's default holds."""
+    kind, several = field_type(owner, name)
+    default = default_of(owner, name)
+    if kind is bool:
+        bare = flag.removeprefix("--")
+        flag, extra = f"--{bare}/--no-{bare}", {"type": bool, **extra}
+        default = bare if default else f"no-{bare}"
+    elif get_origin(kind) is Literal:
+        extra = {"type": click.Choice(get_args(kind)), **extra}
+    else:
+        extra = {"type": kind, "metavar": _METAVARS[kind], **extra}
+    help_text = f"{text}  [default: {_UNSET_MEANS.get(name, default)}]"
+    return click.option(flag, cls=SectionOption, default=None, multiple=several, help=help_text, **extra)
+
+
+def _given(flags: Flags, values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Takes the options of these flags out of a command's parameters: those that the user gave."""
+    given: dict[str, Any] = {}
+    for name, (flag, _) in flags.items():
+        value = values.pop(prefix + flag.removeprefix("--").replace("-", "_"))
+        if value not in (None, ()):
+            given[name] = value
+    return given
+
+
+def _build(make: Callable[..., Any], flags: Flags, given: dict[str, Any], prefix: str = "--") -> Any:
+    """Builds the dataclass; a value out of range is wrong usage and named by its flag."""
+    try:
+        return make(**given)
+    except OptionError as error:
+        name, _, rest = str(error).partition(" ")
+        flag = flags[name][0].replace("--", prefix) if name in flags else name
+        raise click.UsageError(f"{flag} {rest}") from error
+
+
+def reply_options(function: F) -> F:
+    """Adds an option for each field of `Options`; the command gets one argument, `options`."""
+
+    @functools.wraps(function)
+    def command(**values: Any) -> Any:
+        given = _given(REPLY_FLAGS, values)
+        click.get_current_context().meta[GIVEN] = given
+        return function(options=_build(Options, REPLY_FLAGS, given), **values)
+
+    decorated: Any = command
+    for name, (flag, text) in reversed(REPLY_FLAGS.items()):
+        section = "Sampling" if name in _SAMPLING else "The answer"
+        decorated = _option(Options, name, flag, text, section=section)(decorated)
+    return decorated  # type: ignore[no-any-return]
+
+
+def model_options(function: F) -> F:
+    """Adds the options of `ModelSettings`, for both models and for each alone.
+
+    The command gets `drafter_settings` and `base_settings`.
+    """
+
+    @functools.wraps(function)
+    def command(**values: Any) -> Any:
+        shared = _build(ModelSettings, MODEL_FLAGS, _given(MODEL_FLAGS, values))
+        for role in ROLES:
+            own = _given(MODEL_FLAGS, values, f"{role}_")
+            values[f"{role}_settings"] = _build(functools.partial(replace, shared), MODEL_FLAGS, own, f"--{role}-")
+        return function(**values)
+
+    decorated: Any = command
+    for role in reversed(ROLES):
+        for name, (flag, text) in reversed(MODEL_FLAGS.items()):
+            option = _option(
+                ModelSettings,
+                name,
+                flag.replace("--", f"--{role}-"),
+                text,
+                section="Memory and devices",
+                hidden=True,
+            )
+            decorated = option(decorated)
+    for name, (flag, text) in reversed(MODEL_FLAGS.items()):
+        decorated = _option(ModelSettings, name, flag, text, section="Memory and devices")(decorated)
+    return decorated  # type: ignore[no-any-return]
+
+
+PER_MODEL_NOTE = """\b
+Options under "Memory and devices" hold for both models, and exist for each
+alone as well: --drafter-gpu-layers 0, --base-kv-type q8_0, ...
+"""

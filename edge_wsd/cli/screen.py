@@ -1,0 +1,98 @@
+"""Everything `chat` draws, behind a few verbs, so that the conversation is only logic."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import TextIO
+
+from edge_wsd.cli.paint import BOLD, DIM, RESET, Painter, Style, legend
+from edge_wsd.cli.status import status_lines
+from edge_wsd.cli.terminal import neutralise
+from edge_wsd.decoding.events import Reply, Token
+from edge_wsd.decoding.options import Options
+
+_RED = "\x1b[31m"
+
+
+class Screen:
+    """A terminal or a pipe. Answers go to `out`; what is said about them goes to `aside`."""
+
+    def __init__(self, out: TextIO, aside: TextIO, style: Style, *, wrap: bool, raw: bool, dims: bool) -> None:
+        self._out = out
+        self._aside = aside
+        self._style = style
+        self._wrap = wrap
+        self._raw = raw
+        self._dims = dims
+        self._painter: Painter | None = None
+
+    def greet(self, lines: Sequence[str]) -> None:
+        """The first lines, with the legend below them."""
+        for number, line in enumerate(lines):
+            self._say(line, "" if number == 0 else DIM)
+        if explanation := legend(self._style):
+            self._say(explanation)
+        self.space()
+
+    def token(self, token: Token) -> None:
+        """The next piece of an answer."""
+        if self._painter is None:
+            self._painter = Painter(self._out, self._style, wrap=self._wrap, raw=self._raw)
+        self._painter.write(token.text, token.source)
+
+    def end(self) -> None:
+        """Ends the answer's line and colours, also after an error."""
+        if self._painter is not None:
+            self._painter.end()
+            self._painter = None
+
+    def status(self, reply: Reply, options: Options) -> None:
+        """What the finished answer tells about itself."""
+        for line in status_lines(reply, options, shutil.get_terminal_size().columns - 1):
+            self._say(line, DIM)
+
+    def note(self, text: str) -> None:
+        """A short remark."""
+        self._say(neutralise(text), DIM)
+
+    def error(self, text: str) -> None:
+        """One line about what went wrong."""
+        self._say(neutralise(" ".join(text.split())), _RED)
+
+    def table(self, rows: Sequence[tuple[str, str]]) -> None:
+        """Names and values, the values aligned; long ones are broken between words."""
+        width = max(len(name) for name, _ in rows)
+        room = max(shutil.get_terminal_size().columns - width - 5, 20)
+        for name, value in rows:
+            lines = [line for paragraph in value.split("\n") for line in _broken(neutralise(paragraph), room)]
+            self._say(f"  {self._bold(name.ljust(width))}  {lines[0]}")
+            for line in lines[1:]:
+                self._say(" " * (width + 4) + line)
+
+    def space(self) -> None:
+        """An empty line where a person looks; nothing in a pipe."""
+        if self._wrap:
+            self._say("")
+
+    def _bold(self, text: str) -> str:
+        return f"{BOLD}{text}{RESET}" if self._dims else text
+
+    def _say(self, line: str, look: str = "") -> None:
+        self._aside.write(f"{look}{line}{RESET}\n" if look and self._dims else f"{line}\n")
+        self._aside.flush()
+
+
+def _broken(line: str, room: int) -> list[str]:
+    import textwrap
+
+    return textwrap.wrap(line, room, drop_whitespace=True) or [""]
+
+
+def screen_for(style: Style, *, interactive: bool) -> Screen:
+    """This process's screen: with a person everything is on stdout, else what is said aside is on stderr."""
+    from edge_wsd.cli.terminal import colours_wanted, is_terminal
+
+    out, aside = sys.stdout, sys.stdout if interactive else sys.stderr
+    return Screen(out, aside, style, wrap=interactive, raw=not is_terminal(out), dims=colours_wanted(aside))

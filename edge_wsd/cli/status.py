@@ -1,0 +1,143 @@
+"""What a finished answer tells about itself: the status line, rows of `/stats`, the object of `--json`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from edge_wsd.decoding.events import Reply, Scored
+from edge_wsd.decoding.options import Options
+
+_REASONS = {
+    "draft_limit": "draft limit",
+    "draft_ended": "the draft had ended",
+    "forced": "forced",
+}
+_ENDINGS = {"length": "cut at max-tokens", "cancelled": "stopped"}
+
+
+def status_parts(reply: Reply, options: Options) -> list[str]:
+    """The status line, part by part, the most telling first."""
+    stats = reply.stats
+    if not reply.tokens:
+        return ["nothing was written", *([_ENDINGS[reply.finish_reason]] if reply.finish_reason in _ENDINGS else [])]
+    parts = [_switch_part(reply, options)]
+    if options.mode == "wsd":
+        parts.append(f"{stats.draft_share:.0%} of {stats.n_tokens} tokens drafted")
+    else:
+        parts.append(f"{stats.n_tokens} tokens")
+    parts.append(f"first after {seconds(stats.ttft_s)}")
+    rates = [_rate(stats.draft_tps), _rate(stats.base_tps)]
+    known = [rate for rate in rates if rate]
+    if known:
+        parts.append(" \u2192 ".join(known) + " tokens/s")
+    reused = stats.drafter_reused_tokens + stats.base_reused_tokens
+    if reused:
+        prompt = stats.drafter_prompt_tokens + stats.base_prompt_tokens
+        parts.append(f"{reused} of {prompt} prompt tokens reused")
+    if reply.finish_reason in _ENDINGS:
+        parts.append(_ENDINGS[reply.finish_reason])
+    return parts
+
+
+def status_lines(reply: Reply, options: Options, width: int) -> list[str]:
+    """The status parts in as few lines of at most `width` characters as they fit into."""
+    lines: list[str] = []
+    for part in status_parts(reply, options):
+        if lines and len(lines[-1]) + 3 + len(part) <= width:
+            lines[-1] += f" \u00b7 {part}"
+        else:
+            lines.append(part)
+    return lines
+
+
+def _switch_part(reply: Reply, options: Options) -> str:
+    if options.mode != "wsd":
+        return f"{options.mode} alone"
+    switch = reply.switch
+    if switch is None:
+        return "no switch: the drafter was still writing"
+    n_kept = switch.index + 1
+    place = f"switch after {n_kept} token{'' if n_kept == 1 else 's'}"
+    figure = "" if switch.confidence is None else f" {switch.confidence:.2f}"
+    if switch.reason == "confident":
+        return f"{place} (confidence{figure})"
+    return f"{place} ({_REASONS[switch.reason]}{', confidence' + figure if figure else ''})"
+
+
+def seconds(value: float) -> str:
+    """A time as a person says it."""
+    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s"
+
+
+def _rate(value: float | None) -> str:
+    if value is None or not math.isfinite(value):
+        return ""
+    return f"{value:.1f}" if value < 10 else f"{value:.0f}"
+
+
+def statistics_rows(reply: Reply) -> list[tuple[str, str]]:
+    """All figures of an answer, as `/stats` shows them."""
+    stats = reply.stats
+    switch = reply.switch
+    confidence = "" if switch is None or switch.confidence is None else f", confidence {switch.confidence:.3f}"
+    where = "none" if switch is None else f"after {switch.index + 1} tokens, {switch.reason}{confidence}"
+    ending = reply.finish_reason if reply.stop is None else f"{reply.finish_reason} at {reply.stop!r}"
+    return [
+        ("switch", where),
+        ("ended", ending),
+        ("tokens", f"{stats.n_tokens}, of which the drafter wrote {stats.n_draft} ({stats.draft_share:.0%})"),
+        ("proposed by the drafter", f"{stats.n_drafted}, kept {stats.n_accepted}"),
+        ("passes of the base", str(stats.base_passes)),
+        ("time", f"{seconds(stats.total_s)}, first token after {seconds(stats.ttft_s)}"),
+        ("until the switch", f"{_rate(stats.draft_tps) or '-'} tokens/s"),
+        ("after the switch", f"{_rate(stats.base_tps) or '-'} tokens/s"),
+        ("drafter's prompt", _prompt(stats.drafter_prompt_tokens, stats.drafter_reused_tokens)),
+        ("base's prompt", _prompt(stats.base_prompt_tokens, stats.base_reused_tokens)),
+    ]
+
+
+def _prompt(n_tokens: int, n_reused: int) -> str:
+    return f"{n_tokens} tokens, {n_reused} of them reused"
+
+
+def as_json(reply: Reply, scored: Mapping[int, tuple[float, float | None]]) -> dict[str, Any]:
+    """The object of `run --json`. `scored` holds the base's log-probability and the confidence by position.
+
+    A drafted token's `logprob` is the base's, which the confidence is made of; else it is the writer's own.
+    """
+    switch = reply.switch
+    return {
+        "text": reply.text,
+        "finish_reason": reply.finish_reason,
+        "switch": None
+        if switch is None
+        else {"index": switch.index, "reason": switch.reason, "confidence": _finite(switch.confidence)},
+        "tokens": [
+            {
+                "id": token.id,
+                "text": token.text,
+                "source": token.source,
+                "logprob": _finite(scored[token.position][0] if token.position in scored else token.logprob),
+                "confidence": _finite(scored[token.position][1] if token.position in scored else None),
+            }
+            for token in reply.tokens
+        ],
+        "stats": {
+            **{name: _finite(value) for name, value in asdict(reply.stats).items()},
+            "draft_share": reply.stats.draft_share,
+        },
+    }
+
+
+def remember_scores(event: Scored, scored: dict[int, tuple[float, float | None]]) -> None:
+    """Adds what the base thinks of drafted tokens to `scored`."""
+    for offset, (logprob, confidence) in enumerate(zip(event.logprobs, event.confidences, strict=True)):
+        scored[event.first + offset] = (logprob, confidence)
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows no infinity: null instead."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

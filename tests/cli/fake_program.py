@@ -1,0 +1,144 @@
+"""The command line over a pair that is played: `python fake_program.py run hello`.
+
+What the pair does is asked for by a word of the prompt: `slow` writes a word every 50 ms, `reads` takes its time over
+the prompt, `escape` writes control sequences, `full` and `broken` fail, `long` writes much.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from edge_wsd.cli.main import main
+from edge_wsd.decoding.events import Event, Finished, Reply, Scored, Statistics, Switched, Token
+from edge_wsd.decoding.options import Options
+from edge_wsd.errors import ContextFullError, SessionFileError
+
+DRAFTED = 3
+
+
+class Message(types.SimpleNamespace):
+    role: str
+    content: str
+
+
+class Session:
+    def __init__(self, system: str | None, options: Options, messages: list[dict[str, str]]) -> None:
+        self.system, self.options = system, options
+        self.messages = tuple(Message(**entry) for entry in messages)
+        self.last: Reply | None = None
+        self._cancelled = threading.Event()
+
+    def stream(self, prompt: str | None = None) -> Iterator[Event]:
+        self._cancelled.clear()
+        if prompt is not None:
+            self.messages += (Message(role="user", content=prompt),)
+        return self._write(self.messages[-1].content)
+
+    def _write(self, prompt: str) -> Iterator[Event]:
+        if "full" in prompt:
+            raise ContextFullError("the prompt has 900 tokens,\nthe context 512; use --ctx", needed=900, available=512)
+        if "broken" in prompt:
+            raise ZeroDivisionError("a mistake of ours")
+        if "reads" in prompt:
+            self._cancelled.wait(20)
+        texts = self._texts(prompt)
+        tokens: list[Token] = []
+        for position, text in enumerate(texts):
+            if self._cancelled.is_set() or position >= self.options.max_tokens:
+                break
+            drafted = position < DRAFTED
+            logprob = None if drafted else -0.25
+            token = Token(position, 100 + position, text, "drafter" if drafted else "base", logprob)
+            tokens.append(token)
+            yield token
+            if position == DRAFTED - 1:
+                yield Scored(0, (-0.5, -float("inf"), -0.1), (None, None, 0.9))
+                yield Switched(DRAFTED - 1, "confident", 0.9)
+            if "slow" in prompt:
+                time.sleep(0.05)
+        yield self._finish(tokens)
+
+    def _texts(self, prompt: str) -> list[str]:
+        if "escape" in prompt:
+            return ["\x1b]0;title\x07", "\x1b[2J", "a\rb", " c\x9bd"]
+        words = ["Sure,", " you", " said", *(f" {word}" for word in prompt.split())]
+        return words * 40 if "slow" in prompt else words * 4000 if "long" in prompt else words
+
+    def _finish(self, tokens: list[Token]) -> Finished:
+        text = "".join(token.text for token in tokens)
+        stats = Statistics(0.041, 1.5, 310.0, 9.5, len(tokens), min(DRAFTED, len(tokens)), 9, 7, 4, 20, 12, 24, 13)
+        switch = Switched(DRAFTED - 1, "confident", 0.9) if len(tokens) >= DRAFTED else None
+        reason = "cancelled" if self._cancelled.is_set() else "stop"
+        self.last = Reply(text, tuple(tokens), (None,) * len(tokens), reason, switch, stats)
+        self.messages += (Message(role="assistant", content=text),)
+        return Finished(self.last)
+
+    def regenerate(self) -> Iterator[Event]:
+        self.messages = self.messages[:-1]
+        return self.stream(None)
+
+    def cancel(self) -> None:
+        self._cancelled.set()
+
+    def clear(self) -> None:
+        self.messages = ()
+
+    def save(self, path: Path) -> None:
+        path.write_text("\n".join(message.content for message in self.messages))
+
+    @classmethod
+    def load(cls, path: Path, _pair: Pair) -> Session:
+        if not path.exists():
+            raise SessionFileError(f"{path}: cannot be read; give another file")
+        messages = [{"role": "user", "content": line} for line in path.read_text().splitlines()]
+        return cls(None, Options(), messages)
+
+
+class Pair:
+    def __init__(self, files: tuple[str, str], arguments: dict[str, Any]) -> None:
+        if "show-settings" in files[0]:
+            print(arguments["drafter_settings"], arguments["base_settings"], file=sys.stderr)
+        context = types.SimpleNamespace(n_ctx=512)
+        self.drafter, self.base = (
+            types.SimpleNamespace(
+                model=types.SimpleNamespace(path=Path(name), n_params=3e5, size_bytes=2**20), context=context
+            )
+            for name in files
+        )
+        self.vocabulary = types.SimpleNamespace(verdict="identical", reason="all 512 tokens are the same")
+
+    @classmethod
+    def demo(cls, *, other_vocabulary: bool = False, **arguments: Any) -> Pair:
+        return cls(("demo-other" if other_vocabulary else "demo", "base"), arguments)
+
+    @classmethod
+    def load(cls, drafter: str, base: str, **arguments: Any) -> Pair:
+        return cls((drafter, base), arguments)
+
+    def session(self, system: str | None = None, options: Options | None = None, messages: Any = ()) -> Session:
+        return Session(system, options or Options(), list(messages))
+
+    def __enter__(self) -> Pair:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def play() -> None:
+    """Put the played pair in the place of the real one, which is not imported."""
+    for name, members in (("pair", {"Pair": Pair}), ("session", {"Session": Session})):
+        module = types.ModuleType(f"edge_wsd.{name}")
+        vars(module).update(members)
+        sys.modules[f"edge_wsd.{name}"] = module
+
+
+if __name__ == "__main__":
+    play()
+    main()

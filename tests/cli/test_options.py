@@ -1,0 +1,99 @@
+"""The dataclasses are the only home of defaults, and the command line reaches all of them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+
+import click
+import pytest
+
+from edge_wsd.cli.options import MODEL_FLAGS, REPLY_FLAGS, default_of, model_options, reply_options
+from edge_wsd.decoding.options import Options
+from edge_wsd.llama.settings import ModelSettings
+
+GIVEN = {
+    "mode": ("base", "base"),
+    "max_tokens": ("7", 7),
+    "threshold": ("0.5", 0.5),
+    "window": ("3", 3),
+    "max_draft": ("9", 9),
+    "chunk": ("2", 2),
+    "switch_at": ("0", 0),
+    "temperature": ("0.7", 0.7),
+    "top_k": ("40", 40),
+    "top_p": ("0.9", 0.9),
+    "min_p": ("0.1", 0.1),
+    "seed": ("5", 5),
+    "stop": ("END", ("END",)),
+    "gpu_layers": ("0", 0),
+    "main_gpu": ("1", 1),
+    "threads": ("2", 2),
+    "kv_type": ("q8_0", "q8_0"),
+    "flash_attention": ("off", "off"),
+    "context_length": ("128", 128),
+    "batch": ("64", 64),
+}
+
+
+def parse(decorate, *arguments):
+    """What a command with these options gets from these arguments."""
+    got = {}
+    command = click.command()(decorate(lambda **values: got.update(values)))
+    command.main(list(arguments), standalone_mode=False)
+    return got
+
+
+@pytest.mark.parametrize("owner, flags", [(Options, REPLY_FLAGS), (ModelSettings, MODEL_FLAGS)])
+def test_every_field_has_a_flag_and_every_flag_a_field(owner, flags):
+    assert set(flags) == {field.name for field in fields(owner)}
+
+
+def test_without_options_the_defaults_of_the_dataclasses_hold():
+    assert parse(reply_options) == {"options": Options()}
+    assert parse(model_options) == {"drafter_settings": ModelSettings(), "base_settings": ModelSettings()}
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Options) if field.name != "speculation"])
+def test_every_option_of_a_reply_can_be_given(name):
+    text, value = GIVEN[name]
+    assert parse(reply_options, REPLY_FLAGS[name][0], text)["options"] == Options(**{name: value})
+
+
+def test_switches_can_be_turned_off():
+    assert parse(reply_options, "--no-speculation")["options"] == Options(speculation=False)
+    assert parse(model_options, "--no-mmap")["base_settings"] == ModelSettings(mmap=False)
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(ModelSettings) if field.name != "mmap"])
+def test_every_setting_can_be_given_for_both_models_and_for_each(name):
+    text, value = GIVEN[name]
+    flag, wanted = MODEL_FLAGS[name][0], ModelSettings(**{name: value})
+    assert parse(model_options, flag, text) == {"drafter_settings": wanted, "base_settings": wanted}
+    for role, other in (("drafter", "base"), ("base", "drafter")):
+        got = parse(model_options, flag.replace("--", f"--{role}-"), text)
+        assert got == {f"{role}_settings": wanted, f"{other}_settings": ModelSettings()}
+
+
+def test_a_setting_of_one_model_wins_over_that_of_both():
+    got = parse(model_options, "--threads", "2", "--base-threads", "4")
+    assert got == {"drafter_settings": ModelSettings(threads=2), "base_settings": ModelSettings(threads=4)}
+
+
+@pytest.mark.parametrize("owner, flags", [(Options, REPLY_FLAGS), (ModelSettings, MODEL_FLAGS)])
+def test_the_help_shows_every_default(program, owner, flags):
+    text = " ".join(program("run", "--help").stdout.split())
+    for name, (flag, _) in flags.items():
+        shown = re.search(rf"{flag}\b.*?\[default: (.*?)\]", text)
+        default = default_of(owner, name)
+        assert shown is not None, flag
+        if isinstance(default, bool):
+            assert shown[1] == ("" if default else "no-") + flag.removeprefix("--")
+        elif default not in (None, ()):
+            assert shown[1] == str(default), flag
+
+
+def test_settings_reach_the_pair(played):
+    done = played("run", "x", "--drafter", "show-settings", "--base", "b.gguf", "--ctx", "64", "--base-ctx", "128")
+    drafter, base = done.stderr.splitlines()[0].split(") ")
+    assert "context_length=64" in drafter and "context_length=128" in base

@@ -1,0 +1,242 @@
+"""`edge-wsd run` over a played pair: what goes where, what is refused, and what stops it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+
+def test_the_answer_goes_to_stdout_and_everything_else_to_stderr(played):
+    done = played("run", "hello there")
+    assert done.returncode == 0
+    assert done.stdout == "Sure, you said hello there\n"
+    assert done.stderr.splitlines()[0] == "demo pair: a demonstration, not an assistant"
+    assert "switch after 3 tokens (confidence 0.90)" in done.stderr and "60% of 5 tokens drafted" in done.stderr
+
+
+def test_quiet_leaves_stderr_empty(played):
+    done = played("run", "hello", "--quiet")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Sure, you said hello\n", "")
+
+
+def test_two_files_of_ones_own_are_no_demonstration(played):
+    assert "demonstration" not in played("run", "hello", "--drafter", "a.gguf", "--base", "b.gguf").stderr
+
+
+def test_json_is_one_object_with_the_contracted_fields(played):
+    done = played("run", "hello", "--json")
+    answer = json.loads(done.stdout)
+    assert done.stdout.count("\n") == 1
+    assert set(answer) == {"text", "finish_reason", "switch", "tokens", "stats"}
+    assert answer["text"] == "Sure, you said hello" and answer["finish_reason"] == "stop"
+    assert answer["switch"] == {"index": 2, "reason": "confident", "confidence": 0.9}
+    assert answer["tokens"][2] == {
+        "id": 102,
+        "text": " said",
+        "source": "drafter",
+        "logprob": -0.1,
+        "confidence": 0.9,
+    }
+    assert answer["tokens"][3] == {"id": 103, "text": " hello", "source": "base", "logprob": -0.25, "confidence": None}
+    assert answer["stats"]["ttft_s"] == 0.041 and answer["stats"]["base_reused_tokens"] == 13
+
+
+def test_json_holds_no_infinity(played):
+    assert json.loads(played("run", "hello", "--json").stdout)["tokens"][1]["logprob"] is None
+
+
+def test_json_of_an_answer_without_a_switch_says_null(played):
+    answer = json.loads(played("run", "hello", "--json", "--max-tokens", "2").stdout)
+    assert answer["switch"] is None
+
+
+@pytest.mark.parametrize("arguments", [["-"], []])
+def test_a_prompt_may_come_from_stdin(played, arguments):
+    assert played("run", *arguments, stdin="höllo\n").stdout == "Sure, you said höllo\n"
+
+
+@pytest.mark.parametrize(
+    "stdin, named",
+    [
+        (b"caf\xe9 au lait", "byte 0xe9 at offset 3"),
+        (b"a\0b", "NUL"),
+        (b"", "empty"),
+        (b" \n\t\n", "empty"),
+        (b"x" * (16 * 2**20 + 1), "16 MiB"),
+    ],
+)
+def test_stdin_that_is_no_text_is_refused_in_one_line(played, stdin, named):
+    done = played("run", "-", stdin=stdin)
+    assert done.returncode == 1 and done.stdout == ""
+    assert named in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("prompt", ["", "  ", b"caf\xe9"])
+def test_an_argument_that_is_no_text_is_refused_in_one_line(played, prompt):
+    done = played("run", prompt)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+
+
+def test_a_missing_prompt_at_a_terminal_is_wrong_usage(start):
+    ours, theirs = os.openpty()
+    process = start("run", stdin=theirs)
+    out, err = process.communicate(timeout=60)
+    os.close(ours)
+    os.close(theirs)
+    assert process.returncode == 2 and out == b"" and b"PROMPT is missing" in err
+
+
+def test_colours_are_only_for_a_terminal_unless_asked_for(played):
+    assert "\x1b" not in played("run", "hello").stdout
+    assert played("run", "hello", "--color").stdout == "\x1b[38;5;172mSure, you said\x1b[38;5;33m hello\x1b[0m\n"
+
+
+def test_marks_stand_around_what_was_drafted(played):
+    assert played("run", "hello", "--marks").stdout == "«Sure, you said» hello\n"
+
+
+def terminal_output(start, *arguments, **environment):
+    """What a person sees who runs this in a terminal."""
+    ours, theirs = os.openpty()
+    process = start(*arguments, stdout=theirs, stderr=subprocess.DEVNULL)
+    os.close(theirs)
+    seen = b""
+    while True:
+        try:
+            chunk = os.read(ours, 65536)
+        except OSError:  # Linux tells the end of a terminal that way
+            break
+        if not chunk:
+            break
+        seen += chunk
+    os.close(ours)
+    assert process.wait(timeout=60) == 0
+    return seen.decode()
+
+
+def test_a_terminal_gets_two_colours(start):
+    seen = terminal_output(start, "run", "hello")
+    assert seen == "\x1b[38;5;172mSure, you said\x1b[38;5;33m hello\x1b[0m\r\n"
+
+
+def test_no_color_in_the_environment_is_heard(start, environment):
+    environment["NO_COLOR"] = "1"
+    assert terminal_output(start, "run", "hello") == "Sure, you said hello\r\n"
+
+
+def test_control_sequences_of_a_model_do_not_reach_a_terminal(start):
+    seen = terminal_output(start, "run", "escape", "--no-color")
+    assert seen == "␛]0;title␇␛[2Ja␍b c\ufffdd\r\n"
+
+
+def test_a_pipe_gets_the_answer_unchanged(played):
+    assert played("run", "escape", "-q").stdout == "\x1b]0;title\x07\x1b[2Ja\rb c\x9bd\n"
+
+
+def conversation(tmp_path, data):
+    path = tmp_path / "messages.json"
+    path.write_text(data if isinstance(data, str) else json.dumps(data))
+    return str(path)
+
+
+def test_a_conversation_can_be_given_as_messages(played, tmp_path):
+    messages = [{"role": "user", "content": "one"}, {"role": "assistant", "content": "two"}]
+    done = played("run", "--messages", conversation(tmp_path, messages))
+    assert done.returncode == 0 and done.stdout == "Sure, you said two\n"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "no json",
+        "[" * 100000,
+        [],
+        {"role": "user", "content": "x"},
+        ["x"],
+        [{"role": "user"}],
+        [{"role": "user", "content": 5}],
+        [{"role": "user", "content": "x", "name": "y"}],
+        [{"role": "user", "content": "  "}],
+    ],
+)
+def test_a_file_that_is_no_conversation_is_refused_in_one_line(played, tmp_path, data):
+    done = played("run", "--messages", conversation(tmp_path, data))
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "messages.json" in done.stderr
+
+
+def test_a_missing_file_is_named(played):
+    done = played("run", "--messages", "nowhere.json")
+    assert done.returncode == 1 and "cannot read nowhere.json: No such file" in done.stderr
+
+
+def test_prompt_and_messages_exclude_each_other(played, tmp_path):
+    path = conversation(tmp_path, [{"role": "user", "content": "x"}])
+    assert played("run", "hello", "--messages", path).returncode == 2
+
+
+def test_the_system_text_is_given_once(played, tmp_path):
+    path = conversation(tmp_path, [{"role": "system", "content": "x"}, {"role": "user", "content": "x"}])
+    assert played("run", "--messages", path, "--system", "y").returncode == 2
+
+
+def test_an_unknown_pair_is_an_error_that_lists_the_known_ones(played):
+    done = played("run", "hello", "--pair", "nope")
+    assert done.returncode == 1 and "demo, demo-other" in done.stderr and done.stderr.count("\n") == 1
+
+
+def wait_for_output(process):
+    assert process.stdout.read(1) != b""
+
+
+def test_ctrl_c_keeps_what_was_written_and_exits_with_130(start):
+    process = start("run", "slow", "--no-color")
+    wait_for_output(process)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert out.endswith(b"\n") and b"Traceback" not in err and b"stopped" in err
+
+
+def test_ctrl_c_while_the_prompt_is_read_exits_with_130(start):
+    process = start("run", "reads")
+    assert process.stderr.readline().startswith(b"demo pair")
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=15)
+    assert process.returncode == 130 and b"Traceback" not in err and out.strip() == b""
+
+
+def test_ctrl_c_with_json_prints_the_object_of_what_there_is(start):
+    process = start("run", "reads", "--json")
+    assert process.stderr.readline().startswith(b"demo pair")
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=15)
+    assert process.returncode == 130 and json.loads(out)["finish_reason"] == "cancelled"
+
+
+def test_a_reader_that_leaves_early_is_no_error(start):
+    process = start("run", "long", "-q")
+    wait_for_output(process)
+    process.stdout.close()
+    err = process.stderr.read()
+    assert process.wait(timeout=30) == 0 and err == b""
+
+
+def test_a_closed_stdout_is_one_line(start, environment, tmp_path):
+    process = start("run", "hello", stdout=None, preexec_fn=lambda: os.close(1))
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 1 and err.count(b"\n") == 1 and b"stdout is closed" in err
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has a device that is always full")
+def test_a_full_disk_is_one_line(start):
+    with open("/dev/full", "wb") as full:
+        process = start("run", "hello", "-q", stdout=full)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 1 and err.count(b"\n") == 1 and b"No space left" in err
