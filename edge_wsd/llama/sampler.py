@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import llama_cpp
+import numpy as np
+from numpy.typing import NDArray
 
 from edge_wsd.errors import OptionError
+
+_CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 
 
 class Sampler:
@@ -27,9 +33,20 @@ class Sampler:
     def _add(self, sampler: object) -> None:
         llama_cpp.llama_sampler_chain_add(self._handle, sampler)  # the chain owns it from here on
 
-    def sample(self, context: int, index: int) -> int:
-        """Draw from the logits at batch position `index` of the last decode."""
-        return int(llama_cpp.llama_sampler_sample(self._handle, context, index))
+    def sample(self, logits: NDArray[np.float32]) -> int:
+        """Draw a token from a row of logits, float32 [n_vocab]."""
+        candidates = np.empty(len(logits), _CANDIDATE)
+        candidates["id"] = np.arange(len(logits), dtype=np.int32)
+        candidates["logit"] = logits
+        candidates["p"] = 0.0
+        array = llama_cpp.llama_token_data_array(
+            data=ctypes.cast(candidates.ctypes.data, llama_cpp.llama_token_data_p),
+            size=len(logits),
+            selected=-1,
+            sorted=False,
+        )
+        llama_cpp.llama_sampler_apply(self._handle, ctypes.byref(array))
+        return int(candidates["id"][array.selected])
 
     def close(self) -> None:
         if self._handle:

@@ -41,7 +41,6 @@ class _Rows:
 
     first: int
     last: int
-    batch_index: int
 
 
 class Sequence:
@@ -53,6 +52,7 @@ class Sequence:
         self._index = index
         self._rows: _Rows | None = None
         self._stash: tuple[int, NDArray[np.float32]] | None = None
+        self._opening_row: tuple[int, NDArray[np.float32]] | None = None
         self._checkpoint: SequenceState | None = None
 
     # Appending
@@ -60,6 +60,7 @@ class Sequence:
     def extend(self, tokens: Iterable[int]) -> None:
         """Append `tokens`; only what follows the last one can be asked about."""
         tokens = list(tokens)
+        self._opening_row = None
         if tokens:
             self._decode(tokens, 1)
 
@@ -70,12 +71,14 @@ class Sequence:
         `ContextFullError` before anything is decoded, `Cancelled`, `DecodeError`, `LogitsError`.
         """
         context, proposed = list(context), list(proposed)
+        self._opening_row = None
         if len(proposed) >= self._context.batch_size:
             raise OptionError(f"at most {self._context.batch_size - 1} tokens can be proposed, not {len(proposed)}")
         if proposed and not self._context.model.can_cut:
             # The proposed tokens may be cut off again, and this memory can only go back to a saved state.
             self.extend(context)
             self.checkpoint()
+            self._opening_row = self._copy_head()  # the batch to come takes its place in llama.cpp's buffer
             context = []
         rows: list[Row] = []
         if not context:
@@ -131,7 +134,7 @@ class Sequence:
         if not self._remove_from(0):
             raise DecodeError("llama.cpp could not clear a sequence")
         self.tokens = []
-        self._rows = self._stash = self._checkpoint = None
+        self._rows = self._stash = self._opening_row = self._checkpoint = None
 
     def checkpoint(self) -> None:
         """Make this point cheap to come back to with `cut`. Does nothing for a memory that can be cut anywhere."""
@@ -204,10 +207,7 @@ class Sequence:
 
     def stash_head(self) -> None:
         """Keep the last row: another sequence is about to use the buffer."""
-        address = self._head_address()
-        if address is not None and self._stash is None:
-            row = (ctypes.c_float * self._context.n_vocab).from_address(address)
-            self._stash = len(self.tokens), np.array(row, np.float32)
+        self._stash = self._copy_head()
         self._rows = None
 
     def _head_address(self) -> int | None:
@@ -226,11 +226,22 @@ class Sequence:
     def _draw(self, length: int, sampler: Sampler) -> tuple[int, float]:
         """A token drawn from what follows the first `length` tokens."""
         rows = self._rows
-        if rows is None or not rows.first <= length <= rows.last:
+        if rows is not None and rows.first <= length <= rows.last:
+            row = self._view(self._buffer() + (length - rows.first) * self._context.n_vocab * _FLOAT_BYTES)
+        elif self._opening_row is not None and self._opening_row[0] == length:
+            row = self._opening_row[1]
+        else:
             raise DecodeError("these logits are gone: another decode came between scoring and sampling")
-        token = sampler.sample(self._context.handle, rows.batch_index + length - rows.first)
-        row = self._buffer() + (length - rows.first) * self._context.n_vocab * _FLOAT_BYTES
-        return token, _native.score_row(row, self._context.n_vocab, token)[0]
+        token = sampler.sample(row)
+        return token, _native.score_row(row.ctypes.data, self._context.n_vocab, token)[0]
+
+    def _copy_head(self) -> tuple[int, NDArray[np.float32]] | None:
+        """The row after the last token and the length of the text it follows."""
+        address = self._head_address()
+        return None if address is None else (len(self.tokens), self._view(address).copy())
+
+    def _view(self, address: int) -> NDArray[np.float32]:
+        return np.ctypeslib.as_array((ctypes.c_float * self._context.n_vocab).from_address(address))
 
     # Decoding
 
@@ -259,7 +270,7 @@ class Sequence:
         if code == 0:
             self.tokens += piece
             if n_rows:
-                self._rows = _Rows(len(self.tokens) - n_rows + 1, len(self.tokens), len(piece) - n_rows)
+                self._rows = _Rows(len(self.tokens) - n_rows + 1, len(self.tokens))
             return
         # Whatever part was finished stays, so memory is asked what the ledger has to say.
         kept = llama_cpp.llama_memory_seq_pos_max(context.memory, self._index) + 1

@@ -1,0 +1,288 @@
+"""Sequences over a real llama.cpp context: what the ledger says is what the model has read."""
+
+import threading
+
+import numpy as np
+import pytest
+from tests.tiny_models import Tensor, TinyModel, f32, string, u32
+
+from edge_wsd._native import CancelFlag
+from edge_wsd.errors import Cancelled, ContextFullError, DecodeError, ModelLoadError, OptionError, VocabularyError
+from edge_wsd.llama.context import Context
+from edge_wsd.llama.model import Model
+from edge_wsd.llama.sampler import Sampler
+from edge_wsd.llama.settings import ModelSettings
+
+SETTINGS = ModelSettings(context_length=256, batch=32, kv_type="f32", threads=1, flash_attention="off")
+PROMPT = [260, *range(5, 45)]
+PROPOSED = [7, 99, 12, 200, 31]
+
+
+def mamba(n_embd=32, n_inner=64, n_state=16, n_rank=2, n_layers=2):
+    """A recurrent model: its memory is one state, which cannot be cut back."""
+    model = TinyModel()
+    tensors = [t for t in model.tensors if t.name.startswith(("token_embd", "output"))]
+    for layer in range(n_layers):
+        for name, shape in (
+            ("attn_norm.weight", (n_embd,)),
+            ("ssm_in.weight", (n_embd, 2 * n_inner)),
+            ("ssm_conv1d.weight", (4, n_inner)),
+            ("ssm_conv1d.bias", (n_inner,)),
+            ("ssm_x.weight", (n_inner, n_rank + 2 * n_state)),
+            ("ssm_dt.weight", (n_rank, n_inner)),
+            ("ssm_dt.bias", (n_inner,)),
+            ("ssm_a", (n_state, n_inner)),
+            ("ssm_d", (n_inner,)),
+            ("ssm_out.weight", (n_inner, n_embd)),
+        ):
+            data = np.full(n_state * n_inner, -0.5, np.float32).tobytes() if name == "ssm_a" else None
+            tensors.append(Tensor(f"blk.{layer}.{name}", shape, data=data))
+    metadata = {key: value for key, value in model.metadata.items() if key.startswith("tokenizer")}
+    metadata |= {
+        "general.architecture": string("mamba"),
+        "mamba.context_length": u32(256),
+        "mamba.embedding_length": u32(n_embd),
+        "mamba.feed_forward_length": u32(0),
+        "mamba.attention.head_count": u32(0),
+        "mamba.block_count": u32(n_layers),
+        "mamba.ssm.conv_kernel": u32(4),
+        "mamba.ssm.inner_size": u32(n_inner),
+        "mamba.ssm.state_size": u32(n_state),
+        "mamba.ssm.time_step_rank": u32(n_rank),
+        "mamba.attention.layer_norm_rms_epsilon": f32(1e-5),
+    }
+    model.metadata, model.tensors = metadata, tensors
+    return model
+
+
+@pytest.fixture(scope="module", params=["attention", "recurrent"])
+def model(request, tmp_path_factory):
+    maker = TinyModel(scale=0.5) if request.param == "attention" else mamba()
+    path = maker.write(tmp_path_factory.mktemp("model") / f"{request.param}.gguf")
+    with Model.load(path) as loaded:
+        assert loaded.can_cut == (request.param == "attention")
+        yield loaded
+
+
+@pytest.fixture
+def context(model):
+    with Context(model, SETTINGS, n_sequences=3) as context:
+        yield context
+
+
+def one_by_one(sequence, prompt, proposed):
+    """Log-probabilities from the plainest use: a token, a look, the next token."""
+    sequence.clear()
+    sequence.extend(prompt)
+    return [sequence.score([], [token]).logprobs[0] for token in proposed]
+
+
+def test_a_batch_scores_what_single_steps_score(context):
+    single = one_by_one(context.sequence(), PROMPT, PROPOSED)
+    scores = context.sequence().score(PROMPT, PROPOSED)
+    assert scores.logprobs == pytest.approx(single, abs=1e-4)
+
+
+@pytest.mark.parametrize("n_proposed", [1, 5, 20, 31])
+def test_rows_are_never_lost_where_a_prompt_is_longer_than_a_batch(context, n_proposed):
+    proposed = [(7 * i) % 250 for i in range(n_proposed)]
+    for n_prompt in (1, 31, 32, 33, 41):
+        single = one_by_one(context_sequence := context.sequence(), PROMPT[:n_prompt], proposed)
+        context_sequence.clear()
+        assert context_sequence.score(PROMPT[:n_prompt], proposed).logprobs == pytest.approx(single, abs=1e-4)
+        context_sequence.close()
+
+
+def test_the_own_choice_is_the_most_probable_token(context):
+    sequence = context.sequence()
+    token, logprob = sequence.score(PROMPT, []).choose(0)
+    others = [sequence_logprob(context, PROMPT, other) for other in range(0, context.n_vocab, 17)]
+    assert logprob >= max(others)
+    assert sequence_logprob(context, PROMPT, token) == pytest.approx(logprob, abs=1e-4)
+
+
+def sequence_logprob(context, prompt, token):
+    sequence = context.sequence()
+    try:
+        return sequence.score(prompt, [token]).logprobs[0]
+    finally:
+        sequence.close()
+
+
+def test_after_a_cut_the_rest_is_as_if_never_read(context):
+    sequence = context.sequence()
+    expected = sequence.score(PROMPT, PROPOSED).logprobs
+    sequence.score([50, 51, 52], [53, 54])
+    for kept in (len(PROMPT), 20, 0):
+        sequence.cut(kept)
+        assert sequence.tokens == (PROMPT + PROPOSED)[:kept]
+        found = sequence.score(PROMPT[kept:], PROPOSED).logprobs
+        assert found == pytest.approx(expected, abs=1e-4)
+
+
+def test_another_sequence_does_not_disturb_what_follows_the_last_token(context):
+    first, second = context.sequence(), context.sequence()
+    expected = first.score(PROMPT, PROPOSED).logprobs
+    first.cut(0)
+    first.extend(PROMPT)
+    second.score(PROMPT[:9], [1, 2, 3])
+    assert first.score([], PROPOSED).logprobs == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_saved_sequence_continues_where_it_was(context):
+    first, second = context.sequence(), context.sequence()
+    first.extend(PROMPT)
+    state = first.save()
+    expected = first.score([], PROPOSED).logprobs
+    second.extend([9, 8, 7])
+    second.restore(state)
+    assert second.tokens == PROMPT
+    assert second.score([], PROPOSED).logprobs == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_state_of_another_model_is_refused_and_leaves_the_sequence_usable(context):
+    sequence = context.sequence()
+    sequence.extend(PROMPT)
+    state = sequence.save()
+    broken = type(state)(state.tokens, b"\x01" * 40)
+    with pytest.raises(DecodeError, match="does not fit"):
+        sequence.restore(broken)
+    assert sequence.tokens == []
+    sequence.extend(PROMPT)
+
+
+def test_a_copy_continues_like_the_original(context):
+    first, second = context.sequence(), context.sequence()
+    first.extend(PROMPT)
+    first.copy_to(second)
+    assert second.tokens == PROMPT
+    assert second.score([3], PROPOSED).logprobs == pytest.approx(first.score([3], PROPOSED).logprobs, abs=1e-4)
+
+
+def test_a_text_longer_than_the_context_is_refused_before_anything_is_decoded(context):
+    sequence = context.sequence()
+    sequence.extend(PROMPT)
+    with pytest.raises(ContextFullError, match="shorten") as caught:
+        sequence.extend([5] * context.n_ctx)
+    assert (caught.value.needed, caught.value.available) == (context.n_ctx + len(PROMPT), context.n_ctx)
+    assert sequence.tokens == PROMPT
+
+
+@pytest.mark.parametrize("token", [-1, 10**6, 2**31 - 1])
+def test_an_id_outside_the_vocabulary_never_reaches_llama_cpp(context, token):
+    sequence = context.sequence()
+    with pytest.raises(VocabularyError, match="outside the vocabulary"):
+        sequence.extend([1, token])
+    with pytest.raises(VocabularyError, match="outside the vocabulary"):
+        context.model.vocab.piece(token)
+    assert sequence.tokens == []
+
+
+def test_cancelling_leaves_a_true_ledger_and_a_working_context(context):
+    flag, sequence = CancelFlag(), context.sequence()
+    context.watch(flag)
+    sequence.extend(PROMPT[:7])
+    flag.set()
+    with pytest.raises(Cancelled):
+        sequence.extend(PROMPT[7:])
+    assert sequence.tokens == PROMPT[:7]
+    flag.clear()
+    found = sequence.score(PROMPT[7:], PROPOSED).logprobs
+    assert found == pytest.approx(one_by_one(context.sequence(), PROMPT, PROPOSED), abs=1e-4)
+
+
+def test_cancelling_from_another_thread_stops_a_long_prompt(model):
+    with Context(model, ModelSettings(context_length=4096, batch=8, threads=1), n_sequences=1) as context:
+        flag, sequence = CancelFlag(), context.sequence()
+        context.watch(flag)
+        started = threading.Event()
+
+        def cancel_soon():
+            started.wait()
+            while not sequence.tokens:
+                pass
+            flag.set()
+
+        thread = threading.Thread(target=cancel_soon)
+        thread.start()
+        started.set()
+        with pytest.raises(Cancelled):
+            sequence.extend((PROMPT * 100)[:4000])
+        thread.join()
+        assert 0 < len(sequence.tokens) < 4000
+        assert sequence.tokens == (PROMPT * 100)[: len(sequence.tokens)]
+
+
+def test_nothing_can_be_scored_in_an_empty_sequence(context):
+    with pytest.raises(DecodeError, match="empty sequence"):
+        context.sequence().score([], [1])
+
+
+def test_a_context_gives_no_more_sequences_than_it_has_and_takes_them_back(context):
+    taken = [context.sequence() for _ in range(3)]
+    with pytest.raises(OptionError, match="in use"):
+        context.sequence()
+    taken[1].close()
+    assert context.sequence().tokens == []
+
+
+def test_drawing_is_seeded_and_follows_the_probabilities(context):
+    sequence = context.sequence()
+    draws = {}
+    for seed in range(2):
+        for repeat in range(2):
+            sampler = Sampler(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, seed=seed)
+            sequence.clear()
+            scores = sequence.score(PROMPT, PROPOSED)
+            draws[seed, repeat] = [scores.choose(row, sampler)[0] for row in range(len(PROPOSED) + 1)]
+            sampler.close()
+    assert draws[0, 0] == draws[0, 1] and draws[1, 0] == draws[1, 1] and draws[0, 0] != draws[1, 0]
+    only = Sampler(temperature=1.0, top_k=1, top_p=1.0, min_p=0.0, seed=7)
+    assert all(scores.choose(row, only)[0] == scores.choose(row)[0] for row in range(len(PROPOSED) + 1))
+    token, logprob = scores.choose(2, Sampler(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, seed=3))
+    assert logprob == pytest.approx(sequence_logprob(context, PROMPT + PROPOSED[:2], token), abs=1e-4)
+
+
+def test_drawing_after_another_decode_is_an_error_and_not_a_wrong_token(context):
+    sequence = context.sequence()
+    scores = sequence.score(PROMPT, PROPOSED)
+    sequence.extend([1])
+    with pytest.raises(DecodeError, match="logits are gone"):
+        scores.choose(0, Sampler(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, seed=0))
+
+
+def test_loading_and_closing_many_times_leaves_nothing_behind(model):
+    psutil = pytest.importorskip("psutil")
+    process = psutil.Process()
+
+    def cycle(n):
+        for _ in range(n):
+            with Model.load(model.path) as again, Context(again, SETTINGS) as context:
+                context.sequence().extend(PROMPT)
+        return process.memory_info().rss
+
+    before = cycle(5)
+    assert cycle(30) - before < 8_000_000
+
+
+def test_closing_twice_is_harmless(model):
+    again = Model.load(model.path)
+    context = Context(again, SETTINGS)
+    for _ in range(2):
+        context.close()
+        again.close()
+
+
+def test_a_file_that_is_no_model_is_named_with_llama_cpps_reason(tmp_path):
+    path = tmp_path / "text.gguf"
+    path.write_text("not a model")
+    with pytest.raises(ModelLoadError, match=r"text\.gguf: llama\.cpp cannot load this model: .*magic"):
+        Model.load(path)
+
+
+def test_an_exception_in_the_callers_progress_comes_back_to_the_caller(model):
+    def progress(fraction):
+        raise RuntimeError("stop here")
+
+    with pytest.raises(RuntimeError, match="stop here"):
+        Model.load(model.path, progress=progress)
