@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,9 +119,8 @@ class Pair:
                 template = choose(choice, model.chat_template, bos, eos)
                 context = stack.enter_context(Context(model, settings))
                 loaded.append(LoadedModel(model, context, context.sequence(), template))
-            pair = cls(name or f"{Path(drafter).stem} + {Path(base).stem}", *loaded, ExitStack())
-            pair._owned = stack.pop_all()
-        return pair
+            name = name or f"{Path(drafter).stem} + {Path(base).stem}"
+            return cls(name, loaded[0], loaded[1], stack.pop_all())
 
     @classmethod
     def demo(cls, *, other_vocabulary: bool = False, **settings: Any) -> Pair:
@@ -134,7 +133,7 @@ class Pair:
 
     def generate(
         self,
-        prompt: str | Sequence[Message | dict[str, str]],
+        prompt: str | Sequence[Message] | Sequence[Mapping[str, Any]],
         options: Options | None = None,
         **changes: Any,
     ) -> Reply:
@@ -148,7 +147,7 @@ class Pair:
         self,
         system: str | None = None,
         options: Options | None = None,
-        messages: Sequence[Message | dict[str, str]] = (),
+        messages: Sequence[Message] | Sequence[Mapping[str, Any]] = (),
     ) -> Session:
         """A conversation. What two turns have in common is decoded once, in both memories."""
         return Session(self, system=system, options=options, messages=messages)

@@ -70,7 +70,7 @@ def write_reply(pair: Pair, messages: Sequence[Message], options: Options, cance
         source: Source = "drafter" if options.mode == "drafter" else "base"
         model, prompt, writer = _writer(pair, messages, options, source)
         try:
-            reader = _reader(model, prompt, meter, drafter_sampler if source == "drafter" else base_sampler)
+            reader = _reader(model, prompt, source, meter, drafter_sampler if source == "drafter" else base_sampler)
             if options.mode == "wsd":
                 drafter = _drafter(pair, messages, prompt, options, meter, drafter_sampler)
                 events = weak_to_strong(drafter, reader, options, writer, meter, rule)
@@ -99,10 +99,9 @@ def _writer(
     return model, prompt, writer
 
 
-def _reader(model: LoadedModel, prompt: Prompt, meter: Meter, sampler: Sampler | None) -> Reader:
+def _reader(model: LoadedModel, prompt: Prompt, source: Source, meter: Meter, sampler: Sampler | None) -> Reader:
     unread = rewind_to(model.sequence, prompt.before_opening)
-    meter.base_prompt_tokens = len(prompt.tokens)
-    meter.base_reused_tokens = len(model.sequence.tokens)
+    meter.read_prompt(source, n_tokens=len(prompt.tokens), n_reused=len(model.sequence.tokens))
     return Reader(model.sequence, unread, prompt.opening, sampler)
 
 
@@ -128,8 +127,7 @@ def _drafter(
         max_draft=options.max_draft,
         n_ctx=model.context.n_ctx,
     )
-    meter.drafter_prompt_tokens = len(prompt.tokens)
-    meter.drafter_reused_tokens = len(model.sequence.tokens)
+    meter.read_prompt("drafter", n_tokens=len(prompt.tokens), n_reused=len(model.sequence.tokens))
     return drafter
 
 

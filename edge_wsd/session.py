@@ -9,10 +9,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edge_wsd._native import CancelFlag
 from edge_wsd.decoding.events import Dropped, Event, Finished, Reply
@@ -37,7 +37,7 @@ class Session:
         *,
         system: str | None = None,
         options: Options | None = None,
-        messages: Sequence[Message | dict[str, str]] = (),
+        messages: Sequence[Message] | Sequence[Mapping[str, Any]] = (),
     ) -> None:
         parsed = parse_messages(messages) if messages else ()
         if parsed and parsed[0].role == "system":

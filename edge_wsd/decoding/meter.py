@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from edge_wsd.decoding.events import Statistics
+from edge_wsd.decoding.events import Source, Statistics
 
 
 @dataclass(slots=True)
@@ -18,10 +18,12 @@ class Meter:
     n_draft: int = 0
     n_accepted: int = 0
     base_passes: int = 0
-    drafter_prompt_tokens: int = 0
-    drafter_reused_tokens: int = 0
-    base_prompt_tokens: int = 0
-    base_reused_tokens: int = 0
+    prompt_tokens: dict[Source, int] = field(default_factory=dict)
+    reused_tokens: dict[Source, int] = field(default_factory=dict)
+
+    def read_prompt(self, model: Source, *, n_tokens: int, n_reused: int) -> None:
+        """A model's prompt has `n_tokens`, of which `n_reused` are in its memory already."""
+        self.prompt_tokens[model], self.reused_tokens[model] = n_tokens, n_reused
 
     def token(self) -> None:
         """A token was shown."""
@@ -47,10 +49,10 @@ class Meter:
             n_drafted=n_drafted,
             n_accepted=self.n_accepted,
             base_passes=self.base_passes,
-            drafter_prompt_tokens=self.drafter_prompt_tokens,
-            drafter_reused_tokens=self.drafter_reused_tokens,
-            base_prompt_tokens=self.base_prompt_tokens,
-            base_reused_tokens=self.base_reused_tokens,
+            drafter_prompt_tokens=self.prompt_tokens.get("drafter", 0),
+            drafter_reused_tokens=self.reused_tokens.get("drafter", 0),
+            base_prompt_tokens=self.prompt_tokens.get("base", 0),
+            base_reused_tokens=self.reused_tokens.get("base", 0),
         )
 
 

@@ -63,8 +63,12 @@ def weak_to_strong(
 def alone(model: Reader, source: Source, writer: ReplyWriter, meter: Meter) -> Iterator[Event]:
     """A reply of one model by itself."""
     scores = model.sequence.score(model.unread + model.opening, [])
-    meter.base_passes += 1
+    if source == "base":
+        meter.base_passes += 1
+        meter.switched(0)
     yield from _continue(model, _Round(scores, [], 0), writer, meter, source, None, None)
+    if source == "drafter":
+        meter.n_draft = len(writer.ids)
 
 
 def _draft(
@@ -173,7 +177,7 @@ def _continue(
         proposed = drafter.propose(writer.ids, min(pace.next(), writer.room - 1)) if drafter and pace else []
         proposed_s = time.perf_counter()
         scores, row = model.sequence.score(writer.ids[-1:], proposed), 0
-        meter.base_passes += 1
+        meter.base_passes += source == "base"
         propose_s, pass_s = proposed_s - start_s, time.perf_counter() - proposed_s
 
 
