@@ -1,0 +1,152 @@
+"""A model's own chat template, in Jinja, rendered in a sandbox.
+
+>>> ChatTemplate("{{ messages[0].content }}", bos="<s>", eos="</s>", name="chat").render([Message("user", "Hi")])
+'Hi'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import cached_property
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from edge_wsd.errors import TemplateError
+from edge_wsd.prompts.messages import Message
+
+if TYPE_CHECKING:  # Jinja costs 40 ms, which is only paid when a template is rendered
+    import jinja2
+
+_FILE_NAME = "<chat template>"
+_MAX_SOURCE_CHARACTERS = 1 << 20
+# Ends the last message while rendering, so that what the template writes behind it can be cut off.
+_OPEN_END = "\ue0f0\ue0f1open end\ue0f1\ue0f0"
+_REASON_CHARACTERS = 200
+
+
+class ChatTemplate:
+    """Renders with `messages`, `bos_token`, `eos_token`, `add_generation_prompt`, `tools` and `documents` (none).
+
+    A template that refuses a system message, or leaves its text out, is given the conversation once more with the
+    system text at the head of the user's message that follows. Compiled when first used.
+    """
+
+    stops: tuple[str, ...] = ()
+    parses_special = True
+
+    def __init__(
+        self, source: str, *, bos: str, eos: str, name: str, now: Callable[[], datetime] = datetime.now
+    ) -> None:
+        """`bos` and `eos` are the texts of the model's tokens, `name` is for error messages, `now` for dates."""
+        self.name = name
+        self._source, self._bos, self._eos, self._now = source, bos, eos, now
+
+    def render(self, messages: Sequence[Message]) -> str:
+        if not messages:
+            raise TemplateError("there is no message to answer; give at least one")
+        merged = merge_system(messages)
+        try:
+            prompt = self._render(messages)
+        except TemplateError:
+            if merged == tuple(messages):
+                raise
+        else:
+            if all(message.content.strip() in prompt for message in messages if message.role == "system"):
+                return prompt
+        return self._render(merged)
+
+    def _render(self, messages: Sequence[Message]) -> str:
+        continues = messages[-1].role == "assistant"
+        conversation = [{"role": message.role, "content": message.content} for message in messages]
+        if continues:
+            conversation[-1]["content"] += _OPEN_END
+        prompt = self._run(conversation, add_generation_prompt=not continues)
+        if not continues:
+            return prompt
+        head, found, _ = prompt.rpartition(_OPEN_END)
+        if not found:
+            raise TemplateError(
+                f"template {self.name!r} does not show the assistant's last message, so it cannot be continued; "
+                "use another template or end with a message of the user"
+            )
+        return head
+
+    def _run(self, conversation: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
+        from edge_wsd.prompts.sandbox import Budget, spending
+
+        template = self._compiled
+        try:
+            with spending(Budget()):
+                return template.render(
+                    messages=conversation,
+                    bos_token=self._bos,
+                    eos_token=self._eos,
+                    add_generation_prompt=add_generation_prompt,
+                    tools=None,
+                    documents=None,
+                    strftime_now=lambda pattern: self._now().strftime(pattern),
+                )
+        except Exception as error:  # a template is a program: it can fail in every way that Python knows
+            raise self._failure(error, [message["role"] for message in conversation]) from error
+
+    @cached_property
+    def _compiled(self) -> jinja2.Template:
+        import jinja2
+
+        from edge_wsd.prompts.sandbox import ChatEnvironment
+
+        if len(self._source) > _MAX_SOURCE_CHARACTERS:
+            raise TemplateError(f"template {self.name!r} has {len(self._source)} characters; is it a template?")
+        environment = ChatEnvironment()
+        try:
+            parsed = environment.charged(environment.parse(self._source, filename=_FILE_NAME))
+            code = environment.compile(parsed, name=self.name, filename=_FILE_NAME)
+            return jinja2.Template.from_code(environment, code, environment.make_globals(None))
+        except jinja2.TemplateSyntaxError as error:
+            reason = _one_line(error.message or "syntax error")
+            raise TemplateError(f"template {self.name!r}, line {error.lineno}: {reason}; correct it") from error
+        except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as error:
+            reason = _one_line(str(error) or type(error).__name__)
+            raise TemplateError(f"template {self.name!r} does not compile: {reason}; correct it") from error
+
+    def _failure(self, error: Exception, roles: Sequence[str]) -> TemplateError:
+        line = _template_line(error.__traceback__)
+        place = f"template {self.name!r}" + ("" if line is None else f", line {line}")
+        reason = _one_line(str(error) or type(error).__name__)
+        return TemplateError(f"{place}: {reason} (roles given: {', '.join(roles)}); use another template or order")
+
+
+def merge_system(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """The conversation without system messages: their text heads the user's next message, or ends the last one."""
+    merged: list[Message] = []
+    waiting: list[str] = []
+    for message in messages:
+        if message.role == "system":
+            waiting.append(message.content)
+        elif message.role == "user" and waiting:
+            merged.append(Message("user", "\n\n".join([*waiting, message.content])))
+            waiting = []
+        else:
+            merged.append(message)
+    if waiting:
+        index = next((i for i in reversed(range(len(merged))) if merged[i].role == "user"), None)
+        if index is None:
+            merged.insert(0, Message("user", "\n\n".join(waiting)))
+        else:
+            merged[index] = Message("user", "\n\n".join([merged[index].content, *waiting]))
+    return tuple(merged)
+
+
+def _template_line(traceback: TracebackType | None) -> int | None:
+    """Innermost line of the template that an error passed through; Jinja has put them into the traceback."""
+    line = None
+    while traceback is not None:
+        if traceback.tb_frame.f_code.co_filename == _FILE_NAME:
+            line = traceback.tb_lineno
+        traceback = traceback.tb_next
+    return line
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:_REASON_CHARACTERS]
