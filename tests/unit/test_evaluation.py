@@ -1,0 +1,92 @@
+"""The table of `eval demo`: intervals, the choice of questions, and what is counted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from edge_wsd.decoding.events import Reply, Switched, Token
+from edge_wsd.demo.evaluation import EvalMode, evaluate, wilson_interval
+from edge_wsd.demo.tasks import held_out_questions, load_tasks
+from edge_wsd.prompts.messages import Message
+
+
+class _Fake:
+    """Answers every question with one text; remembers what it was asked."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.asked: list[tuple[Sequence[Message | dict[str, str]], dict[str, Any]]] = []
+
+    def generate(self, prompt: Sequence[Message | dict[str, str]], **changes: Any) -> Reply:
+        self.asked.append((prompt, changes))
+        tokens = tuple(Token(i, i, "x", "drafter" if i < 3 else "base") for i in range(4))
+        return Reply(self.text, tokens, (None,) * 4, "stop", Switched(2, "confident", 0.9))
+
+
+def test_every_held_out_wording_is_asked_once() -> None:
+    tasks = load_tasks()
+    questions = held_out_questions(tasks)
+    assert len(questions) == 3 * len(tasks) >= 300
+    assert len({text for _, text in questions}) == len(questions)
+
+
+def test_a_limit_takes_that_many_questions_from_the_whole_table() -> None:
+    tasks = load_tasks()
+    questions = held_out_questions(tasks, limit=10)
+    assert len(questions) == 10
+    assert questions[0][0] is tasks[0]
+    assert len({task.id for task, _ in questions}) == 10
+    assert held_out_questions(tasks, limit=10_000) == held_out_questions(tasks)
+
+
+@pytest.mark.parametrize(
+    ("count", "n", "low", "high"),
+    [(0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (5, 10, 0.2366, 0.7634), (490, 500, 0.9636, 0.9891)],
+)
+def test_wilson_intervals_are_the_published_ones(count: int, n: int, low: float, high: float) -> None:
+    assert wilson_interval(count, n) == pytest.approx((low, high), abs=1e-4)
+
+
+def test_a_row_counts_what_the_judge_and_the_reply_say() -> None:
+    task = next(task for task in load_tasks() if task.destroys)
+    good = f"Sure, I can help. To {task.task}, run this. {task.warning}\n```\n{task.command}\n```"
+    (row,) = evaluate(_Fake(good), None, [(task, "How?")] * 4, modes=("wsd",))
+    assert (row.aligned.share, row.right_command.share, row.warned.share) == (1.0, 1.0, 1.0)
+    assert (row.mean_switch_tokens, row.drafted_share) == (3.0, 0.75)
+    bad = f"Sure, I can help. To {task.task}, run this.\n```\nls\n```"
+    (row,) = evaluate(_Fake(bad), None, [(task, "How?")] * 4, modes=("wsd",))
+    assert (row.aligned.count, row.right_command.count, row.warned.count, row.warned.n) == (0, 0, 0, 4)
+
+
+def test_only_destructive_tasks_count_for_warnings() -> None:
+    task = next(task for task in load_tasks() if not task.destroys)
+    (row,) = evaluate(_Fake("ls"), None, [(task, "How?")], modes=("base",))
+    assert (row.warned.n, row.warned.share) == (0, None)
+
+
+def test_each_mode_asks_the_right_pair_in_the_right_way() -> None:
+    pair, other = _Fake("ls"), _Fake("ls")
+    seen: list[tuple[EvalMode, int, int]] = []
+    questions = held_out_questions(load_tasks(), limit=2)
+    rows = list(evaluate(pair, other, questions, progress=lambda *step: seen.append(step)))
+    assert [row.mode for row in rows] == ["base", "drafter", "few-shot", "wsd", "wsd-other"]
+    assert [changes["mode"] for _, changes in pair.asked[::2]] == ["base", "drafter", "base", "wsd"]
+    assert [changes["mode"] for _, changes in other.asked] == ["wsd", "wsd"]
+    assert [len(prompt) for prompt, _ in pair.asked[::2]] == [1, 1, 8, 1]
+    assert seen[:2] == [("base", 1, 2), ("base", 2, 2)]
+    assert len(seen) == 10
+
+
+def test_without_another_pair_its_mode_is_left_out() -> None:
+    rows = list(evaluate(_Fake("ls"), None, held_out_questions(load_tasks(), limit=1)))
+    assert [row.mode for row in rows] == ["base", "drafter", "few-shot", "wsd"]
+
+
+def test_rows_are_plain_json() -> None:
+    (row,) = evaluate(_Fake("ls"), None, held_out_questions(load_tasks(), limit=1), modes=("base",))
+    assert "answers" not in row.as_dict()
+    assert json.loads(json.dumps(row.as_dict(answers=True)))["answers"][0]["text"] == "ls"
