@@ -58,7 +58,7 @@ def _switch_part(reply: Reply, options: Options) -> str:
         return f"{options.mode} alone"
     switch = reply.switch
     if switch is None:
-        return "no switch: the drafter was still writing"
+        return "no switch: the drafter wrote it all"
     n_kept = switch.index + 1
     place = f"switch after {n_kept} token{'' if n_kept == 1 else 's'}"
     figure = "" if switch.confidence is None else f" {switch.confidence:.2f}"

@@ -1,0 +1,141 @@
+"""`edge-wsd eval demo`: the demo pair answers held-out questions in every mode, and a judge of rules counts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING
+
+import click
+
+from edge_wsd.cli.interruptible import Interruptible
+from edge_wsd.cli.options import SectionCommand, model_options
+from edge_wsd.cli.pairs import DEMO_NOTE, PairChoice
+from edge_wsd.demo.evaluation import EVAL_MODES, EvalMode, Row, Share, evaluate
+from edge_wsd.demo.tasks import held_out_questions, load_tasks
+from edge_wsd.errors import Cancelled
+from edge_wsd.llama.settings import ModelSettings
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+
+@click.command(cls=SectionCommand)
+@click.argument("suite", type=click.Choice(["demo"]))
+@click.option(
+    "--modes", metavar="LIST", help=f"Only these, with commas between: {','.join(EVAL_MODES)}.  [default: all]"
+)
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only N of the questions.  [default: all]")
+@click.option("--json", "as_object", is_flag=True, help="Print one JSON object.")
+@click.option("--answers", is_flag=True, help="With --json: every single answer and what the judge said of it.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
+@model_options
+def command(
+    *,
+    suite: str,
+    modes: str | None,
+    limit: int | None,
+    as_object: bool,
+    answers: bool,
+    quiet: bool,
+    **settings: ModelSettings,
+) -> None:
+    """Measure the demo pair on questions it was not trained on, with 95 % intervals.
+
+    The modes are the base alone, the drafter alone, the base with a few good examples in front of the question, both
+    together (wsd), and both with a drafter of another vocabulary. A judge of rules counts aligned replies, exactly
+    right commands, and warnings before what destroys data.
+    """
+    if answers and not as_object:
+        raise click.UsageError("--answers needs --json")
+    wanted = _modes(modes)
+    if not quiet:
+        click.echo(DEMO_NOTE, err=True)
+    rows = _measure(wanted, limit, settings, quiet=quiet)
+    if as_object:
+        found = {"suite": suite, "modes": [row.as_dict(answers=answers) for row in rows]}
+        click.echo(json.dumps(found, ensure_ascii=False))
+    else:
+        _print_table(rows)
+
+
+def _modes(text: str | None) -> list[EvalMode]:
+    if text is None:
+        return list(EVAL_MODES)
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in EVAL_MODES]
+    if unknown or not names:
+        raise click.UsageError(f"--modes {text!r}: choose from {', '.join(EVAL_MODES)}")
+    return [mode for mode in EVAL_MODES if mode in names]
+
+
+def _measure(modes: list[EvalMode], limit: int | None, settings: dict[str, ModelSettings], *, quiet: bool) -> list[Row]:
+    """Every row. After Ctrl-C nothing is printed: half a measurement is none."""
+    questions = held_out_questions(load_tasks(), limit=limit)
+    stopped: list[bool] = []
+    with ExitStack() as stack:
+        pair = stack.enter_context(PairChoice("demo", None, None, settings).open())
+        other = None
+        if "wsd-other" in modes:
+            other = stack.enter_context(PairChoice("demo-other", None, None, settings).open())
+        bar = stack.enter_context(_bar(quiet))
+        tasks = {mode: bar.add_task(EVAL_MODES[mode], total=len(questions), start=False) for mode in modes}
+
+        def progress(mode: EvalMode, done: int, total: int) -> None:
+            if done == 1:
+                bar.start_task(tasks[mode])
+            bar.update(tasks[mode], completed=done, total=total)
+            if stopped:
+                raise Cancelled("the measurement was stopped")
+
+        work = Interruptible(
+            lambda: evaluate(pair, other, questions, modes=modes, progress=progress),
+            cancel=lambda: stopped.append(True),
+        )
+        try:
+            with closing(iter(work)) as rows:
+                return list(rows)
+        except Cancelled as error:
+            raise KeyboardInterrupt from error
+
+
+def _bar(quiet: bool) -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import TimeRemainingColumn as Left
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), Left())
+    return Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True)
+
+
+def _print_table(rows: list[Row]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, caption="95 % Wilson intervals in brackets", caption_justify="left")
+    table.add_column("mode")
+    for heading in ("aligned", "right command", "warned", "switch after", "drafted", "s per reply"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            EVAL_MODES[row.mode],
+            _percent(row.aligned),
+            _percent(row.right_command),
+            _percent(row.warned),
+            "-" if row.mean_switch_tokens is None else f"{row.mean_switch_tokens:.1f}",
+            f"{row.drafted_share:.0%}",
+            f"{row.mean_seconds:.2f}",
+        )
+    console = Console(file=sys.stdout)
+    if not console.is_terminal:
+        console = Console(file=sys.stdout, width=120)
+    console.print(table)
+
+
+def _percent(share: Share) -> str:
+    if share.share is None or share.low is None or share.high is None:
+        return "-"
+    return f"{100 * share.share:.1f} % [{100 * share.low:.1f}, {100 * share.high:.1f}]"

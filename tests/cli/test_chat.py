@@ -1,0 +1,247 @@
+"""`edge-wsd chat` over a played pair: from a pipe, and with a person at a terminal."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.terminal import Person
+
+HERE = Path(__file__).parent
+PROMPT = ">>> "
+
+
+@pytest.fixture
+def person(environment, tmp_path) -> Iterator[Callable]:
+    """Sits a person down: `person()` runs chat over the played pair and waits for the first prompt."""
+    people = []
+
+    def sit_down(*arguments: str):
+        command = [sys.executable, str(HERE / "fake_program.py"), "chat", *arguments]
+        somebody = Person(command, environment, tmp_path)
+        people.append(somebody)
+        somebody.waits_for(PROMPT)
+        return somebody
+
+    yield sit_down
+    for somebody in people:
+        somebody.close()
+
+
+def test_each_line_of_a_pipe_is_a_message_and_answers_go_to_stdout(played):
+    done = played("chat", stdin="one\n\ntwo\n")
+    assert done.returncode == 0
+    assert done.stdout == "Sure, you said one\nSure, you said two\n"
+    assert done.stderr.count("switch after 3 tokens") == 2
+
+
+def test_a_block_in_a_pipe_is_one_message(played):
+    assert played("chat", "-q", stdin='"""one\n/quit\ntwo"""\n').stdout == "Sure, you said one /quit two\n"
+    assert played("chat", "-q", stdin='"""one\ntwo').stdout == "Sure, you said one two\n"
+
+
+def test_quiet_says_nothing_but_the_answer(played):
+    done = played("chat", "-q", stdin="one\n")
+    assert (done.stdout, done.stderr) == ("Sure, you said one\n", "")
+
+
+def test_an_error_ends_a_piped_conversation_with_code_1(played):
+    done = played("chat", "-q", stdin="one\ntoo full\ntwo\n")
+    assert done.returncode == 1 and done.stdout == "Sure, you said one\n" and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "line", [b"caf\xe9\n", b"a\0b\n", b"/nope\n", b"/set nope 1\n", b"/set window x\n", b"/clear it\n"]
+)
+def test_a_bad_line_is_one_line_and_code_1(played, line):
+    done = played("chat", "-q", stdin=line)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and done.stdout == ""
+
+
+@pytest.mark.parametrize("name", ["quit", "exit", "bye", "q"])
+def test_the_conversation_can_be_left(played, name):
+    assert played("chat", "-q", stdin=f"one\n/{name}\ntwo\n").stdout == "Sure, you said one\n"
+
+
+def test_a_path_is_a_message_and_no_command(played):
+    assert played("chat", "-q", stdin="/etc/hosts is damaged\n").stdout.startswith("Sure, you said /etc/hosts")
+
+
+def test_regen_writes_the_answer_again_and_clear_forgets(played):
+    done = played("chat", "-q", stdin="one\n/regen\n/show messages\n/clear\n/show messages\n")
+    assert done.stdout == "Sure, you said one\n" * 2
+    assert done.stderr.count("assistant") == 1 and "nothing has been said" in done.stderr
+
+
+def test_set_changes_what_the_next_answer_does(played):
+    done = played("chat", "-q", stdin="one two\n/set max-tokens 4\none two\n/set max_tokens default\none two\n")
+    assert done.stdout.splitlines() == ["Sure, you said one two", "Sure, you said one", "Sure, you said one two"]
+
+
+def test_set_alone_shows_every_option(played):
+    from edge_wsd.cli.options import REPLY_FLAGS
+
+    shown = played("chat", "-q", stdin="/set\n").stderr
+    assert all(f"  {name} " in shown for name in REPLY_FLAGS)
+
+
+@pytest.mark.parametrize(
+    "line, shown",
+    [
+        ("speculation off", "speculation = off"),
+        ("temperature 0.5", "temperature = 0.5"),
+        ("switch_at 3", "switch_at = 3"),
+        ("switch_at none", "switch_at = none"),
+        ("stop \\n\\n", "stop = '\\n\\n'"),
+        ("mode base", "mode = base"),
+        ("threshold", "threshold = 0.8"),
+    ],
+)
+def test_set_understands_every_kind_of_value(played, line, shown):
+    assert shown in played("chat", "-q", stdin=f"/set {line}\n").stderr
+
+
+def test_a_conversation_can_be_saved_and_loaded(played, tmp_path):
+    assert "saved to talk.json" in played("chat", "-q", stdin="one\n/save talk.json\n").stderr
+    assert "2 messages loaded" in played("chat", "-q", stdin="/load talk.json\n").stderr
+    assert played("chat", "-q", "--load", "talk.json", stdin="/show\n").stderr.count("messages      2") == 1
+
+
+def test_options_given_with_load_win_over_the_saved_ones(played):
+    played("chat", "-q", stdin="one\n/save talk.json\n")
+    shown = played("chat", "-q", "--load", "talk.json", "--window", "3", "--system", "Short.", stdin="/show\n").stderr
+    assert "window 3" in shown and "Short." in shown
+
+
+def test_a_file_goes_in_front_of_the_next_message(played, tmp_path):
+    (tmp_path / "notes.txt").write_text("some notes\n")
+    done = played("chat", "-q", stdin="/read notes.txt\nwhat is it\nagain\n")
+    assert done.stdout == "Sure, you said some notes what is it\nSure, you said again\n"
+
+
+def test_the_system_text_is_shown_set_and_removed(played):
+    done = played("chat", "-q", "--system", "Short.", stdin="/system\n/system Long.\n/system\n/system none\n/system\n")
+    assert "system: Short." in done.stderr and "system: Long." in done.stderr and "system: (none)" in done.stderr
+
+
+def test_stats_tell_how_much_was_reused(played):
+    shown = played("chat", "-q", stdin="/stats\none\n/stats\n").stderr
+    assert "no answer yet" in shown and "24 tokens, 13 of them reused" in shown
+
+
+def test_the_status_line_can_be_switched(played):
+    shown = played("chat", stdin="one\n/stats off\ntwo\n/stats on\nthree\n").stderr
+    assert shown.count("switch after") == 2
+
+
+def test_ctrl_c_ends_a_piped_conversation_with_130(start):
+    process = start("chat", "-q", stdin=subprocess.PIPE)
+    process.stdin.write(b"slow\nafter\n")
+    process.stdin.close()
+    assert process.stdout.read(1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.stdout.read(), process.stderr.read()
+    assert process.wait(timeout=30) == 130 and b"after" not in out and b"Traceback" not in err
+
+
+def test_a_person_sees_two_colours_a_legend_and_a_status_line(person):
+    somebody = person()
+    assert "■ drafter begins  ■ base finishes" in somebody.seen
+    somebody.line("hello there")
+    somebody.waits_for("Sure, you said hello there")
+    somebody.waits_for("switch after 3 tokens (confidence 0.90)")
+    assert "\x1b[38;5;172mSure," in somebody.raw and "\x1b[38;5;33m hello" in somebody.raw
+
+
+def test_marks_stand_in_for_colours(person):
+    somebody = person("--marks", "--no-color")
+    somebody.line("hello")
+    somebody.waits_for("«Sure, you said» hello")
+    assert "\x1b[3" not in somebody.raw.replace("\x1b[39m", "")
+
+
+def test_ctrl_c_stops_the_answer_and_not_the_program(person):
+    somebody = person()
+    somebody.line("slow")
+    somebody.waits_for("Sure, you said slow")
+    somebody.types("\x03")
+    somebody.waits_for("stopped")
+    somebody.waits_for(PROMPT)
+    somebody.line("still here")
+    somebody.waits_for("said still here")
+
+
+def test_ctrl_c_while_the_prompt_is_read_stops_it_as_well(person):
+    somebody = person()
+    somebody.line("reads")
+    time.sleep(0.5)
+    somebody.types("\x03")
+    somebody.waits_for("nothing was written", seconds=10)
+    somebody.waits_for(PROMPT)
+
+
+def test_ctrl_c_at_the_prompt_clears_the_line_and_ctrl_d_leaves(person):
+    somebody = person()
+    somebody.types("half a quest")
+    somebody.types("\x03")
+    somebody.waits_for("Ctrl-D or /quit leaves")
+    somebody.waits_for(PROMPT)
+    somebody.types("\x04")
+    assert somebody.leaves() == 0
+
+
+def test_an_error_does_not_end_a_conversation_with_a_person(person):
+    somebody = person()
+    somebody.line("too full")
+    somebody.waits_for("the context 512; use --ctx")
+    somebody.line("/nope")
+    somebody.waits_for("there is no command /nope")
+    somebody.line("hello")
+    somebody.waits_for("said hello")
+
+
+def test_alt_enter_and_quotes_make_messages_of_several_lines(person):
+    somebody = person()
+    somebody.types("one\x1b\rtwo")
+    somebody.line("")
+    somebody.waits_for("said one two")
+    somebody.line('"""three')
+    somebody.line('four"""')
+    somebody.waits_for("said three four")
+
+
+def test_the_history_outlives_the_program(person):
+    first = person()
+    first.line("a memorable question")
+    first.waits_for("switch after")
+    first.waits_for(PROMPT)
+    first.types("\x04")
+    assert first.leaves() == 0
+    second = person()
+    second.types("\x1b[A")
+    second.waits_for("a memorable question")
+
+
+def test_a_home_that_cannot_be_written_costs_only_the_history(person, environment):
+    environment["XDG_DATA_HOME"] = "/dev/null/nowhere"
+    somebody = person()
+    somebody.line("hello")
+    somebody.waits_for("said hello")
+
+
+def test_slash_completes_commands(person):
+    somebody = person()
+    somebody.types("/sy")
+    somebody.waits_for("/system")
+
+
+def test_control_sequences_of_a_model_are_made_visible(person):
+    somebody = person()
+    somebody.line("escape")
+    somebody.waits_for("␛]0;title␇␛[2Ja␍b c\ufffdd")

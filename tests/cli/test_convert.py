@@ -1,0 +1,67 @@
+"""`edge-wsd convert` and `edge-wsd doctor`."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from edge_wsd.converters import SUPPORTED_TYPES
+
+from edge_wsd.cli import convert, doctor
+from tests.unit.test_converter_hostile import Folder
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    path = tmp_path / "checkpoint"
+    path.mkdir()
+    folder = Folder(path)
+    folder.write()
+    for name, value in (("config.json", folder.config), ("tokenizer.json", folder.tokenizer)):
+        (path / name).write_text(json.dumps(value))
+    return path
+
+
+def test_the_types_offered_are_those_of_the_converter():
+    assert set(convert.TYPES) == set(SUPPORTED_TYPES)
+
+
+def test_a_checkpoint_becomes_a_file_that_loads(program, checkpoint):
+    done = program("convert", str(checkpoint), "model.gguf", "--type", "f32")
+    assert done.returncode == 0 and done.stdout == "", done.stderr
+    assert "model.gguf: llama, 12 tensors" in done.stderr
+    assert program("check", "model.gguf", "model.gguf").stdout.startswith("identical")
+
+
+def test_an_existing_file_is_replaced_only_when_asked(program, checkpoint, tmp_path):
+    (tmp_path / "model.gguf").write_text("precious")
+    done = program("convert", str(checkpoint), "model.gguf")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "--force" in done.stderr
+    assert (tmp_path / "model.gguf").read_text() == "precious"
+    assert program("convert", str(checkpoint), "model.gguf", "--force").returncode == 0
+
+
+@pytest.mark.parametrize("source", ["nowhere", "."])
+def test_what_is_no_checkpoint_is_one_line(program, source):
+    done = program("convert", source, "model.gguf")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "platform, tool, first",
+    [("darwin", None, "Metal"), ("linux", "/usr/bin/nvidia-smi", "CUDA"), ("linux", None, "Vulkan")],
+)
+def test_doctor_names_the_build_that_fits_the_machine_first(monkeypatch, platform, tool, first):
+    monkeypatch.setattr(doctor.sys, "platform", platform)
+    monkeypatch.setattr(doctor.shutil, "which", lambda _name: tool)
+    rows = doctor.install_commands("0.3.36")
+    assert rows[0][0] == first and {row[0] for row in rows} == {"CUDA", "Metal", "Vulkan"}
+    assert all('"llama-cpp-python==0.3.36"' in row[1] and "--extra-index-url https://" in row[2] for row in rows)
+
+
+def test_doctor_explains_a_library_that_cannot_be_loaded(monkeypatch):
+    report = {"problems": [], "versions": {}}
+    monkeypatch.setitem(doctor.sys.modules, "edge_wsd.llama.library", None)
+    monkeypatch.delattr("edge_wsd.llama.library", raising=False)
+    assert doctor._examine_library(report) is False
+    assert "llama-cpp-python cannot be loaded" in report["problems"][0]
