@@ -67,7 +67,7 @@ class ReplyWriter:
         return (replace(last, text=rest),)
 
     def cut(self, n: int) -> None:
-        """Forget all but the first `n` tokens. The same bytes must come again in other tokens; they are not shown twice."""
+        """Forget all but the first `n` tokens. Their bytes must come again in other tokens, and are not shown twice."""
         self._n_repeated += sum(self._n_bytes[n:])
         self._shown += "".join(token.text for token in self.tokens[n:])
         del self.ids[n:], self.tokens[n:], self._n_bytes[n:]

@@ -1,1 +1,1 @@
-"""The only room that imports llama_cpp: typed owners over its low-level API. Every return code becomes a typed error."""
+"""The only room that imports llama_cpp: typed owners over its low-level API; return codes become errors."""

@@ -163,7 +163,7 @@ class Sequence:
         return self._save(llama_cpp.LLAMA_STATE_SEQ_FLAGS_NONE)
 
     def restore(self, state: SequenceState) -> None:
-        """Replace this sequence by a saved one. Raises `DecodeError`, and leaves it empty, if the state does not fit."""
+        """Replace this sequence by a saved one. A state that does not fit leaves it empty and raises `DecodeError`."""
         self.clear()
         self._load(state, llama_cpp.LLAMA_STATE_SEQ_FLAGS_NONE)
 

@@ -83,9 +83,7 @@ def save_bpe(folder: Path, pre: PreTokenizer = KNOWN[0], *, bos: bool = False) -
         tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
             single="<|begin|> $A", pair="<|begin|> $A $B", special_tokens=[("<|begin|>", 0)]
         )
-    fast = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token="<|begin|>", eos_token="<|end|>"
-    )
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<|begin|>", eos_token="<|end|>")
     fast.chat_template = "{{ bos_token }}{% for m in messages %}{{ m['content'] }}{% endfor %}"
     fast.save_pretrained(folder)
 
@@ -215,9 +213,7 @@ def test_transformers_reads_the_file_back(tied: bool, tmp_path: Path) -> None:
     model = save_llama(tmp_path, tie_word_embeddings=tied, rope_parameters={"rope_theta": 5e5})
     save_bpe(tmp_path)
     convert(tmp_path, tmp_path / "out.gguf", type="F32")
-    back = transformers.LlamaForCausalLM.from_pretrained(
-        tmp_path, gguf_file="out.gguf", dtype=torch.float32
-    ).eval()
+    back = transformers.LlamaForCausalLM.from_pretrained(tmp_path, gguf_file="out.gguf", dtype=torch.float32).eval()
     tokens = random_tokens()
     for got, wanted in zip(expected_logprobs(back, tokens), expected_logprobs(model, tokens), strict=True):
         assert np.abs(got - wanted).max() < 1e-4
@@ -260,9 +256,7 @@ def test_special_tokens_and_the_template_arrive(bos: bool, tmp_path: Path) -> No
 
 def save_sentencepiece(folder: Path, kind: str = "bpe") -> None:
     sentencepiece = pytest.importorskip("sentencepiece")
-    (folder / "corpus.txt").write_text(
-        "\n".join(text for text in CORPUS if "\0" not in text), encoding="utf-8"
-    )
+    (folder / "corpus.txt").write_text("\n".join(text for text in CORPUS if "\0" not in text), encoding="utf-8")
     sentencepiece.SentencePieceTrainer.train(
         input=str(folder / "corpus.txt"), model_prefix=str(folder / "tokenizer"), model_type=kind,
         vocab_size=600 if kind == "bpe" else 480, byte_fallback=True, split_digits=True,
@@ -341,9 +335,7 @@ def test_unigram_sentencepiece_models_are_refused(tmp_path: Path) -> None:
 def test_every_supported_type_is_written(tmp_path: Path) -> None:
     save_llama(tmp_path)
     save_bpe(tmp_path)
-    sizes = {
-        name: convert(tmp_path, tmp_path / f"{name}.gguf", type=name).n_bytes for name in SUPPORTED_TYPES
-    }
+    sizes = {name: convert(tmp_path, tmp_path / f"{name}.gguf", type=name).n_bytes for name in SUPPORTED_TYPES}
     assert sizes["F32"] > sizes["F16"] == sizes["BF16"] > sizes["Q8_0"]
 
 

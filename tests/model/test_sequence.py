@@ -4,7 +4,6 @@ import threading
 
 import numpy as np
 import pytest
-from tests.tiny_models import Tensor, TinyModel, f32, string, u32
 
 from edge_wsd._native import CancelFlag
 from edge_wsd.errors import Cancelled, ContextFullError, DecodeError, ModelLoadError, OptionError, VocabularyError
@@ -12,6 +11,7 @@ from edge_wsd.llama.context import Context
 from edge_wsd.llama.model import Model
 from edge_wsd.llama.sampler import Sampler
 from edge_wsd.llama.settings import ModelSettings
+from tests.tiny_models import Tensor, TinyModel, f32, string, u32
 
 SETTINGS = ModelSettings(context_length=256, batch=32, kv_type="f32", threads=1, flash_attention="off")
 PROMPT = [260, *range(5, 45)]

@@ -3,7 +3,6 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.fakes import FakeModel, FakeSequence, FakeVocabulary
 
 from edge_wsd.decoding.bridge import SameVocabulary, ThroughText, anchor_of, tokenize_after
 from edge_wsd.decoding.drafter import Drafter
@@ -12,10 +11,13 @@ from edge_wsd.decoding.options import Options
 from edge_wsd.decoding.signal import ConfidenceWindow
 from edge_wsd.decoding.weak_to_strong import Reader, weak_to_strong
 from edge_wsd.decoding.writer import ReplyWriter
+from tests.fakes import FakeModel, FakeSequence, FakeVocabulary
 
 BYTES = [bytes([b]) for b in range(256)]
 # Longest match has no pre-tokens, so later text often changes earlier tokens: the hard case on purpose.
-BASE = FakeVocabulary([b"", *BYTES, b"ab", b"abc", b"bca", b" a", b" ab", b"c a", b"a b", "é".encode(), b"\n\n", b" \n"])
+BASE = FakeVocabulary(
+    [b"", *BYTES, b"ab", b"abc", b"bca", b" a", b" ab", b"c a", b"a b", "é".encode(), b"\n\n", b" \n"]
+)
 DRAFTER = FakeVocabulary([b"", *BYTES, b"a ", b"bc", b"ca", b"c ", b" b", b"ba", b"b\n"])
 TEXTS = st.text(alphabet="abc é\n", max_size=40)
 

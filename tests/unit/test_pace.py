@@ -1,5 +1,7 @@
 """How much to propose after the switch: enough where it pays, nothing where it does not."""
 
+import itertools
+
 from edge_wsd.decoding.pace import Pace
 
 
@@ -26,7 +28,7 @@ def test_where_a_batch_costs_as_much_as_its_tokens_it_stops_proposing():
 def test_where_nothing_is_accepted_it_stops_and_tries_again_ever_more_rarely():
     chosen = settle(Pace(8), step_s=0.002, pass_s=lambda n: 0.02, acceptance=0, rounds=400)
     tried = [i for i, k in enumerate(chosen) if k]
-    gaps = [b - a for a, b in zip(tried, tried[1:], strict=False)]
+    gaps = [b - a for a, b in itertools.pairwise(tried)]
     assert len(tried) > 3 and gaps[-1] > 2 * gaps[2]
 
 

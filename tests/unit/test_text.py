@@ -1,18 +1,20 @@
 """What may be shown of a reply while it is being written."""
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.fakes import FakeVocabulary
 
 from edge_wsd.decoding.text import TextStream
 from edge_wsd.decoding.writer import ReplyWriter
+from tests.fakes import FakeVocabulary
 
 STOPS = ["\n\n[User]", "\n[User]", "[User]", "ab"]
 
 
 def pieces_of(data, cuts):
     points = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
-    return [data[a:b] for a, b in zip(points, points[1:], strict=False)]
+    return [data[a:b] for a, b in itertools.pairwise(points)]
 
 
 def shown(pieces, stops):

@@ -4,7 +4,6 @@ import math
 import random
 
 import pytest
-from tests.fakes import END, FakeModel, FakeSequence, FakeVocabulary
 
 from edge_wsd.decoding.bridge import SameVocabulary
 from edge_wsd.decoding.drafter import Drafter
@@ -14,6 +13,7 @@ from edge_wsd.decoding.options import Options
 from edge_wsd.decoding.signal import ConfidenceWindow, switch_index
 from edge_wsd.decoding.weak_to_strong import Reader, alone, weak_to_strong
 from edge_wsd.decoding.writer import ReplyWriter
+from tests.fakes import END, FakeModel, FakeSequence, FakeVocabulary
 
 WORDS = FakeVocabulary([b"", *(f"w{i}.".encode() for i in range(1, 9))])
 DRAFTER_PROMPT, BASE_PROMPT = [3, 1, 2], [2, 5, 4, 1]

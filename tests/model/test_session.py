@@ -1,0 +1,280 @@
+"""Conversations over a pair of tiny random models: what is remembered, reused, dropped and undone."""
+
+import json
+import threading
+
+import pytest
+
+from edge_wsd import ModelSettings, Options, Pair, Session
+from edge_wsd.decoding.events import Dropped, Finished, Scored, Switched, Token
+from edge_wsd.errors import (
+    BusyError,
+    ContextFullError,
+    ModelFileError,
+    ModelLoadError,
+    OptionError,
+    SessionFileError,
+    TemplateError,
+)
+from tests.tiny_models import TinyModel
+
+SETTINGS = ModelSettings(context_length=512, threads=1)
+OPTIONS = Options(max_tokens=12, threshold=0.0, window=3, chunk=4)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pair")
+    return {
+        "drafter": TinyModel(seed=1, scale=0.4).write(folder / "drafter.gguf"),
+        "base": TinyModel(seed=2, scale=0.4, chat_template=None).write(folder / "base.gguf"),
+        "other": TinyModel(seed=3, scale=0.4, words=("he", "lp", "ful")).write(folder / "other.gguf"),
+    }
+
+
+@pytest.fixture(scope="module")
+def pair(files):
+    with Pair.load(files["drafter"], files["base"], drafter_settings=SETTINGS, base_settings=SETTINGS) as pair:
+        yield pair
+
+
+def test_a_reply_tells_who_wrote_what_and_why_it_ended(pair):
+    events = list(pair.session(options=OPTIONS).stream("hello"))
+    reply = events[-1].reply
+    assert isinstance(events[-1], Finished) and reply.finish_reason == "length"
+    assert reply.switch.reason == "confident" and reply.switch.index == 2
+    assert [token.source for token in reply.tokens] == ["drafter"] * 3 + ["base"] * 9
+    assert "".join(event.text for event in events if isinstance(event, Token)) == reply.text
+    assert reply.stats.n_tokens == 12 and reply.stats.n_draft == 3
+    kinds = [type(event) for event in events]
+    assert kinds.index(Token) < kinds.index(Scored) < kinds.index(Switched) < kinds.index(Finished)
+
+
+def test_the_base_gives_every_token_of_the_reply_its_log_probability(pair):
+    reply = pair.generate("hello", OPTIONS)
+    assert all(token.logprob is not None and token.logprob < 0 for token in reply.tokens)
+    assert [confidence is not None for confidence in reply.confidences] == [False, False, True] + [False] * 9
+
+
+def test_the_second_turn_decodes_only_what_is_new_in_both_memories(pair):
+    session = pair.session(options=OPTIONS)
+    session.ask("the first question is a long one so that there is something to reuse")
+    first = session.last.stats
+    session.ask("next")
+    second = session.last.stats
+    assert second.base_reused_tokens >= first.base_prompt_tokens
+    assert second.drafter_reused_tokens >= first.drafter_prompt_tokens
+
+
+def test_the_same_question_gives_the_same_answer_whatever_the_memories_hold(pair):
+    alone = pair.generate("list the file", OPTIONS).text
+    pair.generate("something else entirely, much longer than before", OPTIONS)
+    assert pair.generate("list the file", OPTIONS).text == alone
+    assert pair.generate("list the file", OPTIONS).text == alone
+
+
+def test_speculation_and_chunk_change_nothing_but_speed(pair):
+    texts = {
+        pair.generate("list", OPTIONS, chunk=chunk, speculation=speculation, max_tokens=40).text
+        for chunk in (1, 3, 16)
+        for speculation in (True, False)
+    }
+    assert len(texts) == 1
+
+
+def test_sampling_is_repeated_by_its_seed(pair):
+    changes = {"temperature": 1.0, "top_p": 0.95, "min_p": 0.01, "top_k": 50, "max_tokens": 30}
+    texts = [pair.generate("list", OPTIONS, seed=seed, chunk=k, **changes).text for seed, k in ((1, 2), (1, 8), (2, 8))]
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_each_model_alone_is_the_pair_with_the_other_left_out(pair):
+    base = pair.generate("hello", OPTIONS, mode="base")
+    forced = pair.generate("hello", OPTIONS, switch_at=0)
+    assert base.text == forced.text and base.switch is None and forced.switch.reason == "forced"
+    drafter = pair.generate("hello", OPTIONS, mode="drafter")
+    assert {token.source for token in drafter.tokens} == {"drafter"} and drafter.stats.base_passes == 0
+    assert pair.generate("hello", OPTIONS, switch_at=5).text[: len(drafter.text)][:3] == drafter.text[:3]
+
+
+def test_a_conversation_that_ends_with_the_assistant_is_continued(pair):
+    messages = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "the list is in"}]
+    session = pair.session(options=OPTIONS, messages=messages)
+    reply = session.ask(None)
+    assert session.messages[-1].content == "the list is in" + reply.text
+    assert reply.switch.index == -1  # with threshold 0 the given beginning fills the window
+    assert reply.text == pair.generate(messages, OPTIONS, mode="base").text
+
+
+def test_cancelling_ends_the_reply_and_the_session_goes_on(pair):
+    session = pair.session(options=Options(max_tokens=400, threshold=1.0))
+    written = []
+    for event in session.stream("hello"):
+        if isinstance(event, Token):
+            written.append(event.text)
+            if len(written) == 5:
+                session.cancel()
+    reply = session.last
+    assert reply.finish_reason == "cancelled" and 5 <= len(reply.tokens) < 400
+    assert session.messages[-1].content == reply.text == "".join(written)
+    session.options = OPTIONS
+    assert session.ask("again").finish_reason == "length"
+
+
+def test_cancelling_from_another_thread_before_the_first_word_undoes_the_turn(pair):
+    session = pair.session(options=OPTIONS)
+    stream = session.stream("hello")
+    thread = threading.Thread(target=session.cancel)
+    thread.start()
+    thread.join()
+    events = list(stream)
+    assert events[-1].reply.finish_reason == "cancelled" and session.messages == ()
+    assert session.ask("hello").text == pair.generate("hello", OPTIONS).text
+
+
+def test_a_second_reply_at_the_same_time_is_told_that_the_pair_is_busy(pair):
+    stream = pair.session(options=OPTIONS).stream("hello")
+    next(stream)
+    with pytest.raises(BusyError, match="another reply"):
+        next(pair.session(options=OPTIONS).stream("hi"))
+    stream.close()
+    assert pair.generate("hi", OPTIONS).text
+
+
+def test_closing_the_stream_early_leaves_the_conversation_as_it_was(pair):
+    session = pair.session(options=OPTIONS)
+    session.ask("hello")
+    before = session.messages
+    stream = session.stream("more")
+    next(stream)
+    stream.close()
+    assert session.messages == before
+
+
+def test_the_oldest_turns_go_when_the_context_is_full_and_that_is_told(pair):
+    session = pair.session(system="the system", options=OPTIONS)
+    dropped = []
+    for turn in range(12):
+        events = list(session.stream(f"question {turn} " + "the file list is " * 3))
+        dropped += [event.n_messages for event in events if isinstance(event, Dropped)]
+        assert isinstance(events[-1], Finished)
+    assert dropped and all(n % 2 == 0 for n in dropped)
+    assert len(session.messages) == 24
+
+
+def test_a_prompt_longer_than_the_context_is_refused_with_both_counts_and_nothing_is_lost(pair):
+    session = pair.session(options=OPTIONS)
+    session.ask("hello")
+    before = session.messages
+    with pytest.raises(ContextFullError, match=r"do not fit .* shorten the prompt or set a larger context") as caught:
+        session.ask("the list " * 400)
+    assert caught.value.needed > caught.value.available
+    assert session.messages == before
+    session.ask("again")
+
+
+def test_regenerating_replaces_the_last_reply(pair):
+    session = pair.session(options=OPTIONS)
+    first = session.ask("hello")
+    again = list(session.regenerate())[-1].reply
+    assert again.text == first.text and len(session.messages) == 2
+    session.options = OPTIONS.with_changes(temperature=1.5, seed=9)
+    assert list(session.regenerate())[-1].reply.text != first.text
+    session.clear()
+    with pytest.raises(TemplateError, match="no reply"):
+        session.regenerate()
+
+
+def test_a_saved_conversation_comes_back_whole(pair, tmp_path):
+    session = pair.session(system="be brief", options=OPTIONS.with_changes(stop=("END",)))
+    session.ask("hello é 🙂")
+    session.save(tmp_path / "chat.json")
+    again = Session.load(tmp_path / "chat.json", pair)
+    assert (again.messages, again.system, again.options) == (session.messages, session.system, session.options)
+    assert [path.name for path in tmp_path.iterdir()] == ["chat.json"]
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("not json", "is not a saved conversation"),
+        ("[]", "is not a saved conversation"),
+        ('{"format": "edge-wsd conversation 1"}', "is a damaged conversation"),
+        (b"\xff\xfe", "is not a saved conversation"),
+    ],
+)
+def test_a_file_that_is_no_conversation_is_named(pair, tmp_path, content, complaint):
+    path = tmp_path / "chat.json"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(SessionFileError, match=rf"chat\.json: {complaint}"):
+        Session.load(path, pair)
+
+
+def test_a_saved_option_out_of_range_is_named(pair, tmp_path):
+    path = tmp_path / "chat.json"
+    pair.session(options=OPTIONS).save(path)
+    data = json.loads(path.read_text())
+    data["options"]["window"] = 0
+    path.write_text(json.dumps(data))
+    with pytest.raises(SessionFileError, match="window must be at least 1"):
+        Session.load(path, pair)
+
+
+def test_saving_where_nothing_can_be_written_says_so(pair, tmp_path):
+    with pytest.raises(SessionFileError, match="cannot be written"):
+        pair.session().save(tmp_path / "missing" / "chat.json")
+
+
+def test_an_unknown_option_is_an_error(pair):
+    with pytest.raises(OptionError, match="unknown option 'tresh'"):
+        pair.generate("hello", tresh=1)
+
+
+def test_a_pair_with_two_vocabularies_works_through_text(files):
+    with Pair.load(files["other"], files["base"], drafter_settings=SETTINGS, base_settings=SETTINGS) as pair:
+        assert pair.vocabulary.verdict == "different" and "token" in pair.vocabulary.reason
+        texts = {
+            pair.generate("hello", OPTIONS, chunk=chunk, speculation=speculation, max_tokens=30).text
+            for chunk in (1, 4, 16)
+            for speculation in (True, False)
+        }
+        assert len(texts) == 1 and texts.pop()
+
+
+def test_a_drafter_without_a_template_is_an_error_that_names_the_way_out(files):
+    with pytest.raises(TemplateError, match="--drafter-template plain"):
+        Pair.load(files["base"], files["base"], drafter_settings=SETTINGS, base_settings=SETTINGS)
+
+
+def test_when_the_second_model_fails_to_load_the_first_is_freed(files, tmp_path, monkeypatch):
+    from edge_wsd.llama.model import Model
+
+    open_models = []
+    load, close = Model.load, Model.close
+
+    def counting_load(*arguments, **keywords):
+        model = load(*arguments, **keywords)
+        open_models.append(model)
+        return model
+
+    def counting_close(model):
+        if model in open_models:
+            open_models.remove(model)
+        close(model)
+
+    monkeypatch.setattr(Model, "load", counting_load)
+    monkeypatch.setattr(Model, "close", counting_close)
+    impossible = ModelSettings(kv_type="q4_0", flash_attention="off")  # llama.cpp refuses the combination
+    with pytest.raises(ModelLoadError, match=r"base\.gguf: no context of .* try a smaller"):
+        Pair.load(files["drafter"], files["base"], drafter_settings=SETTINGS, base_settings=impossible)
+    assert open_models == []
+    with Pair.load(files["drafter"], files["base"], drafter_settings=SETTINGS, base_settings=SETTINGS):
+        assert len(open_models) == 2
+    assert open_models == []
+
+
+@pytest.mark.parametrize("role", ["drafter", "base"])
+def test_a_missing_file_is_named(files, tmp_path, role):
+    paths = {"drafter": files["drafter"], "base": files["base"], role: tmp_path / "missing.gguf"}
+    with pytest.raises(ModelFileError, match=r"missing\.gguf"):
+        Pair.load(**paths)
