@@ -49,8 +49,8 @@ def check_gguf(path: str | Path, *, need_weights: bool = True) -> GgufHeader:
     _check_is_gguf(path)
     header = read_header(path)
     fields = Fields(path, header)
-    _check_purpose(fields)
     tensors = _all_tensors(fields)
+    _check_purpose(fields)
     n_tokens = check_tokenizer(fields)
     if not tensors:
         if need_weights:
@@ -135,7 +135,9 @@ def _all_tensors(fields: Fields) -> dict[str, TensorInfo]:
             part = fields
         else:
             if not path.is_file():
-                raise ModelFileError(f"{path}: part {number + 1} of {count} is missing; fetch all parts into one folder")
+                raise ModelFileError(
+                    f"{path}: part {number + 1} of {count} is missing; fetch all parts into one folder"
+                )
             _check_is_gguf(path)
             part = Fields(path, read_header(path))
         if count > 1 and part.scalar("split.no", ValueType.UINT16) != number:

@@ -195,9 +195,7 @@ def _read(reader: _Reader) -> GgufHeader:
     return GgufHeader(version, metadata, types, tensors, alignment, data_offset, reader.size, arrays)
 
 
-def _read_metadata(
-    reader: _Reader, count: int
-) -> tuple[dict[str, Any], dict[str, ValueType], frozenset[str]]:
+def _read_metadata(reader: _Reader, count: int) -> tuple[dict[str, Any], dict[str, ValueType], frozenset[str]]:
     metadata: dict[str, Any] = {}
     types: dict[str, ValueType] = {}
     arrays: set[str] = set()
@@ -238,9 +236,7 @@ def _read_array(reader: _Reader, key: str, type_: ValueType) -> list[str] | arra
     return reader.numbers(type_, count, key)
 
 
-def _alignment(
-    reader: _Reader, metadata: dict[str, Any], types: dict[str, ValueType], arrays: frozenset[str]
-) -> int:
+def _alignment(reader: _Reader, metadata: dict[str, Any], types: dict[str, ValueType], arrays: frozenset[str]) -> int:
     key = "general.alignment"
     if key not in metadata:
         return DEFAULT_ALIGNMENT
@@ -279,16 +275,16 @@ def _n_bytes(reader: _Reader, name: str, shape: tuple[int, ...], type_: int) -> 
     if 0 in shape:
         raise reader.error(f"tensor {name} is empty: its shape is {list(shape)}")
     if shape[0] % kind.block:
-        raise reader.error(f"tensor {name} has rows of {shape[0]} elements; {kind.name} needs multiples of {kind.block}")
+        raise reader.error(
+            f"tensor {name} has rows of {shape[0]} elements; {kind.name} needs multiples of {kind.block}"
+        )
     n_bytes = prod(shape) // kind.block * kind.block_bytes
     if n_bytes > reader.size:
         raise reader.error(f"tensor {name} of shape {list(shape)} is larger than the file of {reader.size} bytes")
     return n_bytes
 
 
-def _check_places(
-    reader: _Reader, tensors: tuple[TensorInfo, ...], alignment: int, data_offset: int
-) -> None:
+def _check_places(reader: _Reader, tensors: tuple[TensorInfo, ...], alignment: int, data_offset: int) -> None:
     """Tensors must follow each other in the order of the list, padded to the alignment, and end inside the file."""
     expected = 0
     for tensor in tensors:
@@ -299,9 +295,7 @@ def _check_places(
             )
         end = data_offset + tensor.offset + tensor.n_bytes
         if end > reader.size:
-            raise reader.error(
-                f"tensor {tensor.name} ends at byte {end}, but the file has only {reader.size} bytes"
-            )
+            raise reader.error(f"tensor {tensor.name} ends at byte {end}, but the file has only {reader.size} bytes")
         expected += _round_up(tensor.n_bytes, alignment)
 
 

@@ -85,7 +85,9 @@ def _check_types(fields: Fields, tokens: Sequence[str]) -> None:
     if len(types) != len(tokens):
         raise fields.error(f"{key} has {len(types)} elements for {len(tokens)} tokens")
     if not 0 <= min(types) <= max(types) <= _LAST_TYPE:
-        raise fields.error(f"{key} holds the unknown types {sorted({t for t in types if not 0 <= t <= _LAST_TYPE})[:3]}")
+        raise fields.error(
+            f"{key} holds the unknown types {sorted({t for t in types if not 0 <= t <= _LAST_TYPE})[:3]}"
+        )
     for index, type_ in enumerate(types):
         if type_ == _BYTE_TYPE and not _BYTE_TEXT.fullmatch(tokens[index]):
             raise fields.error(f"token {index} is marked as a byte, but its text is {tokens[index]!r}")

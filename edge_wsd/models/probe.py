@@ -54,8 +54,9 @@ def probe_model(
 ) -> None:
     """Makes sure that llama.cpp can load the model at `path`, which `check_gguf` should have passed before.
 
-    `header` spares reading it again. `command` starts the child, to which the path is added; None is `python_command()`. A frozen application must
-    give one (a hidden argument of its own that calls `probe_child.main`). Models inside this package are not probed.
+    `header` spares reading it again. `command` starts the child, to which the path is added; None is
+    `python_command()`. A frozen application must give one (a hidden argument of its own that calls
+    `probe_child.main`). Models inside this package are not probed.
     Raises `ModelFileError` with llama.cpp's last error if it refuses the file, crashes or takes too long.
     """
     path = Path(path).absolute()  # not resolved: the parts of a split model may be links with names that matter
@@ -85,7 +86,9 @@ def _stamp(files: Sequence[Path]) -> str:
 
 def _run(path: Path, command: list[str], limit_s: float) -> None:
     environment = {**os.environ, "GGML_NO_BACKTRACE": "1"}  # else an assertion starts a debugger, if there is one
-    flags = subprocess.CREATE_NO_WINDOW if sys.platform == "win32" else 0
+    flags = 0
+    if sys.platform == "win32":
+        flags = subprocess.CREATE_NO_WINDOW
     try:
         child = subprocess.run(
             [*command, str(path)],

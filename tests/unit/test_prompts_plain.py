@@ -77,9 +77,9 @@ def test_plain_and_chat_are_chosen_by_name() -> None:
 
 @pytest.mark.parametrize("nothing", [None, "", " \n"])
 def test_a_model_without_a_chat_template_is_told_the_option_that_helps(nothing: str | None) -> None:
-    with pytest.raises(TemplateError, match="drafter has no chat template.*--drafter-template plain"):
+    with pytest.raises(TemplateError, match=r"drafter has no chat template.*--drafter-template plain"):
         drafter_template("chat", nothing, "", "")
-    with pytest.raises(TemplateError, match="base has no chat template.*--base-template plain"):
+    with pytest.raises(TemplateError, match=r"base has no chat template.*--base-template plain"):
         base_template("chat", nothing, "", "")
 
 

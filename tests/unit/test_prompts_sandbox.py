@@ -6,7 +6,6 @@ from edge_wsd.errors import TemplateError
 from edge_wsd.prompts.chat_template import ChatTemplate
 from edge_wsd.prompts.messages import Message
 
-
 GROW = "{% set n = namespace(x='ab') %}{% for i in range(60) %}"
 THRICE = "{% for a in range(9999) %}{% for b in range(9999) %}{% for c in range(9999) %}"
 NOTHING = "{% for a in messages * 99999 if a is none %}{% endfor %}"
