@@ -112,11 +112,11 @@ class Chat:
     def _take(self, line: str) -> None:
         if (name_and_rest := chat_commands.split(line)) is not None:
             chat_commands.execute(self, *name_and_rest)
-            self.screen.space()
-            return
-        message = checked("\n\n".join([*self.enclosed, without_quotes(line)]), "the message")
-        self.enclosed.clear()
-        self.answer(lambda: self.session.stream(message))
+        else:
+            message = checked("\n\n".join([*self.enclosed, without_quotes(line)]), "the message")
+            self.enclosed.clear()
+            self.answer(lambda: self.session.stream(message))
+        self.screen.space()
 
     def answer(self, events_of: Callable[[], Iterable[Event]]) -> None:
         """Streams one answer. Ctrl-C ends it, and what there is of it stays in the conversation."""
@@ -129,7 +129,6 @@ class Chat:
                 self.screen.end()
         if work.interrupted and not self.interactive:
             raise KeyboardInterrupt
-        self.screen.space()
 
     def _show(self, event: Event) -> None:
         if isinstance(event, Token):

@@ -20,6 +20,8 @@ from edge_wsd.llama.settings import ModelSettings
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+_WIDE = 132  # columns that the table needs with the modes' full names
+
 
 @click.command(cls=SectionCommand)
 @click.argument("suite", type=click.Choice(["demo"]))
@@ -115,13 +117,16 @@ def _print_table(rows: list[Row]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    console = Console(file=sys.stdout)
+    if not console.is_terminal:
+        console = Console(file=sys.stdout, width=_WIDE)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, caption="95 % Wilson intervals in brackets", caption_justify="left")
     table.add_column("mode")
     for heading in ("aligned", "right command", "warned", "switch after", "drafted", "s per reply"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(
-            EVAL_MODES[row.mode],
+            EVAL_MODES[row.mode] if console.width >= _WIDE else row.mode,
             _percent(row.aligned),
             _percent(row.right_command),
             _percent(row.warned),
@@ -129,9 +134,6 @@ def _print_table(rows: list[Row]) -> None:
             f"{row.drafted_share:.0%}",
             f"{row.mean_seconds:.2f}",
         )
-    console = Console(file=sys.stdout)
-    if not console.is_terminal:
-        console = Console(file=sys.stdout, width=120)
     console.print(table)
 
 

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Generic, TypeVar
 
+from edge_wsd.cli.terminal import leave_at_once
+
 T = TypeVar("T")
 _END = object()
 _POLL_S = 0.2 if os.name == "nt" else None  # elsewhere a signal wakes the waiting thread
@@ -86,7 +88,7 @@ class Interruptible(Generic[T]):
 
     def _on_interrupt(self, _signal: int, _frame: FrameType | None) -> None:
         if self.interrupted:
-            os._exit(128 + signal.SIGINT)  # not `sys.exit`: the work still uses what a tidy end would free
+            leave_at_once(128 + signal.SIGINT)
         self.interrupted = True
         self._cancel()
 

@@ -55,11 +55,13 @@ class Screen:
 
     def note(self, text: str) -> None:
         """A short remark."""
-        self._say(neutralise(text), DIM)
+        for line in self._lines(neutralise(text)):
+            self._say(line, DIM)
 
     def error(self, text: str) -> None:
         """One line about what went wrong."""
-        self._say(neutralise(" ".join(text.split())), _RED)
+        for line in self._lines(neutralise(" ".join(text.split()))):
+            self._say(line, _RED)
 
     def table(self, rows: Sequence[tuple[str, str]]) -> None:
         """Names and values, the values aligned; long ones are broken between words."""
@@ -75,6 +77,10 @@ class Screen:
         """An empty line where a person looks; nothing in a pipe."""
         if self._wrap:
             self._say("")
+
+    def _lines(self, text: str) -> list[str]:
+        """Lines that fit the terminal; in a pipe a remark stays one line."""
+        return _broken(text, shutil.get_terminal_size().columns - 1) if self._wrap else [text]
 
     def _bold(self, text: str) -> str:
         return f"{BOLD}{text}{RESET}" if self._dims else text

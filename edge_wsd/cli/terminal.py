@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 _VISIBLE = {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t"}
 _VISIBLE[0x7F] = "\u2421"
@@ -40,24 +40,46 @@ def many_colours() -> bool:
     return "256" in os.environ.get("TERM", "") or os.environ.get("COLORTERM", "") in ("truecolor", "24bit")
 
 
+_undo: list[Callable[[], None]] = []
+"""What must be undone if the process ends at once, in the middle of an answer."""
+
+
 @contextmanager
 def keys_unseen() -> Iterator[None]:
     """While an answer is written, keys are kept for the next line but not shown in the middle of the text."""
-    try:
-        import termios
-
-        descriptor = sys.stdin.fileno()
-        before = termios.tcgetattr(descriptor)
-    except (ImportError, AttributeError, ValueError, OSError):  # Windows, or stdin is no terminal
+    restore = _hide_keys()
+    if restore is None:
         yield
         return
-    except termios.error:
-        yield
-        return
-    quiet = list(before)
-    quiet[3] &= ~termios.ECHO
-    termios.tcsetattr(descriptor, termios.TCSANOW, quiet)
+    _undo.append(restore)
     try:
         yield
     finally:
-        termios.tcsetattr(descriptor, termios.TCSANOW, before)
+        _undo.remove(restore)
+        restore()
+
+
+def _hide_keys() -> Callable[[], None] | None:
+    """Hides them; returns what shows them again, or None where there is no terminal to change."""
+    try:
+        import termios
+    except ImportError:  # Windows
+        return None
+    try:
+        descriptor = sys.stdin.fileno()
+        before = termios.tcgetattr(descriptor)
+    except (AttributeError, ValueError, OSError, termios.error):  # stdin is closed or no terminal
+        return None
+    quiet = list(before)
+    quiet[3] &= ~(termios.ECHO | termios.ICANON)  # without lines, so that a Ctrl-D typed ahead is kept as well
+    termios.tcsetattr(descriptor, termios.TCSANOW, quiet)
+    return lambda: termios.tcsetattr(descriptor, termios.TCSANOW, before)
+
+
+def leave_at_once(code: int) -> NoReturn:
+    """Ends the process although work still runs, with the terminal as it was found."""
+    for restore in _undo:
+        restore()
+    if is_terminal(sys.stdout):
+        os.write(sys.stdout.fileno(), b"\x1b[0m\n")
+    os._exit(code)  # not `sys.exit`: the work still uses what a tidy end would free

@@ -1,7 +1,8 @@
 """The command line over a pair that is played: `python fake_program.py run hello`.
 
 What the pair does is asked for by a word of the prompt: `slow` writes a word every 50 ms, `reads` takes its time over
-the prompt, `escape` writes control sequences, `full` and `broken` fail, `long` writes much.
+the prompt, `deaf` as well and cannot be stopped, `escape` writes control sequences, `full` and `broken` fail,
+`long` writes much.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ class Session:
             raise ContextFullError("the prompt has 900 tokens,\nthe context 512; use --ctx", needed=900, available=512)
         if "broken" in prompt:
             raise ZeroDivisionError("a mistake of ours")
+        if "deaf" in prompt:
+            time.sleep(20)
         if "reads" in prompt:
             self._cancelled.wait(20)
         texts = self._texts(prompt)

@@ -245,3 +245,35 @@ def test_control_sequences_of_a_model_are_made_visible(person):
     somebody = person()
     somebody.line("escape")
     somebody.waits_for("␛]0;title␇␛[2Ja␍b c\ufffdd")
+
+
+def test_what_is_typed_ahead_waits_for_the_next_prompt_and_is_not_shown_in_the_answer(person):
+    somebody = person()
+    somebody.line("slow")
+    somebody.waits_for("Sure, you said slow")
+    somebody.types("typed ahead")
+    somebody.waits_for("switch after")
+    assert "typed" not in somebody.seen
+    somebody.waits_for("typed ahead")
+
+
+def test_a_command_that_writes_an_answer_leaves_one_empty_line(person):
+    somebody = person()
+    somebody.line("hello")
+    somebody.waits_for("switch after")
+    somebody.waits_for(PROMPT)
+    somebody.line("/regen")
+    somebody.waits_for("switch after")
+    somebody.waits_for(PROMPT)
+    assert "\n\n\n" not in somebody.seen.split("/regen")[-1].split(PROMPT)[0]
+
+
+def test_a_second_ctrl_c_ends_the_program_where_the_first_is_not_heard(person):
+    somebody = person()
+    somebody.line("deaf")
+    time.sleep(0.5)
+    somebody.types("\x03")
+    time.sleep(0.3)
+    somebody.types("\x03")
+    assert somebody.leaves() == 130
+    assert somebody.echoes()

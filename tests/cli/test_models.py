@@ -73,8 +73,10 @@ def broken_files(folder):
     (folder / "folder.gguf").mkdir()
 
 
-@pytest.mark.parametrize("name", ["text", "empty", "short", "head", "folder", "missing"])
-@pytest.mark.parametrize("role", ["drafter", "base"])
+@pytest.mark.parametrize(
+    "name, role",
+    [*((name, "drafter") for name in ("text", "empty", "short", "head", "folder", "missing")), ("text", "base")],
+)
 def test_a_file_that_is_no_model_is_one_line_that_names_it(program, tmp_path, name, role):
     broken_files(tmp_path)
     other = "base" if role == "drafter" else "drafter"
@@ -83,7 +85,7 @@ def test_a_file_that_is_no_model_is_one_line_that_names_it(program, tmp_path, na
     assert done.stderr.count("\n") == 1 and f"{name}.gguf" in done.stderr
 
 
-@pytest.mark.parametrize("name", ["text", "empty", "short", "head", "folder", "missing"])
+@pytest.mark.parametrize("name", ["text", "folder", "missing"])
 def test_check_refuses_what_is_no_model_in_one_line(program, tmp_path, name):
     broken_files(tmp_path)
     done = program("check", "whole.gguf", f"{name}.gguf")
