@@ -1,5 +1,6 @@
 """Bad model files: each gives one clear line, and none of them may take the process along."""
 
+import io
 import json
 import os
 import random
@@ -12,6 +13,7 @@ import pytest
 
 from edge_wsd.errors import ModelFileError
 from edge_wsd.models.gguf_check import check_gguf
+from edge_wsd.models.gguf_file import read_header
 from edge_wsd.models.probe import python_command
 from tests.tiny_models import (
     BYTE,
@@ -306,6 +308,20 @@ def test_the_same_key_twice_is_refused(tmp_path: Path) -> None:
     raw = model.to_bytes().replace(b"general.nama", b"general.name")
     path.write_bytes(raw)
     assert "general.name is there twice" in refusal(path)
+
+
+class Shrinking(io.BytesIO):
+    """A file that was longer when its size was asked for."""
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return super().seek(offset, whence) + (200_000 if whence else 0)
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = TinyModel().header()[:-100]
+    monkeypatch.setattr(Path, "open", lambda path, mode: Shrinking(raw))
+    with pytest.raises(ModelFileError, match="became shorter meanwhile"):
+        read_header("model.gguf")
 
 
 def load_in_child(paths: list[Path]) -> dict[str, bool | None]:
