@@ -62,7 +62,7 @@ Progress = Callable[[EvalMode, int, int], None]
 class Answering(Protocol):
     """What of a `Pair` is needed here."""
 
-    def generate(self, prompt: Sequence[Message | dict[str, str]], **changes: Any) -> Reply: ...
+    def generate(self, prompt: Sequence[Message], **changes: Any) -> Reply: ...
 
 
 @dataclass(frozen=True, slots=True)
