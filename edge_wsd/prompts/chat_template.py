@@ -70,7 +70,7 @@ class ChatTemplate:
                 f"template {self.name!r} does not show the assistant's last message, so it cannot be continued; "
                 "use another template or end with a message of the user"
             )
-        return head
+        return head.replace(_OPEN_END, "")  # a template may show the message more than once
 
     def _run(self, conversation: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
         from edge_wsd.prompts.sandbox import Budget, spending

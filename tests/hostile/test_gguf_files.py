@@ -54,6 +54,7 @@ def refusal(path: Path) -> str:
         (b"\0" * 4096, "only zero bytes"),
         (b"Once upon a time\n" * 9, "text file"),
         ("zażółć ".encode() * 999, "text file"),
+        (b"a" + "é".encode() * 999, "text file"),  # the first kilobyte ends inside a character
         (b"\n <!DOCTYPE html><html><body>404</body></html>", "web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
         (struct.pack("<Q", 2) + b"{}" + bytes(99), "safetensors"),

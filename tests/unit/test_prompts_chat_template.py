@@ -71,6 +71,17 @@ def test_an_open_message_may_be_empty() -> None:
     assert template(MISTRAL).render([USER, Message("assistant", "")]) == "<s>[INST] Hello [/INST]"
 
 
+def test_an_open_message_that_is_shown_twice_is_continued_where_it_is_shown_last() -> None:
+    source = "{{ messages[-1].content }}|{{ messages[-1].content }}</s>"
+    assert template(source).render([USER, ASSISTANT]) == "Hi.|Hi."
+
+
+def test_a_continued_conversation_is_rendered_without_a_generation_prompt() -> None:
+    source = "{{ add_generation_prompt }} {{ messages[-1].content }}"
+    assert template(source).render([USER, ASSISTANT]) == "False Hi."
+    assert template(source).render([USER]) == "True Hello"
+
+
 def test_a_template_without_the_last_message_cannot_be_continued() -> None:
     with pytest.raises(TemplateError, match="does not show the assistant's last message"):
         template("{{ messages[0].content }}").render([USER, ASSISTANT])
