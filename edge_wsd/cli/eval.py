@@ -82,12 +82,17 @@ def _measure(modes: list[EvalMode], limit: int | None, settings: dict[str, Model
         if "wsd-other" in modes:
             other = stack.enter_context(PairChoice("demo-other", None, None, settings).open())
         bar = stack.enter_context(_bar(quiet))
-        tasks = {mode: bar.add_task(EVAL_MODES[mode], total=len(questions), start=False) for mode in modes}
+        n = len(questions)
+        tasks = {mode: bar.add_task(EVAL_MODES[mode], start=False, visible=False, total=n) for mode in modes}
 
-        def progress(mode: EvalMode, done: int, total: int) -> None:
-            if done == 1:
-                bar.start_task(tasks[mode])
-            bar.update(tasks[mode], completed=done, total=total)
+        def show(mode: EvalMode, done: int) -> None:
+            bar.start_task(tasks[mode])  # does nothing for one that has begun
+            bar.update(tasks[mode], completed=done, visible=True)
+
+        show(modes[0], 0)
+
+        def progress(mode: EvalMode, done: int, _total: int) -> None:
+            show(mode, done)
             if stopped:
                 raise Cancelled("the measurement was stopped")
 
