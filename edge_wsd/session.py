@@ -60,7 +60,8 @@ class Session:
     def stream(self, prompt: str | None = None) -> Iterator[Event]:
         """Write the next reply, event by event. Without a prompt the conversation goes on where it ends.
 
-        Closing the iterator early, or an error, leaves the conversation as it was before. To keep what was written, cancel.
+        Closing the iterator early, or an error, leaves the conversation as it was before. To keep what was written,
+        cancel.
         """
         if prompt is None and not self._messages:
             raise TemplateError("the conversation is empty; give it a prompt")
