@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -58,11 +58,16 @@ class LoadedModel:
     template: Template
 
     def encode(self, messages: Sequence[Message]) -> Prompt:
-        """The conversation as this model's prompt. One that ends in an assistant message leaves it open."""
-        text = self.template.render(messages)
-        tokens = self._tokenize(text)
+        """The conversation as this model's prompt. One that ends in an assistant message leaves it open.
+
+        White space at the end of that message is dropped: the model writes its own.
+        """
         if not messages or messages[-1].role != "assistant":
-            return Prompt(tokens, [], text)
+            text = self.template.render(messages)
+            return Prompt(self._tokenize(text), [], text)
+        # A space only one of the two models saw would be lost between the words.
+        text = self.template.render([*messages[:-1], replace(messages[-1], content=messages[-1].content.rstrip())])
+        tokens = self._tokenize(text)
         n_before = common_prefix(self._tokenize(self.template.render(messages[:-1])), tokens)
         return Prompt(tokens, tokens[n_before:], text)
 
