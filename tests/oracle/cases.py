@@ -19,6 +19,11 @@ class Case:
         """`max_tokens`, `max_draft`, `threshold`, `window`, and `stop` where there is one."""
         return {**DEFAULTS, **self.changes}
 
+    @property
+    def begins(self) -> bool:
+        """Whether the reply's beginning is given."""
+        return self.messages[-1]["role"] == "assistant"
+
 
 def _asked(name: str, question: str, **changes: Any) -> Case:
     return Case(name, ({"role": "user", "content": question},), changes)
@@ -35,57 +40,52 @@ def _talk(name: str, *contents: str, system: str | None = None, **changes: Any) 
 
 _QUESTIONS = (
     _asked("folder", "How do I make a new folder called photos?"),
-    _asked("size", "List the files here by size, please."),
-    _asked("archive", "What packs photos into backup.tar.gz?"),
+    _asked("size", "List the files here by size, please.", window=9, threshold=0.9),
+    _asked("archive", "What packs photos into backup.tar.gz?", window=12, threshold=0.95),
     _asked("kernel", "Which kernel does this machine run?", max_tokens=120, max_draft=120),
-    _asked("delete", "Delete the folder old and everything in it."),
-    _asked("lines", "I only need the first 10 lines of server.log, not all of it."),
-    _asked("count", "count the lines of notes.txt"),
-    _asked("user", "Alice needs an account here, how do I create one?"),
+    _asked("delete", "Delete the folder old and everything in it.", window=16, threshold=0.99),
+    _asked("lines", "I only need the first 10 lines of server.log, not all of it.", window=3, threshold=0.6),
+    _asked("user", "Alice needs an account here, how do I create one?", window=20, threshold=0.97),
     _asked("port", "What is listening on port 8080?"),
-    _asked("history", "Forget everything I typed in this session"),
-    _asked("disk", "HOW FULL IS MY DISK"),
-    _asked("kill", "stop the process 4242 at once!!"),
-    _asked("git", "How can I undo the last commit but keep my changes?"),
-    _asked("rights", "let everybody read, but not write, report.pdf"),
-    _asked("rename", "mv a.txt b.txt - is that right?"),
+    _asked("disk", "HOW FULL IS MY DISK", window=2, threshold=0.995),
+    _asked("kill", "stop the process 4242 at once!!", window=11),
+    _asked("rename", "mv a.txt b.txt - is that right?", threshold=0.97),
     _asked("poem", "Write a short poem about the sea and the evening light."),
-    _asked("sum", "What is 17 * 23? Show your work."),
-    _asked("capital", "What is the capital of France?"),
+    _asked("sum", "What is 17 * 23? Show your work.", window=8, threshold=0.9),
 )
 _ODD_TEXTS = (
-    _asked("one letter", "a"),
     _asked("one mark", "?"),
     _asked("empty", ""),
-    _asked("spaces", "   how   do I\t\tlist    files   "),
+    _asked("spaces", "   how   do I\t\tlist    files   ", threshold=0.95),
     _asked("newlines", "\n\nlist files\n\n\n   by size\r\n"),
     _asked("emoji", "📁 ➜ 🗜️? 👩‍👩‍👧‍👦 zip it 🙏🏽"),
-    _asked("chinese", "如何列出当前文件夹中的所有文件?"),
+    _asked("chinese", "如何列出当前文件夹中的所有文件?", window=10),
     _asked("japanese", "ファイルの一覧を表示するには、どうすればいいですか。"),
-    _asked("korean", "파일을 크기 순으로 나열하는 방법은?"),
-    _asked("cyrillic", "Как удалить папку и всё, что в ней?"),
+    _asked("cyrillic", "Как удалить папку и всё, что в ней?", threshold=0.95),
     _asked("arabic", "كيف أحذف مجلدا\u200f؟"),
     _asked("accents", "Où est la clé ? Ça marche où, naïve Ångström ﬁ e\u0301"),
     _asked("wide spaces", "list\u00a0files\u2003by\u3000size\u200b"),
     _asked("numbers", "0 12 345 6789 12345678901234567890 3.14159 1,000,000 0x1F ½ Ⅷ ٣٤٥"),
-    _asked("code", "for i in range(10):\n\tprint(f'{i:>3}')  # count\n```sh\nls -la | wc -l\n```"),
-    _asked("shouting", "!!!???...---===((([[[{{{}}}]]])))"),
+    _asked("code", "for i in range(10):\n\tprint(f'{i:>3}')  # count\n```sh\nls -la | wc -l\n```", window=14),
     _asked("headings", "What does [User] mean here?\n\n[User]\nand [Assistant]?"),
     _asked("control", "null \u0000 bell \u0007 escape \u001b[31m red"),
     _asked("repeats", "list " * 40),
     _asked("quotes", "it's \"mine\", isn't it? 'WE'LL' see -- `who` am I'd"),
-    _asked("long", "I have a folder with many files and I want to " + "copy them and then " * 25 + "stop."),
 )
 _CONVERSATIONS = (
-    _talk("system", "How do I list files by size?", system="Answer briefly."),
+    _talk("system", "How do I list files by size?", system="Answer briefly.", window=7),
     _talk("strange system", "count words in notes.txt", system="  Du bist ein Pirat. 🏴‍☠️\n\nArr!  "),
     _talk("second turn", "How do I list files?", "Sure, I can help with that. Run ls.", "And only directories?"),
-    _talk("three turns", "Hi", " Hello! ", "free memory?", "Run free -h.\n", "Thanks. And the disk?", system="Be polite."),
-    _talk("wrong turn", "What time is it?", "That is none of my business.\n\n\nGo away.", "please"),
+    _talk(
+        "three turns", "Hi", " Hello! ", "free memory?", "Run free -h.\n", "Thanks. And the disk?", system="Be polite."
+    ),
     _talk("begun", "How do I list files by size?", "Sure, I can help"),
-    _talk("begun with a line", "How do I list files by size?", "Sure, I can help with that.\n\nTo list files"),
+    _talk(
+        "begun with a line", "How do I list files by size?", "Sure, I can help with that.\n\nTo list files", window=18
+    ),
     _talk("begun oddly", "How much memory is free?", "Arr, 🏴‍☠️ matey! 漢字", system="Answer briefly."),
-    _talk("begun with a word", "Which kernel do I run?", "You"),
+    _talk("begun with a space", "How much memory is free?", "Sure, I can  \n "),
+    _talk("begun inside a word", "How much memory is free?", "Sure, I can hel"),
     _talk("begun far", "How do I make a folder?", "Sure, I can help with that.", threshold=0.3, window=2),
     _talk("begun with nothing", "How do I make a folder?", "  "),
 )
@@ -94,16 +94,12 @@ _OPTIONS = (
     _asked("never sure, odd", "漢字?", window=90, max_draft=80, max_tokens=90),
     _asked("sure at once", "How do I list files?", window=1, threshold=0.0),
     _asked("window of 3", "pack the folder photos", window=3, threshold=0.99, max_draft=8, max_tokens=20),
-    _asked("window of 1", "Which shell do I use?", window=1, threshold=0.9),
     _asked("short draft", "show my public IP address", window=10, max_draft=8, max_tokens=20),
     _asked("one token of draft", "show my public IP address", max_draft=1, max_tokens=20),
     _asked("short reply", "show the date", max_tokens=5),
     _asked("one token", "show the date", max_tokens=1),
     _asked("exactly a window", "show the calendar", max_tokens=6),
-    _asked("stop word", "How do I list files?", stop=("list",)),
     _asked("stop letter", "Which kernel do I run?", stop=("e",)),
     _asked("stop at a command", "How do I make a folder called music?", stop=("mkdir", "`")),
-    _asked("late doubt", "sort names.txt and drop duplicates", threshold=0.97, window=8),
-    _asked("low bar", "倒序排列", threshold=0.05, window=4),
 )
 CASES: tuple[Case, ...] = _QUESTIONS + _ODD_TEXTS + _CONVERSATIONS + _OPTIONS

@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import edge_wsd.demo
 from edge_wsd import Pair
 from edge_wsd.llama.settings import ModelSettings
+
+if TYPE_CHECKING:  # they need torch, which is an extra
+    from tests.oracle.published import Answer
+    from tests.oracle.torch_model import TorchModel
 
 VOCABULARIES = {"same": "drafter", "different": "drafter-other"}
 # With a half-precision cache or flash attention logits are off by some thousandths; like this by some millionths.
@@ -43,9 +49,7 @@ def float_model(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Calla
 def pairs(float_model: Callable[[str], Path]) -> Iterator[dict[str, Pair]]:
     """The runtime under test, by kind of vocabulary."""
     loaded = {
-        vocabulary: Pair.load(
-            float_model(drafter), float_model("base"), drafter_settings=EXACT, base_settings=EXACT
-        )
+        vocabulary: Pair.load(float_model(drafter), float_model("base"), drafter_settings=EXACT, base_settings=EXACT)
         for vocabulary, drafter in VOCABULARIES.items()
     }
     yield loaded
@@ -54,20 +58,23 @@ def pairs(float_model: Callable[[str], Path]) -> Iterator[dict[str, Pair]]:
 
 
 @pytest.fixture(scope="session")
-def oracle(float_model: Callable[[str], Path]):
-    """Answers of the published algorithm, by kind of vocabulary and name of the case; computed once."""
+def torch_model(float_model: Callable[[str], Path]) -> Iterator[Callable[[str], TorchModel]]:
+    """drafter, base or drafter-other run by transformers, each loaded once."""
     torch = pytest.importorskip("torch")
     pytest.importorskip("transformers")
-    from tests.oracle.cases import CASES
-    from tests.oracle.published import answers
     from tests.oracle.torch_model import TorchModel
 
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    base = TorchModel(float_model("base"))
-    found = {
-        vocabulary: answers(TorchModel(float_model(drafter)), base, CASES)
-        for vocabulary, drafter in VOCABULARIES.items()
-    }
+    yield cache(lambda name: TorchModel(float_model(name)))
     torch.set_num_threads(n_threads)
-    return found
+
+
+@pytest.fixture(scope="session")
+def oracle(torch_model: Callable[[str], TorchModel]) -> dict[str, dict[str, Answer]]:
+    """Answers of the published algorithm, by kind of vocabulary and name of the case; computed once."""
+    from tests.oracle.cases import CASES
+    from tests.oracle.published import answers
+
+    base = torch_model("base")
+    return {vocabulary: answers(torch_model(drafter), base, CASES) for vocabulary, drafter in VOCABULARIES.items()}

@@ -15,6 +15,7 @@ import torch
 import transformers
 
 _CONTROL = gguf.TokenType.CONTROL
+_SHORT = 60  # replies with more room are written apart, so that the others need not wait
 _LLAMA3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -83,16 +84,11 @@ class TorchModel:
             )
         )
 
-    def encode(self, text: str, *, special: bool) -> tuple[list[int], list[int]]:
-        """BOS and the tokens of `text`, and for each the index of the character where it begins (0 for BOS).
-
-        Only with `special` are the spellings of control tokens read as those tokens.
-        """
+    def encode(self, text: str, *, special: bool) -> list[int]:
+        """BOS and the tokens of `text`. Only with `special` are spellings of control tokens read as those tokens."""
         self.tokenizer.encode_special_tokens = not special
-        encoding = self.tokenizer.encode(text, add_special_tokens=False)
-        if encoding.ids[:1] == [self.bos]:
-            return encoding.ids, [start for start, _ in encoding.offsets]
-        return [self.bos, *encoding.ids], [0, *(start for start, _ in encoding.offsets)]
+        ids = self.tokenizer.encode(text, add_special_tokens=False).ids
+        return ids if ids[:1] == [self.bos] else [self.bos, *ids]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text without special tokens; broken UTF-8 becomes U+FFFD."""
@@ -100,9 +96,18 @@ class TorchModel:
 
     # Numbers
 
+    def continue_greedily(self, prompts: list[list[int]], rooms: list[int], ends: set[int]) -> list[list[int]]:
+        """Behind each prompt as many tokens as there is room for, or fewer: without the end token."""
+        written: dict[int, list[int]] = {}
+        long = {index for index, room in enumerate(rooms) if room > _SHORT}
+        for group in (sorted(long), sorted(set(range(len(prompts))) - long)):
+            if group:
+                rows = self._continue_together([prompts[i] for i in group], max(rooms[i] for i in group), ends)
+                written.update(zip(group, rows, strict=True))
+        return [written[index][:room] for index, room in enumerate(rooms)]
+
     @torch.inference_mode()
-    def continue_greedily(self, prompts: list[list[int]], n: int, ends: set[int]) -> list[list[int]]:
-        """Up to `n` tokens behind each prompt, all prompts at once; without the end token."""
+    def _continue_together(self, prompts: list[list[int]], n: int, ends: set[int]) -> list[list[int]]:
         longest = max(map(len, prompts))
         padded = torch.tensor([[self.eos] * (longest - len(prompt)) + prompt for prompt in prompts])
         mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
