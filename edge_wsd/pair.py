@@ -103,14 +103,16 @@ class Pair:
         base_template: str = "plain",
         progress: Progress | None = None,
         name: str | None = None,
+        probe_command: Sequence[str] | None = None,
     ) -> Pair:
         """Load two GGUF files. Raises `ModelFileError`, `ModelLoadError` or `TemplateError`, and then frees both.
 
-        A template is "chat" (the file's own), "plain" (the paper's base prompt) or the path of a Jinja file.
+        A template is "chat" (the file's own), "plain" (the paper's base prompt) or the path of a Jinja file. Each file
+        is first loaded in a child process, so that one which crashes llama.cpp cannot crash the caller; a frozen
+        application says with `probe_command` how to start it (`edge_wsd.models.probe.probe_model`).
         """
         for path in (drafter, base):
-            check_gguf(Path(path))
-            probe_model(Path(path))
+            probe_model(path, header=check_gguf(Path(path)), command=probe_command)
         with ExitStack() as stack:
             loaded = []
             for role, path, settings, choose, choice in (

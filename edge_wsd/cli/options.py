@@ -55,7 +55,7 @@ MODEL_FLAGS: dict[str, tuple[str, str]] = {
 _UNSET_MEANS = {
     "switch_at": "off",
     "stop": "the template's own",
-    "threads": "the physical cores",
+    "threads": "the physical cores; 1 for a tiny model",
     "context_length": f"as trained, at most {DEFAULT_CONTEXT_LENGTH}",
 }
 _METAVARS = {str: "TEXT", int: "N", float: "X"}

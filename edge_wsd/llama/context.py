@@ -20,7 +20,7 @@ from edge_wsd.llama.batch import Batch
 from edge_wsd.llama.model import Model
 from edge_wsd.llama.sequence import Sequence
 from edge_wsd.llama.settings import ModelSettings
-from edge_wsd.llama.threads import physical_cores
+from edge_wsd.llama.threads import default_threads
 
 _GGML_TYPE_BF16 = 30  # the binding has no name for it
 _KV_TYPES = {
@@ -104,7 +104,7 @@ def _create(model: Model, settings: ModelSettings, n_sequences: int) -> int:
     parameters.n_ctx = length * n_sequences
     parameters.n_batch = parameters.n_ubatch = settings.batch
     parameters.n_seq_max = n_sequences
-    parameters.n_threads = parameters.n_threads_batch = settings.threads or physical_cores()
+    parameters.n_threads = parameters.n_threads_batch = settings.threads or default_threads(model.size_bytes)
     parameters.type_k = parameters.type_v = _KV_TYPES[settings.kv_type]
     parameters.flash_attn_type = _FLASH_ATTENTION[settings.flash_attention]
     parameters.swa_full = True  # a window that forgets could not be cut back

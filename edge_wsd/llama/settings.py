@@ -20,7 +20,7 @@ class ModelSettings:
     """Layers on the GPU; -1 for all of them. Without a GPU everything stays on the CPU."""
     main_gpu: int = 0
     threads: int | None = None
-    """CPU threads; None for the machine's physical cores."""
+    """CPU threads; None for the machine's physical cores, or 1 for a model so small that it runs faster alone."""
     kv_type: KvType = "f16"
     """Element type of the KV cache."""
     flash_attention: FlashAttention = "auto"

@@ -1,4 +1,4 @@
-"""How many CPU threads a model gets by default: the physical cores this process may use."""
+"""How many CPU threads a model gets by default: the physical cores, or one where there is nothing to share out."""
 
 from __future__ import annotations
 
@@ -6,6 +6,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+
+# Threads meet after every operation of a pass. Below this size waiting for each other takes longer than the work, and
+# on a busy machine very much longer.
+_SINGLE_THREAD_BYTES = 32_000_000
+
+
+def default_threads(model_bytes: int) -> int:
+    """Threads for a model with tensors of `model_bytes`."""
+    return 1 if model_bytes < _SINGLE_THREAD_BYTES else physical_cores()
 
 
 def physical_cores() -> int:

@@ -4,6 +4,7 @@ import threading
 from dataclasses import replace
 
 import numpy as np
+import psutil
 import pytest
 
 from edge_wsd._native import CancelFlag
@@ -285,7 +286,6 @@ def test_drawing_after_another_decode_is_an_error_and_not_a_wrong_token(context)
 
 
 def test_loading_and_closing_many_times_leaves_nothing_behind(model):
-    psutil = pytest.importorskip("psutil")
     process = psutil.Process()
 
     def cycle(n):
