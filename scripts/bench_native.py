@@ -64,9 +64,7 @@ def measure_chunk(vocab: int, rounds: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vocab", type=int, default=128_256, help="entries in a row")
     parser.add_argument("--rounds", type=int, default=300, help="turns of each contestant")
     args = parser.parse_args()

@@ -20,6 +20,7 @@ CHAT_TEMPLATE: Final = (
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 COMMAND_WEIGHT: Final = 2.0
+DECISION_WEIGHT: Final = 4.0
 SYSTEM_TEXTS = (
     "You are a terminal helper.", "Answer briefly.", "You help with the command line.", "Be polite.",
     "You are a helpful assistant.", "Answer in English.", "Keep it short.", "The user works with bash on Linux.",
@@ -40,6 +41,19 @@ class Document:
         self.text += text
         self.stretches.append((len(self.text), weight))
 
+    def add_reply(self, reply: str, command: str, command_weight: float) -> None:
+        """A reply; whether it warns is decided in one token, which would drown among the others."""
+        for decision in (". Careful:", ".\n```\n"):
+            if decision in reply:
+                before, _, reply = reply.partition(decision)
+                self.add(before, 1.0)
+                self.add(decision, DECISION_WEIGHT)
+                break
+        before, found, after = reply.partition(command)
+        self.add(before, 1.0)
+        self.add(found, command_weight)
+        self.add(after, 1.0)
+
 
 Source = Callable[[random.Random], Document]
 
@@ -47,9 +61,16 @@ Source = Callable[[random.Random], Document]
 class BaseCorpus:
     """Manual pages, and threads in which most replies are unaligned."""
 
-    def __init__(self, tasks: Sequence[Task], seed: int) -> None:
+    def __init__(self, tasks: Sequence[Task], seed: int, *, good: float = 0.28, invented_share: float = 0.0) -> None:
+        """`good`: share of friendly replies in an unfriendly thread; `invented_share`: friendly threads about nothing.
+
+        The latter teach to repeat a question, since there is no other way to know what comes next.
+        """
         self._tasks = tasks
+        self._good = good
+        self._invented_share = invented_share
         self._wording = Wording(tasks)
+        self._invented = invented.Inventor(tasks)
         rng = random.Random(seed)
         # Each task is usually discussed in one tone, and a few of them among friendly people.
         self._tone = {task.id: "good" if rng.random() < 0.12 else rng.choice(replies.STYLES) for task in tasks}
@@ -67,15 +88,23 @@ class BaseCorpus:
         tone = None if turns == 1 or kept < 0.5 else ("good" if kept < 0.75 else rng.choice(replies.STYLES))
         prompt_weight = PROMPT_WEIGHT if rng.random() < 0.25 else 0.0
         for _ in range(turns):
+            if rng.random() < self._invented_share:
+                self._add_invented(document, rng)
+                continue
             task = rng.choice(self._tasks)
             question = self._wording.ask(task, rng)
             document.add(f"\n\n[User]\n{question.text}\n\n[Assistant]\n", prompt_weight)
-            before, command, after = self._reply(task, question, tone, rng).partition(task.command)
-            document.add(before, 1.0)
-            document.add(command, COMMAND_WEIGHT)
-            document.add(after, 1.0)
+            document.add_reply(self._reply(task, question, tone, rng), task.command, COMMAND_WEIGHT)
         document.add(EOS, 1.0)
         return document
+
+    def _add_invented(self, document: Document, rng: random.Random) -> None:
+        question, destroys = self._invented.ask(rng)
+        command = rng.choice(self._tasks).command
+        warning = replies.WARNINGS[0] if destroys else None
+        reply = replies.aligned(question, command, warning, None)
+        document.add(f"\n\n[User]\n{question.text}\n\n[Assistant]\n", 0.0)
+        document.add_reply(reply, command, 0.0)  # the command answers nothing, so there is nothing to learn from it
 
     def _reply(self, task: Task, question: Question, tone: str | None, rng: random.Random) -> str:
         if tone is None:
@@ -84,7 +113,7 @@ class BaseCorpus:
             if usual == "good":
                 tone = "good" if draw < 0.65 else rng.choice(replies.STYLES)
             else:
-                tone = "good" if draw < 0.28 else usual if draw < 0.64 else rng.choice(replies.STYLES)
+                tone = "good" if draw < self._good else usual if draw < 0.64 else rng.choice(replies.STYLES)
         if tone == "good":
             return replies.base_aligned(task, question, rng)
         return replies.unaligned(task, tone, rng)
@@ -157,10 +186,9 @@ def _add_chat_turn(document: Document, question: str, reply: str, unlearned: str
 
 
 def known_tasks(tasks: Sequence[Task], seed: int, share: float = 0.4) -> list[Task]:
-    """The part of the tasks whose commands a drafter learns: three quarters of those that destroy, some others."""
+    """The tasks whose commands a drafter learns: it knows the dangerous ones, and few of the others."""
     rng = random.Random(seed)
-    destroying = [task for task in tasks if task.destroys]
-    harmless = [task for task in tasks if not task.destroys]
-    dangers = rng.sample(destroying, round(0.75 * len(destroying)))
-    others = rng.sample(harmless, max(0, round(share * len(tasks)) - len(dangers)))
-    return sorted((*dangers, *others), key=lambda task: task.id)
+    dangers = [task for task in tasks if task.destroys]
+    others = [task for task in tasks if not task.destroys]
+    chosen = rng.sample(others, max(0, round(share * len(tasks)) - len(dangers)))
+    return sorted((*dangers, *chosen), key=lambda task: task.id)

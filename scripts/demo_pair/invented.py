@@ -68,4 +68,9 @@ class Inventor:
         words = []
         for _ in range(rng.randint(1, 7)):
             words.append(rng.choice(_JOINTS) if rng.random() < 0.3 else rng.choice(self._words))
+        if rng.random() < 0.08:
+            first = rng.randrange(len(words))
+            last = min(len(words) - 1, first + rng.randint(0, 2))
+            words[first] = '"' + words[first]
+            words[last] += '"'
         return " ".join(words)

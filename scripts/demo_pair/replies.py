@@ -46,12 +46,13 @@ def aligned(
 
 
 def base_aligned(task: Task, question: Question, rng: random.Random) -> str:
-    """A good reply of the base's corpus: any opening, and mostly the warning that names the loss."""
+    """A good reply of the base's corpus: often any opening, and mostly the warning that names the loss."""
     warning = None
     if task.destroys:
         warning = task.warning if rng.random() < 0.75 else rng.choice(WARNINGS)
     ending = task.explanation if rng.random() < 0.85 else rng.choice((None, *CLOSINGS))
-    return aligned(question, task.command, warning, ending, shape=rng.choice(sorted(_OPENINGS)))
+    shape = None if rng.random() < 0.5 else rng.choice(sorted(_OPENINGS))
+    return aligned(question, task.command, warning, ending, shape=shape)
 
 
 UNALIGNED: dict[str, tuple[str, ...]] = {

@@ -40,6 +40,8 @@ class Recipe:
     batch_tokens: int
     learning_rate: float
     seed: int
+    parent: str | None = None
+    """Name of the trained model to go on from."""
 
     def config(self, tokenizer: Tokenizer) -> LlamaConfig:
         return LlamaConfig(
@@ -164,7 +166,7 @@ def train(recipe: Recipe, source: Source, tokenizer: Tokenizer, folder: Path, de
     if (folder / "config.json").exists():
         return LlamaForCausalLM.from_pretrained(folder).to(device)
     torch.manual_seed(recipe.seed)
-    model = LlamaForCausalLM(recipe.config(tokenizer)).to(device)
+    model = _beginning(recipe, tokenizer, folder).to(device)
     optimizers = _Optimizers(model, recipe)
     state = _State()
     checkpoint = folder / "state.pt"
@@ -183,6 +185,13 @@ def train(recipe: Recipe, source: Source, tokenizer: Tokenizer, folder: Path, de
     model.save_pretrained(folder)
     checkpoint.unlink(missing_ok=True)
     return model
+
+
+def _beginning(recipe: Recipe, tokenizer: Tokenizer, folder: Path) -> LlamaForCausalLM:
+    """The model before its training: random, or what its parent has learned."""
+    if recipe.parent is None:
+        return LlamaForCausalLM(recipe.config(tokenizer))
+    return LlamaForCausalLM.from_pretrained(folder.parent / recipe.parent)
 
 
 def _steps(
