@@ -2,7 +2,7 @@
 
     python scripts/train_demo_pair.py            # about an hour on two CPU cores, minutes on a GPU
 
-Stages: vocabulary, drafter, other, base, finished (the base's second pass), check, convert. A stage whose result
+Stages: vocabulary, drafter, other, base, finished (the base's second pass), convert. A stage whose result
 exists is skipped, and training goes on from its last checkpoint. Everything is seeded.
 """
 
@@ -26,7 +26,7 @@ from tokenizers import Tokenizer  # noqa: E402
 
 from edge_wsd.demo.tasks import Task, load_tasks  # noqa: E402
 
-STAGES = ("vocabulary", "drafter", "other", "base", "finished", "check", "convert")
+STAGES = ("vocabulary", "drafter", "other", "base", "finished", "convert")
 
 
 def main() -> None:
@@ -36,10 +36,6 @@ def main() -> None:
     for stage in options.stages:
         if stage == "vocabulary":
             make_vocabularies(tasks, options.out)
-        elif stage == "check":
-            from demo_pair.checking import check
-
-            check(tasks, options.out, options.questions, options.verbose)
         elif stage == "convert":
             convert_all(options.out, options.target or options.out, options.type)
         else:
@@ -54,8 +50,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--type", default="Q8_0", choices=("Q8_0", "F32"), help="type of the GGUF weights (Q8_0)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (2)")
-    parser.add_argument("--questions", type=int, help="check only this many questions")
-    parser.add_argument("--verbose", action="store_true", help="check: show the replies that fail")
     return parser.parse_args()
 
 

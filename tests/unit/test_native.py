@@ -246,9 +246,7 @@ def test_the_row_is_read_where_it_lies() -> None:
     assert _native.score_row(row.ctypes.data, 100)[1] == 77
 
 
-@pytest.mark.skipif(
-    not sys.platform.startswith("linux"), reason="limits the address space through Linux's /proc"
-)
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits the address space through Linux's /proc")
 def test_a_chunk_is_scored_without_room_for_a_copy_of_it() -> None:
     script = """
         import mmap, re, resource
@@ -266,9 +264,7 @@ def test_a_chunk_is_scored_without_room_for_a_copy_of_it() -> None:
             logprobs, _, _ = _native.score_rows(matrix.ctypes.data, rows, vocab, targets)
             print(len(logprobs), "scored")
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "512 scored\n", "")
 
 
