@@ -15,10 +15,10 @@ from edge_wsd.cli.main import INTERRUPTED
 from edge_wsd.cli.options import PER_MODEL_NOTE, SectionCommand, reply_options
 from edge_wsd.cli.paint import DIM, RESET, Painter, Style, style_options
 from edge_wsd.cli.pairs import DEMO_NOTE, PairChoice, pair_options
-from edge_wsd.cli.status import as_json, remember_scores, status_lines
+from edge_wsd.cli.status import as_json, status_lines
 from edge_wsd.cli.terminal import colours_wanted, is_terminal
 from edge_wsd.cli.texts import checked, read_messages, read_stdin
-from edge_wsd.decoding.events import Dropped, Event, Finished, Reply, Scored, Token
+from edge_wsd.decoding.events import Dropped, Event, Finished, Reply, Token
 from edge_wsd.decoding.options import Options
 from edge_wsd.errors import EdgeWsdError
 
@@ -101,7 +101,6 @@ class _Answer:
         self._session = session
         self._as_object = as_object
         self._style = style
-        self._scored: dict[int, tuple[float, float | None]] = {}
         self.reply: Reply | None = None
         self.interrupted = False
 
@@ -120,13 +119,11 @@ class _Answer:
             if painter is not None:
                 painter.end()
         if self._as_object and self.reply is not None:
-            click.echo(json.dumps(as_json(self.reply, self._scored), ensure_ascii=False, allow_nan=False))
+            click.echo(json.dumps(as_json(self.reply), ensure_ascii=False, allow_nan=False))
 
     def _take(self, event: Event, painter: Painter | None) -> None:
         if isinstance(event, Token) and painter is not None:
             painter.write(event.text, event.source)
-        elif isinstance(event, Scored):
-            remember_scores(event, self._scored)
         elif isinstance(event, Dropped):
             _aside(f"{event.n_messages} of the oldest messages no longer fit and were left out")
         elif isinstance(event, Finished):

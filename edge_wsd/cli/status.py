@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from edge_wsd.decoding.events import Reply, Scored
+from edge_wsd.decoding.events import Reply
 from edge_wsd.decoding.options import Options
 
 _REASONS = {
@@ -103,11 +102,8 @@ def _prompt(n_tokens: int, n_reused: int) -> str:
     return f"{n_tokens} tokens, {n_reused} of them reused"
 
 
-def as_json(reply: Reply, scored: Mapping[int, tuple[float, float | None]]) -> dict[str, Any]:
-    """The object of `run --json`. `scored` holds the base's log-probability and the confidence by position.
-
-    A drafted token's `logprob` is the base's, which the confidence is made of; else it is the writer's own.
-    """
+def as_json(reply: Reply) -> dict[str, Any]:
+    """The object of `run --json`: what the reply holds, as plain values."""
     switch = reply.switch
     return {
         "text": reply.text,
@@ -120,22 +116,16 @@ def as_json(reply: Reply, scored: Mapping[int, tuple[float, float | None]]) -> d
                 "id": token.id,
                 "text": token.text,
                 "source": token.source,
-                "logprob": _finite(scored[token.position][0] if token.position in scored else token.logprob),
-                "confidence": _finite(scored[token.position][1] if token.position in scored else None),
+                "logprob": _finite(token.logprob),
+                "confidence": _finite(confidence),
             }
-            for token in reply.tokens
+            for token, confidence in zip(reply.tokens, reply.confidences, strict=True)
         ],
         "stats": {
             **{name: _finite(value) for name, value in asdict(reply.stats).items()},
             "draft_share": reply.stats.draft_share,
         },
     }
-
-
-def remember_scores(event: Scored, scored: dict[int, tuple[float, float | None]]) -> None:
-    """Adds what the base thinks of drafted tokens to `scored`."""
-    for offset, (logprob, confidence) in enumerate(zip(event.logprobs, event.confidences, strict=True)):
-        scored[event.first + offset] = (logprob, confidence)
 
 
 def _finite(value: Any) -> Any:

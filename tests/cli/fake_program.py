@@ -12,6 +12,7 @@ import threading
 import time
 import types
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from edge_wsd.decoding.options import Options
 from edge_wsd.errors import ContextFullError, SessionFileError
 
 DRAFTED = 3
+SCORED, CONFIDENCES = (-0.5, -float("inf"), -0.1), (None, None, 0.9)
+DISCARDED = (-7.0, -8.0)
+"""Of drafted tokens behind the switch, which the base replaces by its own."""
 
 
 class Message(types.SimpleNamespace):
@@ -61,7 +65,7 @@ class Session:
             tokens.append(token)
             yield token
             if position == DRAFTED - 1:
-                yield Scored(0, (-0.5, -float("inf"), -0.1), (None, None, 0.9))
+                yield Scored(0, (*SCORED, *DISCARDED), (*CONFIDENCES, 0.8, 0.7))
                 yield Switched(DRAFTED - 1, "confident", 0.9)
             if "slow" in prompt:
                 time.sleep(0.05)
@@ -78,7 +82,9 @@ class Session:
         stats = Statistics(0.041, 1.5, 310.0, 9.5, len(tokens), min(DRAFTED, len(tokens)), 9, 7, 4, 20, 12, 24, 13)
         switch = Switched(DRAFTED - 1, "confident", 0.9) if len(tokens) >= DRAFTED else None
         reason = "cancelled" if self._cancelled.is_set() else "stop"
-        self.last = Reply(text, tuple(tokens), (None,) * len(tokens), reason, switch, stats)
+        kept = [replace(token, logprob=SCORED[i]) if i < DRAFTED else token for i, token in enumerate(tokens)]
+        confidences = (*CONFIDENCES, *[None] * len(tokens))[: len(tokens)]
+        self.last = Reply(text, tuple(kept), confidences, reason, switch, stats)
         self.messages += (Message(role="assistant", content=text),)
         return Finished(self.last)
 

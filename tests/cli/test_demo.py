@@ -34,6 +34,20 @@ def test_the_confidence_is_the_geometric_mean_of_the_probabilities_shown(program
     assert [token["confidence"] for token in drafted[:3]] == [None] * 3
 
 
+def test_json_is_the_reply_also_where_a_long_draft_was_discarded(program):
+    from edge_wsd.llama.settings import ModelSettings
+    from edge_wsd.pair import Pair
+
+    one_thread = ModelSettings(threads=1)
+    with Pair.demo(drafter_settings=one_thread, base_settings=one_thread) as pair:
+        reply = pair.generate(QUESTION, chunk=16)
+    tokens = answer_of(program, "--chunk", "16")["tokens"]
+    assert [token["id"] for token in tokens] == [token.id for token in reply.tokens]
+    assert [token["confidence"] for token in tokens] == list(reply.confidences)
+    assert [token["logprob"] for token in tokens] == pytest.approx([token.logprob for token in reply.tokens], abs=1e-6)
+    assert all(token["confidence"] is None for token in tokens if token["source"] == "base")
+
+
 @pytest.mark.parametrize("mode", ["base", "drafter"])
 def test_one_model_alone_writes_everything_and_never_switches(program, mode):
     answer = answer_of(program, "--mode", mode)
