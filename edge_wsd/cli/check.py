@@ -29,10 +29,9 @@ def command(*, drafter: str, base: str, as_object: bool) -> None:
     """
     from edge_wsd.llama.model import Model
     from edge_wsd.llama.vocab import compare_vocabularies
-    from edge_wsd.models.gguf_check import check_gguf
 
     for path in (drafter, base):
-        check_gguf(path, need_weights=False)
+        _try(path)
     with Model.load(drafter, vocab_only=True) as small, Model.load(base, vocab_only=True) as large:
         verdict = compare_vocabularies(small.vocab, large.vocab)
         about = {"drafter": _about(drafter, small.vocab), "base": _about(base, large.vocab)}
@@ -41,6 +40,16 @@ def command(*, drafter: str, base: str, as_object: bool) -> None:
         click.echo(json.dumps(found, ensure_ascii=False))
     else:
         _print(verdict, about)
+
+
+def _try(path: str) -> None:
+    """Refuses what llama.cpp cannot load. A file with a vocabulary alone has nothing that could be probed."""
+    from edge_wsd.models.gguf_check import check_gguf, n_parts
+    from edge_wsd.models.probe import probe_model
+
+    header = check_gguf(path, need_weights=False)
+    if header.tensors or n_parts(header) > 1:
+        probe_model(path, header=header)
 
 
 def _about(path: str, vocab: Vocab) -> dict[str, object]:

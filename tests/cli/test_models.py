@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.tiny_models import TinyModel
+from tests.tiny_models import TinyModel, string
 
 
 @pytest.fixture
@@ -90,6 +90,22 @@ def test_check_refuses_what_is_no_model_in_one_line(program, tmp_path, name):
     broken_files(tmp_path)
     done = program("check", "whole.gguf", f"{name}.gguf")
     assert done.returncode == 1 and done.stdout == "" and done.stderr.count("\n") == 1
+
+
+def test_check_tries_a_file_in_a_process_of_its_own_first(program, pair, tmp_path):
+    """The file is well formed, but llama.cpp throws on its pre-tokenizer."""
+    TinyModel(metadata={"tokenizer.ggml.pre": string("no such one")}).write(tmp_path / "odd.gguf")
+    done = program("check", "drafter.gguf", "odd.gguf")
+    assert done.returncode == 1 and done.stdout == "" and done.stderr.count("\n") == 1
+    assert "odd.gguf: llama.cpp cannot load it: " in done.stderr
+
+
+def test_check_compares_vocabularies_without_weights(program, pair, tmp_path):
+    alone = TinyModel()
+    alone.tensors = []
+    alone.write(tmp_path / "vocabulary.gguf")
+    done = program("check", "drafter.gguf", "vocabulary.gguf")
+    assert done.returncode == 0 and done.stdout.startswith("identical: "), done.stderr
 
 
 def test_check_calls_equal_vocabularies_identical(program, pair):
