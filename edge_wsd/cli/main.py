@@ -35,7 +35,8 @@ COMMANDS = {
 EPILOG = """\b
 Exit codes: 0 done (also when the reader of a pipe left early), 1 an error,
 told in one line on stderr, 2 wrong usage, 130 interrupted by Ctrl-C.
-Answers go to stdout, everything else to stderr.
+Answers go to stdout, everything else to stderr; a chat in a terminal shows
+all on stdout.
 """
 
 F = TypeVar("F", bound=Callable[..., Any])

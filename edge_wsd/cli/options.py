@@ -31,7 +31,7 @@ REPLY_FLAGS: dict[str, tuple[str, str]] = {
     "max_draft": ("--max-draft", "Most tokens the drafter writes."),
     "switch_at": ("--switch-at", "Force the switch after N drafted tokens."),
     "chunk": ("--chunk", "Tokens drafted per round; a matter of speed."),
-    "speculation": ("--speculation", "Draft on after the switch. Changes speed, never the text."),
+    "speculation": ("--speculation", "Draft on after the switch. Changes speed, not the text."),
     "stop": ("--stop", "Also stop at this text; may be given several times."),
     "temperature": ("--temperature", "0 is greedy, 1 the models' own distribution."),
     "top_k": ("--top-k", "Sample from the K likeliest tokens; 0 for all."),

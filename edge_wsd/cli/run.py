@@ -17,7 +17,7 @@ from edge_wsd.cli.paint import DIM, RESET, Painter, Style, style_options
 from edge_wsd.cli.pairs import DEMO_NOTE, PairChoice, pair_options
 from edge_wsd.cli.status import as_json, status_lines
 from edge_wsd.cli.terminal import colours_wanted, is_terminal
-from edge_wsd.cli.texts import checked, read_messages, read_stdin
+from edge_wsd.cli.texts import checked, piped_text, read_messages, read_stdin
 from edge_wsd.decoding.events import Dropped, Event, Finished, Reply, Token
 from edge_wsd.decoding.options import Options
 from edge_wsd.errors import EdgeWsdError
@@ -51,15 +51,15 @@ def command(
     options: Options,
     pair_choice: PairChoice,
 ) -> None:
-    """Write one answer to PROMPT, or to the text on stdin.
+    """Write one answer to PROMPT, or to the text on stdin. With both, the text comes first, then PROMPT.
 
     \b
     edge-wsd run "How do I list files by size?"
-    git diff | edge-wsd run - --system "Describe this change."
+    git diff | edge-wsd run "Describe this change."
     """
     if sys.stdout is None:
         raise EdgeWsdError("stdout is closed, so the answer has nowhere to go")
-    conversation, question = _what_to_answer(prompt, messages, system)
+    conversation, question = _what_to_answer(prompt, messages, system, quiet=quiet)
     if pair_choice.is_demo and not quiet:
         _aside(DEMO_NOTE)
     with pair_choice.open() as pair:
@@ -74,7 +74,7 @@ def command(
 
 
 def _what_to_answer(
-    prompt: str | None, messages: str | None, system: str | None
+    prompt: str | None, messages: str | None, system: str | None, *, quiet: bool
 ) -> tuple[list[dict[str, Any]], str | None]:
     """The messages so far and the next question; None if the messages hold it."""
     if messages is not None:
@@ -86,7 +86,11 @@ def _what_to_answer(
         return conversation, None
     if prompt is None and (sys.stdin is None or is_terminal(sys.stdin)):
         raise click.UsageError("PROMPT is missing; give it as an argument or on stdin")
-    return [], read_stdin() if prompt in (None, "-") else checked(str(prompt), "the prompt")
+    if prompt is None or prompt == "-":
+        return [], read_stdin()
+    question = checked(prompt, "the prompt")
+    text = piped_text(quiet=quiet)
+    return [], f"{text}\n\n{question}" if text else question
 
 
 def _aside(line: str) -> None:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import select
+import stat
 import sys
 from pathlib import Path
 from typing import Any, BinaryIO
+
+import click
 
 from edge_wsd.errors import EdgeWsdError
 
 MOST_BYTES = 16 * 2**20
 """More than any context holds; without a bound an endless pipe would fill the memory."""
+
+_PATIENCE_S = 3.0
 
 
 class InputError(EdgeWsdError):
@@ -50,6 +57,24 @@ def decoded(data: bytes, what: str) -> str:
 def read_stdin() -> str:
     """All of stdin as a prompt."""
     return checked(decoded(_bytes_of_stdin(), "the prompt on stdin"), "the prompt on stdin")
+
+
+def piped_text(*, quiet: bool) -> str:
+    """What stands on stdin beside a prompt: all of a pipe or a file; "" for anything else, such as /dev/null.
+
+    A pipe is read until its writer closes it. If nothing comes at first, and not `quiet`, a line on stderr tells so.
+    """
+    try:
+        descriptor = sys.stdin.fileno()
+        mode = os.fstat(descriptor).st_mode
+    except (AttributeError, ValueError, OSError):  # closed, or replaced by something without a descriptor
+        return ""
+    if not stat.S_ISFIFO(mode) and not stat.S_ISREG(mode):
+        return ""
+    if not quiet and sys.platform != "win32" and not select.select([descriptor], [], [], _PATIENCE_S)[0]:
+        click.echo("waiting for the end of stdin; to use PROMPT alone, add </dev/null", err=True)
+    text = decoded(_bytes_of_stdin(), "the text on stdin")
+    return checked(text, "the text on stdin") if text.strip() else ""
 
 
 def read_text(path: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 
@@ -58,6 +59,47 @@ def test_json_of_an_answer_without_a_switch_says_null(played):
 @pytest.mark.parametrize("arguments", [["-"], []])
 def test_a_prompt_may_come_from_stdin(played, arguments):
     assert played("run", *arguments, stdin="höllo\n").stdout == "Sure, you said höllo\n"
+
+
+def asked(done):
+    """The question as the played pair repeats it."""
+    assert done.returncode == 0, done.stderr
+    return done.stdout.removeprefix("Sure, you said ").rstrip("\n")
+
+
+def test_text_from_a_pipe_stands_in_front_of_the_prompt(played):
+    assert asked(played("run", "Describe this", stdin="+ one line\n")) == "+ one line Describe this"
+
+
+def test_text_from_a_file_stands_in_front_of_the_prompt(start, tmp_path):
+    (tmp_path / "notes.txt").write_text("some notes\n")
+    with (tmp_path / "notes.txt").open("rb") as notes:
+        out, _ = start("run", "What is it", stdin=notes).communicate(timeout=60)
+    assert out == b"Sure, you said some notes What is it\n"
+
+
+@pytest.mark.parametrize("stdin", ["", "\n \n"])
+def test_a_pipe_without_text_leaves_the_prompt_as_it_is(played, stdin):
+    assert asked(played("run", "hello", stdin=stdin)) == "hello"
+
+
+def test_a_pipe_that_stays_open_is_told(start):
+    process = start("run", "hello", stdin=subprocess.PIPE)
+    assert process.stderr.readline().startswith(b"waiting for the end of stdin")
+    assert process.communicate(timeout=60)[0] == b"Sure, you said hello\n"
+
+
+def test_a_stdin_that_is_closed_or_a_socket_is_not_read(start):
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        assert start("run", "hello", stdin=theirs).communicate(timeout=60)[0] == b"Sure, you said hello\n"
+    process = start("run", "hello", stdin=None, preexec_fn=lambda: os.close(0))
+    assert process.communicate(timeout=60)[0] == b"Sure, you said hello\n"
+
+
+def test_a_pipe_without_valid_text_is_refused_beside_a_prompt_too(played):
+    done = played("run", "Describe this", stdin=b"caf\xe9 au lait")
+    assert done.returncode == 1 and "byte 0xe9 at offset 3" in done.stderr and done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
