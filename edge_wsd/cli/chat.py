@@ -63,6 +63,7 @@ def command(
             chat.session.options = chat.session.options.with_changes(**context.meta[GIVEN])
             chat.session.system = chat.session.system if system is None else system
         if not quiet:
+            pair_choice.warn(pair)
             screen.greet(_greeting(pair_choice))
         if interactive:
             chat.hold(PromptReader(chat_commands.complete))

@@ -77,7 +77,10 @@ def _measure(modes: list[EvalMode], limit: int | None, settings: dict[str, Model
     questions = held_out_questions(load_tasks(), limit=limit)
     stopped: list[bool] = []
     with ExitStack() as stack:
-        pair = stack.enter_context(PairChoice("demo", None, None, settings).open())
+        choice = PairChoice("demo", None, None, settings)
+        pair = stack.enter_context(choice.open())
+        if not quiet:
+            choice.warn(pair)
         other = None
         if "wsd-other" in modes:
             other = stack.enter_context(PairChoice("demo-other", None, None, settings).open())

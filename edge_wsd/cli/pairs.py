@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from edge_wsd.cli.interruptible import call
-from edge_wsd.cli.options import SectionOption, model_options
+from edge_wsd.cli.options import ROLES, SectionOption, model_options
 from edge_wsd.cli.terminal import is_terminal, neutralise
 from edge_wsd.errors import Cancelled, EdgeWsdError
 from edge_wsd.llama.settings import ModelSettings
@@ -64,6 +64,25 @@ class PairChoice:
             return call(load, cancel=lambda: stopped.append(True))
         finally:
             line.erase()
+
+    def warn(self, pair: Pair) -> None:
+        """A line on stderr for each setting that the user will not get, or will not be glad of."""
+        for warning in self.warnings(pair):
+            click.echo(f"warning: {warning}", err=True)
+
+    def warnings(self, pair: Pair) -> list[str]:
+        """What `warn` says."""
+        from edge_wsd.llama.library import supports_offload
+
+        found = []
+        settings = {role: self.loading[f"{role}_settings"] for role in ROLES}
+        if any(one.gpu_layers > 0 for one in settings.values()) and not supports_offload():
+            found.append("--gpu-layers does nothing: llama.cpp finds no GPU; `edge-wsd doctor` tells what to install")
+        for role, loaded in zip(ROLES, (pair.drafter, pair.base), strict=True):
+            wanted, trained = settings[role].context_length, loaded.model.n_ctx_train
+            if wanted is not None and 0 < trained < wanted:
+                found.append(f"--ctx {wanted}: the {role} was trained with {trained} tokens and may fail beyond them")
+        return found
 
 
 class _ProgressLine:

@@ -63,6 +63,8 @@ def command(
     if pair_choice.is_demo and not quiet:
         _aside(DEMO_NOTE)
     with pair_choice.open() as pair:
+        if not quiet:
+            pair_choice.warn(pair)
         session = pair.session(system=system, options=options, messages=conversation)
         answer = _Answer(session, style, as_object=as_object)
         answer.write(question)

@@ -116,7 +116,8 @@ class Pair:
         context = types.SimpleNamespace(n_ctx=512)
         self.drafter, self.base = (
             types.SimpleNamespace(
-                model=types.SimpleNamespace(path=Path(name), n_params=3e5, size_bytes=2**20), context=context
+                model=types.SimpleNamespace(path=Path(name), n_params=3e5, size_bytes=2**20, n_ctx_train=512),
+                context=context,
             )
             for name in files
         )

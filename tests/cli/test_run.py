@@ -8,8 +8,12 @@ import signal
 import socket
 import subprocess
 import time
+from types import SimpleNamespace
 
 import pytest
+
+from edge_wsd.cli.pairs import PairChoice
+from edge_wsd.llama.settings import ModelSettings
 
 
 def test_the_answer_goes_to_stdout_and_everything_else_to_stderr(played):
@@ -282,3 +286,22 @@ def test_a_full_disk_is_one_line(start):
         process = start("run", "hello", "-q", stdout=full)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 1 and err.count(b"\n") == 1 and b"No space left" in err
+
+
+def test_a_context_longer_than_trained_is_one_warning_per_model(played):
+    done = played("run", "hello", "--base-ctx", "513", "--drafter-ctx", "512")
+    warnings = [line for line in done.stderr.splitlines() if line.startswith("warning: ")]
+    assert done.returncode == 0 and len(warnings) == 1
+    assert "--ctx 513" in warnings[0] and "base was trained with 512" in warnings[0]
+    assert played("run", "hello", "-q", "--ctx", "513").stderr == ""
+
+
+@pytest.mark.parametrize(
+    "layers, offload, warned", [(20, False, True), (20, True, False), (-1, False, False), (0, False, False)]
+)
+def test_layers_for_a_gpu_that_is_not_there_are_one_warning(monkeypatch, layers, offload, warned):
+    monkeypatch.setattr("edge_wsd.llama.library.supports_offload", lambda: offload)
+    settings = {"drafter_settings": ModelSettings(), "base_settings": ModelSettings(gpu_layers=layers)}
+    model = SimpleNamespace(model=SimpleNamespace(n_ctx_train=512))
+    warnings = PairChoice("demo", None, None, settings).warnings(SimpleNamespace(drafter=model, base=model))
+    assert len(warnings) == warned and all("edge-wsd doctor" in warning for warning in warnings)
