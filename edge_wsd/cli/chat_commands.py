@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -106,7 +107,7 @@ def parsed(name: str, value: str) -> Any:
     if value.lower() == "default" or (value.lower() in _NOTHING and (default is None or several)):
         return default
     if several:
-        return (value.replace("\\n", "\n"),)
+        return _strings(name, value)
     if kind is bool:
         if value.lower() not in _SWITCHES:
             raise OptionError(f"{name} must be on or off, not {value!r}")
@@ -118,6 +119,18 @@ def parsed(name: str, value: str) -> Any:
     except ValueError as error:
         expected = "a whole number" if kind is int else "a number"
         raise OptionError(f"{name} must be {expected}, not {value!r}") from error
+
+
+def _strings(name: str, value: str) -> tuple[str, ...]:
+    """Several texts, quoted as in a shell: `END "two words" '\\n\\n'`. `\\n` is a line break."""
+    lexer = shlex.shlex(value, posix=True, punctuation_chars=False)
+    lexer.whitespace_split, lexer.commenters, lexer.escape = True, "", ""
+    try:
+        return tuple(part.replace("\\n", "\n") for part in lexer)
+    except ValueError as error:
+        raise OptionError(
+            f"{name} has an open quote in {value!r}; close it, or quote it with the other kind"
+        ) from error
 
 
 def option_rows(options: Options) -> list[tuple[str, str]]:

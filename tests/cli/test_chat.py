@@ -57,7 +57,8 @@ def test_an_error_ends_a_piped_conversation_with_code_1(played):
 
 
 @pytest.mark.parametrize(
-    "line", [b"caf\xe9\n", b"a\0b\n", b"/nope\n", b"/set nope 1\n", b"/set window x\n", b"/clear it\n"]
+    "line",
+    [b"caf\xe9\n", b"a\0b\n", b"/nope\n", b"/set nope 1\n", b"/set window x\n", b"/set stop 'x\n", b"/clear it\n"],
 )
 def test_a_bad_line_is_one_line_and_code_1(played, line):
     done = played("chat", "-q", stdin=line)
@@ -99,6 +100,9 @@ def test_set_alone_shows_every_option(played):
         ("switch_at 3", "switch_at = 3"),
         ("switch_at none", "switch_at = none"),
         ("stop \\n\\n", "stop = '\\n\\n'"),
+        ("stop END 'two words' \"it's\"", "stop = 'END' 'two words' \"it's\""),
+        ("stop # \\t", "stop = '#' '\\\\t'"),
+        ("stop none", "stop = none"),
         ("mode base", "mode = base"),
         ("threshold", "threshold = 0.8"),
     ],
