@@ -16,7 +16,7 @@ from enum import Enum
 from typing import Any, TextIO, TypeVar
 
 import click
-from wcwidth import wcwidth
+from rich.cells import get_character_cell_size
 
 from edge_wsd.cli.terminal import colours_wanted, many_colours, neutralise
 from edge_wsd.decoding.events import Source
@@ -120,7 +120,7 @@ class Painter:
 
     def _place(self, character: str, source: Source, pieces: list[str]) -> None:
         assert self._width is not None
-        width = _TAB_WIDTH - self._column % _TAB_WIDTH if character == "\t" else max(wcwidth(character), 0)
+        width = _TAB_WIDTH - self._column % _TAB_WIDTH if character == "\t" else get_character_cell_size(character)
         if character == "\n":
             self._column, self._word = 0, []
         elif self._column + width > self._width:
@@ -140,7 +140,7 @@ class Painter:
     def _break_line(self, pieces: list[str]) -> None:
         """Takes the word being written to the next line; one that fills the whole line is broken instead."""
         word = self._word
-        width = sum(max(wcwidth(character), 0) for character, _ in word)
+        width = sum(get_character_cell_size(character) for character, _ in word)
         if width >= self._column:
             word, width = [], 0
         if width:
