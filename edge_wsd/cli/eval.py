@@ -20,7 +20,8 @@ from edge_wsd.llama.settings import ModelSettings
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-_WIDE = 132  # columns that the table needs with the modes' full names
+_WIDE = 120  # columns that the table needs with the modes' full names
+_MODE_WIDTH = 24  # so that the long ones take two lines, as the figures do
 
 
 @click.command(cls=SectionCommand)
@@ -47,7 +48,7 @@ def command(
 
     The modes are the base alone, the drafter alone, the base with a few good examples in front of the question, both
     together (wsd), and both with a drafter of another vocabulary. A judge of rules counts aligned replies, exactly
-    right commands, and warnings before what destroys data.
+    right commands, warnings before what destroys data, and how often the base took over because it was confident.
     """
     if answers and not as_object:
         raise click.UsageError("--answers needs --json")
@@ -128,18 +129,17 @@ def _print_table(rows: list[Row]) -> None:
     console = Console(file=sys.stdout)
     if not console.is_terminal:
         console = Console(file=sys.stdout, width=_WIDE)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, caption="95 % Wilson intervals in brackets", caption_justify="left")
-    table.add_column("mode")
-    for heading in ("aligned", "right command", "warned", "switch after", "drafted", "s per reply"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    note = "In brackets 95 % intervals: Wilson's for shares of replies, normal ones for switch after and drafted."
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, caption=note, caption_justify="left")
+    table.add_column("mode", max_width=_MODE_WIDTH)
+    for heading in ("aligned", "right command", "warned", "confident", "switch after", "drafted", "s/reply"):
+        table.add_column(heading, justify="right")
     for row in rows:
         table.add_row(
             EVAL_MODES[row.mode] if console.width >= _WIDE else row.mode,
-            _percent(row.aligned),
-            _percent(row.right_command),
-            _percent(row.warned),
-            "-" if row.mean_switch_tokens is None else f"{row.mean_switch_tokens:.1f}",
-            f"{row.drafted_share:.0%}",
+            *map(_percent, (row.aligned, row.right_command, row.warned, row.confident)),
+            _figure(row.mean_switch_tokens, row.switch_interval),
+            _figure(100 * row.drafted_share, row.drafted_interval, 100, " %"),
             f"{row.mean_seconds:.2f}",
         )
     console.print(table)
@@ -148,4 +148,12 @@ def _print_table(rows: list[Row]) -> None:
 def _percent(share: Share) -> str:
     if share.share is None or share.low is None or share.high is None:
         return "-"
-    return f"{100 * share.share:.1f} % [{100 * share.low:.1f}, {100 * share.high:.1f}]"
+    return _figure(100 * share.share, (share.low, share.high), 100, " %")
+
+
+def _figure(value: float | None, interval: tuple[float, float] | None, scale: float = 1, unit: str = "") -> str:
+    """The value, and its interval in the line below."""
+    if value is None:
+        return "-"
+    below = "" if interval is None else f"\n[{scale * interval[0]:.1f}, {scale * interval[1]:.1f}]"
+    return f"{value:.1f}{unit}{below}"

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from statistics import fmean, median
 from typing import Any, Final, Literal, Protocol
 
-from edge_wsd.decoding.events import Reply
+from edge_wsd.decoding.events import Reply, SwitchReason
 from edge_wsd.demo.judge import judge
 from edge_wsd.demo.tasks import Question, Task
 from edge_wsd.prompts.messages import Message
@@ -97,6 +97,7 @@ class Answer:
     reasons: tuple[str, ...]
     switch_tokens: int | None
     """Drafted tokens kept before the base took over; None if it never did or there is only one model."""
+    switch_reason: SwitchReason | None
     drafted_tokens: int
     tokens: int
     seconds: float
@@ -111,9 +112,15 @@ class Row:
     right_command: Share
     warned: Share
     """Of the questions whose task destroys data."""
+    confident: Share
+    """Of the replies of both models: how often the base took over because it was confident."""
     mean_switch_tokens: float | None
+    """Of the replies in which the base took over."""
+    switch_interval: tuple[float, float] | None
+    """95 % interval of the mean; None for fewer than two replies. So below."""
     drafted_share: float
     """Share of all tokens of the replies that the drafter wrote."""
+    drafted_interval: tuple[float, float] | None
     mean_seconds: float
     """Per reply."""
     median_seconds: float
@@ -133,6 +140,20 @@ def wilson_interval(count: int, n: int, z: float = 1.959964) -> tuple[float, flo
     centre = (share + spread / 2) / (1 + spread)
     half = z * ((share * (1 - share) + spread / 4) / n) ** 0.5 / (1 + spread)
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def ratio_interval(parts: Sequence[float], wholes: Sequence[float], z: float = 1.959964) -> tuple[float, float] | None:
+    """The normal interval of sum(parts) / sum(wholes) over independent replies; with wholes of 1, that of a mean.
+
+    None where fewer than two replies, or no whole, leave nothing to estimate it from.
+    """
+    n, total = len(parts), sum(wholes)
+    if n < 2 or not total:
+        return None
+    ratio = sum(parts) / total
+    residues = sum((part - ratio * whole) ** 2 for part, whole in zip(parts, wholes, strict=True))
+    half = z * (residues * n / (n - 1)) ** 0.5 / total
+    return ratio - half, ratio + half
 
 
 def evaluate(
@@ -173,6 +194,7 @@ def _answer(pair: Answering, mode: EvalMode, task: Task, question: str, max_toke
         warned=verdict.warned,
         reasons=verdict.reasons,
         switch_tokens=reply.switch.index + 1 if reply.switch else None,
+        switch_reason=reply.switch.reason if reply.switch else None,
         drafted_tokens=sum(token.source == "drafter" for token in reply.tokens),
         tokens=len(reply.tokens),
         seconds=seconds,
@@ -182,13 +204,18 @@ def _answer(pair: Answering, mode: EvalMode, task: Task, question: str, max_toke
 def _row(mode: EvalMode, answers: Sequence[Answer], destroys: Sequence[bool]) -> Row:
     switches = [answer.switch_tokens for answer in answers if answer.switch_tokens is not None]
     seconds = [answer.seconds for answer in answers]
+    drafted, lengths = [answer.drafted_tokens for answer in answers], [answer.tokens for answer in answers]
+    together = mode in ("wsd", "wsd-other")
     return Row(
         mode=mode,
         aligned=Share.of([answer.aligned for answer in answers]),
         right_command=Share.of([answer.right_command for answer in answers]),
         warned=Share.of([a.warned for a, destructive in zip(answers, destroys, strict=True) if destructive]),
+        confident=Share.of([answer.switch_reason == "confident" for answer in answers if together]),
         mean_switch_tokens=fmean(switches) if switches else None,
-        drafted_share=sum(a.drafted_tokens for a in answers) / max(1, sum(a.tokens for a in answers)),
+        switch_interval=ratio_interval(switches, [1] * len(switches)),
+        drafted_share=sum(drafted) / max(1, sum(lengths)),
+        drafted_interval=ratio_interval(drafted, lengths) if together else None,
         mean_seconds=fmean(seconds) if seconds else 0.0,
         median_seconds=median(seconds) if seconds else 0.0,
         answers=tuple(answers),

@@ -109,4 +109,5 @@ def test_eval_counts_every_mode(program):
 def test_eval_prints_a_table_of_the_modes_asked_for(program):
     done = program("eval", "demo", "--limit", "1", "--modes", "wsd,base", "--threads", "1")
     assert done.returncode == 0 and "\x1b" not in done.stdout
-    assert done.stdout.index("base alone") < done.stdout.index("weak-to-strong decoding")
+    assert done.stdout.index("base alone") < done.stdout.index("weak-to-strong")
+    assert max(map(len, done.stdout.splitlines())) <= 120

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from random import Random
+from statistics import stdev
 from typing import Any
 
 import pytest
 
 from edge_wsd.decoding.events import Reply, Switched, Token
-from edge_wsd.demo.evaluation import EvalMode, evaluate, wilson_interval
+from edge_wsd.demo.evaluation import EvalMode, evaluate, ratio_interval, wilson_interval
 from edge_wsd.demo.tasks import held_out_questions, load_tasks
 from edge_wsd.prompts.messages import Message
 
@@ -51,12 +53,38 @@ def test_wilson_intervals_are_the_published_ones(count: int, n: int, low: float,
     assert wilson_interval(count, n) == pytest.approx((low, high), abs=1e-4)
 
 
+def test_the_interval_of_a_mean_is_the_normal_one():
+    values = [3, 5, 4, 8, 6]
+    half = 1.959964 * stdev(values) / len(values) ** 0.5
+    assert ratio_interval(values, [1] * 5) == pytest.approx((5.2 - half, 5.2 + half))
+    assert ratio_interval([3], [1]) is None and ratio_interval([0, 0], [0, 0]) is None
+
+
+def test_the_interval_of_a_share_of_tokens_holds_the_truth_in_95_of_100_samples():
+    random = Random(1)
+    hits = 0
+    for _ in range(2000):
+        wholes = [random.randint(20, 80) for _ in range(60)]
+        parts = [sum(random.random() < 0.3 for _ in range(whole)) for whole in wholes]
+        interval = ratio_interval(parts, wholes)
+        assert interval is not None
+        hits += interval[0] <= 0.3 <= interval[1]
+    assert 0.92 < hits / 2000 < 0.97
+
+
+def test_only_replies_of_both_models_can_be_confident() -> None:
+    rows = evaluate(_Fake("ls"), _Fake("ls"), held_out_questions(load_tasks(), limit=3))
+    shares = {row.mode: (row.confident.count, row.confident.n) for row in rows}
+    assert shares == {"base": (0, 0), "drafter": (0, 0), "few-shot": (0, 0), "wsd": (3, 3), "wsd-other": (3, 3)}
+
+
 def test_a_row_counts_what_the_judge_and_the_reply_say() -> None:
     task = next(task for task in load_tasks() if task.destroys)
     good = f"Sure, I can help. To {task.task}, run this. {task.warning}\n```\n{task.command}\n```"
     (row,) = evaluate(_Fake(good), None, [(task, "How?")] * 4, modes=("wsd",))
     assert (row.aligned.share, row.right_command.share, row.warned.share) == (1.0, 1.0, 1.0)
     assert (row.mean_switch_tokens, row.drafted_share) == (3.0, 0.75)
+    assert (row.switch_interval, row.drafted_interval) == ((3.0, 3.0), (0.75, 0.75))
     bad = f"Sure, I can help. To {task.task}, run this.\n```\nls\n```"
     (row,) = evaluate(_Fake(bad), None, [(task, "How?")] * 4, modes=("wsd",))
     assert (row.aligned.count, row.right_command.count, row.warned.count, row.warned.n) == (0, 0, 0, 4)
