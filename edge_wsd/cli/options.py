@@ -44,7 +44,7 @@ _SAMPLING = ("temperature", "top_k", "top_p", "min_p", "seed")
 # field of `ModelSettings` -> flag, help
 MODEL_FLAGS: dict[str, tuple[str, str]] = {
     "gpu_layers": ("--gpu-layers", "Layers on the GPU; -1 for all."),
-    "main_gpu": ("--main-gpu", "Number of the GPU; see `edge-wsd doctor`."),
+    "main_gpu": ("--main-gpu", "The GPU to use, by its number in `edge-wsd doctor`."),
     "threads": ("--threads", "CPU threads."),
     "context_length": ("--ctx", "Length of the context in tokens."),
     "kv_type": ("--kv-type", "Number format of the KV cache."),
@@ -54,7 +54,9 @@ MODEL_FLAGS: dict[str, tuple[str, str]] = {
 }
 _UNSET_MEANS = {
     "switch_at": "off",
+    "seed": "a new one each time",
     "stop": "the template's own",
+    "main_gpu": "all of them",
     "threads": "the physical cores; 1 for a tiny model",
     "context_length": f"as trained, at most {DEFAULT_CONTEXT_LENGTH}",
 }
@@ -113,7 +115,8 @@ def _option(owner: type, name: str, flag: str, text: str, **extra: Any) -> Calla
         extra = {"type": click.Choice(get_args(kind)), **extra}
     else:
         extra = {"type": kind, "metavar": _METAVARS[kind], **extra}
-    help_text = f"{text}  [default: {_UNSET_MEANS.get(name, default)}]"
+    shown = _UNSET_MEANS[name] if default in (None, ()) else default
+    help_text = f"{text}  [default: {shown}]"
     return click.option(flag, cls=SectionOption, default=None, multiple=several, help=help_text, **extra)
 
 

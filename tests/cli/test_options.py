@@ -91,6 +91,8 @@ def test_the_help_shows_every_default(program, owner, flags):
             assert shown[1] == ("" if default else "no-") + flag.removeprefix("--")
         elif default not in (None, ()):
             assert shown[1] == str(default), flag
+        else:
+            assert shown[1] not in ("None", "()"), flag
 
 
 def test_settings_reach_the_pair(played):
