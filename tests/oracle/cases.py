@@ -102,4 +102,9 @@ _OPTIONS = (
     _asked("stop letter", "Which kernel do I run?", stop=("e",)),
     _asked("stop at a command", "How do I make a folder called music?", stop=("mkdir", "`")),
 )
-CASES: tuple[Case, ...] = _QUESTIONS + _ODD_TEXTS + _CONVERSATIONS + _OPTIONS
+# One of these cuts the draft behind a line break, which must not reach the base.
+_LENGTHS = tuple(
+    _asked(f"draft of {n}", "How do I list files by size?", max_draft=n, window=90, max_tokens=n + 8)
+    for n in range(12, 22)
+)
+CASES: tuple[Case, ...] = _QUESTIONS + _ODD_TEXTS + _CONVERSATIONS + _OPTIONS + _LENGTHS

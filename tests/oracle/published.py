@@ -41,6 +41,8 @@ class Answer:
     finish: str
     by_text: bool
     """False if the drafter wrote other tokens than its text is cut into, so that passing on ids makes a difference."""
+    stripped: bool
+    """Whether white space at an end of the draft was dropped."""
     undecided: str | None
     """Where rounding would decide, so that two correct programs may differ."""
 
@@ -196,6 +198,7 @@ def _finish(
         reason=written.reason if draft.index is None else "confident",
         finish=finish,
         by_text=by_text,
+        stripped=written.text != written.text.strip(),
         undecided="; ".join(undecided) or None,
     )
 

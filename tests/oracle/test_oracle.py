@@ -58,6 +58,7 @@ def test_the_cases_contain_every_kind_of_ending(vocabulary, oracle):
     assert {answer.finish for answer in answers} == {"stop", "length"}
     assert {answer.switch for answer in answers} >= {None, -1, 0}
     assert len({answer.switch for answer in answers}) >= 8
+    assert any(answer.stripped and answer.reason == "draft_limit" for answer in answers)
 
 
 def test_the_vocabularies_are_what_they_are_called(pairs):
