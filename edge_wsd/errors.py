@@ -56,5 +56,9 @@ class BusyError(EdgeWsdError):
     """The pair is writing another reply; its two memories serve one at a time."""
 
 
+class ClosedError(EdgeWsdError):
+    """A model, context or pair was used after it was closed."""
+
+
 class Cancelled(EdgeWsdError):
     """A decode was stopped from another thread. Never leaves the library: a reply ends as `cancelled`."""

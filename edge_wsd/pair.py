@@ -18,6 +18,7 @@ from edge_wsd.decoding.bridge import Bridge, SameVocabulary, ThroughText
 from edge_wsd.decoding.events import Reply
 from edge_wsd.decoding.options import Options
 from edge_wsd.decoding.sequence import common_prefix
+from edge_wsd.errors import TemplateError
 from edge_wsd.llama.context import Context
 from edge_wsd.llama.model import Model
 from edge_wsd.llama.sequence import Sequence as ModelSequence
@@ -29,7 +30,7 @@ from edge_wsd.prompts.choose import base_template as choose_base_template
 from edge_wsd.prompts.choose import drafter_template as choose_drafter_template
 from edge_wsd.prompts.messages import Message
 from edge_wsd.prompts.template import Template
-from edge_wsd.session import Session
+from edge_wsd.session import Session, Turn
 
 Progress = Callable[[str, float], None]
 """Called with "drafter" or "base" and a fraction from 0 to 1."""
@@ -75,7 +76,10 @@ class LoadedModel:
         vocab, special = self.model.vocab, self.template.parses_special
         # Many chat templates write BOS themselves; two of them would be a prompt no model has seen.
         has_bos = special and vocab.bos is not None and text.startswith(vocab.text(vocab.bos))
-        return vocab.tokenize(text, special=special, bos=vocab.add_bos and not has_bos)
+        tokens = vocab.tokenize(text, special=special, bos=vocab.add_bos and not has_bos)
+        if not tokens:
+            raise TemplateError(f"the {self.template.name} template makes an empty prompt of this conversation")
+        return tokens
 
 
 class Pair:
@@ -89,6 +93,9 @@ class Pair:
         bridge = SameVocabulary if self.vocabulary.same else ThroughText
         self.bridge: Bridge = bridge(drafter.model.vocab, base.model.vocab)
         self.busy = threading.Lock()
+        self.running: Turn | None = None
+        """The reply that is being written, whose thread holds `busy`."""
+        self.closed = False
         self._owned = owned
 
     @classmethod
@@ -160,8 +167,15 @@ class Pair:
         return Session(self, system=system, options=options, messages=messages)
 
     def close(self) -> None:
-        """Free contexts, then models, of both. Closing twice does nothing."""
-        self._owned.close()
+        """Free contexts, then models, of both. Cancels a reply that is being written. Closing twice does nothing."""
+        self.closed = True
+        while not self.busy.acquire(timeout=0.01):
+            if self.running is not None:
+                self.running.stop()
+        try:
+            self._owned.close()
+        finally:
+            self.busy.release()
 
     def __enter__(self) -> Pair:
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -57,11 +58,15 @@ def _missing(model: LoadedModel, messages: Sequence[Message], options: Options) 
     )
 
 
-def write_reply(pair: Pair, messages: Sequence[Message], options: Options, cancel: CancelFlag) -> Iterator[Event]:
+def write_reply(
+    pair: Pair, messages: Sequence[Message], options: Options, cancel: CancelFlag, meter: Meter
+) -> Iterator[Event]:
     """Events of one reply, the last of which is `Finished`. `cancel` ends it early, with what is written so far."""
-    meter = Meter()
     with ExitStack() as stack:
-        drafter_sampler, base_sampler = (stack.enter_context(_sampler(options)) for _ in range(2))
+        seed = secrets.randbelow(2**32 - 1) if options.seed is None else options.seed
+        # The two draw independently, or the same luck would strike both.
+        drafter_sampler = stack.enter_context(_sampler(options, seed))
+        base_sampler = stack.enter_context(_sampler(options, (seed + 0x9E3779B9) % (2**32 - 1)))
         for model, _ in _roles(pair):
             model.context.watch(cancel)
         rule = ConfidenceWindow(threshold=options.threshold, window=options.window)
@@ -72,6 +77,8 @@ def write_reply(pair: Pair, messages: Sequence[Message], options: Options, cance
         try:
             reader = _reader(model, prompt, source, meter, drafter_sampler if source == "drafter" else base_sampler)
             if options.mode == "wsd":
+                # A batch must hold a proposal whole, or what was drawn from could be gone.
+                options = options.with_changes(chunk=max(1, min(options.chunk, model.context.batch_size // 2)))
                 drafter = _drafter(pair, messages, prompt, options, meter, drafter_sampler)
                 events = weak_to_strong(drafter, reader, options, writer, meter, rule)
             else:
@@ -132,7 +139,7 @@ def _drafter(
 
 
 @contextmanager
-def _sampler(options: Options) -> Iterator[Sampler | None]:
+def _sampler(options: Options, seed: int) -> Iterator[Sampler | None]:
     if options.temperature == 0:
         yield None
         return
@@ -141,7 +148,7 @@ def _sampler(options: Options) -> Iterator[Sampler | None]:
         top_k=options.top_k,
         top_p=options.top_p,
         min_p=options.min_p,
-        seed=options.seed,
+        seed=seed,
     )
     try:
         yield sampler
@@ -172,6 +179,10 @@ def _reply(
         confidences=tuple(confidences),
         finish_reason=writer.finish,
         switch=switch,
-        stats=meter.statistics(n_tokens=len(tokens), n_drafted=drafter.n_drafted if drafter else 0),
+        stats=meter.statistics(
+            n_tokens=len(tokens),
+            n_draft=sum(token.source == "drafter" for token in tokens),
+            first_shown_s=writer.first_shown_s,
+        ),
         stop=writer.stop,
     )

@@ -9,15 +9,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import ReferenceType, ref
 
 from edge_wsd._native import CancelFlag
 from edge_wsd.decoding.events import Dropped, Event, Finished, Reply
+from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.options import Options
-from edge_wsd.errors import BusyError, OptionError, SessionFileError, TemplateError
+from edge_wsd.errors import BusyError, ClosedError, OptionError, SessionFileError, TemplateError
 from edge_wsd.files import write_atomically
 from edge_wsd.prompts.messages import Message, parse_messages
 from edge_wsd.reply import fit, write_reply
@@ -26,6 +29,23 @@ if TYPE_CHECKING:
     from edge_wsd.pair import Pair
 
 _FORMAT = "edge-wsd conversation 1"
+
+
+class Turn:
+    """One reply on its way: what stops it, and its events."""
+
+    def __init__(self) -> None:
+        self.flag = CancelFlag()
+        # Weak, so that a stream nobody holds any more ends at once and gives the pair free.
+        self.events: ReferenceType[Generator[Event, None, None]] | None = None
+
+    def stop(self) -> None:
+        """Cancel it, and end it if nobody is waiting for its next event."""
+        self.flag.set()
+        events = self.events() if self.events is not None else None
+        if events is not None:
+            with suppress(ValueError):  # another thread is waiting for its next event, and will get the end
+                events.close()
 
 
 class Session:
@@ -50,7 +70,8 @@ class Session:
         self._pair = pair
         self._messages: list[Message] = list(parsed)
         self._first = 0  # messages before it no longer fit and are left out
-        self._cancel = CancelFlag()
+        self._running: Turn | None = None
+        self._next: Turn | None = None
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -65,8 +86,8 @@ class Session:
         """
         if prompt is None and not self._messages:
             raise TemplateError("the conversation is empty; give it a prompt")
-        self._cancel.clear()
-        return self._turn([] if prompt is None else [*parse_messages([Message("user", prompt)])])
+        added = [] if prompt is None else [*parse_messages([Message("user", prompt)])]
+        return self._begin(len(self._messages), added)
 
     def ask(self, prompt: str | None = None) -> Reply:
         """Write the next reply and return it whole."""
@@ -79,12 +100,13 @@ class Session:
         """Write the last reply again. Change `options.seed` to get another one when sampling."""
         if not self._messages or self._messages[-1].role != "assistant":
             raise TemplateError("there is no reply to write again")
-        del self._messages[-1]
-        return self.stream(None)
+        return self._begin(len(self._messages) - 1, [])
 
     def cancel(self) -> None:
-        """Stop the reply that is being written, from any thread; it takes effect within one decode."""
-        self._cancel.set()
+        """Stop the reply that is being written, or the one just asked for, from any thread: within one decode."""
+        for turn in (self._running, self._next):
+            if turn is not None:
+                turn.flag.set()
 
     def clear(self) -> None:
         """Forget all turns; the system prompt and the options stay."""
@@ -92,29 +114,40 @@ class Session:
         self._first = 0
         self.last = None
 
-    def _turn(self, added: list[Message]) -> Iterator[Event]:
-        if not self._pair.busy.acquire(blocking=False):
+    def _begin(self, n_kept: int, added: list[Message]) -> Iterator[Event]:
+        """A turn behind the first `n_kept` messages and `added`. Nothing happens until its first event is asked for."""
+        turn = Turn()
+        self._next = turn
+        events = self._write(turn, n_kept, added)
+        turn.events = ref(events)
+        return events
+
+    def _write(self, turn: Turn, n_kept: int, added: list[Message]) -> Generator[Event, None, None]:
+        meter, pair = Meter(), self._pair
+        if pair.closed:
+            raise ClosedError(f"the pair {pair.name} is closed; load it again")
+        if not pair.busy.acquire(blocking=False):
             raise BusyError("this pair is writing another reply; wait for its end or cancel it")
+        before, reply = self._messages, None
+        self._running = pair.running = turn
         try:
-            messages = self._messages + added
+            messages = self._messages[:n_kept] + added
             system = [] if self.system is None else [Message("system", self.system)]
-            n_dropped = fit(self._pair, system, messages[self._first :], self.options)
+            n_dropped = fit(pair, system, messages[self._first :], self.options)
             if n_dropped:
                 yield Dropped(n_dropped)
             self._first += n_dropped
-            before, self._messages = self._messages, messages
-            reply: Reply | None = None
-            try:
-                for event in write_reply(self._pair, system + messages[self._first :], self.options, self._cancel):
-                    if isinstance(event, Finished):
-                        reply = event.reply
-                        self._keep(reply, before)
-                    yield event
-            finally:
-                if reply is None:
-                    self._messages = before
+            self._messages = messages
+            for event in write_reply(pair, system + messages[self._first :], self.options, turn.flag, meter):
+                if isinstance(event, Finished):
+                    reply = event.reply
+                    self._keep(reply, before)
+                yield event
         finally:
-            self._pair.busy.release()
+            if reply is None:
+                self._messages = before
+            self._running = pair.running = None
+            pair.busy.release()
 
     def _keep(self, reply: Reply, before: list[Message]) -> None:
         """Add the reply to the conversation. A turn that was cancelled before its first word did not happen."""
@@ -154,6 +187,8 @@ class Session:
         try:
             options = dict(data["options"])
             options["stop"] = tuple(options.get("stop", ()))
+            if not isinstance(data["system"], str | None):
+                raise TypeError("the system prompt is no text")
             return cls(
                 pair,
                 system=data["system"],

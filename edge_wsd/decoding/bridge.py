@@ -11,6 +11,7 @@ from typing import Protocol
 
 from edge_wsd.decoding.sequence import Vocabulary, common_prefix
 
+_LONGEST_ANCHOR = 64
 _SPACE_RUN = re.compile(r"\s+(?=\S)")
 
 
@@ -172,8 +173,8 @@ def tokenize_after(vocabulary: Vocabulary, anchor: str, text: str) -> list[int]:
 
 
 def anchor_of(prompt: str) -> str:
-    """The end of a prompt that decides how the text behind it is cut: from its last line break on."""
-    return prompt[max(prompt.rfind("\n", 0, len(prompt)), 0) :]
+    """The end of a prompt that decides how the text behind it is cut: from its last line break on, if that is near."""
+    return prompt[max(prompt.rfind("\n"), len(prompt) - _LONGEST_ANCHOR, 0) :]
 
 
 def _whole_characters(data: bytes) -> str:

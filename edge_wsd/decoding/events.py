@@ -59,7 +59,7 @@ class Statistics:
     """Times in seconds (`_s`) and per second (`_tps`); counts in tokens unless named otherwise."""
 
     ttft_s: float = 0.0
-    """From the call to the first token shown."""
+    """From the call to the first text shown, the reading of the prompt included."""
     total_s: float = 0.0
     draft_tps: float | None = None
     """Kept draft tokens per second until the switch, the base's prompt included."""
@@ -69,7 +69,7 @@ class Statistics:
     n_draft: int = 0
     """Tokens of the reply that the drafter wrote (position of the switch + 1)."""
     n_drafted: int = 0
-    """Tokens the drafter proposed, before and after the switch."""
+    """Tokens the drafter proposed, before and after the switch, in the base's vocabulary."""
     n_accepted: int = 0
     """Proposed tokens that were kept."""
     base_passes: int = 0

@@ -13,9 +13,8 @@ class Meter:
     """Started when it is made. Times are `time.perf_counter` seconds."""
 
     started_s: float = field(default_factory=time.perf_counter)
-    first_token_s: float | None = None
     switched_s: float | None = None
-    n_draft: int = 0
+    n_drafted: int = 0
     n_accepted: int = 0
     base_passes: int = 0
     prompt_tokens: dict[Source, int] = field(default_factory=dict)
@@ -25,29 +24,24 @@ class Meter:
         """A model's prompt has `n_tokens`, of which `n_reused` are in its memory already."""
         self.prompt_tokens[model], self.reused_tokens[model] = n_tokens, n_reused
 
-    def token(self) -> None:
-        """A token was shown."""
-        if self.first_token_s is None:
-            self.first_token_s = time.perf_counter()
-
-    def switched(self, n_draft: int) -> None:
-        """The base took over behind `n_draft` tokens."""
+    def switched(self) -> None:
+        """The base takes over."""
         self.switched_s = time.perf_counter()
-        self.n_draft = n_draft
 
-    def statistics(self, *, n_tokens: int, n_drafted: int) -> Statistics:
-        """What was measured, at the end of a reply of `n_tokens`."""
+    def statistics(self, *, n_tokens: int, n_draft: int, first_shown_s: float | None) -> Statistics:
+        """What was measured, at the end of a reply of `n_tokens` whose first `n_draft` the drafter wrote."""
         now = time.perf_counter()
         switched = now if self.switched_s is None else self.switched_s
         return Statistics(
-            ttft_s=(self.first_token_s or now) - self.started_s,
+            ttft_s=(first_shown_s or now) - self.started_s,
             total_s=now - self.started_s,
-            draft_tps=_rate(self.n_draft, switched - self.started_s),
-            base_tps=_rate(n_tokens - self.n_draft, now - switched),
+            draft_tps=_rate(n_draft, switched - self.started_s),
+            base_tps=_rate(n_tokens - n_draft, now - switched),
             n_tokens=n_tokens,
-            n_draft=self.n_draft,
-            n_drafted=n_drafted,
-            n_accepted=self.n_accepted,
+            n_draft=n_draft,
+            # A reply may end before the base has read the draft.
+            n_drafted=max(self.n_drafted, n_draft),
+            n_accepted=max(self.n_accepted, n_draft),
             base_passes=self.base_passes,
             drafter_prompt_tokens=self.prompt_tokens.get("drafter", 0),
             drafter_reused_tokens=self.reused_tokens.get("drafter", 0),

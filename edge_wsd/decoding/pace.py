@@ -22,16 +22,18 @@ class Pace:
         self._plain = 0
         self._probe = _FIRST_PROBE
 
-    def record(self, *, n_proposed: int, n_accepted: int, propose_s: float, pass_s: float) -> None:
-        """One round: what it took to propose and to score, in seconds, and what was accepted."""
+    def record(self, asked: int, *, n_proposed: int, n_accepted: int, propose_s: float, pass_s: float) -> None:
+        """One round: how many tokens were asked for, proposed and accepted, and what it took, in seconds."""
         size = n_proposed + 1
         self._pass_s[size] = _blend(self._pass_s.get(size), pass_s)
-        if n_proposed == 0:
+        if asked == 0:
             self._plain += 1
             return
-        self._step_s = _blend(self._step_s, propose_s / n_proposed)
-        # Trials: every acceptance and, unless all were accepted, the one rejection.
-        trials = min(n_accepted + 1, n_proposed)
+        # After plain rounds the drafter first reads what it has missed: that is no cost of proposing.
+        if self._step_s is None or self._plain == 0:
+            self._step_s = _blend(self._step_s, propose_s / max(n_proposed, 1))
+        # Trials: every acceptance and, unless all were accepted, the one rejection. No proposal at all is one, too.
+        trials = max(1, min(n_accepted + 1, n_proposed))
         weight = 1 - (1 - _SMOOTHING) ** trials
         self._acceptance += weight * (n_accepted / trials - self._acceptance)
         if self._best() == 0:

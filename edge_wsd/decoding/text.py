@@ -27,11 +27,6 @@ class TextStream:
         """The text held back, at the end of the reply. An incomplete character becomes U+FFFD."""
         return self._release(self._decoder.decode(b"", final=True), final=True)
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether the bytes so far end with a complete character."""
-        return not self._decoder.getstate()[0]
-
     def _release(self, new: str, *, final: bool) -> str:
         text = self._held + new
         found = [(at, -len(stop), stop) for stop in self._stops if (at := text.find(stop)) >= 0]

@@ -65,10 +65,8 @@ def alone(model: Reader, source: Source, writer: ReplyWriter, meter: Meter) -> I
     scores = model.sequence.score(model.unread + model.opening, [])
     if source == "base":
         meter.base_passes += 1
-        meter.switched(0)
+        meter.switched()
     yield from _continue(model, _Round(scores, [], 0), writer, meter, source, None, None)
-    if source == "drafter":
-        meter.n_draft = len(writer.ids)
 
 
 def _draft(
@@ -80,12 +78,10 @@ def _draft(
     rule: ConfidenceWindow,
 ) -> Generator[Event, None, _Round | None]:
     """The first rule. Returns the round in which the switch happened; None if the reply ended before."""
-    draft, n_opening, n_prompt = (
-        drafter.draft,
-        len(base.opening),
-        len(base.sequence.tokens) + len(base.unread),
-    )
-    limit = options.max_tokens if options.switch_at is None else min(options.switch_at, options.max_tokens)
+    draft, n_opening = drafter.draft, len(base.opening)
+    n_prompt = len(base.sequence.tokens) + len(base.unread)
+    max_tokens = writer.room
+    limit = max_tokens if options.switch_at is None else min(options.switch_at, max_tokens)
     # No window can pass before it is full, so these tokens are kept whatever the base will say.
     certain = limit if options.switch_at is not None else min(options.window - n_opening, limit)
     unread, n_scored = base.unread, -n_opening
@@ -100,28 +96,23 @@ def _draft(
                 n_scored = min(n_scored, changed)
             for token in draft.tokens[len(writer.ids) : max(certain, 0)]:
                 yield from writer.write(token, "drafter")
-                meter.token()
                 if writer.finish:
                     return None
-        proposed = (base.opening if n_scored < 0 else []) + draft.tokens[max(n_scored, 0) : options.max_tokens]
+        proposed = (base.opening if n_scored < 0 else []) + draft.tokens[max(n_scored, 0) : max_tokens]
         scores = base.sequence.score(unread, proposed)
         meter.base_passes += 1
         rule.extend(scores.logprobs)
         first, unread = n_scored, []
         n_scored += len(proposed)
-        yield _scored(rule, max(first, 0), n_opening)
-
         kept, reason = _kept(rule, options, drafter, n_scored, n_opening)
+        meter.n_drafted, meter.n_accepted = n_scored, kept
+        yield _scored(rule, n_opening, max(first, 0), kept)
         for token in draft.tokens[len(writer.ids) : kept]:
             yield from writer.write(token, "drafter")
-            meter.token()
             if writer.finish:
-                break
-        meter.n_draft = meter.n_accepted = len(writer.ids)
-        if writer.finish:
-            return None
+                return None
         if reason is not None:
-            meter.switched(kept)
+            meter.switched()
             at = n_opening + kept - 1
             yield Switched(kept - 1, reason, rule.confidences[at] if at >= 0 else None)
             return _Round(scores, proposed, kept - first)
@@ -140,9 +131,9 @@ def _kept(
     return n_scored, drafter.ended
 
 
-def _scored(rule: ConfidenceWindow, first: int, n_opening: int) -> Scored:
-    start = n_opening + first
-    return Scored(first, tuple(rule.logprobs[start:]), tuple(rule.confidences[start:]))
+def _scored(rule: ConfidenceWindow, n_opening: int, first: int, kept: int) -> Scored:
+    span = slice(n_opening + first, n_opening + kept)
+    return Scored(first, tuple(rule.logprobs[span]), tuple(rule.confidences[span]))
 
 
 def _continue(
@@ -157,24 +148,24 @@ def _continue(
     """The second rule, until the reply is over. Without a drafter every round yields one token: plain decoding."""
     proposed, row, scores = last.proposed[last.row :], last.row, last.scores
     n_before = len(model.sequence.tokens) - len(proposed) - len(writer.ids)
-    propose_s = pass_s = 0.0
+    asked, propose_s, pass_s = 0, 0.0, 0.0
     while True:
         choose = partial(_choose, scores, row, model.sampler)
         n_new = 0
         for token, logprob in accepted_choices(proposed, choose):
-            yield from writer.write(token, source, logprob)
-            meter.token()
+            meter.n_accepted += n_new < len(proposed) and proposed[n_new] == token
             n_new += 1
+            yield from writer.write(token, source, logprob)
             if writer.finish:
-                meter.n_accepted += min(n_new, len(proposed))
                 return
-        meter.n_accepted += n_new - 1
         if pace is not None and pass_s:
-            pace.record(n_proposed=len(proposed), n_accepted=n_new - 1, propose_s=propose_s, pass_s=pass_s)
+            pace.record(asked, n_proposed=len(proposed), n_accepted=n_new - 1, propose_s=propose_s, pass_s=pass_s)
 
         model.sequence.cut(n_before + len(writer.ids) - 1)  # the newest choice is not in memory yet
         start_s = time.perf_counter()
-        proposed = drafter.propose(writer.ids, min(pace.next(), writer.room - 1)) if drafter and pace else []
+        asked = min(pace.next(), writer.room - 1) if pace else 0
+        proposed = drafter.propose(writer.ids, asked)[: writer.room - 1] if drafter and asked else []
+        meter.n_drafted += len(proposed)
         proposed_s = time.perf_counter()
         scores, row = model.sequence.score(writer.ids[-1:], proposed), 0
         meter.base_passes += source == "base"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -23,6 +24,8 @@ class ReplyWriter:
         self.ids: list[int] = []
         self.tokens: list[Token] = []
         self.finish: FinishReason | None = None
+        self.first_shown_s: float | None = None
+        """When the first text could be shown, by `time.perf_counter`."""
 
     @property
     def room(self) -> int:
@@ -48,6 +51,8 @@ class ReplyWriter:
         repeated = min(self._n_repeated, len(data))
         self._n_repeated -= repeated
         written = Token(len(self.tokens), token, self._stream.feed(data[repeated:]), source, logprob)
+        if written.text and self.first_shown_s is None:
+            self.first_shown_s = time.perf_counter()
         self.tokens.append(replace(written, text=self._shown + written.text))
         self._shown = ""
         if self._stream.stop is not None:

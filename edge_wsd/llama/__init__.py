@@ -1,1 +1,1 @@
-"""The only room that imports llama_cpp: typed owners over its low-level API; return codes become errors."""
+"""The only package that imports llama_cpp: typed owners over its low-level API; return codes become errors."""

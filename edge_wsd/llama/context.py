@@ -14,7 +14,7 @@ from types import TracebackType
 import llama_cpp
 
 from edge_wsd._native import CancelFlag
-from edge_wsd.errors import Cancelled, ModelLoadError, OptionError
+from edge_wsd.errors import Cancelled, ClosedError, ModelLoadError, OptionError
 from edge_wsd.llama import library
 from edge_wsd.llama.batch import Batch
 from edge_wsd.llama.model import Model
@@ -49,7 +49,7 @@ class Context:
         self.batch_size = settings.batch
         self.n_vocab = model.vocab.n_tokens
         self.batch = Batch(settings.batch)
-        self.handle = _create(model, settings, n_sequences)
+        self._handle = _create(model, settings, n_sequences)
         self.memory = llama_cpp.llama_get_memory(self.handle)
         self.n_ctx = int(llama_cpp.llama_n_ctx_seq(self.handle))
         """Tokens that one sequence can hold."""
@@ -57,6 +57,13 @@ class Context:
         self._free = list(range(n_sequences - 1, -1, -1))
         self._owner: Sequence | None = None
         self.watch(CancelFlag())
+
+    @property
+    def handle(self) -> int:
+        """llama.cpp's pointer. Raises `ClosedError` once the context is closed."""
+        if not self._handle:
+            raise ClosedError(f"{self.model.path}: this context is closed; load the model again")
+        return self._handle
 
     def sequence(self) -> Sequence:
         """A new, empty sequence. Raises `OptionError` once all `n_sequences` are in use."""
@@ -86,10 +93,10 @@ class Context:
 
     def close(self) -> None:
         """Free the memory. Closing twice does nothing."""
-        if self.handle:
-            with library.LOCK:
-                llama_cpp.llama_free(self.handle)
-            self.handle = 0
+        with library.LOCK:
+            if self._handle:
+                llama_cpp.llama_free(self._handle)
+            self._handle = 0
 
     def __enter__(self) -> Context:
         return self

@@ -7,13 +7,14 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
 import llama_cpp
 
-from edge_wsd.errors import ModelLoadError
+from edge_wsd.errors import ClosedError, ModelLoadError
 from edge_wsd.llama import library
 from edge_wsd.llama.settings import DEFAULT_CONTEXT_LENGTH, ModelSettings
 from edge_wsd.llama.vocab import Vocab
@@ -25,7 +26,7 @@ class Model:
     """Owner of a llama.cpp model. Close it after its contexts."""
 
     def __init__(self, handle: int, path: Path) -> None:
-        self.handle = handle
+        self._handle = handle
         self.path = path
         self.vocab = Vocab(self)
 
@@ -46,14 +47,15 @@ class Model:
         path = Path(path)
         parameters = llama_cpp.llama_model_default_params()
         parameters.n_gpu_layers = settings.gpu_layers
-        parameters.main_gpu = settings.main_gpu
+        if settings.main_gpu is not None:
+            parameters.main_gpu, parameters.split_mode = settings.main_gpu, llama_cpp.LLAMA_SPLIT_MODE_NONE
         parameters.load_mode = llama_cpp.LLAMA_LOAD_MODE_MMAP if settings.mmap else llama_cpp.LLAMA_LOAD_MODE_NONE
         parameters.vocab_only = vocab_only
         failures: list[BaseException] = []
         callback = _progress_callback(progress, failures)
         parameters.progress_callback = callback
         with library.error_lines() as lines:
-            handle = llama_cpp.llama_model_load_from_file(str(path).encode(), parameters)
+            handle = llama_cpp.llama_model_load_from_file(os.fsencode(path), parameters)
             if failures:  # raised by the caller's own callback; an exception cannot pass through C
                 if handle:
                     llama_cpp.llama_model_free(handle)
@@ -63,13 +65,11 @@ class Model:
         return cls(handle, path)
 
     @property
-    def metadata(self) -> dict[str, str]:
-        """The file's scalar metadata as text."""
-        found = {}
-        for index in range(llama_cpp.llama_model_meta_count(self.handle)):
-            key = _string(llama_cpp.llama_model_meta_key_by_index, self.handle, index)
-            found[key] = _string(llama_cpp.llama_model_meta_val_str_by_index, self.handle, index)
-        return found
+    def handle(self) -> int:
+        """llama.cpp's pointer. Raises `ClosedError` once the model is closed: llama.cpp would end the process."""
+        if not self._handle:
+            raise ClosedError(f"{self.path}: this model is closed; load it again")
+        return self._handle
 
     @property
     def chat_template(self) -> str | None:
@@ -96,10 +96,6 @@ class Model:
         return int(llama_cpp.llama_model_n_ctx_train(self.handle))
 
     @property
-    def n_layer(self) -> int:
-        return int(llama_cpp.llama_model_n_layer(self.handle))
-
-    @property
     def can_cut(self) -> bool:
         """Whether the memory of a context can be cut back to any token. Recurrent and hybrid memories cannot."""
         return not (llama_cpp.llama_model_is_recurrent(self.handle) or llama_cpp.llama_model_is_hybrid(self.handle))
@@ -110,10 +106,10 @@ class Model:
 
     def close(self) -> None:
         """Free the memory. Closing twice does nothing."""
-        if self.handle:
-            with library.LOCK:
-                llama_cpp.llama_model_free(self.handle)
-            self.handle = 0
+        with library.LOCK:
+            if self._handle:
+                llama_cpp.llama_model_free(self._handle)
+            self._handle = 0
 
     def __enter__(self) -> Model:
         return self

@@ -25,6 +25,11 @@ class Scores:
         """Log-probability (natural, temperature 1) of each proposed token, given everything before it."""
         return [row[0] for row in self._rows[:-1]]
 
+    def joined(self, rest: Scores) -> Scores:
+        """These scores and those of the tokens behind them, from a later batch."""
+        n = len(self._rows) - 1  # the last row of this batch is the first of the next
+        return Scores(self._rows[:-1] + rest._rows, lambda row, sampler: rest._draw(row - n, sampler))
+
     def choose(self, row: int, sampler: Sampler | None = None) -> tuple[int, float]:
         """The model's own choice at `row` and its log-probability: the most probable token, or one drawn."""
         if sampler is not None:

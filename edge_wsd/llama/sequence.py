@@ -54,6 +54,7 @@ class Sequence:
         self._stash: tuple[int, NDArray[np.float32]] | None = None
         self._opening_row: tuple[int, NDArray[np.float32]] | None = None
         self._checkpoint: SequenceState | None = None
+        self._closed = False
 
     # Appending
 
@@ -72,8 +73,10 @@ class Sequence:
         """
         context, proposed = list(context), list(proposed)
         self._opening_row = None
-        if len(proposed) >= self._context.batch_size:
-            raise OptionError(f"at most {self._context.batch_size - 1} tokens can be proposed, not {len(proposed)}")
+        n_first = self._context.batch_size - 1
+        if len(proposed) > n_first:
+            first = self.score(context, proposed[:n_first])
+            return first.joined(self.score([], proposed[n_first:]))
         if proposed and not self._context.model.can_cut:
             # The proposed tokens may be cut off again, and this memory can only go back to a saved state.
             self.extend(context)
@@ -131,8 +134,9 @@ class Sequence:
 
     def clear(self) -> None:
         """Forget everything; this never fails."""
-        if not self._remove_from(0):
-            raise DecodeError("llama.cpp could not clear a sequence")
+        with library.LOCK:
+            if not self._remove_from(0):
+                raise DecodeError("llama.cpp could not clear a sequence")
         self.tokens = []
         self._rows = self._stash = self._opening_row = self._checkpoint = None
 
@@ -168,7 +172,7 @@ class Sequence:
         self._load(state, llama_cpp.LLAMA_STATE_SEQ_FLAGS_NONE)
 
     def copy_to(self, other: Sequence) -> None:
-        """Make `other`, a sequence of the same context, equal to this one. Shared memory costs nothing."""
+        """Make `other`, a sequence of the same context, equal to this one."""
         if other._context is not self._context:
             raise OptionError("a sequence can only be copied inside its context; save and restore it instead")
         other.clear()
@@ -177,9 +181,11 @@ class Sequence:
         other.tokens = list(self.tokens)
 
     def close(self) -> None:
-        """Give the sequence's place in the context back."""
-        self.clear()
-        self._context.release(self._index)
+        """Give the sequence's place in the context back. Closing twice does nothing."""
+        if not self._closed:
+            self.clear()
+            self._context.release(self._index)
+            self._closed = True
 
     def _save(self, flags: int) -> SequenceState:
         handle = self._context.handle
@@ -265,16 +271,21 @@ class Sequence:
         context.raise_if_cancelled()
         context.batch.fill(piece, position, self._index, n_rows)
         self._rows = self._stash = None
-        with library.error_lines() as lines:
-            code = llama_cpp.llama_decode(context.handle, context.batch.struct)
+        code = None
+        try:
+            with library.error_lines() as lines:
+                code = llama_cpp.llama_decode(context.handle, context.batch.struct)
+        finally:  # also when Ctrl-C raises right behind the call
+            if code != 0:
+                # Whatever part was finished stays, so memory is asked what the ledger has to say.
+                kept = llama_cpp.llama_memory_seq_pos_max(context.memory, self._index) + 1
+                self.tokens = (self.tokens + piece)[:kept]
+            else:
+                self.tokens += piece
         if code == 0:
-            self.tokens += piece
             if n_rows:
                 self._rows = _Rows(len(self.tokens) - n_rows + 1, len(self.tokens))
             return
-        # Whatever part was finished stays, so memory is asked what the ledger has to say.
-        kept = llama_cpp.llama_memory_seq_pos_max(context.memory, self._index) + 1
-        self.tokens = (self.tokens + piece)[:kept]
         if code == 2:
             raise Cancelled("cancelled")
         if code == 1:

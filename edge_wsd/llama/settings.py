@@ -18,7 +18,8 @@ class ModelSettings:
 
     gpu_layers: int = ALL_LAYERS
     """Layers on the GPU; -1 for all of them. Without a GPU everything stays on the CPU."""
-    main_gpu: int = 0
+    main_gpu: int | None = None
+    """The one GPU that takes all layers; None spreads them over all GPUs."""
     threads: int | None = None
     """CPU threads; None for the machine's physical cores, or 1 for a model so small that it runs faster alone."""
     kv_type: KvType = "f16"
@@ -33,12 +34,12 @@ class ModelSettings:
     def __post_init__(self) -> None:
         for name, holds, expected in (
             ("gpu_layers", self.gpu_layers >= ALL_LAYERS, "-1 (all) or the number of layers"),
-            ("main_gpu", self.main_gpu >= 0, "a device number, from 0"),
+            ("main_gpu", self.main_gpu is None or self.main_gpu >= 0, "a device number, from 0"),
             ("threads", self.threads is None or 1 <= self.threads <= 512, "between 1 and 512"),
             ("kv_type", self.kv_type in get_args(KvType), f"one of {', '.join(get_args(KvType))}"),
             ("flash_attention", self.flash_attention in get_args(FlashAttention), "auto, on or off"),
             ("context_length", self.context_length is None or self.context_length >= 16, "at least 16"),
-            ("batch", 1 <= self.batch <= 8192, "between 1 and 8192"),
+            ("batch", 8 <= self.batch <= 8192, "between 8 and 8192"),
         ):
             if not holds:
                 raise OptionError(f"{name} must be {expected}, not {getattr(self, name)!r}")

@@ -21,7 +21,6 @@ class Vocab:
 
     def __init__(self, model: Model) -> None:
         self._model = model  # keeps the memory behind the handle alive
-        self._handle = llama_cpp.llama_model_get_vocab(model.handle)
         self._pieces: dict[int, bytes] = {}
         self.n_tokens: int = llama_cpp.llama_vocab_n_tokens(self._handle)
         kind = llama_cpp.llama_vocab_type(self._handle)
@@ -30,6 +29,10 @@ class Vocab:
         self.bos = self._special(llama_cpp.llama_vocab_bos)
         self.eos = self._special(llama_cpp.llama_vocab_eos)
         self.eot = self._special(llama_cpp.llama_vocab_eot)
+
+    @property
+    def _handle(self) -> int:
+        return llama_cpp.llama_model_get_vocab(self._model.handle)  # type: ignore[no-any-return]
 
     def _special(self, get: object) -> int | None:
         token = get(self._handle)  # type: ignore[operator]
@@ -76,9 +79,6 @@ class Vocab:
     def is_end(self, token: int) -> bool:
         """Whether `token` ends a text or a turn."""
         return bool(llama_cpp.llama_vocab_is_eog(self._handle, self._checked(token)))
-
-    def is_control(self, token: int) -> bool:
-        return bool(llama_cpp.llama_vocab_is_control(self._handle, self._checked(token)))
 
     def _checked(self, token: int) -> int:
         # llama.cpp aborts the process on an id outside the vocabulary.

@@ -1,6 +1,8 @@
 """Conversations over a pair of tiny random models: what is remembered, reused, dropped and undone."""
 
 import json
+import os
+import shutil
 import threading
 
 import pytest
@@ -9,6 +11,7 @@ from edge_wsd import ModelSettings, Options, Pair, Session
 from edge_wsd.decoding.events import Dropped, Finished, Scored, Switched, Token
 from edge_wsd.errors import (
     BusyError,
+    ClosedError,
     ContextFullError,
     ModelFileError,
     ModelLoadError,
@@ -16,7 +19,7 @@ from edge_wsd.errors import (
     SessionFileError,
     TemplateError,
 )
-from tests.tiny_models import TinyModel
+from tests.tiny_models import TinyModel, boolean
 
 SETTINGS = ModelSettings(context_length=512, threads=1)
 OPTIONS = Options(max_tokens=12, threshold=0.0, window=3, chunk=4)
@@ -278,3 +281,151 @@ def test_a_missing_file_is_named(files, tmp_path, role):
     paths = {"drafter": files["drafter"], "base": files["base"], role: tmp_path / "missing.gguf"}
     with pytest.raises(ModelFileError, match=r"missing\.gguf"):
         Pair.load(**paths)
+
+
+def test_an_interrupt_behind_a_decode_leaves_a_true_ledger(pair, monkeypatch):
+    """The ledger once missed tokens that were in memory, and later replies were silently wrong."""
+    import llama_cpp
+
+    decode, expected = llama_cpp.llama_decode, pair.generate("hello there", OPTIONS).text
+
+    def interrupted(*arguments):
+        decode(*arguments)
+        raise KeyboardInterrupt
+
+    pair.base.sequence.cut(0)
+    pair.drafter.sequence.cut(0)
+    with monkeypatch.context() as patch:
+        patch.setattr(llama_cpp, "llama_decode", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pair.generate("hello there", OPTIONS)
+    assert pair.drafter.sequence.tokens
+    assert pair.generate("hello there", OPTIONS).text == expected
+
+
+def test_a_closed_pair_says_so_instead_of_ending_the_process(files):
+    pair = Pair.load(files["drafter"], files["base"], drafter_settings=SETTINGS, base_settings=SETTINGS)
+    session = pair.session(options=OPTIONS)
+    stream = session.stream("hello")
+    next(stream)
+    pair.close()
+    pair.close()
+    assert list(stream) == [] and session.messages == ()
+    with pytest.raises(ClosedError, match="is closed; load it again"):
+        session.ask("hello")
+    with pytest.raises(ClosedError, match="is closed"):
+        pair.base.model.vocab.tokenize("hello")
+    with pytest.raises(ClosedError, match="is closed"):
+        pair.base.sequence.extend([1])
+
+
+def test_closing_stops_a_reply_in_another_thread(files):
+    pair = Pair.load(files["drafter"], files["base"], drafter_settings=SETTINGS, base_settings=SETTINGS)
+    session = pair.session(options=Options(max_tokens=350, threshold=1.0))
+    begun, ended = threading.Event(), []
+
+    def work():
+        for event in session.stream("hello"):
+            begun.set()
+            ended.append(event)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    begun.wait()
+    pair.close()
+    thread.join()
+    assert len(ended) < 350
+
+
+def test_a_given_beginning_may_be_longer_than_a_batch(files):
+    small = ModelSettings(context_length=512, threads=1, batch=16)
+    with Pair.load(files["drafter"], files["base"], drafter_settings=small, base_settings=small) as pair:
+        messages = [
+            {"role": "user", "content": "hello"},
+            {"role": "assistant", "content": "the list of the files is in the list " * 4},
+        ]
+        options = Options(max_tokens=10, threshold=1.0)
+        reply = pair.generate(messages, options)
+        assert reply.tokens[0].source == "drafter" and len(reply.tokens) == 10
+        assert pair.generate("hello", OPTIONS, chunk=16, temperature=1.0, seed=1).text
+        assert pair.generate("hello", OPTIONS, window=40, max_tokens=60, max_draft=60).tokens
+
+
+def test_a_reply_ends_by_length_where_the_context_does(pair):
+    n_ctx = pair.base.context.n_ctx
+    for n_words in range(64, 71):
+        reply = pair.generate("the list is " * n_words, Options(max_tokens=400, threshold=1.0, chunk=7))
+        assert reply.finish_reason in ("length", "stop")
+        assert len(pair.base.sequence.tokens) <= n_ctx
+
+
+def test_statistics_are_true_of_a_reply_that_ends_before_the_base_has_read_it(pair):
+    reply = pair.generate("hello", OPTIONS, max_tokens=2)
+    assert [token.source for token in reply.tokens] == ["drafter"] * 2
+    assert (reply.stats.n_draft, reply.stats.n_drafted, reply.stats.n_accepted) == (2, 2, 2)
+    assert reply.stats.draft_share == 1.0
+
+
+def test_what_is_kept_is_never_more_than_was_proposed(pair):
+    for seed in range(20):
+        stats = pair.generate("hello", OPTIONS, temperature=1.0, seed=seed, max_tokens=60).stats
+        assert stats.n_draft <= stats.n_accepted <= stats.n_drafted
+
+
+def test_a_slow_reader_does_not_make_the_first_token_later(pair):
+    stream = pair.session(options=OPTIONS).stream("hello")
+    for event in stream:
+        if isinstance(event, Token) and event.position == 0:
+            threading.Event().wait(0.3)
+    assert event.reply.stats.ttft_s < event.reply.stats.total_s - 0.3
+
+
+def test_scored_tells_only_of_tokens_that_are_kept(pair):
+    events = list(pair.session(options=OPTIONS).stream("hello"))
+    scored = [event for event in events if isinstance(event, Scored)]
+    assert sum(len(event.logprobs) for event in scored) == events[-1].reply.stats.n_draft
+
+
+def test_without_a_seed_sampling_differs_from_time_to_time(pair):
+    texts = {pair.generate("hello", OPTIONS, temperature=1.5, max_tokens=30).text for _ in range(4)}
+    assert len(texts) > 1
+
+
+def test_a_reply_written_again_and_broken_off_keeps_the_old_one(pair):
+    session = pair.session(options=OPTIONS)
+    session.ask("hello")
+    before = session.messages
+    stream = session.regenerate()
+    next(stream)
+    stream.close()
+    assert session.messages == before
+
+
+def test_asking_for_another_reply_does_not_undo_a_cancel(pair):
+    session = pair.session(options=Options(max_tokens=300, threshold=1.0))
+    stream = session.stream("hello")
+    next(stream)
+    session.cancel()
+    session.stream("next")
+    assert list(stream)[-1].reply.finish_reason == "cancelled"
+
+
+def test_a_template_that_renders_nothing_is_an_error(files, tmp_path):
+    template = tmp_path / "empty.jinja"
+    template.write_text("")
+    tiny = TinyModel(seed=2)
+    tiny.metadata["tokenizer.ggml.add_bos_token"] = boolean(False)
+    path = tiny.write(tmp_path / "base.gguf")
+    settings = {"drafter_settings": SETTINGS, "base_settings": SETTINGS}
+    with (
+        Pair.load(files["drafter"], path, base_template=str(template), **settings) as pair,
+        pytest.raises(TemplateError, match="empty prompt"),
+    ):
+        pair.generate("hello", OPTIONS)
+
+
+def test_a_model_file_may_have_any_name_the_system_allows(files, tmp_path):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.gguf")
+    shutil.copy(files["drafter"], path)
+    with Pair.load(path, files["base"], drafter_settings=SETTINGS, base_settings=SETTINGS) as pair:
+        assert pair.generate("hello", OPTIONS).text

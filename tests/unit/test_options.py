@@ -26,7 +26,11 @@ from edge_wsd.llama.settings import ModelSettings
         ("top_p", 0.0),
         ("min_p", 1.0),
         ("seed", -1),
-        ("seed", 2**32),
+        ("seed", 2**32 - 1),
+        ("max_tokens", "5"),
+        ("window", 2.5),
+        ("threshold", "high"),
+        ("chunk", None),
         ("mode", "both"),
         ("stop", ("",)),
     ],
@@ -47,8 +51,13 @@ def test_changed_options_are_checked_too():
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("gpu_layers", -2), ("threads", 0), ("kv_type", "f64"), ("context_length", 1), ("batch", 0)]
+    ("name", "value"), [("gpu_layers", -2), ("threads", 0), ("kv_type", "f64"), ("context_length", 1), ("batch", 7)]
 )
 def test_a_model_setting_out_of_range_is_named(name, value):
     with pytest.raises(OptionError, match=f"^{name} must be"):
         ModelSettings(**{name: value})
+
+
+def test_a_single_stop_string_is_one_stop_string():
+    assert Options(stop="END").stop == ("END",)
+    assert Options(stop=["a", "b"]).stop == ("a", "b")

@@ -11,7 +11,7 @@ def settle(pace, *, step_s, pass_s, acceptance, rounds=80):
     for index in range(rounds):
         k = pace.next()
         accepted = k if acceptance == 1 else min(k, int(acceptance * (k + 1) + (index % 3) / 3))
-        pace.record(n_proposed=k, n_accepted=accepted, propose_s=k * step_s, pass_s=pass_s(k + 1))
+        pace.record(k, n_proposed=k, n_accepted=accepted, propose_s=k * step_s, pass_s=pass_s(k + 1))
         chosen.append(k)
     return chosen
 
@@ -40,3 +40,12 @@ def test_it_comes_back_when_proposals_are_accepted_again():
 
 def test_a_limit_of_one_is_kept():
     assert max(settle(Pace(1), step_s=0.001, pass_s=lambda n: 0.02, acceptance=1)) == 1
+
+
+def test_a_drafter_that_has_nothing_to_say_is_not_asked_for_ever():
+    pace = Pace(8)
+    asked = []
+    for _ in range(200):
+        asked.append(pace.next())
+        pace.record(asked[-1], n_proposed=0, n_accepted=0, propose_s=0.01, pass_s=0.02)
+    assert asked.count(0) > 150
