@@ -88,7 +88,7 @@ class Context:
         llama_cpp.llama_set_abort_callback(self.handle, callback, ctypes.c_void_p(flag.address))
 
     def raise_if_cancelled(self) -> None:
-        if self._cancel.is_set:
+        if self.handle and self._cancel.is_set:
             raise Cancelled("cancelled")
 
     def close(self) -> None:
