@@ -1,5 +1,6 @@
-"""Keeps the tests out of the user's own directories."""
+"""Keeps the tests out of the user's own directories, and lets them be interrupted."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -11,3 +12,11 @@ def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGE_WSD_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c_is_heard() -> Iterator[None]:
+    """Started as a background job, a process ignores Ctrl-C and so do its children; the tests send it on purpose."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
