@@ -1,44 +1,21 @@
 """Conversations over a pair of tiny random models: what is remembered, reused, dropped and undone."""
 
 import json
-import os
-import shutil
 import threading
 
 import pytest
 
-from edge_wsd import ModelSettings, Options, Pair, Session
+from edge_wsd import Options, Session
 from edge_wsd.decoding.events import Dropped, Finished, Scored, Switched, Token
 from edge_wsd.errors import (
     BusyError,
-    ClosedError,
     ContextFullError,
-    ModelFileError,
-    ModelLoadError,
     OptionError,
     SessionFileError,
     TemplateError,
 )
-from tests.tiny_models import TinyModel, boolean
 
-SETTINGS = ModelSettings(context_length=512, threads=1)
 OPTIONS = Options(max_tokens=12, threshold=0.0, window=3, chunk=4)
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pair")
-    return {
-        "drafter": TinyModel(seed=1, scale=0.4).write(folder / "drafter.gguf"),
-        "base": TinyModel(seed=2, scale=0.4, chat_template=None).write(folder / "base.gguf"),
-        "other": TinyModel(seed=3, scale=0.4, words=("he", "lp", "ful")).write(folder / "other.gguf"),
-    }
-
-
-@pytest.fixture(scope="module")
-def pair(files):
-    with Pair.load(files["drafter"], files["base"], drafter_settings=SETTINGS, base_settings=SETTINGS) as pair:
-        yield pair
 
 
 def test_a_reply_tells_who_wrote_what_and_why_it_ended(pair):
@@ -233,124 +210,6 @@ def test_an_unknown_option_is_an_error(pair):
         pair.generate("hello", tresh=1)
 
 
-def test_a_pair_with_two_vocabularies_works_through_text(files):
-    with Pair.load(files["other"], files["base"], drafter_settings=SETTINGS, base_settings=SETTINGS) as pair:
-        assert pair.vocabulary.verdict == "different" and "token" in pair.vocabulary.reason
-        texts = {
-            pair.generate("hello", OPTIONS, chunk=chunk, speculation=speculation, max_tokens=30).text
-            for chunk in (1, 4, 16)
-            for speculation in (True, False)
-        }
-        assert len(texts) == 1 and texts.pop()
-
-
-def test_a_drafter_without_a_template_is_an_error_that_names_the_way_out(files):
-    with pytest.raises(TemplateError, match="--drafter-template plain"):
-        Pair.load(files["base"], files["base"], drafter_settings=SETTINGS, base_settings=SETTINGS)
-
-
-def test_when_the_second_model_fails_to_load_the_first_is_freed(files, tmp_path, monkeypatch):
-    from edge_wsd.llama.model import Model
-
-    open_models = []
-    load, close = Model.load, Model.close
-
-    def counting_load(*arguments, **keywords):
-        model = load(*arguments, **keywords)
-        open_models.append(model)
-        return model
-
-    def counting_close(model):
-        if model in open_models:
-            open_models.remove(model)
-        close(model)
-
-    monkeypatch.setattr(Model, "load", counting_load)
-    monkeypatch.setattr(Model, "close", counting_close)
-    impossible = ModelSettings(kv_type="q4_0", flash_attention="off")  # llama.cpp refuses the combination
-    with pytest.raises(ModelLoadError, match=r"base\.gguf: no context of .* try a smaller"):
-        Pair.load(files["drafter"], files["base"], drafter_settings=SETTINGS, base_settings=impossible)
-    assert open_models == []
-    with Pair.load(files["drafter"], files["base"], drafter_settings=SETTINGS, base_settings=SETTINGS):
-        assert len(open_models) == 2
-    assert open_models == []
-
-
-@pytest.mark.parametrize("role", ["drafter", "base"])
-def test_a_missing_file_is_named(files, tmp_path, role):
-    paths = {"drafter": files["drafter"], "base": files["base"], role: tmp_path / "missing.gguf"}
-    with pytest.raises(ModelFileError, match=r"missing\.gguf"):
-        Pair.load(**paths)
-
-
-def test_an_interrupt_behind_a_decode_leaves_a_true_ledger(pair, monkeypatch):
-    """The ledger once missed tokens that were in memory, and later replies were silently wrong."""
-    import llama_cpp
-
-    decode, expected = llama_cpp.llama_decode, pair.generate("hello there", OPTIONS).text
-
-    def interrupted(*arguments):
-        decode(*arguments)
-        raise KeyboardInterrupt
-
-    pair.base.sequence.cut(0)
-    pair.drafter.sequence.cut(0)
-    with monkeypatch.context() as patch:
-        patch.setattr(llama_cpp, "llama_decode", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            pair.generate("hello there", OPTIONS)
-    assert pair.drafter.sequence.tokens
-    assert pair.generate("hello there", OPTIONS).text == expected
-
-
-def test_a_closed_pair_says_so_instead_of_ending_the_process(files):
-    pair = Pair.load(files["drafter"], files["base"], drafter_settings=SETTINGS, base_settings=SETTINGS)
-    session = pair.session(options=OPTIONS)
-    stream = session.stream("hello")
-    next(stream)
-    pair.close()
-    pair.close()
-    assert list(stream) == [] and session.messages == ()
-    with pytest.raises(ClosedError, match="is closed; load it again"):
-        session.ask("hello")
-    with pytest.raises(ClosedError, match="is closed"):
-        pair.base.model.vocab.tokenize("hello")
-    with pytest.raises(ClosedError, match="is closed"):
-        pair.base.sequence.extend([1])
-
-
-def test_closing_stops_a_reply_in_another_thread(files):
-    pair = Pair.load(files["drafter"], files["base"], drafter_settings=SETTINGS, base_settings=SETTINGS)
-    session = pair.session(options=Options(max_tokens=350, threshold=1.0))
-    begun, ended = threading.Event(), []
-
-    def work():
-        for event in session.stream("hello"):
-            begun.set()
-            ended.append(event)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    begun.wait()
-    pair.close()
-    thread.join()
-    assert len(ended) < 350
-
-
-def test_a_given_beginning_may_be_longer_than_a_batch(files):
-    small = ModelSettings(context_length=512, threads=1, batch=16)
-    with Pair.load(files["drafter"], files["base"], drafter_settings=small, base_settings=small) as pair:
-        messages = [
-            {"role": "user", "content": "hello"},
-            {"role": "assistant", "content": "the list of the files is in the list " * 4},
-        ]
-        options = Options(max_tokens=10, threshold=1.0)
-        reply = pair.generate(messages, options)
-        assert reply.tokens[0].source == "drafter" and len(reply.tokens) == 10
-        assert pair.generate("hello", OPTIONS, chunk=16, temperature=1.0, seed=1).text
-        assert pair.generate("hello", OPTIONS, window=40, max_tokens=60, max_draft=60).tokens
-
-
 def test_a_reply_ends_by_length_where_the_context_does(pair):
     n_ctx = pair.base.context.n_ctx
     for n_words in range(64, 71):
@@ -408,24 +267,3 @@ def test_asking_for_another_reply_does_not_undo_a_cancel(pair):
     session.cancel()
     session.stream("next")
     assert list(stream)[-1].reply.finish_reason == "cancelled"
-
-
-def test_a_template_that_renders_nothing_is_an_error(files, tmp_path):
-    template = tmp_path / "empty.jinja"
-    template.write_text("")
-    tiny = TinyModel(seed=2)
-    tiny.metadata["tokenizer.ggml.add_bos_token"] = boolean(False)
-    path = tiny.write(tmp_path / "base.gguf")
-    settings = {"drafter_settings": SETTINGS, "base_settings": SETTINGS}
-    with (
-        Pair.load(files["drafter"], path, base_template=str(template), **settings) as pair,
-        pytest.raises(TemplateError, match="empty prompt"),
-    ):
-        pair.generate("hello", OPTIONS)
-
-
-def test_a_model_file_may_have_any_name_the_system_allows(files, tmp_path):
-    path = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.gguf")
-    shutil.copy(files["drafter"], path)
-    with Pair.load(path, files["base"], drafter_settings=SETTINGS, base_settings=SETTINGS) as pair:
-        assert pair.generate("hello", OPTIONS).text
