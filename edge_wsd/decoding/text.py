@@ -16,6 +16,8 @@ class TextStream:
     def __init__(self, stops: Iterable[str] = ()) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._stops = tuple(stops)
+        self._firsts = {stop[0] for stop in self._stops}
+        self._longest = max(map(len, self._stops), default=1)
         self._held = ""
         self.stop: str | None = None
 
@@ -40,8 +42,9 @@ class TextStream:
 
     def _possible_stop(self, text: str) -> int:
         """Length of the longest end of `text` that a stop string begins with."""
-        longest = max(map(len, self._stops), default=0) - 1
-        for length in range(min(longest, len(text)), 0, -1):
-            if any(stop.startswith(text[-length:]) for stop in self._stops):
-                return length
+        start = max(0, len(text) - self._longest + 1)
+        for at in range(start, len(text)):
+            # Most characters begin no stop string, and this runs for every token.
+            if text[at] in self._firsts and any(stop.startswith(text[at:]) for stop in self._stops):
+                return len(text) - at
         return 0
