@@ -1,6 +1,6 @@
 """Train the demonstration pair from the knowledge table in edge_wsd/demo/tasks: a demonstration, not an assistant.
 
-    python scripts/train_demo_pair.py            # about an hour on two CPU cores, minutes on a GPU
+    python scripts/train_demo_pair.py            # two CPU cores are enough; a GPU is used if there is one
 
 Stages: vocabulary, drafter, other, base, finished (the base's second pass), convert. A stage whose result
 exists is skipped, and training goes on from its last checkpoint. Everything is seeded.

@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from edge_wsd._native import CancelFlag
-from edge_wsd.errors import Cancelled, ContextFullError, DecodeError, ModelLoadError, OptionError, VocabularyError
+from edge_wsd.errors import Cancelled, ClosedError, ContextFullError, DecodeError, ModelLoadError, OptionError, VocabularyError
 from edge_wsd.llama.context import Context
 from edge_wsd.llama.model import Model
 from edge_wsd.llama.sampler import Sampler
@@ -304,6 +304,8 @@ def test_closing_twice_is_harmless(model):
     for _ in range(2):
         context.close()
         again.close()
+    with pytest.raises(ClosedError, match="is closed"):
+        again.vocab.tokenize("hello")
 
 
 def test_a_file_that_is_no_model_is_named_with_llama_cpps_reason(tmp_path):
