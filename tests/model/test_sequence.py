@@ -8,7 +8,15 @@ import psutil
 import pytest
 
 from edge_wsd._native import CancelFlag
-from edge_wsd.errors import Cancelled, ClosedError, ContextFullError, DecodeError, ModelLoadError, OptionError, VocabularyError
+from edge_wsd.errors import (
+    Cancelled,
+    ClosedError,
+    ContextFullError,
+    DecodeError,
+    ModelLoadError,
+    OptionError,
+    VocabularyError,
+)
 from edge_wsd.llama.context import Context
 from edge_wsd.llama.model import Model
 from edge_wsd.llama.sampler import Sampler
