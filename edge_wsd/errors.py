@@ -48,6 +48,30 @@ class ConversionError(EdgeWsdError):
     """A checkpoint cannot be converted; nothing was written."""
 
 
+class QuantizationError(ConversionError):
+    """A GGUF file cannot be stored in another type, or an importance matrix not be made; nothing was written."""
+
+
+class VerificationError(EdgeWsdError):
+    """A converted file and its origin cannot be compared."""
+
+
+class HubError(EdgeWsdError):
+    """A repository or file of the hub cannot be had; what arrived is kept for the next try."""
+
+
+class StoreError(EdgeWsdError):
+    """The store of models cannot be read or written, or has no such model."""
+
+
+class PairsFileError(EdgeWsdError):
+    """The file of named pairs is not what it should be, or has no such pair; names the line."""
+
+
+class PlanError(EdgeWsdError):
+    """The memory of a pair cannot be planned, or it does not fit."""
+
+
 class SessionFileError(EdgeWsdError):
     """A saved conversation cannot be read or written."""
 

@@ -16,7 +16,7 @@ from edge_wsd.cli.chat_input import LineReader, PromptReader, Reader, without_qu
 from edge_wsd.cli.interruptible import Interruptible
 from edge_wsd.cli.options import GIVEN, PER_MODEL_NOTE, SectionCommand, reply_options
 from edge_wsd.cli.paint import Style, style_options
-from edge_wsd.cli.pairs import DEMO_NOTE, PairChoice, pair_options
+from edge_wsd.cli.pair_choice import DEMO_NOTE, PairChoice, pair_options
 from edge_wsd.cli.screen import Screen, screen_for
 from edge_wsd.cli.terminal import is_terminal, keys_unseen
 from edge_wsd.cli.texts import checked

@@ -11,7 +11,7 @@ import click
 
 from edge_wsd.cli.interruptible import Interruptible
 from edge_wsd.cli.options import SectionCommand, model_options
-from edge_wsd.cli.pairs import DEMO_NOTE, PairChoice
+from edge_wsd.cli.pair_choice import DEMO_NOTE, PairChoice
 from edge_wsd.demo.evaluation import EVAL_MODES, EvalMode, Row, Share, evaluate
 from edge_wsd.demo.tasks import held_out_questions, load_tasks
 from edge_wsd.errors import Cancelled

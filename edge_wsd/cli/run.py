@@ -14,7 +14,7 @@ from edge_wsd.cli.interruptible import Interruptible
 from edge_wsd.cli.main import INTERRUPTED
 from edge_wsd.cli.options import PER_MODEL_NOTE, SectionCommand, reply_options
 from edge_wsd.cli.paint import DIM, RESET, Painter, Style, style_options
-from edge_wsd.cli.pairs import DEMO_NOTE, PairChoice, pair_options
+from edge_wsd.cli.pair_choice import DEMO_NOTE, PairChoice, pair_options
 from edge_wsd.cli.status import as_json, status_lines
 from edge_wsd.cli.terminal import colours_wanted, is_terminal
 from edge_wsd.cli.texts import checked, piped_text, read_messages, read_stdin

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from edge_wsd.cli.pairs import PairChoice
+from edge_wsd.cli.pair_choice import PairChoice
 from edge_wsd.llama.settings import ModelSettings
 
 
