@@ -95,6 +95,20 @@ class Sequence:
         start = len(self.tokens) - len(proposed)
         return Scores(rows, lambda row, sampler: self._draw(start + row, sampler))
 
+    def logits(self, tokens: Iterable[int]) -> NDArray[np.float32]:
+        """Append `tokens`, at most a batch of them. Row i is what follows token i, of shape (n_tokens, n_vocab).
+
+        The rows are llama.cpp's own buffer: read them before the next decode in the same context.
+        """
+        tokens = list(tokens)
+        if not 1 <= len(tokens) <= self._context.batch_size:
+            raise OptionError(f"logits of {len(tokens)} tokens at once; expected 1 to {self._context.batch_size}")
+        self._opening_row = None
+        self._decode(tokens, len(tokens))
+        n_vocab = self._context.n_vocab
+        values = np.ctypeslib.as_array((ctypes.c_float * (len(tokens) * n_vocab)).from_address(self._buffer()))
+        return values.reshape(len(tokens), n_vocab)
+
     def _score_batch(self, context: list[int], proposed: list[int], n_known: int) -> list[Row]:
         n_rows = len(proposed) + 1 - n_known
         self._decode(context + proposed, n_rows)

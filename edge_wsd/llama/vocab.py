@@ -101,32 +101,35 @@ class VocabularyVerdict:
         return self.verdict != "different"
 
 
-def compare_vocabularies(drafter: Vocab, base: Vocab) -> VocabularyVerdict:
-    """Compare token by token: texts and attributes of every id both have, then the tails.
+def compare_vocabularies(
+    drafter: Vocab, base: Vocab, *, names: tuple[str, str] = ("drafter", "base")
+) -> VocabularyVerdict:
+    """Compare token by token: texts and attributes of every id both have, then the tails. `names` are for the reason.
 
     Sizes alone prove nothing. A tail of extra ids on one side is padding and does no harm. That the two models end
     a text with different tokens is usual (an instruct model and its base) and only noted.
     """
+    first, second = names
     notes = tuple(
-        f"{name} differs: drafter {_named(drafter, mine)}, base {_named(base, other)}"
+        f"{name} differs: {first} {_named(drafter, mine)}, {second} {_named(base, other)}"
         for name, mine, other in (("BOS", drafter.bos, base.bos), ("EOS", drafter.eos, base.eos))
         if mine != other
     )
     if drafter.type != base.type:
-        return VocabularyVerdict("different", f"drafter's type is {drafter.type}, base's is {base.type}", notes)
+        return VocabularyVerdict("different", f"{first}'s type is {drafter.type}, {second}'s is {base.type}", notes)
     common = min(drafter.n_tokens, base.n_tokens)
     for token in range(common):
         mine, other = drafter.text(token), base.text(token)
         if mine != other:
             return VocabularyVerdict(
-                "different", f"token {token} is {mine!r} in the drafter, {other!r} in the base", notes
+                "different", f"token {token} is {mine!r} in the {first}, {other!r} in the {second}", notes
             )
         if (a := drafter.attributes(token)) != (b := base.attributes(token)):
-            reason = f"token {token} ({mine!r}) has attributes {a:#x} in the drafter, {b:#x} in the base"
+            reason = f"token {token} ({mine!r}) has attributes {a:#x} in the {first}, {b:#x} in the {second}"
             return VocabularyVerdict("different", reason, notes)
     if drafter.n_tokens == base.n_tokens:
         return VocabularyVerdict("identical", f"all {common} tokens are the same", notes)
-    longer, n = ("drafter", drafter.n_tokens) if drafter.n_tokens > common else ("base", base.n_tokens)
+    longer, n = (first, drafter.n_tokens) if drafter.n_tokens > common else (second, base.n_tokens)
     return VocabularyVerdict(
         "padded", f"the first {common} tokens are the same; the {longer} has {n - common} more", notes
     )

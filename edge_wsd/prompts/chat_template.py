@@ -47,16 +47,17 @@ class ChatTemplate:
             raise TemplateError("there is no message to answer; give at least one")
         merged = merge_system(messages)
         try:
-            prompt = self._render(messages)
+            prompt = self.render_as_given(messages)
         except TemplateError:
             if merged == tuple(messages):
                 raise
         else:
             if all(message.content.strip() in prompt for message in messages if message.role == "system"):
                 return prompt
-        return self._render(merged)
+        return self.render_as_given(merged)
 
-    def _render(self, messages: Sequence[Message]) -> str:
+    def render_as_given(self, messages: Sequence[Message]) -> str:
+        """The conversation with its system messages in their places. Raises `TemplateError` if they are refused."""
         continues = messages[-1].role == "assistant"
         conversation = [{"role": message.role, "content": message.content} for message in messages]
         if continues:
