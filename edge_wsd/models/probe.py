@@ -8,15 +8,13 @@ What passed is remembered by path, size, time of change and inode: each file is 
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
-import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from edge_wsd.errors import ModelFileError, OptionError
+from edge_wsd import child_process
+from edge_wsd.errors import ModelFileError
 from edge_wsd.models.gguf_check import n_parts, part_paths
 from edge_wsd.models.gguf_file import REMEDY, GgufHeader, read_header
 from edge_wsd.models.probe_cache import ProbeCache
@@ -24,10 +22,6 @@ from edge_wsd.models.probe_cache import ProbeCache
 BASE_TIMEOUT_S = 60.0
 TIMEOUT_S_PER_GB = 1.0
 _PACKAGE = Path(__file__).resolve().parent.parent
-_ENTRY = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from edge_wsd.models.probe_child import main; main(sys.argv[2:])"
-)
 _ERROR_CHARACTERS = 300
 
 
@@ -36,12 +30,7 @@ def python_command() -> list[str]:
 
     Raises `OptionError` in a frozen application, where `sys.executable` is the application and not Python.
     """
-    if getattr(sys, "frozen", False):
-        raise OptionError(
-            "command must be given in a frozen application: the program and arguments that run "
-            "edge_wsd.models.probe_child.main with the file names that follow"
-        )
-    return [sys.executable, "-c", _ENTRY, json.dumps(sys.path)]
+    return child_process.python_command("edge_wsd.models.probe_child", "the file names")
 
 
 def probe_model(
@@ -85,18 +74,14 @@ def _stamp(files: Sequence[Path]) -> str:
 
 
 def _run(path: Path, command: list[str], limit_s: float) -> None:
-    environment = {**os.environ, "GGML_NO_BACKTRACE": "1"}  # else an assertion starts a debugger, if there is one
-    flags = 0
-    if sys.platform == "win32":
-        flags = subprocess.CREATE_NO_WINDOW
     try:
         child = subprocess.run(
             [*command, str(path)],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=limit_s,
-            env=environment,
-            creationflags=flags,
+            env=child_process.environment(),
+            creationflags=child_process.creation_flags(),
             check=False,
         )
     except subprocess.TimeoutExpired:
@@ -112,7 +97,8 @@ def _run(path: Path, command: list[str], limit_s: float) -> None:
         return
     if loads is False:
         raise ModelFileError(f"{path}: llama.cpp cannot load it: {log}; {REMEDY}, or use a newer llama-cpp-python")
-    raise ModelFileError(f"{path}: llama.cpp crashes on it ({_ending(child.returncode)}): {log}; {REMEDY}")
+    ending = child_process.describe_ending(child.returncode)
+    raise ModelFileError(f"{path}: llama.cpp crashes on it ({ending}): {log}; {REMEDY}")
 
 
 def _reports(stdout: bytes) -> list[dict[str, object]]:
@@ -138,12 +124,3 @@ def _last_error(stderr: bytes) -> str:
         asserted = next((line for line in reversed(lines) if "GGML_ASSERT" in line or "terminate called" in line), None)
         reason = asserted or (lines[-1] if lines else "it said nothing")
     return reason[-_ERROR_CHARACTERS:]
-
-
-def _ending(returncode: int) -> str:
-    if returncode >= 0:
-        return f"exit code {returncode:#x}" if returncode > 255 else f"exit code {returncode}"
-    try:
-        return signal.Signals(-returncode).name
-    except ValueError:
-        return f"signal {-returncode}"

@@ -13,6 +13,8 @@ import sys
 
 import llama_cpp.llama_cpp as llama
 
+from edge_wsd.child_process import keep_crashes_quiet
+
 _ERROR_LEVEL = 4
 _CONTINUED_LEVEL = 5
 _N_TOKENS = 32
@@ -22,17 +24,6 @@ _TEXTS = (b"", b"<s>a b\n", bytes(range(1, 256)), "Zażółć gęślą jaźń �
 
 class Refused(Exception):
     """llama.cpp said no in an orderly way."""
-
-
-def _keep_crashes_quiet() -> None:
-    """No core dump, no dialogue box."""
-    if sys.platform == "win32":
-        no_boxes = 0x0001 | 0x0002 | 0x8000  # critical errors, protection faults, missing files
-        ctypes.windll.kernel32.SetErrorMode(no_boxes)
-    else:
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 @llama.llama_log_callback  # type: ignore[untyped-decorator]
@@ -83,7 +74,7 @@ def _exercise_vocabulary(vocab: object) -> None:
 
 def main(paths: list[str]) -> None:
     """One pair of lines for each path."""
-    _keep_crashes_quiet()
+    keep_crashes_quiet()
     llama.llama_log_set(_log_errors, ctypes.c_void_p(0))
     llama.llama_backend_init()
     for path in paths:
