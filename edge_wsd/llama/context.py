@@ -20,6 +20,7 @@ from edge_wsd.llama.batch import Batch
 from edge_wsd.llama.model import Model
 from edge_wsd.llama.sequence import Sequence
 from edge_wsd.llama.settings import ModelSettings
+from edge_wsd.llama.tap import Tap
 from edge_wsd.llama.threads import default_threads
 
 _GGML_TYPE_BF16 = 30  # the binding has no name for it
@@ -43,13 +44,22 @@ _FLASH_ATTENTION = {
 class Context:
     """Owner of a llama.cpp context. Decodes one batch at a time. Close it before its model."""
 
-    def __init__(self, model: Model, settings: ModelSettings | None = None, *, n_sequences: int = 1) -> None:
+    def __init__(
+        self,
+        model: Model,
+        settings: ModelSettings | None = None,
+        *,
+        n_sequences: int = 1,
+        tap: Tap | None = None,
+    ) -> None:
+        """`tap` looks at what the passes compute."""
         settings = settings or ModelSettings()
         self.model = model
         self.batch_size = settings.batch
         self.n_vocab = model.vocab.n_tokens
         self.batch = Batch(settings.batch)
-        self._handle = _create(model, settings, n_sequences)
+        self._tap = tap  # keeps the callback alive that llama.cpp calls
+        self._handle = _create(model, settings, n_sequences, tap)
         self.memory = llama_cpp.llama_get_memory(self.handle)
         self.n_ctx = int(llama_cpp.llama_n_ctx_seq(self.handle))
         """Tokens that one sequence can hold."""
@@ -105,7 +115,7 @@ class Context:
         self.close()
 
 
-def _create(model: Model, settings: ModelSettings, n_sequences: int) -> int:
+def _create(model: Model, settings: ModelSettings, n_sequences: int, tap: Tap | None) -> int:
     length = model.context_length(settings)
     parameters = llama_cpp.llama_context_default_params()
     parameters.n_ctx = length * n_sequences
@@ -116,6 +126,8 @@ def _create(model: Model, settings: ModelSettings, n_sequences: int) -> int:
     parameters.flash_attn_type = _FLASH_ATTENTION[settings.flash_attention]
     parameters.swa_full = True  # a window that forgets could not be cut back
     parameters.no_perf = True
+    if tap is not None:
+        parameters.cb_eval = tap.callback
     with library.error_lines() as lines:
         handle = llama_cpp.llama_init_from_model(model.handle, parameters)
         if not handle:

@@ -91,7 +91,8 @@ _ggml = ctypes.CDLL(llama_cpp.llama_cpp._lib._name)
 _DEVICE_TYPES = ("cpu", "gpu", "integrated gpu", "accelerator")
 
 
-def _ggml_function(name: str, result: type | None, *arguments: type) -> Any:
+def ggml_function(name: str, result: type | None, *arguments: type) -> Any:
+    """A function of ggml that the binding has no name for. Raises AttributeError if the library exports none such."""
     function = getattr(_ggml, name)
     function.restype, function.argtypes = result, list(arguments)
     return function
@@ -100,12 +101,12 @@ def _ggml_function(name: str, result: type | None, *arguments: type) -> Any:
 def devices() -> list[Device]:
     """The devices that the installed llama.cpp sees, in its own order."""
     pointer, size = ctypes.c_void_p, ctypes.c_size_t
-    count = _ggml_function("ggml_backend_dev_count", size)
-    get = _ggml_function("ggml_backend_dev_get", pointer, size)
-    name = _ggml_function("ggml_backend_dev_name", ctypes.c_char_p, pointer)
-    description = _ggml_function("ggml_backend_dev_description", ctypes.c_char_p, pointer)
-    kind = _ggml_function("ggml_backend_dev_type", ctypes.c_int, pointer)
-    memory = _ggml_function("ggml_backend_dev_memory", None, pointer, ctypes.POINTER(size), ctypes.POINTER(size))
+    count = ggml_function("ggml_backend_dev_count", size)
+    get = ggml_function("ggml_backend_dev_get", pointer, size)
+    name = ggml_function("ggml_backend_dev_name", ctypes.c_char_p, pointer)
+    description = ggml_function("ggml_backend_dev_description", ctypes.c_char_p, pointer)
+    kind = ggml_function("ggml_backend_dev_type", ctypes.c_int, pointer)
+    memory = ggml_function("ggml_backend_dev_memory", None, pointer, ctypes.POINTER(size), ctypes.POINTER(size))
     found = []
     for index in range(count()):
         device, free, total = get(index), size(), size()
@@ -126,9 +127,9 @@ def devices() -> list[Device]:
 
 def backends() -> list[str]:
     """Names of the backends compiled in, such as CPU, CUDA, MTL, Vulkan."""
-    count = _ggml_function("ggml_backend_reg_count", ctypes.c_size_t)
-    get = _ggml_function("ggml_backend_reg_get", ctypes.c_void_p, ctypes.c_size_t)
-    name = _ggml_function("ggml_backend_reg_name", ctypes.c_char_p, ctypes.c_void_p)
+    count = ggml_function("ggml_backend_reg_count", ctypes.c_size_t)
+    get = ggml_function("ggml_backend_reg_get", ctypes.c_void_p, ctypes.c_size_t)
+    name = ggml_function("ggml_backend_reg_name", ctypes.c_char_p, ctypes.c_void_p)
     return [name(get(index)).decode(errors="replace") for index in range(count())]
 
 
@@ -141,6 +142,6 @@ def versions() -> dict[str, str]:
     """Versions of the binding and of the llama.cpp inside it, and the instruction sets it was built for."""
     return {
         "llama-cpp-python": version("llama-cpp-python"),
-        "llama.cpp": _ggml_function("llama_version", ctypes.c_char_p)().decode(errors="replace"),
+        "llama.cpp": ggml_function("llama_version", ctypes.c_char_p)().decode(errors="replace"),
         "system": llama_cpp.llama_print_system_info().decode(errors="replace").strip(),
     }
