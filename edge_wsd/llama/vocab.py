@@ -26,6 +26,7 @@ class Vocab:
         kind = llama_cpp.llama_vocab_type(self._handle)
         self.type: str = _TYPES[kind] if 0 <= kind < len(_TYPES) else f"type {kind}"
         self.add_bos: bool = bool(llama_cpp.llama_vocab_get_add_bos(self._handle))
+        self.add_eos: bool = bool(llama_cpp.llama_vocab_get_add_eos(self._handle))
         self.bos = self._special(llama_cpp.llama_vocab_bos)
         self.eos = self._special(llama_cpp.llama_vocab_eos)
         self.eot = self._special(llama_cpp.llama_vocab_eot)
