@@ -1,0 +1,329 @@
+"""The user's file of named pairs: TOML that a person may edit. What is written keeps comments and order.
+
+    default = "mine"
+
+    [pairs.mine]
+    drafter = "/models/drafter.gguf"
+    base = "meta-llama/Llama-3.1-8B:Q4_K_M"
+    threshold = 0.7
+
+>>> PairsFile().read().default
+'mine'
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edge_wsd.errors import OptionError, PairsFileError, StoreError
+from edge_wsd.files import write_atomically
+from edge_wsd.models.model_name import parse_model_name
+from edge_wsd.models.named_pairs import (
+    KEYS,
+    MODEL_KEYS,
+    NAME_RULE,
+    OPTION_KEYS,
+    TEMPLATE_KEYS,
+    TEMPLATES,
+    NamedPair,
+    closest,
+    is_pair_name,
+)
+
+if TYPE_CHECKING:  # read only where there is a file
+    from tomlkit import TOMLDocument
+
+PATH_VARIABLE = "EDGE_WSD_PAIRS"
+_TOP_KEYS = ("default", "pairs")
+_MOST_BYTES = 1 << 20
+_PATIENCE_S = 10.0
+_BEGINNING = """\
+# Named pairs of edge-wsd. May be edited: comments and order stay when `edge-wsd pairs` writes.
+# Each [pairs.NAME] has a drafter and a base, each a file or REPO:TYPE, and may have
+# drafter_template, base_template, threshold, window and max_draft.
+"""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """What the file says."""
+
+    default: str | None = None
+    """The name of the default pair."""
+    pairs: dict[str, NamedPair] = field(default_factory=dict)
+
+
+def pairs_path() -> Path:
+    """Where the file is: `EDGE_WSD_PAIRS`, else `pairs.toml` in the user's folder for settings."""
+    if named := os.environ.get(PATH_VARIABLE):
+        return Path(named).expanduser().absolute()
+    from platformdirs import user_config_path
+
+    return user_config_path("edge-wsd", appauthor=False) / "pairs.toml"
+
+
+class PairsFile:
+    """The file at `path`, by default `pairs_path()`. One that is not there is a file without pairs.
+
+    Every method raises `PairsFileError`, which names the file, the line and what was expected.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = pairs_path() if path is None else path
+
+    def read(self) -> Pairs:
+        """What the file says, checked."""
+        text = self._text()
+        return _Reading(self.path, text).pairs() if text else Pairs()
+
+    def add(self, pair: NamedPair, *, replace: bool = False) -> None:
+        """Adds a pair; with `replace` it takes the place of one of the same name, whose comments stay.
+
+        Relative paths count from the current folder here, and are written as absolute ones.
+        """
+        import tomlkit
+
+        pair = pair.anywhere()
+
+        def change(document: TOMLDocument, pairs: Pairs) -> Pairs:
+            if pair.name in pairs.pairs and not replace:
+                raise PairsFileError(f"{self.path}: there is a pair {pair.name!r} already; --force replaces it")
+            if "pairs" not in document:
+                document["pairs"] = tomlkit.table(is_super_table=True)
+            tables: Any = document["pairs"]
+            if pair.name not in tables:
+                tables[pair.name] = tomlkit.table()
+            _write(tables[pair.name], pair.as_dict())
+            return Pairs(pairs.default, {**pairs.pairs, pair.name: pair})
+
+        self._change(change)
+
+    def remove(self, name: str) -> bool:
+        """Removes a pair. Returns whether it was the default one, which there is none of afterwards."""
+        was_default = False
+
+        def change(document: TOMLDocument, pairs: Pairs) -> Pairs:
+            nonlocal was_default
+            if name not in pairs.pairs:
+                raise PairsFileError(f"{self.path}: there is no pair {name!r}; {_listed(pairs.pairs)}")
+            _remove_table(document["pairs"], name)
+            was_default = pairs.default == name
+            if was_default:
+                document.remove("default")
+            rest = {other: pair for other, pair in pairs.pairs.items() if other != name}
+            return Pairs(None if was_default else pairs.default, rest)
+
+        self._change(change)
+        return was_default
+
+    def set_default(self, name: str | None) -> None:
+        """Names the default pair, or none."""
+
+        def change(document: TOMLDocument, pairs: Pairs) -> Pairs:
+            if name is not None:
+                document["default"] = name
+            elif "default" in document:
+                document.remove("default")
+            return Pairs(name, pairs.pairs)
+
+        self._change(change)
+
+    def _text(self) -> str:
+        """The file's text; "" if there is no file."""
+        try:
+            with self.path.open("rb") as file:
+                data = file.read(_MOST_BYTES + 1)
+        except FileNotFoundError:
+            return ""
+        except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
+            raise PairsFileError(f"{self.path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        if len(data) > _MOST_BYTES:
+            raise PairsFileError(f"{self.path}: is larger than {_MOST_BYTES >> 20} MiB, too large for a file of pairs")
+        try:
+            return data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = data.count(b"\n", 0, error.start) + 1
+            raise PairsFileError(f"{self.path}, line {line}: is not valid UTF-8; save the file as UTF-8") from error
+
+    def _change(self, change: Callable[[TOMLDocument, Pairs], Pairs]) -> None:
+        """Applies `change` to the document, one writer at a time. `change` says what the file must mean afterwards."""
+        with self._locked():
+            text = self._text() or _BEGINNING
+            reading = _Reading(self.path, text if text.endswith("\n") else f"{text}\n")
+            wanted = change(reading.document, reading.pairs(check_default=False))
+            new = reading.document.as_string()
+            if "\r\n" in text:
+                new = new.replace("\r\n", "\n").replace("\n", "\r\n")
+            self._check(new, wanted)
+            write_atomically(self.path.resolve(), new.encode())  # resolved: a link to the file stays one
+
+    def _check(self, new: str, wanted: Pairs) -> None:
+        """Makes sure that the text says what it should: a form of TOML that cannot be added to is not damaged."""
+        try:
+            says = _Reading(self.path, new).pairs(check_default=False)
+        except PairsFileError:
+            says = None
+        if says != wanted:
+            raise PairsFileError(
+                f"{self.path}: cannot be changed by a program as it is written; edit it, best with a [pairs.NAME] "
+                "above the keys of each pair"
+            )
+        _Reading(self.path, new).pairs()
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        from filelock import FileLock, Timeout
+
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.path.with_name(f".{self.path.name}.lock"), timeout=_PATIENCE_S):
+                yield
+        except Timeout as error:
+            raise PairsFileError(f"{self.path}: is being written by another program; try again") from error
+        except (OSError, NotImplementedError) as error:  # NotImplementedError: the file system has no locks
+            raise PairsFileError(
+                f"{self.path}: cannot be written: {getattr(error, 'strerror', None) or error}"
+            ) from error
+
+
+class _Reading:
+    """The document, and what it says: each defect is named with its line."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        from edge_wsd.models.toml_lines import TomlSyntaxError, parse
+
+        self._path = path
+        try:
+            self.document = parse(text)
+        except TomlSyntaxError as error:
+            raise PairsFileError(
+                f"{path}, {error.place}: {error.message}; the file must be TOML, with texts in quotes"
+            ) from error
+
+    def error(self, keys: Iterable[str], defect: str) -> PairsFileError:
+        from edge_wsd.models.toml_lines import line_of
+
+        return PairsFileError(f"{self._path}, line {line_of(self.document, list(keys))}: {defect}")
+
+    def pairs(self, *, check_default: bool = True) -> Pairs:
+        plain = self.document.unwrap()
+        self._check_keys((), plain, _TOP_KEYS, "")
+        tables = plain.get("pairs", {})
+        if not isinstance(tables, dict):
+            raise self.error(["pairs"], f"pairs must be tables, each under [pairs.NAME], not {_kind(tables)}")
+        pairs = {name: self._pair(name, table) for name, table in tables.items()}
+        default = plain.get("default")
+        if default is not None and not isinstance(default, str):
+            raise self.error(["default"], f"default must be the name of a pair in quotes, not {_kind(default)}")
+        if default is not None and check_default:
+            self._check_default(default, pairs)
+        return Pairs(default, pairs)
+
+    def _check_default(self, default: str, pairs: dict[str, NamedPair]) -> None:
+        from edge_wsd.models.built_in_pairs import BUILT_IN_PAIRS
+
+        known = [*pairs, *(name for name in BUILT_IN_PAIRS if name not in pairs)]
+        if default not in known:
+            hint = closest(default, known)
+            raise self.error(["default"], f"default is {default!r}, no pair; {hint}known pairs: {', '.join(known)}")
+
+    def _pair(self, name: str, table: Any) -> NamedPair:
+        where = ("pairs", name)
+        if not isinstance(table, dict):
+            raise self.error(where, f"pair {name!r} must be a table under [pairs.{name}], not {_kind(table)}")
+        if not is_pair_name(name):
+            raise self.error(where, f"{name!r} is no name for a pair; a name has {NAME_RULE}")
+        self._check_keys(where, table, KEYS, f" of pair {name!r}")
+        for key in MODEL_KEYS:
+            if key not in table:
+                raise self.error(where, f'pair {name!r} has no {key}; add {key} = "FILE" or "REPO:TYPE"')
+        checked = {key: self._check_value((*where, key), key, value, name) for key, value in table.items()}
+        return NamedPair(name, **checked)
+
+    def _check_keys(self, where: tuple[str, ...], table: dict[str, Any], known: tuple[str, ...], owner: str) -> None:
+        for key, value in table.items():
+            if key in known:
+                continue
+            hint = closest(key, known)
+            if isinstance(value, dict) and where:
+                hint = f'a name with a dot stands in quotes, [pairs."{where[-1]}.{key}"]; '
+            elif not where and key in KEYS:
+                hint = "it belongs under [pairs.NAME]; "
+            raise self.error((*where, key), f"unknown key {key!r}{owner}; {hint}known keys: {', '.join(known)}")
+
+    def _check_value(self, where: tuple[str, ...], key: str, value: Any, name: str) -> Any:
+        """The value as the pair gets it: a relative path counts from the folder of the file."""
+        if key in OPTION_KEYS:
+            from edge_wsd.decoding.options import Options
+
+            try:
+                Options(**{key: value})
+            except OptionError as error:
+                raise self.error(where, f"pair {name!r}: {error}") from error
+            return value
+        if not isinstance(value, str):
+            raise self.error(where, f"{key} of pair {name!r} must be a text in quotes, not {_kind(value)}")
+        if not value.strip() or "\0" in value:
+            expected = "a file or REPO:TYPE" if key in MODEL_KEYS else "chat, plain or a Jinja file"
+            raise self.error(where, f"{key} of pair {name!r} must be {expected}, not {value!r}")
+        if key in TEMPLATE_KEYS:
+            return value if value in TEMPLATES or value.startswith("~") else str(self._path.parent / value)
+        try:
+            parse_model_name(value)
+        except StoreError as error:
+            raise self.error(where, f"{key} of pair {name!r}: {error}") from error
+        is_relative = value.lower().endswith(".gguf") and not value.startswith("~")
+        return str(self._path.parent / value) if is_relative else value
+
+
+def _kind(value: Any) -> str:
+    """What a value is, in words of TOML."""
+    for kind, word in ((dict, "a table"), (list, "a list"), (str, f"the text {value!r}")):
+        if isinstance(value, kind):
+            return word
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _listed(pairs: Iterable[str]) -> str:
+    names = ", ".join(pairs)
+    return f"its pairs are {names}" if names else "it holds no pairs"
+
+
+def _write(table: Any, wanted: dict[str, Any]) -> None:
+    """Gives a table exactly these keys. A new one goes behind its last, and the comments below stay below."""
+    behind = _take_comments_behind(table)
+    for key in KEYS:
+        if key in wanted:
+            table[key] = wanted[key]
+        elif key in table:
+            table.remove(key)
+    if behind:
+        table.value.body.extend(behind)
+
+
+def _remove_table(tables: Any, name: str) -> None:
+    """Removes a table, but not the comments behind its last key: they stand above the next table and belong to it."""
+    from tomlkit.items import Null, Whitespace
+
+    kept = "".join(item.as_string() for _, item in _take_comments_behind(tables[name]))
+    tables.remove(name)
+    if "#" in kept:
+        body = tables.value.body
+        place = next(i for i, (_, item) in enumerate(body) if isinstance(item, Null))
+        body[place] = (None, Whitespace(kept))
+
+
+def _take_comments_behind(table: Any) -> list[tuple[Any, Any]]:
+    """Takes comments and empty lines off the end of a table."""
+    from tomlkit.items import Table
+
+    taken: list[tuple[Any, Any]] = []
+    body = table.value.body if isinstance(table, Table) else []
+    while body and body[-1][0] is None:
+        taken.insert(0, body.pop())
+    return taken
