@@ -40,7 +40,7 @@ def convert(
     require_supported(type)
     _require_target(target, force)
     checkpoint = Checkpoint(source)
-    family = _family(checkpoint)
+    family = family_of(checkpoint)
     plan = plan_tensors(checkpoint, family)
     vocabulary = read_vocabulary(checkpoint, family.n_vocab, pre_tokenizer)
     writer = gguf.GGUFWriter(None, family.architecture)
@@ -61,7 +61,8 @@ def _type_notes(type_name: str, types: dict[str, int]) -> tuple[str, ...]:
     return (f"{types['F16']} tensor(s) stored as F16: their rows do not divide into {type_name} blocks",)
 
 
-def _family(checkpoint: Checkpoint) -> Family:
+def family_of(checkpoint: Checkpoint) -> Family:
+    """What is known about the checkpoint's model class. Raises ConversionError for one that is not known."""
     names = checkpoint.config.get("architectures")
     name = names[0] if isinstance(names, list) and len(names) == 1 else None
     if not isinstance(name, str) or name not in _FAMILIES:
