@@ -122,7 +122,7 @@ def _file(entry: Any) -> StoredFile:
     _require("sha256", sha256, isinstance(sha256, str) and bool(_SHA256.fullmatch(sha256)), "64 hexadecimal digits")
     _require("origin", origin, isinstance(origin, str | None), "a text or null")
     _require("a file's name", name, is_safe_path(str(name)), "a path inside the model's folder")
-    return StoredFile(str(name), int(n_bytes), str(sha256), origin)
+    return StoredFile(str(name), int(str(n_bytes)), str(sha256), origin)
 
 
 def is_safe_path(name: str) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -22,12 +23,13 @@ from filelock import FileLock, Timeout
 
 from edge_wsd.errors import StoreError
 from edge_wsd.models.in_use import process_that_maps
-from edge_wsd.models.manifest import FILE_NAME, Manifest, is_safe_path, read_manifest
+from edge_wsd.models.manifest import FILE_NAME, Manifest, read_manifest
 from edge_wsd.models.model_name import DEFAULT_TYPE, HubModel, LocalFile, StoreName, parse_model_name
 
 STORE_VARIABLE = "EDGE_WSD_STORE"
 _STAGING, _LOCKS, _TRASH = ".staging", ".locks", ".trash"
 _LOCK_POLL_S = 0.2
+_FOLDER = re.compile(r"[a-z0-9_][a-z0-9_.-]*[a-z0-9_]")  # a plain name on every system
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def store_root() -> Path:
 def folder_name(repo: str, type_name: str) -> str:
     """The same for names that differ in case alone, and a plain file name on every system."""
     name = f"{repo.replace('/', '--')}--{type_name}".lower()
-    if not is_safe_path(name) or "/" in name:
+    if not _FOLDER.fullmatch(name):
         raise StoreError(f"{repo}:{type_name} cannot be the name of a folder; expected owner/repo:TYPE")
     return name
 
@@ -251,12 +253,13 @@ class Store:
             model = StoredModel(folder, read_manifest(folder / FILE_NAME))
             if folder_name(model.manifest.repo, model.manifest.type) != folder.name:
                 raise StoreError(f"its {FILE_NAME} is that of {model.name}")
+            name = model.name
             for file, path in zip(model.manifest.files, model.paths, strict=True):
                 if not path.is_file() or path.stat().st_size != file.n_bytes:
                     raise StoreError(f"its file {file.name} is missing or not {file.n_bytes} bytes long")
         except StoreError as error:
             raise StoreError(
-                f"{name} in the store is damaged: {error}; `edge-wsd pull {name} --force` fetches it again, "
+                f"{name} in the store is damaged: {error}; `edge-wsd pull {name}` fetches it again, "
                 f"`edge-wsd models rm {name}` removes it"
             ) from None
         return model

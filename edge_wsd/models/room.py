@@ -1,0 +1,69 @@
+"""How much of a disk a pull needs, and whether there is that much.
+
+>>> room_for(places, snapshot, choice).require(store, "someone/Pilot-3B:Q4_K_M")
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_wsd.errors import StoreError
+from edge_wsd.models.hub import Snapshot
+from edge_wsd.models.manifest import READY
+from edge_wsd.models.repository import Choice, is_weights
+from edge_wsd.models.store import STORE_VARIABLE, Store
+from edge_wsd.models.transfer import Place
+
+_SPARE_BYTES = 64 << 20
+"""Left free, for vocabulary and metadata that the estimates below do not count, and for everybody else."""
+_HALF = 2
+"""Bytes of a weight that is stored in 16 bits, as nearly all published checkpoints are."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """Bytes. `stored_bytes` and `scratch_bytes` of a conversion are estimates."""
+
+    download_bytes: int
+    """Still to fetch."""
+    stored_bytes: int
+    """What stays, the same as what is fetched where that is a ready GGUF."""
+    scratch_bytes: int
+    """Written while converting and deleted afterwards, besides the checkpoint itself."""
+    needed_bytes: int
+    """Most that is written at one time, besides what is there now."""
+
+    def require(self, store: Store, name: str) -> None:
+        """Raises StoreError if the disk has less than this free."""
+        free = shutil.disk_usage(_existing(store.root)).free
+        if free < self.needed_bytes + _SPARE_BYTES:
+            raise StoreError(
+                f"{name} needs {_gib(self.needed_bytes)} on the disk of {store.root} ({_gib(self.download_bytes)} to "
+                f"fetch), {_gib(free)} are free; free space, or set {STORE_VARIABLE} to a folder on another disk"
+            )
+
+
+def room_for(places: Sequence[Place], snapshot: Snapshot, choice: Choice) -> Room:
+    """What fetching and converting `choice` takes, less what is there already."""
+    download = sum(place.file.n_bytes - place.n_bytes_there() for place in places)
+    if choice.made == READY:
+        return Room(download, sum(file.n_bytes for file in choice.files), 0, download)
+    from edge_wsd.converters.types import find_type
+
+    kind = find_type(choice.type)
+    n_weights = snapshot.n_parameters or sum(file.n_bytes for file in choice.files if is_weights(file)) // _HALF
+    stored = int(n_weights * kind.bits_per_weight / 8)
+    scratch = 0 if kind.is_direct else n_weights * _HALF
+    return Room(download, stored, scratch, download + stored + scratch)
+
+
+def _existing(path: Path) -> Path:
+    """The nearest folder above that exists."""
+    return next(folder for folder in (path, *path.parents) if folder.is_dir())
+
+
+def _gib(n_bytes: int) -> str:
+    return f"{n_bytes / 2**30:.2f} GiB"
