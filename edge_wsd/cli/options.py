@@ -17,7 +17,7 @@ import click
 
 from edge_wsd.decoding.options import Options
 from edge_wsd.errors import OptionError
-from edge_wsd.llama.settings import DEFAULT_CONTEXT_LENGTH, ModelSettings
+from edge_wsd.llama.settings import AUTO, DEFAULT_CONTEXT_LENGTH, ModelSettings
 
 Flags = Mapping[str, tuple[str, str]]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -43,7 +43,7 @@ _SAMPLING = ("temperature", "top_k", "top_p", "min_p", "seed")
 
 # field of `ModelSettings` -> flag, help
 MODEL_FLAGS: dict[str, tuple[str, str]] = {
-    "gpu_layers": ("--gpu-layers", "Layers on the GPU; -1 for all."),
+    "gpu_layers": ("--gpu-layers", "Layers on the GPU; auto for as many as fit, -1 for all."),
     "main_gpu": ("--main-gpu", "The GPU to use, by its number in `edge-wsd doctor`."),
     "threads": ("--threads", "CPU threads."),
     "context_length": ("--ctx", "Length of the context in tokens."),
@@ -51,6 +51,7 @@ MODEL_FLAGS: dict[str, tuple[str, str]] = {
     "flash_attention": ("--flash-attention", "Flash attention."),
     "batch": ("--batch", "Prompt tokens per pass."),
     "mmap": ("--mmap", "Map the file into memory instead of reading it."),
+    "memory_check": ("--memory-check", "Refuse to load a pair that cannot fit into memory."),
 }
 _UNSET_MEANS = {
     "switch_at": "off",
@@ -64,6 +65,24 @@ _METAVARS = {str: "TEXT", int: "N", float: "X"}
 GIVEN = "edge_wsd.given"
 """Under this name the context's `meta` holds the options that were really given."""
 ROLES = ("drafter", "base")
+
+
+class LayersType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic in newer versions of click
+    """A number of layers, or `auto`."""
+
+    name = f"N|{AUTO}"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == AUTO or isinstance(value, int):
+            return value
+        try:
+            return int(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither a number nor {AUTO!r}.", param, ctx)
+
+
+_TYPES = {"gpu_layers": LayersType()}
+"""For fields whose values are of more than one type."""
 
 
 class SectionOption(click.Option):
@@ -107,7 +126,9 @@ def _option(owner: type, name: str, flag: str, text: str, **extra: Any) -> Calla
     """A click option for one field. It gives None where it is absent, so that the field's default holds."""
     kind, several = field_type(owner, name)
     default = default_of(owner, name)
-    if kind is bool:
+    if name in _TYPES:
+        extra = {"type": _TYPES[name], "metavar": _TYPES[name].name, **extra}
+    elif kind is bool:
         bare = flag.removeprefix("--")
         flag, extra = f"--{bare}/--no-{bare}", {"type": bool, **extra}
         default = bare if default else f"no-{bare}"

@@ -16,7 +16,7 @@ import llama_cpp
 
 from edge_wsd.errors import ClosedError, ModelLoadError
 from edge_wsd.llama import library
-from edge_wsd.llama.settings import DEFAULT_CONTEXT_LENGTH, ModelSettings
+from edge_wsd.llama.settings import ALL_LAYERS, AUTO, ModelSettings, context_length
 from edge_wsd.llama.vocab import Vocab
 
 Progress = Callable[[float], None]
@@ -37,20 +37,23 @@ class Model:
         settings: ModelSettings | None = None,
         *,
         vocab_only: bool = False,
+        simulated: bool = False,
         progress: Progress | None = None,
     ) -> Model:
         """Load a GGUF file. `progress` is called with 0 to 1. Raises `ModelLoadError`.
 
-        Check the file first (`edge_wsd.models.gguf_check`): llama.cpp can end the process on a damaged one.
+        A simulated model has no weights: it and its contexts only tell, in llama.cpp's log, what they would need.
+        "auto" layers are all of them here; `edge_wsd.models.plan` knows how many fit. Check the file first (`edge_wsd.models.gguf_check`): llama.cpp can end the process on a damaged one.
         """
         settings = settings or ModelSettings()
         path = Path(path)
         parameters = llama_cpp.llama_model_default_params()
-        parameters.n_gpu_layers = settings.gpu_layers
+        parameters.n_gpu_layers = ALL_LAYERS if settings.gpu_layers == AUTO else settings.gpu_layers
         if settings.main_gpu is not None:
             parameters.main_gpu, parameters.split_mode = settings.main_gpu, llama_cpp.LLAMA_SPLIT_MODE_NONE
-        parameters.load_mode = llama_cpp.LLAMA_LOAD_MODE_MMAP if settings.mmap else llama_cpp.LLAMA_LOAD_MODE_NONE
-        parameters.vocab_only = vocab_only
+        mapped = settings.mmap and not simulated
+        parameters.load_mode = llama_cpp.LLAMA_LOAD_MODE_MMAP if mapped else llama_cpp.LLAMA_LOAD_MODE_NONE
+        parameters.vocab_only, parameters.no_alloc = vocab_only, simulated
         failures: list[BaseException] = []
         callback = _progress_callback(progress, failures)
         parameters.progress_callback = callback
@@ -102,7 +105,7 @@ class Model:
 
     def context_length(self, settings: ModelSettings) -> int:
         """Tokens a context gets under `settings`."""
-        return settings.context_length or min(self.n_ctx_train or DEFAULT_CONTEXT_LENGTH, DEFAULT_CONTEXT_LENGTH)
+        return context_length(settings, self.n_ctx_train)
 
     def close(self) -> None:
         """Free the memory. Closing twice does nothing."""

@@ -1,0 +1,187 @@
+"""The memory of one model and its context, before it is loaded.
+
+>>> memory = model_memory("base.gguf", ModelSettings(context_length=8192))
+>>> memory.host.weights, memory.host.kv_cache
+(4912898304, 1073741824)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from edge_wsd.llama.settings import ModelSettings, context_length
+from edge_wsd.models.compute_buffer import compute_bytes, input_bytes
+from edge_wsd.models.gguf_file import GgufHeader
+from edge_wsd.models.model_shape import EMBEDDING, TYPE_BY_NAME, ModelShape, Weight, shape_of_file
+from edge_wsd.models.placement import HOST, Placement, place
+
+N_SCORED = 129
+"""Tokens with logits in one pass: the largest chunk of proposals, and what follows it."""
+_CELL_BLOCK = 256  # llama.cpp rounds a context up to it
+_TOKEN_BYTES, _MERGE_BYTES = 150, 125  # measured: llama.cpp's tables of a vocabulary
+_REPACKED_ROWS = 8
+_F32_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Bytes on one device."""
+
+    weights: int = 0
+    mapped: int = 0
+    """The part of `weights` that are pages of the file, which the system may drop and read again."""
+    kv_cache: int = 0
+    compute: int = 0
+    logits: int = 0
+    vocabulary: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.kv_cache + self.compute + self.logits + self.vocabulary
+
+    def __add__(self, other: Sizes) -> Sizes:
+        return Sizes(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
+
+    def as_dict(self) -> dict[str, int]:
+        return {**asdict(self), "total": self.total}
+
+
+@dataclass(frozen=True)
+class ModelMemory:
+    """What a model needs on the host and on each GPU."""
+
+    shape: ModelShape
+    n_ctx: int
+    placement: Placement
+    host: Sizes
+    gpus: tuple[Sizes, ...]
+
+    @property
+    def gpu_layers(self) -> int:
+        """Layers on GPUs, the output among them."""
+        return sum(place_ != HOST for place_ in self.placement)
+
+    @property
+    def all(self) -> Sizes:
+        """Sum over the devices."""
+        return sum(self.gpus, self.host)
+
+
+def model_memory(
+    model: str | Path | GgufHeader | ModelShape, settings: ModelSettings | None = None, *, n_scored: int = N_SCORED
+) -> ModelMemory:
+    """Memory of a model that is wholly on the host. A header is that of a file in one part. Raises `ModelFileError`."""
+    if isinstance(model, GgufHeader):
+        model = shape_of_file("model.gguf", model)
+    shape = model if isinstance(model, ModelShape) else shape_of_file(model)
+    return placed_memory(shape, settings or ModelSettings(), place(shape.n_layers, 0, []), n_scored=n_scored)
+
+
+def placed_memory(
+    shape: ModelShape,
+    settings: ModelSettings,
+    placement: Placement,
+    n_gpus: int = 0,
+    *,
+    n_ctx: int | None = None,
+    repacked: Collection[str] = (),
+    n_scored: int = N_SCORED,
+) -> ModelMemory:
+    """Memory of a model whose layers lie as `placement` says, on the host and `n_gpus` GPUs.
+
+    `n_ctx` replaces the context length of the settings. `repacked` are the types that are copied out of a mapped file.
+    """
+    n_ctx = cells(n_ctx or context_length(settings, shape.n_ctx_train))
+    host = _host_weights(shape, placement, repacked, mmap=settings.mmap) + Sizes(
+        kv_cache=_kv_bytes(shape, settings, n_ctx, placement, HOST),
+        compute=_host_compute(shape, settings, n_ctx, placement),
+        logits=shape.n_vocab * min(n_scored, settings.batch) * _F32_BYTES,
+        vocabulary=shape.n_vocab * _TOKEN_BYTES + shape.n_merges * _MERGE_BYTES,
+    )
+    gpus = tuple(_on_gpu(shape, settings, n_ctx, placement, number) for number in range(n_gpus))
+    return ModelMemory(shape, n_ctx, placement, host, gpus)
+
+
+def cells(n_ctx: int) -> int:
+    """Cells of the KV cache that llama.cpp makes for a context of `n_ctx` tokens."""
+    return -(-n_ctx // _CELL_BLOCK) * _CELL_BLOCK
+
+
+def layer_kv_bytes(shape: ModelShape, kv_type: str, n_ctx: int, layer: int) -> int:
+    """KV cache of one layer. A layer with a sliding window has the full length: only so can it be cut back."""
+    kind = TYPE_BY_NAME[kv_type.upper()]
+    widths = (shape.n_heads_kv[layer] * shape.key_length, shape.n_heads_kv[layer] * shape.value_length)
+    return sum(-(-width // kind.block) * kind.block_bytes for width in widths) * n_ctx
+
+
+def _kv_bytes(shape: ModelShape, settings: ModelSettings, n_ctx: int, placement: Placement, where: int) -> int:
+    return sum(
+        layer_kv_bytes(shape, settings.kv_type, n_ctx, layer)
+        for layer in range(shape.n_layers)
+        if placement[layer] == where
+    )
+
+
+def _host_weights(shape: ModelShape, placement: Placement, repacked: Collection[str], *, mmap: bool) -> Sizes:
+    behind = list(shape.output_weights) if placement[-1] == HOST else []
+    if shape.is_tied:  # one tensor serves both ends, unless the output is rearranged
+        behind = [weight for weight in behind if weight.name != EMBEDDING or _is_repacked(weight, repacked)]
+    layers = [weight for layer, place_ in enumerate(placement[:-1]) if place_ == HOST for weight in shape.layers[layer]]
+    weights = sum(weight.n_bytes for weight in (*shape.input_weights, *layers, *behind))
+    copied = sum(weight.n_bytes for weight in (*layers, *behind) if _is_repacked(weight, repacked))
+    return Sizes(weights=weights, mapped=weights - copied if mmap else 0)
+
+
+def _is_repacked(weight: Weight, repacked: Collection[str]) -> bool:
+    return len(weight.shape) > 1 and weight.type in repacked and weight.shape[1] % _REPACKED_ROWS == 0
+
+
+def _host_compute(shape: ModelShape, settings: ModelSettings, n_ctx: int, placement: Placement) -> int:
+    has_layers, has_output = HOST in placement[:-1], placement[-1] == HOST
+    flash = settings.flash_attention != "off"
+    needs = input_bytes(shape, n_ctx=n_ctx, batch=settings.batch, flash_attention=flash)
+    if not has_layers and not has_output:
+        return needs
+    return max(
+        needs,
+        compute_bytes(
+            shape,
+            n_ctx=n_ctx,
+            batch=settings.batch,
+            flash_attention=flash,
+            has_layers=has_layers,
+            has_output=has_output,
+        ),
+    )
+
+
+def _on_gpu(shape: ModelShape, settings: ModelSettings, n_ctx: int, placement: Placement, number: int) -> Sizes:
+    layers = [layer for layer, place_ in enumerate(placement[:-1]) if place_ == number]
+    has_output = placement[-1] == number
+    if not layers and not has_output:
+        return Sizes()
+    weights = [weight for layer in layers for weight in shape.layers[layer]]
+    if has_output:
+        weights += shape.output_weights
+    flash = settings.flash_attention != "off"
+    compute = compute_bytes(
+        shape,
+        n_ctx=n_ctx,
+        batch=settings.batch,
+        flash_attention=flash,
+        has_layers=bool(layers),
+        has_output=has_output,
+    )
+    # The embeddings come over from the host; so do, for large batches, weights of layers that stayed there.
+    compute += shape.n_embd * min(settings.batch, n_ctx) * _F32_BYTES
+    staying = [
+        weight for layer, place_ in enumerate(placement[:-1]) if place_ == HOST for weight in shape.layers[layer]
+    ]
+    compute += max((weight.n_bytes for weight in staying), default=0)
+    return Sizes(
+        weights=sum(weight.n_bytes for weight in weights),
+        kv_cache=_kv_bytes(shape, settings, n_ctx, placement, number),
+        compute=compute,
+    )
