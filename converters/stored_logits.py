@@ -1,0 +1,95 @@
+"""A model's predictions on disk, so that many others can be compared with it while only one is in memory.
+
+>>> with StoredLogits.of(parent, windows, n_vocab, folder) as stored:
+...     measure(stored.reader(), model, windows)
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from io import BufferedReader
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from edge_wsd.errors import VerificationError
+
+from .comparison import Logits
+from .logits import CHUNK, LogitsSource, Progress, require_finite
+from .text_windows import Window, n_predictions
+
+_FLOAT_BYTES = 4
+
+
+class StoredLogits:
+    """Rows of 32-bit floats in a file inside `folder`: 4 bytes for each position and token of the vocabulary."""
+
+    def __init__(self, path: Path, name: str, n_vocab: int) -> None:
+        self._path, self._name, self._n_vocab = path, name, n_vocab
+
+    @classmethod
+    def of(
+        cls, source: LogitsSource, windows: Sequence[Window], n_vocab: int, folder: Path,
+        progress: Progress | None = None,
+    ) -> StoredLogits:  # fmt: skip
+        """Lets `source` predict all `windows`. Raises VerificationError for too little disk, NaN or a failed write."""
+        total = n_predictions(windows)
+        _require_space(folder, total * n_vocab * _FLOAT_BYTES)
+        path, done = folder / "parent.logits", 0
+        try:
+            with path.open("wb") as file:
+                for window in windows:
+                    for rows in source.rows(window):
+                        require_finite(source.name, rows, done)
+                        file.write(rows.data)
+                        done += len(rows)
+                        if progress:
+                            progress(done, total)
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            raise VerificationError(f"cannot write {path}: {error.strerror or error}") from error
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        return cls(path, source.name, n_vocab)
+
+    def reader(self) -> _Reader:
+        """A source that gives the rows of all windows once more, in the order in which they were stored."""
+        return _Reader(self._path.open("rb"), self._name, self._n_vocab)
+
+    def __enter__(self) -> StoredLogits:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._path.unlink(missing_ok=True)
+
+
+class _Reader:
+    def __init__(self, file: BufferedReader, name: str, n_vocab: int) -> None:
+        self.name = name
+        self._file = file
+        self._buffer = np.empty((CHUNK, n_vocab), np.float32)
+
+    def rows(self, window: Window) -> Iterator[Logits]:
+        for first in range(0, len(window) - 1, CHUNK):
+            rows = self._buffer[: len(window) - 1 - first]
+            if self._file.readinto(rows.data.cast("B")) != rows.nbytes:
+                raise VerificationError(f"the stored predictions of {self.name} have become shorter; try again")
+            yield rows
+
+    def __enter__(self) -> _Reader:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._file.close()
+
+
+def _require_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise VerificationError(
+            f"{folder} has {free / 1e9:.1f} GB free, the parent's predictions need {needed / 1e9:.1f} GB; "
+            "free some space, name another folder in TMPDIR or compare fewer tokens (--max-tokens)"
+        )
