@@ -23,6 +23,10 @@ class Config:
         """The raw value; None where the key is missing or null."""
         return self.values.get(key)
 
+    def filled_with(self, defaults: Mapping[str, Any]) -> Config:
+        """The same object with `defaults` for keys it lacks. A key that is null stays null."""
+        return Config({**defaults, **self.values}, self.origin)
+
     def integer(self, key: str, default: int | None = None, *, largest: int = _LARGEST) -> int:
         """A whole number from 1 to `largest`."""
         value = self._value(key, default)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from importlib import import_module
+from math import prod
 from pathlib import Path
 
 import gguf
@@ -12,12 +15,23 @@ from edge_wsd.errors import ConversionError
 from .base import Conversion, Family, plan_tensors
 from .checkpoint import Checkpoint
 from .model_card import describe_model
-from .storage import file_type, require_supported
+from .target import require_target
 from .tokenizer import read_vocabulary
-from .writer import Progress, write_gguf
+from .two_steps import convert_and_quantize
+from .types import find_type
+from .writer import Progress, tensor_bytes, write_gguf
 
 # `architectures` in config.json -> the module and class that know it.
-_FAMILIES = {"LlamaForCausalLM": (".llama", "Llama")}
+_FAMILIES = {
+    "Gemma2ForCausalLM": (".gemma2", "Gemma2"),
+    "Gemma3ForCausalLM": (".gemma3", "Gemma3"),
+    "Gemma3ForConditionalGeneration": (".gemma3", "Gemma3WithVision"),
+    "LlamaForCausalLM": (".llama", "Llama"),
+    "MistralForCausalLM": (".mistral", "Mistral"),
+    "Phi3ForCausalLM": (".phi3", "Phi3"),
+    "Qwen2ForCausalLM": (".qwen2", "Qwen2"),
+    "Qwen3ForCausalLM": (".qwen3", "Qwen3"),
+}
 _QUANTIZATION_VERSION = 2
 
 
@@ -26,36 +40,55 @@ def convert(
     target: str | Path,
     *,
     type: str = "Q8_0",
+    keep: Mapping[str, str] | None = None,
+    imatrix: str | Path | None = None,
     force: bool = False,
     pre_tokenizer: str | None = None,
     progress: Progress | None = None,
+    command: Sequence[str] | None = None,
 ) -> Conversion:
     """Converts the checkpoint folder `source` to the GGUF file `target`.
 
-    `type` is one of SUPPORTED_TYPES. `force` replaces an existing target. `pre_tokenizer` names llama.cpp's
+    `type` is one of SUPPORTED_TYPES or an alias; F32, F16, BF16 and Q8_0 are written directly, for any other and with
+    `keep` or `imatrix` (see `quantize`, also for `command`) a file of floats lies beside the target meanwhile. `force` replaces an existing target. `pre_tokenizer` names llama.cpp's
     pre-tokenizer where the checkpoint's own is not recognised. `progress(done_bytes, total_bytes)` is called
     as tensor data is written. Raises ConversionError with one line; then no target was made or changed.
     """
-    source, target = Path(source), Path(target)
-    require_supported(type)
-    _require_target(target, force)
+    source, target, wanted = Path(source), Path(target), find_type(type)
+    require_target(target, force)
     checkpoint = Checkpoint(source)
     family = family_of(checkpoint)
-    plan = plan_tensors(checkpoint, family)
+    plan = plan_tensors(checkpoint.tensors, family)
     vocabulary = read_vocabulary(checkpoint, family.n_vocab, pre_tokenizer)
     writer = gguf.GGUFWriter(None, family.architecture)
     describe_model(writer, checkpoint)
-    writer.add_file_type(file_type(type))
     writer.add_quantization_version(_QUANTIZATION_VERSION)
     family.describe(writer)
     vocabulary.write(writer)
-    _require_target(target, force)
-    types = write_gguf(target, writer, plan, type, progress)
-    notes = (*vocabulary.notes, *_type_notes(type, types))
-    return Conversion(target, family.architecture, len(plan), target.stat().st_size, dict(types), notes)
+    require_target(target, force)
+    notes = (*family.notes(), *plan.notes, *vocabulary.notes)
+    if wanted.is_direct and not keep and imatrix is None:
+        writer.add_file_type(wanted.file_type)
+        types = write_gguf(target, writer, plan.tensors, wanted.name, progress)
+        notes = (*notes, *_type_notes(wanted.name, types))
+        bits = 8 * tensor_bytes(plan.tensors, wanted.name) / sum(prod(tensor.shape) for tensor in plan.tensors)
+    else:
+        made = convert_and_quantize(
+            target,
+            writer,
+            plan.tensors,
+            wanted,
+            keep=keep or {},
+            imatrix=None if imatrix is None else Path(imatrix),
+            force=force,
+            progress=progress,
+            command=command,
+        )
+        types, notes, bits = Counter(made.types), (*notes, *made.notes), made.bits_per_weight
+    return Conversion(target, family.architecture, len(plan.tensors), target.stat().st_size, bits, dict(types), notes)
 
 
-def _type_notes(type_name: str, types: dict[str, int]) -> tuple[str, ...]:
+def _type_notes(type_name: str, types: Mapping[str, int]) -> tuple[str, ...]:
     if type_name == "F16" or not types.get("F16"):
         return ()
     return (f"{types['F16']} tensor(s) stored as F16: their rows do not divide into {type_name} blocks",)
@@ -70,12 +103,3 @@ def family_of(checkpoint: Checkpoint) -> Family:
     module, cls = _FAMILIES[name]
     family: Family = getattr(import_module(module, __package__), cls)(checkpoint.config)
     return family
-
-
-def _require_target(target: Path, force: bool) -> None:
-    if target.is_dir():
-        raise ConversionError(f"{target} is a folder; name the GGUF file to write")
-    if target.exists() and not force:
-        raise ConversionError(f"{target} exists already; choose another name or use --force")
-    if not target.parent.is_dir():
-        raise ConversionError(f"folder {target.parent} does not exist; make it first")
