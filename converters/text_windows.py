@@ -20,6 +20,15 @@ Window = npt.NDArray[np.int64]
 """Shape (n,), n >= 2: each token but the last is read, each but the first is predicted."""
 
 
+def window_length(asked: int | None, trained: int, name: object) -> int:
+    """Tokens of a window. Raises VerificationError for more than the model was trained with."""
+    if asked is None:
+        return min(DEFAULT_LENGTH, trained)
+    if not 2 <= asked <= trained:
+        raise VerificationError(f"{name} was trained with texts of {trained} tokens; a window must have 2 to {trained}")
+    return asked
+
+
 def cut_windows(
     texts: Iterable[Sequence[int]], *, length: int = DEFAULT_LENGTH, bos: int | None = None, most: int | None = None
 ) -> list[Window]:

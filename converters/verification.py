@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,17 +24,15 @@ from .evaluation_texts import evaluation_texts
 from .gguf_facts import GgufFacts, read_facts
 from .logits import GgufLogits, measure
 from .registry import family_of
+from .stages import Progress, no_progress
 from .template_agreement import TemplateAgreement, read_chat_tokenizer, template_agreement
-from .text_windows import DEFAULT_LENGTH, Window, cut_windows
+from .text_windows import Window, cut_windows, window_length
 from .tokenizer_agreement import Agreement, tokenizer_agreement
 from .tokenizer_reference import read_reference
 
 F32_LIMIT = 1e-4
 """Largest difference of a log-probability where both sides hold the same 32-bit floats."""
 TOKENIZER_LIMIT = 0.999
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is done now, how much of it is done, and all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,15 +145,6 @@ def _require_same_shape(checkpoint: Checkpoint, facts: GgufFacts) -> None:
         )
 
 
-def window_length(asked: int | None, trained: int, name: Path) -> int:
-    """Tokens of a window. Raises VerificationError for more than the model was trained with."""
-    if asked is None:
-        return min(DEFAULT_LENGTH, trained)
-    if not 2 <= asked <= trained:
-        raise VerificationError(f"{name} was trained with texts of {trained} tokens; a window must have 2 to {trained}")
-    return asked
-
-
 def _windows(
     source: Path,
     model: Model,
@@ -177,7 +166,3 @@ def _windows(
     with_bos = bos is not None and all(tokens[0] == bos for tokens in ids if tokens)
     bare = [tokens[1:] for tokens in ids] if with_bos else ids
     return cut_windows(bare, length=length, bos=bos if with_bos else None, most=max_tokens)
-
-
-def no_progress(_what: str, _done: int, _total: int) -> None:
-    """Nobody wants to know."""
