@@ -18,7 +18,7 @@ from edge_wsd.cli.options import GIVEN, PER_MODEL_NOTE, SectionCommand, reply_op
 from edge_wsd.cli.paint import Style, style_options
 from edge_wsd.cli.pair_choice import DEMO_NOTE, PairChoice, pair_options
 from edge_wsd.cli.screen import Screen, screen_for
-from edge_wsd.cli.terminal import is_terminal, keys_unseen
+from edge_wsd.cli.terminal import is_terminal, keys_unseen, neutralise
 from edge_wsd.cli.texts import checked
 from edge_wsd.decoding.events import Dropped, Event, Finished, Token
 from edge_wsd.decoding.options import Options
@@ -58,6 +58,7 @@ def command(
     with pair_choice.open() as pair:
         chat = Chat(pair, screen, options, system, interactive=interactive)
         chat.shows_status = not quiet
+        chat.defaults = pair_choice.defaults
         if load is not None:
             chat.load(Path(load))
             chat.session.options = chat.session.options.with_changes(**context.meta[GIVEN])
@@ -72,13 +73,7 @@ def command(
 
 
 def _greeting(pair_choice: PairChoice) -> list[str]:
-    first = f"edge-wsd {__version__}"
-    if pair_choice.is_demo:
-        return [first, DEMO_NOTE]
-    return [
-        first,
-        f"{Path(str(pair_choice.drafter)).name} begins, {Path(str(pair_choice.base)).name} finishes",
-    ]
+    return [f"edge-wsd {__version__}", DEMO_NOTE if pair_choice.is_demo else neutralise(pair_choice.title)]
 
 
 class Chat:
@@ -89,6 +84,8 @@ class Chat:
         self.screen = screen
         self.session = pair.session(system=system, options=options)
         self.interactive = interactive
+        self.defaults = Options()
+        """What `/set NAME default` goes back to."""
         self.shows_status = True
         self.enclosed: list[str] = []
         """Texts read from files, which go in front of the next message."""
@@ -150,6 +147,7 @@ class Chat:
     def pair_rows(self) -> list[tuple[str, str]]:
         """The two models and their vocabularies, for `/show`."""
         return [
+            ("pair", self.pair.name),
             ("drafter", _described(self.pair.drafter)),
             ("base", _described(self.pair.base)),
             ("vocabularies", f"{self.pair.vocabulary.verdict} ({self.pair.vocabulary.reason})"),

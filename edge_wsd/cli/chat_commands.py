@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from edge_wsd.cli.chat_input import QUOTES
-from edge_wsd.cli.options import REPLY_FLAGS, default_of, field_type
+from edge_wsd.cli.options import REPLY_FLAGS, field_type
 from edge_wsd.cli.status import statistics_rows
 from edge_wsd.cli.texts import read_text
 from edge_wsd.decoding.options import Options
@@ -95,15 +95,15 @@ def _set(chat: Chat, rest: str) -> None:
     if not value.strip():
         chat.screen.note(f"{name} = {_shown(getattr(chat.session.options, name))}: {REPLY_FLAGS[name][1]}")
         return
-    changed = chat.session.options.with_changes(**{name: parsed(name, value.strip())})
+    changed = chat.session.options.with_changes(**{name: parsed(name, value.strip(), chat.defaults)})
     chat.session.options = changed
     chat.screen.note(f"{name} = {_shown(getattr(changed, name))}")
 
 
-def parsed(name: str, value: str) -> Any:
+def parsed(name: str, value: str, defaults: Options) -> Any:
     """The value of an option from its text; `none` and `default` give the default. Raises `OptionError`."""
     kind, several = field_type(Options, name)
-    default = default_of(Options, name)
+    default = getattr(defaults, name)
     if value.lower() == "default" or (value.lower() in _NOTHING and (default is None or several)):
         return default
     if several:

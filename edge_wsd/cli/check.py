@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -22,11 +23,24 @@ _MEANING = {
 @click.argument("base")
 @click.option("--json", "as_object", is_flag=True, help="Print one JSON object.")
 def command(*, drafter: str, base: str, as_object: bool) -> None:
-    """Compare the vocabularies of the model files DRAFTER and BASE.
+    """Compare the vocabularies of the models DRAFTER and BASE: files, models of the store, or REPO:TYPE.
 
     The verdict is identical, padded (one has extra tokens at its end) or different, with the first difference named.
     All three are usable, and the exit code is 0. Only the vocabularies are loaded.
     """
+    from edge_wsd.models.model_name import find_model
+
+    verdict, about = compare(find_model(drafter), find_model(base))
+    if as_object:
+        found = {"verdict": verdict.verdict, "reason": verdict.reason, "notes": list(verdict.notes), **about}
+        click.echo(json.dumps(found, ensure_ascii=False))
+    else:
+        for line in verdict_lines(verdict, about):
+            click.echo(line)
+
+
+def compare(drafter: Path, base: Path) -> tuple[VocabularyVerdict, dict[str, dict[str, object]]]:
+    """The verdict, and what is told about each of the two files."""
     from edge_wsd.llama.model import Model
     from edge_wsd.llama.vocab import compare_vocabularies
 
@@ -34,15 +48,10 @@ def command(*, drafter: str, base: str, as_object: bool) -> None:
         _try(path)
     with Model.load(drafter, vocab_only=True) as small, Model.load(base, vocab_only=True) as large:
         verdict = compare_vocabularies(small.vocab, large.vocab)
-        about = {"drafter": _about(drafter, small.vocab), "base": _about(base, large.vocab)}
-    if as_object:
-        found = {"verdict": verdict.verdict, "reason": verdict.reason, "notes": list(verdict.notes), **about}
-        click.echo(json.dumps(found, ensure_ascii=False))
-    else:
-        _print(verdict, about)
+        return verdict, {"drafter": _about(drafter, small.vocab), "base": _about(base, large.vocab)}
 
 
-def _try(path: str) -> None:
+def _try(path: Path) -> None:
     """Refuses what llama.cpp cannot load. A file with a vocabulary alone has nothing that could be probed."""
     from edge_wsd.models.gguf_check import check_gguf, n_parts
     from edge_wsd.models.probe import probe_model
@@ -52,9 +61,9 @@ def _try(path: str) -> None:
         probe_model(path, header=header)
 
 
-def _about(path: str, vocab: Vocab) -> dict[str, object]:
+def _about(path: Path, vocab: Vocab) -> dict[str, object]:
     return {
-        "file": path,
+        "file": str(path),
         "type": vocab.type,
         "n_tokens": vocab.n_tokens,
         "adds_bos": vocab.add_bos,
@@ -68,17 +77,16 @@ def _token(vocab: Vocab, token: int | None) -> dict[str, object] | None:
     return None if token is None else {"id": token, "text": vocab.text(token)}
 
 
-def _print(verdict: VocabularyVerdict, about: dict[str, dict[str, object]]) -> None:
+def verdict_lines(verdict: VocabularyVerdict, about: dict[str, dict[str, object]]) -> list[str]:
+    """What `compare` found, for a person: the verdict, what it means, and each vocabulary."""
     from edge_wsd.cli.terminal import neutralise
 
-    click.echo(f"{verdict.verdict}: {neutralise(verdict.reason)}")
-    click.echo(f"  {_MEANING[verdict.verdict]}")
+    lines = [f"{verdict.verdict}: {verdict.reason}", f"  {_MEANING[verdict.verdict]}"]
     for role, facts in about.items():
         ends = ", ".join(f"{name.upper()} {_named(facts[name])}" for name in ("bos", "eos", "eot") if facts[name])
         line = f"  {role:8}{facts['n_tokens']} tokens ({facts['type']}), {ends or 'no special tokens'}"
-        click.echo(neutralise(line + ("" if facts["adds_bos"] else "; prompts begin without BOS")))
-    for note in verdict.notes:
-        click.echo(f"  note: {neutralise(note)}")
+        lines.append(line + ("" if facts["adds_bos"] else "; prompts begin without BOS"))
+    return [neutralise(line) for line in (*lines, *(f"  note: {note}" for note in verdict.notes))]
 
 
 def _named(token: object) -> str:

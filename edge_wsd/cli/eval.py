@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
 from edge_wsd.cli.interruptible import Interruptible
-from edge_wsd.cli.options import SectionCommand, model_options
-from edge_wsd.cli.pair_choice import DEMO_NOTE, PairChoice
+from edge_wsd.cli.options import SectionCommand
+from edge_wsd.cli.pair_choice import DEMO_NOTE, PairChoice, pair_options
 from edge_wsd.demo.evaluation import EVAL_MODES, EvalMode, Row, Share, evaluate
 from edge_wsd.demo.tasks import held_out_questions, load_tasks
 from edge_wsd.errors import Cancelled
-from edge_wsd.llama.settings import ModelSettings
+from edge_wsd.models.built_in_pairs import BUILT_IN_PAIRS
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+_OTHER: EvalMode = "wsd-other"
 _WIDE = 120  # columns that the table needs with the modes' full names
 _MODE_WIDTH = 24  # so that the long ones take two lines, as the figures do
 
@@ -33,7 +36,7 @@ _MODE_WIDTH = 24  # so that the long ones take two lines, as the figures do
 @click.option("--json", "as_object", is_flag=True, help="Print one JSON object.")
 @click.option("--answers", is_flag=True, help="With --json: every single answer and what the judge said of it.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
-@model_options
+@functools.partial(pair_options, unnamed="demo")
 def command(
     *,
     suite: str,
@@ -42,9 +45,9 @@ def command(
     as_object: bool,
     answers: bool,
     quiet: bool,
-    **settings: ModelSettings,
+    pair_choice: PairChoice,
 ) -> None:
-    """Measure the demo pair on questions it was not trained on, with 95 % intervals.
+    """Measure the demo pair, or another one, on questions the demo pair was not trained on, with 95 % intervals.
 
     The modes are the base alone, the drafter alone, the base with a few good examples in front of the question, both
     together (wsd), and both with a drafter of another vocabulary. A judge of rules counts aligned replies, exactly
@@ -52,10 +55,10 @@ def command(
     """
     if answers and not as_object:
         raise click.UsageError("--answers needs --json")
-    wanted = _modes(modes)
-    if not quiet:
+    wanted = _modes(modes, pair_choice)
+    if pair_choice.is_demo and not quiet:
         click.echo(DEMO_NOTE, err=True)
-    rows = _measure(wanted, limit, settings, quiet=quiet)
+    rows = _measure(wanted, limit, pair_choice, quiet=quiet)
     if as_object:
         found = {"suite": suite, "modes": [row.as_dict(answers=answers) for row in rows]}
         click.echo(json.dumps(found, ensure_ascii=False))
@@ -63,28 +66,29 @@ def command(
         _print_table(rows)
 
 
-def _modes(text: str | None) -> list[EvalMode]:
+def _modes(text: str | None, choice: PairChoice) -> list[EvalMode]:
     if text is None:
-        return list(EVAL_MODES)
+        return [mode for mode in EVAL_MODES if mode != _OTHER or choice.is_demo]
     names = [name.strip() for name in text.split(",") if name.strip()]
     unknown = [name for name in names if name not in EVAL_MODES]
     if unknown or not names:
         raise click.UsageError(f"--modes {text!r}: choose from {', '.join(EVAL_MODES)}")
+    if _OTHER in names and not choice.is_demo:
+        raise click.UsageError(f"--modes {_OTHER} measures the demo pair's other drafter, so no other pair is possible")
     return [mode for mode in EVAL_MODES if mode in names]
 
 
-def _measure(modes: list[EvalMode], limit: int | None, settings: dict[str, ModelSettings], *, quiet: bool) -> list[Row]:
+def _measure(modes: list[EvalMode], limit: int | None, choice: PairChoice, *, quiet: bool) -> list[Row]:
     """Every row. After Ctrl-C nothing is printed: half a measurement is none."""
     questions = held_out_questions(load_tasks(), limit=limit)
     stopped: list[bool] = []
     with ExitStack() as stack:
-        choice = PairChoice("demo", None, None, settings)
         pair = stack.enter_context(choice.open())
         if not quiet:
             choice.warn(pair)
         other = None
-        if "wsd-other" in modes:
-            other = stack.enter_context(PairChoice("demo-other", None, None, settings).open())
+        if _OTHER in modes:
+            other = stack.enter_context(replace(choice, pair=BUILT_IN_PAIRS["demo-other"]).open())
         bar = stack.enter_context(_bar(quiet))
         n = len(questions)
         tasks = {mode: bar.add_task(EVAL_MODES[mode], start=False, visible=False, total=n) for mode in modes}

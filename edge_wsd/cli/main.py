@@ -26,8 +26,12 @@ COMMANDS = {
     "run": "Write one answer.",
     "chat": "Hold a conversation in the terminal.",
     "eval": "Measure a pair: how aligned and how right its answers are.",
+    "pairs": "Name pairs of models, and choose the default one.",
+    "plan": "Show where a pair goes in memory, and whether it fits.",
     "check": "Compare the vocabularies of a drafter and a base.",
     "convert": "Turn a Hugging Face checkpoint into a GGUF file.",
+    "imatrix": "Measure which weights matter, for a better quantization.",
+    "verify": "Compare a converted file with its checkpoint, or types of one model.",
     "doctor": "Show versions, devices and what to install for a GPU.",
 }
 """Each command lives in `edge_wsd.cli.<name>` as `command`."""

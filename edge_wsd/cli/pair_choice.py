@@ -1,4 +1,4 @@
-"""Which two models a command works with (`--pair NAME`, or `--drafter FILE --base FILE`) and its loading."""
+"""Which two models a command works with (`--pair NAME`, or `--drafter MODEL --base MODEL`) and its loading."""
 
 from __future__ import annotations
 
@@ -6,24 +6,25 @@ import functools
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
+from edge_wsd.cli.first_use import Consent, models_of
 from edge_wsd.cli.interruptible import call
-from edge_wsd.cli.options import ROLES, SectionOption, model_options
-from edge_wsd.cli.terminal import is_terminal, neutralise
+from edge_wsd.cli.options import GIVEN, ROLES, SectionOption, model_options
+from edge_wsd.cli.terminal import is_terminal
+from edge_wsd.decoding.options import Options
 from edge_wsd.errors import Cancelled, EdgeWsdError
 from edge_wsd.llama.settings import ModelSettings
+from edge_wsd.models.built_in_pairs import DEMO_PAIRS
+from edge_wsd.models.named_pairs import FIRST_PAIR, NamedPair, default_pair, find_pair, known_pairs
 
 if TYPE_CHECKING:
     from edge_wsd.pair import Pair
 
-NAMED_PAIRS = {
-    "demo": "the embedded demonstration",
-    "demo-other": "the same with a drafter of another vocabulary",
-}
-DEFAULT_PAIR = "demo"
 DEMO_NOTE = "demo pair: a demonstration, not an assistant"
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -31,22 +32,43 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class PairChoice:
-    """Two models that the user asked for."""
+    """Two models that the user asked for. A pair of two files that has no name is named ""."""
 
-    name: str | None
-    drafter: str | None
-    base: str | None
+    pair: NamedPair
     loading: dict[str, Any]
-    """Settings and templates, as `Pair.load` and `Pair.demo` take them."""
+    """Settings and templates, as `Pair.load` takes them."""
+    consent: Consent = Consent.NONE
+    """Whether models that are not in the store may be pulled."""
+
+    @classmethod
+    def of(cls, pair: NamedPair, loading: dict[str, Any], consent: Consent = Consent.NONE) -> PairChoice:
+        """The pair's templates, where `loading` has none."""
+        return cls(pair, {**pair.templates, **loading}, consent)
 
     @property
     def is_demo(self) -> bool:
-        return self.drafter is None
+        return self.pair.is_built_in and self.pair.name in DEMO_PAIRS
+
+    @property
+    def defaults(self) -> Options:
+        """What an option that is not given has with this pair."""
+        return Options(**self.pair.options)
+
+    @property
+    def title(self) -> str:
+        """The pair in one line, for a person."""
+        drafter, base = (Path(model).name for model in (self.pair.drafter, self.pair.base))
+        name = f"{self.pair.name}: " if self.pair.name else ""
+        return f"{name}{drafter} begins, {base} finishes"
 
     def open(self) -> Pair:
-        """Loads both models, with a progress line if it takes a while. Ctrl-C stops it."""
+        """Loads both models, with a progress line if it takes a while. Ctrl-C stops it.
+
+        Models that are not in the store are pulled first, if the user consents.
+        """
         from edge_wsd.pair import Pair
 
+        drafter, base = models_of(self.pair, self.consent)
         stopped: list[bool] = []
         line = _ProgressLine()
 
@@ -56,9 +78,9 @@ class PairChoice:
                 raise Cancelled("loading was stopped")
 
         def load() -> Pair:
-            if self.drafter is not None and self.base is not None:
-                return Pair.load(self.drafter, self.base, progress=progress, **self.loading)
-            return Pair.demo(other_vocabulary=self.name == "demo-other", progress=progress, **self.loading)
+            pair = Pair.load(drafter, base, progress=progress, name=self.pair.name or None, **self.loading)
+            pair.options = self.defaults
+            return pair
 
         try:
             return call(load, cancel=lambda: stopped.append(True))
@@ -76,13 +98,13 @@ class PairChoice:
 
         found = []
         settings = {role: self.loading[f"{role}_settings"] for role in ROLES}
-        if any(one.gpu_layers > 0 for one in settings.values()) and not supports_offload():
+        if any(one.gpu_layers not in ("auto", -1, 0) for one in settings.values()) and not supports_offload():
             found.append("--gpu-layers does nothing: llama.cpp finds no GPU; `edge-wsd doctor` tells what to install")
         for role, loaded in zip(ROLES, (pair.drafter, pair.base), strict=True):
             wanted, trained = settings[role].context_length, loaded.model.n_ctx_train
             if wanted is not None and 0 < trained < wanted:
                 found.append(f"--ctx {wanted}: the {role} was trained with {trained} tokens and may fail beyond them")
-        return found
+        return found + list(pair.plan.notes if pair.plan else ())
 
 
 class _ProgressLine:
@@ -103,8 +125,11 @@ class _ProgressLine:
             click.echo("\r\x1b[K", err=True, nl=False)
 
 
-def pair_options(function: F) -> F:
-    """Adds the options that choose two models and their memory; the command gets `pair_choice`."""
+def pair_options(function: F, unnamed: str | None = None) -> F:
+    """Adds the options that choose two models and their memory; the command gets `pair_choice`.
+
+    `unnamed` is the pair that is meant where none is named; None means the user's default.
+    """
 
     @model_options
     @functools.wraps(function)
@@ -115,50 +140,85 @@ def pair_options(function: F) -> F:
         base: str | None,
         drafter_template: str | None,
         base_template: str | None,
+        yes: bool,
         drafter_settings: ModelSettings,
         base_settings: ModelSettings,
         **values: Any,
     ) -> Any:
         loading: dict[str, Any] = {"drafter_settings": drafter_settings, "base_settings": base_settings}
-        if drafter_template is not None:
-            loading["drafter_template"] = drafter_template
-        if base_template is not None:
-            loading["base_template"] = base_template
-        return function(pair_choice=choose(pair, drafter, base, loading), **values)
+        for key, template in (("drafter_template", drafter_template), ("base_template", base_template)):
+            if template is not None:
+                loading[key] = template
+        consent = Consent.GIVEN if yes else Consent.NONE if values.get("as_object") else Consent.ASK
+        choice = PairChoice.of(choose(pair, drafter, base, unnamed), loading, consent)
+        if "options" in values:
+            values["options"] = _with_defaults_of(choice.pair, values["options"])
+        return function(pair_choice=choice, **values)
 
-    decorated: Any = command
+    default = f"that of `edge-wsd pairs default`, else {FIRST_PAIR}"
+    decorated: Any = click.option(
+        "-y", "--yes", is_flag=True, cls=SectionOption, section="The models", help="Pull missing models without asking."
+    )(command)
     for flag, metavar, text in reversed(
         (
-            ("--pair", "NAME", f"A pair by name: {', '.join(NAMED_PAIRS)}.  [default: {DEFAULT_PAIR}]"),
-            ("--drafter", "FILE", "The small aligned model that begins (GGUF)."),
-            ("--base", "FILE", "The large base model that finishes (GGUF)."),
+            ("--pair", "NAME", f"A pair by name; `edge-wsd pairs` lists them.  [default: {unnamed or default}]"),
+            ("--drafter", "MODEL", "The small aligned model that begins: a GGUF file, or REPO:TYPE."),
+            ("--base", "MODEL", "The large base model that finishes, named in the same way."),
             (
                 "--drafter-template",
                 "FILE|plain|chat",
-                "The drafter's prompt: its own chat template, or a Jinja file.  [default: chat]",
+                "The drafter's prompt: its own chat template, or a Jinja file.  [default: the pair's, else chat]",
             ),
-            ("--base-template", "FILE|plain|chat", "The base's prompt.  [default: plain]"),
+            ("--base-template", "FILE|plain|chat", "The base's prompt.  [default: the pair's, else plain]"),
         )
     ):
-        option = click.option(flag, metavar=metavar, help=text, cls=SectionOption, section="The models")
+        complete = complete_pair if flag == "--pair" else complete_model if metavar == "MODEL" else None
+        option = click.option(
+            flag, metavar=metavar, help=text, cls=SectionOption, section="The models", shell_complete=complete
+        )
         decorated = option(decorated)
     return decorated  # type: ignore[no-any-return]
 
 
-def choose(name: str | None, drafter: str | None, base: str | None, loading: dict[str, Any]) -> PairChoice:
-    """Checks that the options name one pair, else `UsageError`; an unknown name is an `EdgeWsdError`."""
+def choose(name: str | None, drafter: str | None, base: str | None, unnamed: str | None = None) -> NamedPair:
+    """The one pair that the options name, else `UsageError`; `unnamed` or the default pair if they name none.
+
+    An unknown name is a `PairsFileError`.
+    """
     if (drafter is None) != (base is None):
         missing = "--base" if base is None else "--drafter"
-        raise click.UsageError(f"{missing} FILE is missing: a pair is --drafter FILE and --base FILE")
-    if drafter is not None:
+        raise click.UsageError(f"{missing} MODEL is missing: a pair is --drafter MODEL and --base MODEL")
+    if drafter is not None and base is not None:
         if name is not None:
-            raise click.UsageError("give either --pair NAME or --drafter FILE and --base FILE, not both")
-        return PairChoice(None, drafter, base, loading)
-    name = name or DEFAULT_PAIR
-    if name not in NAMED_PAIRS:
-        known = ", ".join(NAMED_PAIRS)
-        raise EdgeWsdError(
-            f"there is no pair named {neutralise(name)!r}; known pairs: {known}; "
-            "two files of your own are given as --drafter FILE --base FILE"
-        )
-    return PairChoice(name, None, None, loading)
+            raise click.UsageError("give either --pair NAME or --drafter MODEL and --base MODEL, not both")
+        return NamedPair("", drafter, base)
+    name = name or unnamed
+    return default_pair() if name is None else find_pair(name)
+
+
+def _with_defaults_of(pair: NamedPair, options: Options) -> Options:
+    """The options, of which those that were not given are the pair's."""
+    given = click.get_current_context().meta.get(GIVEN, {})
+    return options.with_changes(**{key: value for key, value in pair.options.items() if key not in given})
+
+
+def complete_pair(_ctx: click.Context, _param: click.Parameter, beginning: str) -> list[CompletionItem]:
+    """Names of pairs, for a shell."""
+    from edge_wsd.models.built_in_pairs import BUILT_IN_PAIRS
+
+    try:
+        pairs = known_pairs()
+    except EdgeWsdError:  # the file has a mistake, which is told when the command runs
+        pairs = BUILT_IN_PAIRS
+    return [CompletionItem(name, help=pair.about or None) for name, pair in pairs.items() if name.startswith(beginning)]
+
+
+def complete_model(_ctx: click.Context, _param: click.Parameter, beginning: str) -> list[CompletionItem]:
+    """Models of the store and files, for a shell."""
+    from edge_wsd.models.store import Store
+
+    try:
+        names = [model.name for model in Store().models() if model.name.startswith(beginning)]
+    except EdgeWsdError:
+        names = []
+    return [*map(CompletionItem, names), CompletionItem(beginning, type="file")]

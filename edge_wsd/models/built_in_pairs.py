@@ -44,6 +44,9 @@ def _pilot(name: str, base: str) -> NamedPair:
     return NamedPair(name, f"{PILOT}:{DRAFTER_TYPE}", f"{base}:{BASE_TYPE}", about=about)
 
 
+DEMO_PAIRS = ("demo", "demo-other")
+"""Those whose models are part of the package."""
+
 BUILT_IN_PAIRS = {
     pair.name: pair
     for pair in (

@@ -113,6 +113,7 @@ class Pair:
     def __init__(self, files: tuple[str, str], arguments: dict[str, Any]) -> None:
         if "show-settings" in files[0]:
             print(arguments["drafter_settings"], arguments["base_settings"], file=sys.stderr)
+        self.name = "played"
         context = types.SimpleNamespace(n_ctx=512)
         self.drafter, self.base = (
             types.SimpleNamespace(
@@ -121,6 +122,7 @@ class Pair:
             )
             for name in files
         )
+        self.plan = None
         self.vocabulary = types.SimpleNamespace(verdict="identical", reason="all 512 tokens are the same")
 
     @classmethod
@@ -128,8 +130,10 @@ class Pair:
         return cls(("demo-other" if other_vocabulary else "demo", "base"), arguments)
 
     @classmethod
-    def load(cls, drafter: str, base: str, **arguments: Any) -> Pair:
-        return cls((drafter, base), arguments)
+    def load(cls, drafter: Path, base: Path, *, name: str | None = None, **arguments: Any) -> Pair:
+        pair = cls((str(drafter), str(base)), arguments)
+        pair.name = name or f"{drafter.stem} + {base.stem}"
+        return pair
 
     def session(self, system: str | None = None, options: Options | None = None, messages: Any = ()) -> Session:
         return Session(system, options or Options(), list(messages))

@@ -63,9 +63,10 @@ def test_every_option_of_a_reply_can_be_given(name):
 def test_switches_can_be_turned_off():
     assert parse(reply_options, "--no-speculation")["options"] == Options(speculation=False)
     assert parse(model_options, "--no-mmap")["base_settings"] == ModelSettings(mmap=False)
+    assert parse(model_options, "--no-memory-check")["drafter_settings"] == ModelSettings(memory_check=False)
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(ModelSettings) if field.name != "mmap"])
+@pytest.mark.parametrize("name", [field.name for field in fields(ModelSettings) if field.default is not True])
 def test_every_setting_can_be_given_for_both_models_and_for_each(name):
     text, value = GIVEN[name]
     flag, wanted = MODEL_FLAGS[name][0], ModelSettings(**{name: value})
@@ -96,6 +97,6 @@ def test_the_help_shows_every_default(program, owner, flags):
 
 
 def test_settings_reach_the_pair(played):
-    done = played("run", "x", "--drafter", "show-settings", "--base", "b.gguf", "--ctx", "64", "--base-ctx", "128")
+    done = played("run", "x", "--drafter", "show-settings.gguf", "--base", "b.gguf", "--ctx", "64", "--base-ctx", "128")
     drafter, base = done.stderr.splitlines()[0].split(") ")
     assert "context_length=64" in drafter and "context_length=128" in base

@@ -14,6 +14,7 @@ import pytest
 
 from edge_wsd.cli.pair_choice import PairChoice
 from edge_wsd.llama.settings import ModelSettings
+from edge_wsd.models.built_in_pairs import BUILT_IN_PAIRS
 
 
 def test_the_answer_goes_to_stdout_and_everything_else_to_stderr(played):
@@ -303,5 +304,7 @@ def test_layers_for_a_gpu_that_is_not_there_are_one_warning(monkeypatch, layers,
     monkeypatch.setattr("edge_wsd.llama.library.supports_offload", lambda: offload)
     settings = {"drafter_settings": ModelSettings(), "base_settings": ModelSettings(gpu_layers=layers)}
     model = SimpleNamespace(model=SimpleNamespace(n_ctx_train=512))
-    warnings = PairChoice("demo", None, None, settings).warnings(SimpleNamespace(drafter=model, base=model))
+    warnings = PairChoice(BUILT_IN_PAIRS["demo"], settings).warnings(
+        SimpleNamespace(drafter=model, base=model, plan=None)
+    )
     assert len(warnings) == warned and all("edge-wsd doctor" in warning for warning in warnings)

@@ -1,0 +1,177 @@
+"""The first use of a pair: models that are not in the store are pulled, after a question that says what it costs."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+import click
+
+from edge_wsd.cli.interruptible import call
+from edge_wsd.cli.terminal import is_terminal, neutralise
+from edge_wsd.errors import Cancelled, StoreError
+from edge_wsd.models.model_name import DEFAULT_TYPE, HubModel, parse_model_name
+from edge_wsd.models.named_pairs import NamedPair
+from edge_wsd.models.sizes_in_words import gib
+
+
+class Consent(Enum):
+    """Whether models may be pulled."""
+
+    NONE = "none"
+    ASK = "ask"
+    """The person at the terminal, if there is one."""
+    GIVEN = "given"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What pulling one model means. Sizes in bytes."""
+
+    name: str
+    n_fetched: int
+    n_stored: int
+    n_needed: int
+    """Free space that it takes meanwhile."""
+    terms: str
+    destination: Path
+
+
+def models_of(pair: NamedPair, consent: Consent) -> tuple[Path, Path]:
+    """Files of the drafter and the base, pulled if that is needed and allowed.
+
+    Raises `StoreError` that names what to type if it is not allowed.
+    """
+    missing = missing_models(pair)
+    if missing:
+        if consent is Consent.NONE or (consent is Consent.ASK and not _can_ask()):
+            raise StoreError(f"{_title(pair)} needs {_listed(missing)}; {_way_out(missing)}")
+        if consent is Consent.ASK and not _agrees(pair, missing):
+            raise StoreError(f"nothing was pulled; {_way_out(missing)}")
+        from edge_wsd.cli.pull import pull_with_progress
+
+        for name in missing:
+            pull_with_progress(str(name))
+    return pair.find_models()
+
+
+def missing_models(pair: NamedPair) -> list[HubModel]:
+    """Those models of the pair, with their types, that would have to be pulled."""
+    missing: dict[HubModel, None] = {}
+    for text in (pair.drafter, pair.base):
+        name = parse_model_name(text)
+        if isinstance(name, HubModel):
+            from edge_wsd.models.store import Store
+
+            if Store().find(text) is None:
+                missing[HubModel(name.repo, name.type or DEFAULT_TYPE)] = None
+    return list(missing)
+
+
+def _cost(name: HubModel) -> Cost:
+    """Asks the hub. Raises `HubError` in one line if the model cannot be had."""
+    from edge_wsd.models.pull import pull_size
+
+    stopped: list[bool] = []
+
+    def stop_if_asked(_step: object) -> None:
+        if stopped:
+            raise Cancelled("the look-up was stopped")
+
+    size = call(lambda: pull_size(str(name), progress=stop_if_asked), cancel=lambda: stopped.append(True))
+    return Cost(
+        size.name,
+        size.download_bytes,
+        size.stored_bytes,
+        size.room_bytes,
+        terms_text(name.repo, size.licence),
+        size.destination.parent,
+    )
+
+
+def _can_ask() -> bool:
+    return is_terminal(sys.stdin) and is_terminal(sys.stderr)
+
+
+def _agrees(pair: NamedPair, missing: Sequence[HubModel]) -> bool:
+    """Tells what is missing, how large it is and where it goes, and asks. Ctrl-C is no answer but the end."""
+    costs = [_cost(name) for name in missing]
+    for line in cost_lines(pair, costs):
+        click.echo(neutralise(line), err=True)
+    click.echo(f"Pull {'it' if len(missing) == 1 else 'them'} now? [y/N] ", err=True, nl=False)
+    try:
+        answer = sys.stdin.readline()
+    except KeyboardInterrupt:
+        click.echo(err=True)
+        raise
+    if not answer.endswith("\n"):  # Ctrl-D
+        click.echo(err=True)
+    return answer.strip().lower() in ("y", "yes")
+
+
+def cost_lines(pair: NamedPair, costs: Sequence[Cost]) -> list[str]:
+    """What a person has to know before anything is pulled. Raises `StoreError` if the disk is too full for it."""
+    destination = costs[0].destination
+    free, needed = _free_bytes(destination), _needed_bytes(costs)
+    if free < needed:
+        from edge_wsd.models.store import STORE_VARIABLE
+
+        raise StoreError(
+            f"{_title(pair)} needs {gib(needed)} in {destination}, which has {gib(free)} free; "
+            f"free some space, or set {STORE_VARIABLE} to a folder on another disk"
+        )
+    what = "a model that is" if len(costs) == 1 else "two models that are"
+    lines = [f"{_title(pair)} needs {what} not in the store yet:"]
+    for cost in costs:
+        sizes = f"downloads {gib(cost.n_fetched)}, stores {gib(cost.n_stored)}"
+        lines += [f"  {cost.name}", f"    {sizes}", f"    licence: {cost.terms}"]
+    if len(costs) > 1:
+        fetched, stored = sum(cost.n_fetched for cost in costs), sum(cost.n_stored for cost in costs)
+        lines.append(f"  both: downloads {gib(fetched)}, stores {gib(stored)}")
+    return [*lines, f"  to {destination}, which has {gib(free)} free"]
+
+
+def _needed_bytes(costs: Sequence[Cost]) -> int:
+    """Most space taken at any time, the models pulled one after the other."""
+    stored, most = 0, 0
+    for cost in costs:
+        most = max(most, stored + cost.n_needed)
+        stored += cost.n_stored
+    return max(most, stored)
+
+
+def _free_bytes(folder: Path) -> int:
+    """Free space where `folder` is, or will be."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError as error:
+        raise StoreError(f"the free space of {folder} cannot be told: {error.strerror or error}") from error
+
+
+def terms_text(repo: str, licence: str | None) -> str:
+    """The licence as it is known, else as the hub names it, and whether the hub asks to accept it first."""
+    from edge_wsd.models.built_in_pairs import TERMS
+
+    known = TERMS.get(repo)
+    if known is None:
+        return licence or "none is named"
+    return f"{known.licence}{', gated: accept it on the page of the repository first' if known.gated else ''}"
+
+
+def _title(pair: NamedPair) -> str:
+    return f"pair {pair.name!r}" if pair.name else "the pair"
+
+
+def _listed(names: Sequence[object]) -> str:
+    return f"{' and '.join(map(str, names))}, which {'is' if len(names) == 1 else 'are'} not in the store"
+
+
+def _way_out(missing: Sequence[HubModel]) -> str:
+    command = " && ".join(f"edge-wsd pull {name}" for name in missing)
+    return f"fetch {'it' if len(missing) == 1 else 'them'} with `{command}`, or use --yes"

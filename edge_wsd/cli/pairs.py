@@ -1,0 +1,204 @@
+"""`edge-wsd pairs`: two models under one name, kept in a file that may be edited as well."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from edge_wsd.cli.first_use import terms_text
+from edge_wsd.cli.options import REPLY_FLAGS, default_of
+from edge_wsd.cli.pair_choice import complete_model, complete_pair
+from edge_wsd.cli.pairs_table import as_json, named_state, print_rows, print_table
+from edge_wsd.cli.terminal import neutralise
+from edge_wsd.decoding.options import Options
+from edge_wsd.errors import OptionError, PairsFileError, StoreError
+from edge_wsd.models.built_in_pairs import BUILT_IN_PAIRS
+from edge_wsd.models.model_name import HubModel, find_model, parse_model_name
+from edge_wsd.models.named_pairs import (
+    FIRST_PAIR,
+    NAME_RULE,
+    OPTION_KEYS,
+    NamedPair,
+    find_pair,
+    is_pair_name,
+    known_pairs,
+)
+from edge_wsd.models.pairs_file import PairsFile
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _ListByDefault(click.Group):
+    """A group whose bare call, with or without options, lists."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or (args[0].startswith("-") and args[0] not in (*ctx.help_option_names, "--debug")):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_ListByDefault)
+def command() -> None:
+    """Two models under one name: list, add, show, choose the default, remove.
+
+    \b
+    edge-wsd pairs add mine --drafter drafter.gguf --base meta-llama/Llama-3.1-8B
+    edge-wsd chat --pair mine
+    edge-wsd pairs default mine
+
+    Without a command the pairs are listed. They stand in a TOML file, which `pairs list` names and which may be
+    edited. A pair in the file that has the name of a built-in one is used in its place.
+    """
+
+
+@command.command("list")
+@click.option("--json", "as_object", is_flag=True, help="Print a JSON list.")
+def list_(*, as_object: bool) -> None:
+    """List all pairs: their models, whether they are here, and the default."""
+    pairs, default = known_pairs(), PairsFile().read().default or FIRST_PAIR
+    if as_object:
+        click.echo(json.dumps([as_json(pair, default) for pair in pairs.values()], ensure_ascii=False))
+        return
+    print_table(list(pairs.values()), default)
+    path = PairsFile().path
+    state = "your pairs and the default are in" if path.exists() else "pairs that you add will be in"
+    click.echo(neutralise(f"{state} {path}"), err=True)
+
+
+@command.command()
+@click.argument("name", shell_complete=complete_pair)
+@click.option("--json", "as_object", is_flag=True, help="Print one JSON object.")
+def show(*, name: str, as_object: bool) -> None:
+    """Show everything about the pair NAME."""
+    pair, default = find_pair(name), PairsFile().read().default or FIRST_PAIR
+    if as_object:
+        click.echo(json.dumps(as_json(pair, default), ensure_ascii=False))
+        return
+    origin = f"built in: {pair.about}" if pair.is_built_in else f"yours, in {PairsFile().path}"
+    rows = [("pair", f"{pair.name}{' (default)' if name == default else ''}"), ("origin", origin)]
+    for role, text in (("drafter", pair.drafter), ("base", pair.base)):
+        rows += [(role, text), ("", named_state(text).text)]
+        parsed = parse_model_name(text)
+        if isinstance(parsed, HubModel):
+            rows.append(("", f"licence: {terms_text(parsed.repo, named_state(text).licence)}"))
+    usual = {"drafter_template": "chat", "base_template": "plain"}
+    for key, template in usual.items():
+        rows.append((key.replace("_", " "), getattr(pair, key) or f"{template} (as usual)"))
+    for key in OPTION_KEYS:
+        value = getattr(pair, key)
+        rows.append(
+            (key.replace("_", " "), str(value) if value is not None else f"{default_of(Options, key)} (as usual)")
+        )
+    print_rows(rows)
+
+
+def _option(key: str, kind: Any, metavar: str) -> Callable[[F], F]:
+    flag, text = REPLY_FLAGS[key]
+    help_text = f"{text}  [default: that of `edge-wsd run`, {default_of(Options, key)}]"
+    return click.option(flag, type=kind, metavar=metavar, help=help_text)
+
+
+@command.command()
+@click.argument("name")
+@click.option(
+    "--drafter", metavar="MODEL", required=True, shell_complete=complete_model, help="GGUF file, or REPO:TYPE."
+)
+@click.option("--base", metavar="MODEL", required=True, shell_complete=complete_model, help="Named in the same way.")
+@click.option("--drafter-template", metavar="FILE|plain|chat", help="The drafter's prompt.  [default: chat]")
+@click.option("--base-template", metavar="FILE|plain|chat", help="The base's prompt.  [default: plain]")
+@_option("threshold", float, "X")
+@_option("window", int, "N")
+@_option("max_draft", int, "N")
+@click.option("-f", "--force", is_flag=True, help="Replace a pair of this name.")
+def add(*, name: str, force: bool, **values: Any) -> None:
+    """Add the pair NAME: a drafter and a base, each a GGUF file, a model of the store or REPO:TYPE.
+
+    Files are checked, and the vocabularies compared, as far as the models are here. Nothing is downloaded.
+    """
+    if not is_pair_name(name):
+        raise click.UsageError(f"{neutralise(name)!r} is no name for a pair; a name has {NAME_RULE}")
+    if name in BUILT_IN_PAIRS:
+        raise PairsFileError(f"{name!r} is built in and cannot be redefined; give the pair another name")
+    pair = NamedPair(name, **values)
+    try:
+        Options(**pair.options)
+    except OptionError as error:
+        key, _, rest = str(error).partition(" ")
+        raise click.UsageError(f"{REPLY_FLAGS[key][0]} {rest}") from error
+    pair = pair.anywhere()
+    _check_templates(pair)
+    found = [_checked_file(role, text) for role, text in (("drafter", pair.drafter), ("base", pair.base))]
+    file = PairsFile()
+    if name in file.read().pairs and not force:
+        raise PairsFileError(f"there is a pair {name!r} already; --force replaces it")
+    lines = _verdict(found[0], found[1]) if found[0] is not None and found[1] is not None else []
+    file.add(pair, replace=force)
+    click.echo(neutralise(f"added {name} to {file.path}"), err=True)
+    for line in lines:
+        click.echo(line, err=True)
+
+
+def _check_templates(pair: NamedPair) -> None:
+    for role, text in pair.templates.items():
+        if text not in ("chat", "plain") and not Path(text).is_file():
+            raise PairsFileError(f"{role.replace('_', ' ')} {text}: no such file; give chat, plain or a Jinja file")
+
+
+def _checked_file(role: str, text: str) -> Path | None:
+    """The model's file if it is here and sound; None, with a warning, if it has yet to be pulled."""
+    from edge_wsd.models.gguf_check import check_gguf
+
+    name = parse_model_name(text)
+    try:
+        path = find_model(text)
+    except StoreError as error:
+        if not isinstance(name, HubModel):
+            raise
+        click.echo(neutralise(f"warning: the {role} {error}"), err=True)
+        return None
+    check_gguf(path)
+    return path
+
+
+def _verdict(drafter: Path, base: Path) -> list[str]:
+    from edge_wsd.cli.check import compare, verdict_lines
+
+    verdict, about = compare(drafter, base)
+    first, *rest = verdict_lines(verdict, about)
+    return [f"vocabularies {first}", *rest]
+
+
+@command.command()
+@click.argument("name", required=False, shell_complete=complete_pair)
+@click.option("--none", "unset", is_flag=True, help=f"Have no default of your own: {FIRST_PAIR} is used.")
+def default(*, name: str | None, unset: bool) -> None:
+    """Show the default pair, or make NAME the default of `run` and `chat`."""
+    if name is not None and unset:
+        raise click.UsageError("give either NAME or --none, not both")
+    file = PairsFile()
+    if name is None and not unset:
+        click.echo(file.read().default or FIRST_PAIR)
+        return
+    if name is not None:
+        find_pair(name)
+    if unset and not file.path.exists():
+        return
+    file.set_default(name)
+    click.echo(f"the default pair is {name or FIRST_PAIR}", err=True)
+
+
+@command.command()
+@click.argument("name", shell_complete=complete_pair)
+def rm(*, name: str) -> None:
+    """Remove the pair NAME. Its models stay where they are."""
+    file = PairsFile()
+    if name in BUILT_IN_PAIRS and name not in file.read().pairs:
+        raise PairsFileError(f"{name!r} is built in and cannot be removed")
+    find_pair(name)
+    was_default = file.remove(name)
+    note = f"; the default pair is {FIRST_PAIR} again" if was_default else ""
+    click.echo(f"removed {name}{note}; its models stay (`edge-wsd models rm` deletes those of the store)", err=True)
