@@ -20,11 +20,14 @@ from edge_wsd.decoding.options import Options
 from edge_wsd.decoding.sequence import common_prefix
 from edge_wsd.errors import TemplateError
 from edge_wsd.llama.context import Context
+from edge_wsd.llama.measure import simulate
 from edge_wsd.llama.model import Model
 from edge_wsd.llama.sequence import Sequence as ModelSequence
 from edge_wsd.llama.settings import ModelSettings
 from edge_wsd.llama.vocab import VocabularyVerdict, compare_vocabularies
 from edge_wsd.models.gguf_check import check_gguf
+from edge_wsd.models.model_shape import shape_of_file
+from edge_wsd.models.plan import Plan, plan_pair, require_possible
 from edge_wsd.models.probe import probe_model
 from edge_wsd.prompts.choose import base_template as choose_base_template
 from edge_wsd.prompts.choose import drafter_template as choose_drafter_template
@@ -85,8 +88,12 @@ class LoadedModel:
 class Pair:
     """Owner of both models. One reply at a time; close it, or use it as a context manager."""
 
-    def __init__(self, name: str, drafter: LoadedModel, base: LoadedModel, owned: ExitStack) -> None:
+    def __init__(
+        self, name: str, drafter: LoadedModel, base: LoadedModel, owned: ExitStack, plan: Plan | None = None
+    ) -> None:
         self.name = name
+        self.plan = plan
+        """Where the two were put; its `notes` tell what had to give way."""
         self.drafter = drafter
         self.base = base
         self.vocabulary: VocabularyVerdict = compare_vocabularies(drafter.model.vocab, base.model.vocab)
@@ -96,6 +103,8 @@ class Pair:
         self.running: Turn | None = None
         """The reply that is being written, whose thread holds `busy`."""
         self.closed = False
+        self.options = Options()
+        """What replies and conversations are written with where no options are given."""
         self._owned = owned
 
     @classmethod
@@ -114,17 +123,25 @@ class Pair:
     ) -> Pair:
         """Load two GGUF files. Raises `ModelFileError`, `ModelLoadError` or `TemplateError`, and then frees both.
 
+        Memory is planned first (`edge_wsd.models.plan`): settings that are "auto" or None are what the plan made of
+        them, and a pair that certainly cannot fit is a `PlanError`, unless `memory_check` is off.
+
         A template is "chat" (the file's own), "plain" (the paper's base prompt) or the path of a Jinja file. Each file
         is first loaded in a child process, so that one which crashes llama.cpp cannot crash the caller; a frozen
         application says with `probe_command` how to start it (`edge_wsd.models.probe.probe_model`).
         """
+        shapes = []
         for path in (drafter, base):
-            probe_model(path, header=check_gguf(Path(path)), command=probe_command)
+            header = check_gguf(Path(path))
+            probe_model(path, header=header, command=probe_command)
+            shapes.append(shape_of_file(path, header))
+        plan = plan_pair(shapes[0], shapes[1], drafter_settings, base_settings, measure=simulate)
+        require_possible(plan)
         with ExitStack() as stack:
             loaded = []
             for role, path, settings, choose, choice in (
-                ("drafter", drafter, drafter_settings, choose_drafter_template, drafter_template),
-                ("base", base, base_settings, choose_base_template, base_template),
+                ("drafter", drafter, plan.drafter.settings, choose_drafter_template, drafter_template),
+                ("base", base, plan.base.settings, choose_base_template, base_template),
             ):
                 report = (lambda fraction, role=role: progress(role, fraction)) if progress else None
                 model = stack.enter_context(Model.load(path, settings, progress=report))
@@ -134,7 +151,7 @@ class Pair:
                 context = stack.enter_context(Context(model, settings))
                 loaded.append(LoadedModel(model, context, context.sequence(), template))
             name = name or f"{Path(drafter).stem} + {Path(base).stem}"
-            return cls(name, loaded[0], loaded[1], stack.pop_all())
+            return cls(name, loaded[0], loaded[1], stack.pop_all(), plan)
 
     @classmethod
     def demo(cls, *, other_vocabulary: bool = False, **settings: Any) -> Pair:
@@ -145,6 +162,20 @@ class Pair:
         name = "demo-other" if other_vocabulary else "demo"
         return cls.load(drafter, files.base_path(), name=name, **settings)
 
+    @classmethod
+    def named(cls, name: str, **settings: Any) -> Pair:
+        """A pair of the user's file or a built-in one, with its templates and options. `settings` as for `load`.
+
+        Nothing is downloaded: raises `StoreError` that says what to pull, `PairsFileError` for an unknown name.
+        """
+        from edge_wsd.models.named_pairs import find_pair
+
+        named = find_pair(name)
+        drafter, base = named.find_models()
+        pair = cls.load(drafter, base, **{"name": name, **named.templates, **settings})
+        pair.options = Options(**named.options)
+        return pair
+
     def generate(
         self,
         prompt: str | Sequence[Message] | Sequence[Mapping[str, Any]],
@@ -152,7 +183,7 @@ class Pair:
         **changes: Any,
     ) -> Reply:
         """One whole reply to a question or a conversation. `changes` are fields of `Options`."""
-        options = (options or Options()).with_changes(**changes)
+        options = (options or self.options).with_changes(**changes)
         if isinstance(prompt, str):
             return self.session(options=options).ask(prompt)
         return self.session(options=options, messages=prompt).ask(None)
@@ -164,7 +195,7 @@ class Pair:
         messages: Sequence[Message] | Sequence[Mapping[str, Any]] = (),
     ) -> Session:
         """A conversation. What two turns have in common is decoded once, in both memories."""
-        return Session(self, system=system, options=options, messages=messages)
+        return Session(self, system=system, options=options or self.options, messages=messages)
 
     def close(self) -> None:
         """Free contexts, then models, of both. Cancels a reply that is being written. Closing twice does nothing."""

@@ -30,6 +30,7 @@ COMMANDS = {
     "plan": "Show where a pair goes in memory, and whether it fits.",
     "check": "Compare the vocabularies of a drafter and a base.",
     "convert": "Turn a Hugging Face checkpoint into a GGUF file.",
+    "quantize": "Store a GGUF file in fewer bits.",
     "imatrix": "Measure which weights matter, for a better quantization.",
     "verify": "Compare a converted file with its checkpoint, or types of one model.",
     "doctor": "Show versions, devices and what to install for a GPU.",

@@ -43,7 +43,8 @@ class Model:
         """Load a GGUF file. `progress` is called with 0 to 1. Raises `ModelLoadError`.
 
         A simulated model has no weights: it and its contexts only tell, in llama.cpp's log, what they would need.
-        "auto" layers are all of them here; `edge_wsd.models.plan` knows how many fit. Check the file first (`edge_wsd.models.gguf_check`): llama.cpp can end the process on a damaged one.
+        "auto" layers are all of them here; `edge_wsd.models.plan` knows how many fit. Check the file first
+        (`edge_wsd.models.gguf_check`): llama.cpp can end the process on a damaged one.
         """
         settings = settings or ModelSettings()
         path = Path(path)

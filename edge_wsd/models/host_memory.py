@@ -1,4 +1,4 @@
-"""How much memory of the host a program can still take. llama.cpp calls all of it free; the page cache is not in use."""
+"""How much memory of the host a program can still take: llama.cpp calls all of it free on most systems."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _meminfo(path: Path) -> dict[str, int]:
 
 
 def _container_limit(root: Path, self_: Path) -> tuple[int, int] | None:
-    """Bytes left and bytes in all under the control group of this process (version 2); None where nothing is limited."""
+    """Bytes left and bytes in all that the control group of this process (version 2) allows; None for no limit."""
     group = root
     for line in _lines(self_):
         if line.startswith("0::"):

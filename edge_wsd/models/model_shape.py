@@ -70,6 +70,8 @@ class ModelShape:
     sliding_window: int
     """Tokens of the window of some layers; 0 if all layers see everything."""
     weights: tuple[Weight, ...]
+    path: Path | None = None
+    """Its file; None for a model that is not there yet."""
 
     @cached_property
     def weights_bytes(self) -> int:
@@ -151,6 +153,7 @@ def _shape(fields: Fields, weights: tuple[Weight, ...]) -> ModelShape:
         n_merges=len(fields.array("tokenizer.ggml.merges", ValueType.STRING) or ()),
         sliding_window=_window(fields, prefix),
         weights=weights,
+        path=fields.path,
     )
 
 

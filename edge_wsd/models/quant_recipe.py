@@ -111,7 +111,8 @@ def stored_as(shape: ModelShape, type_name: str) -> ModelShape:
     if type_name not in RECIPES:
         known = ", ".join(RECIPES)
         raise PlanError(f"the size of a file of type {type_name!r} is not known beforehand; expected one of {known}")
-    return replace(shape, weights=tuple(_stored(shape, weight, type_name) for weight in shape.weights))
+    weights = tuple(_stored(shape, weight, type_name) for weight in shape.weights)
+    return replace(shape, weights=weights, path=None)
 
 
 def _stored(shape: ModelShape, weight: Weight, type_name: str) -> Weight:

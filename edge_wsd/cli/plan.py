@@ -1,0 +1,181 @@
+"""`edge-wsd plan`: where a pair goes in memory, what gives way, and whether it fits, before anything is loaded."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import TYPE_CHECKING
+
+import click
+
+from edge_wsd.cli.main import FAILED, complain
+from edge_wsd.cli.options import MODEL_FLAGS, PER_MODEL_NOTE, SectionCommand, model_options
+from edge_wsd.cli.terminal import neutralise
+from edge_wsd.errors import EdgeWsdError, StoreError
+from edge_wsd.llama.settings import ModelSettings
+from edge_wsd.models.placement import HOST
+
+if TYPE_CHECKING:
+    from edge_wsd.models.memory import Sizes
+    from edge_wsd.models.model_shape import ModelShape
+    from edge_wsd.models.plan import Plan, PlannedModel
+
+_PARTS = ("weights", "kv_cache", "compute", "logits", "vocabulary")
+_MIB = 1 << 20
+
+
+@click.command(cls=SectionCommand, epilog=PER_MODEL_NOTE)
+@click.argument("pair", required=False)
+@click.option("--drafter", metavar="MODEL", help="The drafter: a GGUF file, or REPO:TYPE.")
+@click.option("--base", metavar="MODEL", help="The base, named in the same way.")
+@click.option("--drafter-type", metavar="TYPE", help="Plan the drafter as if it were stored in this type.")
+@click.option("--base-type", metavar="TYPE", help="Plan the base as if it were stored in this type.")
+@click.option("--json", "as_object", is_flag=True, help="Print one JSON object.")
+@model_options
+@click.pass_context
+def command(
+    context: click.Context,
+    *,
+    pair: str | None,
+    drafter: str | None,
+    base: str | None,
+    drafter_type: str | None,
+    base_type: str | None,
+    as_object: bool,
+    drafter_settings: ModelSettings,
+    base_settings: ModelSettings,
+) -> None:
+    """Plan the memory of PAIR, or of --drafter and --base: weights, KV cache, compute and logits buffers per device.
+
+    Nothing is loaded. The drafter goes to the fastest device, then as many layers of the base as fit; `run` and `chat`
+    do the same. Models of the built-in pairs are planned before they are pulled. Exit code 1 if the pair does not fit.
+
+    \b
+    edge-wsd plan pilot-llama-8b --ctx 8192
+    edge-wsd plan pilot-llama-70b --base-type Q3_K_M
+    """
+    from edge_wsd.cli.pair_choice import choose
+    from edge_wsd.llama.measure import simulate
+    from edge_wsd.models.plan import plan_pair
+
+    named = choose(pair, drafter, base)
+    shapes = (_shape_of(named.drafter, drafter_type), _shape_of(named.base, base_type))
+    plan = plan_pair(*shapes, drafter_settings, base_settings, measure=simulate)
+    if as_object:
+        click.echo(json.dumps({**plan.as_dict(), "flags": flags_of(plan)}, ensure_ascii=False))
+    else:
+        for line in lines_of(plan):
+            click.echo(neutralise(line))
+    if not plan.fits:
+        complain(plan.complaint)
+        context.exit(FAILED)
+
+
+def _shape_of(name: str, type_name: str | None) -> ModelShape:
+    """Shape of a model: of its file, or where it has none yet, what is published of it."""
+    from edge_wsd.models.gguf_check import check_gguf
+    from edge_wsd.models.known_shapes import KNOWN_MODELS, known_shape
+    from edge_wsd.models.model_name import find_model
+    from edge_wsd.models.model_shape import shape_of_file
+    from edge_wsd.models.probe import probe_model
+    from edge_wsd.models.quant_recipe import stored_as
+
+    if type_name is not None:
+        type_name = _known_type(type_name)
+    repository = name.partition(":")[0]
+    try:
+        path = find_model(name)
+    except StoreError:
+        if repository not in KNOWN_MODELS:
+            raise
+        return known_shape(name, type_name)
+    header = check_gguf(path)
+    probe_model(path, header=header)
+    shape = shape_of_file(path, header)
+    return shape if type_name is None else stored_as(shape, type_name)
+
+
+def _known_type(name: str) -> str:
+    from edge_wsd.converters.types import find_type
+
+    try:
+        return str(find_type(name).name)
+    except EdgeWsdError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def flags_of(plan: Plan) -> str:
+    """Options that put the pair in the same place without a plan."""
+    words: list[str] = []
+    for model in (plan.drafter, plan.base):
+        values = {"gpu_layers": model.memory.gpu_layers, "context_length": model.memory.n_ctx}
+        if model.settings.main_gpu is not None:
+            values["main_gpu"] = model.settings.main_gpu
+        for name, value in values.items():
+            words += [MODEL_FLAGS[name][0].replace("--", f"--{model.role}-"), str(value)]
+    return shlex.join(words)
+
+
+def lines_of(plan: Plan) -> list[str]:
+    """The plan for a person."""
+    rows: list[tuple[str, ...]] = [("", "device", "layers", "weights", "KV cache", "compute", "logits", "vocab", "sum")]
+    for model in (plan.drafter, plan.base):
+        rows += _rows_of(plan, model)
+    lines = _aligned(rows)
+    lines += ["", "MiB; " + "; ".join(_about(model) for model in (plan.drafter, plan.base)), ""]
+    devices: list[tuple[str, ...]] = [("device", "of both", "free", "total", "kept free", "left")]
+    for one in plan.devices:
+        left = one.device.free_bytes - one.margin - one.used
+        note = " (the host's memory)" if one.shares_host else ""
+        devices.append(
+            (
+                f"{one.device.name}{note}",
+                *map(_mib, (one.used, one.device.free_bytes)),
+                *map(_mib, (one.device.total_bytes, one.margin, left)),
+            )
+        )
+    lines += _aligned(devices)
+    lines.append("")
+    lines += [f"gives way: {line}" for line in plan.gives_way]
+    lines += [f"the same by hand: {flags_of(plan)}", f"verdict: {plan.verdict}"]
+    return lines
+
+
+def _rows_of(plan: Plan, model: PlannedModel) -> list[tuple[str, ...]]:
+    memory = model.memory
+    rows: list[tuple[str, ...]] = []
+    n_all = memory.shape.n_layers + 1
+    gpus = ((one.device.name, number, memory.gpus[number]) for number, one in enumerate(plan.devices[1:]))
+    places = [("host", HOST, memory.host), *gpus]
+    for name, number, sizes in places:
+        if sizes.total:
+            label = model.role if not rows else ""
+            layers = f"{memory.placement.count(number)} of {n_all}"
+            rows.append((label, name, layers, *_figures(sizes)))
+    return rows
+
+
+def _figures(sizes: Sizes) -> tuple[str, ...]:
+    return (*(_mib(getattr(sizes, part)) for part in _PARTS), _mib(sizes.total))
+
+
+def _about(model: PlannedModel) -> str:
+    memory = model.memory
+    return f"{model.role} {memory.shape.name}, {memory.n_ctx:,} tokens of context, KV cache {model.settings.kv_type}"
+
+
+def _mib(n_bytes: int) -> str:
+    return f"{n_bytes / _MIB:,.0f}" if abs(n_bytes) >= 100 * _MIB or n_bytes == 0 else f"{n_bytes / _MIB:,.1f}"
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    """Columns as wide as they must be: words to the left, numbers to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    words = {column for column in range(len(rows[0])) if rows[0][column] in ("", "device")}
+    return [
+        "  ".join(
+            cell.ljust(width) if column in words else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
