@@ -102,6 +102,6 @@ def find_type(name: str) -> QuantType:
     found = QUANT_TYPES.get(ALIASES.get(wanted, wanted))
     if found is None:
         near = difflib.get_close_matches(wanted, SUPPORTED_TYPES, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = f" (did you mean {near[0]}?)" if near else ""
         raise ConversionError(f"type {name!r:.40} is unknown{hint}; expected one of {', '.join(SUPPORTED_TYPES)}")
     return found

@@ -36,6 +36,13 @@ _LONGEST_REASON = 300
 _TENSOR = re.compile(r"\[ *\d+/ *\d+\] (?P<name>.*?) +- \[.*?\], type = +(?P<stored>\w+), size = .*?(?P<new>\(\w+\))?")
 _FALLBACK = re.compile(r"warning: (?P<name>.*?) +- ncols .* -> falling back to +(?P<type>\w+)")
 _FAILED = "failed to quantize: "
+_ADVICE = {
+    "iostream error": "the file could not be written to its end: is the disk full?",
+    "has invalid data": "the file is damaged: fetch or convert it again",
+    "data validation failed": "some values are no numbers or too large for the type; BF16 has the range of F32",
+    "importance matrix": "make one with `edge-wsd imatrix` and give it with --imatrix",
+    "imatrix": "make one with `edge-wsd imatrix` and give it with --imatrix",
+}
 Tick = Callable[[], None]
 
 
@@ -184,7 +191,8 @@ class Quantizer:
     def _refused(self) -> QuantizationError:
         reason = next((line for line in reversed(self._errors) if _FAILED in line), None)
         told = reason.partition(_FAILED)[2] if reason else " ".join(self._errors[-1:]) or "it does not say why"
-        return QuantizationError(f"{self._request.source}: llama.cpp refuses it: {told[:_LONGEST_REASON]}")
+        advice = next((f"; {advice}" for sign, advice in _ADVICE.items() if sign in told), "")
+        return QuantizationError(f"{self._request.source}: llama.cpp gives up: {told[:_LONGEST_REASON]}{advice}")
 
     def _ended(self) -> QuantizationError:
         """Why there is no child any more: its ending and its last words."""

@@ -1,0 +1,43 @@
+"""Long work on a file, with a bar of bytes and rate, that Ctrl-C stops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from edge_wsd.cli.interruptible import call
+from edge_wsd.cli.terminal import neutralise
+from edge_wsd.errors import Cancelled
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+T = TypeVar("T")
+
+
+def with_bar(title: str, work: Callable[[Callable[[int, int], None]], T], *, quiet: bool) -> T:
+    """The result of `work(progress)`, which runs in a thread; `progress(done, total)` counts bytes.
+
+    After Ctrl-C the next call of `progress` raises `Cancelled` into the work.
+    """
+    stopped: list[bool] = []
+    with _bar(quiet) as bar:
+        task = bar.add_task(neutralise(title), total=None)
+
+        def progress(done_bytes: int, total_bytes: int) -> None:
+            if stopped:
+                raise Cancelled("the work was stopped")
+            bar.update(task, completed=done_bytes, total=total_bytes)
+
+        return call(lambda: work(progress), cancel=lambda: stopped.append(True))
+
+
+def _bar(quiet: bool) -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import TransferSpeedColumn as Rate
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), Rate())
+    hidden = quiet or not console.is_terminal
+    return Progress(*columns, TimeRemainingColumn(), console=console, disable=hidden, transient=True)
