@@ -71,7 +71,7 @@ class Staging:
         self.folder = store.staging(snapshot.repo, choice.type)
         self._fetched = self.folder / snapshot.revision[:_SHORT_COMMIT]
         self._made = self.folder / "made"
-        self.places = places(choice.files, self._fetched)
+        self.places = places(snapshot, choice.files, self._fetched)
 
     def clear_old(self) -> None:
         """Drops what an earlier pull left of another commit, or of a conversion that was cut short."""

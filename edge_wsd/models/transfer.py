@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from huggingface_hub import try_to_load_from_cache
 
 from edge_wsd.errors import HubError
 from edge_wsd.models.hub import Hub, RemoteFile, Snapshot
@@ -40,6 +43,8 @@ class Place:
 
     file: RemoteFile
     target: Path
+    cached: Path | None = None
+    """The same file in the cache that the client shares with `hf` and transformers."""
 
     @property
     def partial(self) -> Path:
@@ -51,14 +56,20 @@ class Place:
 
     def n_bytes_there(self) -> int:
         """Bytes that need not be fetched any more."""
-        if self.is_complete():
+        if self.is_complete() or self.cached is not None:
             return self.file.n_bytes
         return min(self.partial.stat().st_size, self.file.n_bytes) if self.partial.is_file() else 0
 
 
-def places(snapshot_files: Sequence[RemoteFile], folder: Path) -> list[Place]:
+def places(snapshot: Snapshot, files: Sequence[RemoteFile], folder: Path) -> list[Place]:
     """Each file below `folder` at its path in the repository."""
-    return [Place(file, folder / file.path) for file in snapshot_files]
+    return [Place(file, folder / file.path, _cached(snapshot, file)) for file in files]
+
+
+def _cached(snapshot: Snapshot, file: RemoteFile) -> Path | None:
+    found = try_to_load_from_cache(snapshot.repo, file.path, revision=snapshot.revision)
+    path = Path(found) if isinstance(found, str) else None
+    return path if path is not None and path.is_file() and path.stat().st_size == file.n_bytes else None
 
 
 def fetch(
@@ -107,6 +118,8 @@ class _Job:
     def fetch(self, place: Place) -> None:
         """One file, in a thread of its own."""
         place.target.parent.mkdir(parents=True, exist_ok=True)
+        if place.cached is not None and self._take_from_cache(place, place.cached.resolve()):
+            return
         problem = ""
         for _ in range(_TRIES_OF_CHECKSUM):
             problem = self._fetch_once(place)
@@ -119,6 +132,20 @@ class _Job:
             f"{place.file.path} of {self._snapshot.repo} arrived wrong {_TRIES_OF_CHECKSUM} times: {problem}; "
             "something on the way changes it; the other files are kept: pull again, over another network perhaps"
         )
+
+    def _take_from_cache(self, place: Place, cached: Path) -> bool:
+        """Links or copies a file of the client's cache, if its checksum is right."""
+        digest = _Digest(place.file)
+        digest.begin_with(cached, self._check_stop)
+        if digest.problem():
+            self._there[place.file.path] = 0
+            return False
+        try:
+            os.link(cached, place.target)
+        except OSError:  # another disk, or one without links
+            shutil.copyfile(cached, place.partial)
+            place.partial.replace(place.target)
+        return True
 
     def _fetch_once(self, place: Place) -> str:
         """All bytes of a file into its partial file, over as many connections as it takes. Returns what is wrong."""
