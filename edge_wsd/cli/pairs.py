@@ -15,7 +15,7 @@ from edge_wsd.cli.pair_choice import complete_model, complete_pair
 from edge_wsd.cli.pairs_table import as_json, named_state, print_rows, print_table
 from edge_wsd.cli.terminal import neutralise
 from edge_wsd.decoding.options import Options
-from edge_wsd.errors import OptionError, PairsFileError, StoreError
+from edge_wsd.errors import OptionError, PairsFileError, StoreError, TemplateError
 from edge_wsd.models.built_in_pairs import BUILT_IN_PAIRS
 from edge_wsd.models.model_name import HubModel, find_model, parse_model_name
 from edge_wsd.models.named_pairs import (
@@ -145,7 +145,7 @@ def add(*, name: str, force: bool, **values: Any) -> None:
 def _check_templates(pair: NamedPair) -> None:
     for role, text in pair.templates.items():
         if text not in ("chat", "plain") and not Path(text).is_file():
-            raise PairsFileError(f"{role.replace('_', ' ')} {text}: no such file; give chat, plain or a Jinja file")
+            raise TemplateError(f"{role.replace('_', ' ')} {text}: no such file; give chat, plain or a Jinja file")
 
 
 def _checked_file(role: str, text: str) -> Path | None:

@@ -42,7 +42,8 @@ def parse(text: str) -> TOMLDocument:
         for character, name in (("\\x00", "file"), ("\\n", "line")):
             message = message.replace(f"Unexpected character: '{character}'", f"unexpected end of the {name}")
         place = f"line {line or 1}" + (f", column {column + 1}" if column else "")
-        raise TomlSyntaxError(place, message[:1].lower() + message[1:].rstrip(".")) from error
+        message = message.rstrip(".")
+        raise TomlSyntaxError(place, message if message[:2].isupper() else message[:1].lower() + message[1:]) from error
 
 
 def _is_duplicate(error: Exception) -> bool:
