@@ -27,6 +27,8 @@ COMMANDS = {
     "chat": "Hold a conversation in the terminal.",
     "eval": "Measure a pair: how aligned and how right its answers are.",
     "pairs": "Name pairs of models, and choose the default one.",
+    "models": "List, show and remove the models of the store.",
+    "pull": "Bring a model from the hub into the store.",
     "plan": "Show where a pair goes in memory, and whether it fits.",
     "check": "Compare the vocabularies of a drafter and a base.",
     "convert": "Turn a Hugging Face checkpoint into a GGUF file.",

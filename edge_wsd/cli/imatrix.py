@@ -1,0 +1,104 @@
+"""`edge-wsd imatrix model-F16.gguf imatrix.gguf`: which columns of the weights matter, measured on a text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edge_wsd.cli.interruptible import call
+from edge_wsd.cli.terminal import neutralise
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from edge_wsd.converters.calibration import Collection
+
+
+@click.command()
+@click.argument("model", metavar="MODEL.gguf")
+@click.argument("target", metavar="OUT.gguf")
+@click.option("--text", metavar="FILE", help="Measure on this text, in UTF-8.  [default: built in, several languages]")
+@click.option("--chunk", type=int, metavar="N", help="Tokens read in one go.  [default: 512]")
+@click.option("--chunks", type=click.IntRange(min=1), metavar="N", help="Only the first N chunks.  [default: all]")
+@click.option("--process-output", is_flag=True, help="Also measure the output matrix.")
+@click.option("-f", "--force", is_flag=True, help="Replace OUT.gguf if it exists.")
+@click.option("--gpu-layers", metavar="N", help="Layers on the GPU; -1 for all, auto for what fits.  [default: auto]")
+@click.option("--threads", type=click.IntRange(1, 512), metavar="N", help="CPU threads.  [default: the physical cores]")
+@click.option("-q", "--quiet", is_flag=True, help="No progress bar and no summary.")
+def command(*, model: str, target: str, quiet: bool, force: bool, **wishes: Any) -> None:
+    """Run MODEL.gguf over a text and write its importance matrix to OUT.gguf.
+
+    `edge-wsd quantize` and `convert` take the file with --imatrix, and so do llama.cpp's tools: low-bit types then
+    keep the columns exact that the model uses most. MODEL is best the file to be quantized, in F16, BF16 or F32.
+    """
+    given = {name: value for name, value in wishes.items() if value is not None}
+    collected = _collect(Path(model), Path(target), given, force=force, quiet=quiet)
+    if quiet:
+        return
+    rate = collected.n_tokens / max(collected.seconds, 1e-9)
+    if collected.n_unused:
+        click.echo(f"note: {collected.n_unused} experts were never chosen; a longer text may reach them", err=True)
+    click.echo(
+        f"{neutralise(target)}: {collected.imatrix.n_chunks} chunks, {collected.n_tokens} tokens, "
+        f"{len(collected.imatrix.activations)} tensors, {rate:.0f} tokens/s, perplexity {collected.perplexity:.2f}",
+        err=True,
+    )
+
+
+def _collect(model: Path, target: Path, given: dict[str, Any], *, force: bool, quiet: bool) -> Collection:
+    """Collects and writes in a thread, so that Ctrl-C is heard inside a pass; then no target has been made."""
+    from edge_wsd._native import CancelFlag
+    from edge_wsd.converters.calibration import collect_imatrix, read_text
+    from edge_wsd.converters.imatrix import write_imatrix
+    from edge_wsd.converters.target import require_target
+    from edge_wsd.errors import OptionError, QuantizationError
+    from edge_wsd.llama.settings import ModelSettings
+
+    require_target(target, force, QuantizationError)
+    options: dict[str, Any] = {"process_output": given["process_output"]}
+    if "text" in given:
+        options |= {"text": read_text(given["text"]), "dataset": given["text"]}
+    for flag, name in (("chunk", "chunk_tokens"), ("chunks", "max_chunks")):
+        if flag in given:
+            options[name] = given[flag]
+    settings = {name: given[name] for name in ("threads", "gpu_layers") if name in given}
+    if settings.get("gpu_layers", "auto") != "auto":
+        settings["gpu_layers"] = _layers(settings["gpu_layers"])
+    cancel = CancelFlag()
+    with _bar(quiet) as bar:
+        task = bar.add_task(neutralise(model.name), total=None)
+
+        def progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        def work() -> Collection:
+            collected = collect_imatrix(
+                model, settings=ModelSettings(**settings), progress=progress, cancel=cancel, **options
+            )
+            if not cancel.is_set:
+                write_imatrix(target, collected.imatrix)
+            return collected
+
+        try:
+            return call(work, cancel=cancel.set)
+        except OptionError as error:
+            raise click.UsageError(str(error).replace("chunk_tokens", "--chunk")) from error
+
+
+def _layers(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise click.UsageError(f"--gpu-layers must be auto, -1 (all) or the number of layers, not {text!r}") from None
+
+
+def _bar(quiet: bool) -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import TimeRemainingColumn as Left
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), Left())
+    return Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True)
