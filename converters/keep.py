@@ -51,7 +51,7 @@ def kept_types(keep: Mapping[str, str], tensors: Sequence[TensorInfo]) -> dict[s
             )
         for tensor in found:
             type_name = tensor.type_name if wanted is None else wanted.name
-            if name == EMBEDDING and kept.get(tensor.name, type_name) != type_name:
+            if name in (OUTPUT, EMBEDDING) and kept.get(tensor.name, type_name) != type_name:
                 raise QuantizationError(f"the model uses {tensor.name} for output and embedding; keep it in one type")
             if wanted is not None and tensor.shape[0] % wanted.block:
                 raise QuantizationError(
