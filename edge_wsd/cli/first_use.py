@@ -88,7 +88,7 @@ def _cost(name: HubModel) -> Cost:
         size.download_bytes,
         size.stored_bytes,
         size.room_bytes,
-        terms_text(name.repo, size.licence),
+        terms_text(name.repo, size.licence, granted=True),
         size.destination.parent,
     )
 
@@ -154,14 +154,16 @@ def _free_bytes(folder: Path) -> int:
         raise StoreError(f"the free space of {folder} cannot be told: {error.strerror or error}") from error
 
 
-def terms_text(repo: str, licence: str | None) -> str:
-    """The licence as it is known, else as the hub names it, and whether the hub asks to accept it first."""
+def terms_text(repo: str, licence: str | None, *, granted: bool = False) -> str:
+    """The licence as it is known, else as the hub names it. `granted`: the hub has let this user in."""
     from edge_wsd.models.built_in_pairs import TERMS
 
     known = TERMS.get(repo)
     if known is None:
         return licence or "none is named"
-    return f"{known.licence}{', gated: accept it on the page of the repository first' if known.gated else ''}"
+    if not known.gated:
+        return known.licence
+    return f"{known.licence}, gated: {'you have access' if granted else f'accept it at https://huggingface.co/{repo}'}"
 
 
 def _title(pair: NamedPair) -> str:
