@@ -195,24 +195,24 @@ class Store:
 
         Raises StoreError if there is none, several fit, or another process uses it (as far as can be seen).
         """
-        wanted = self._name_to_remove(name)
+        wanted = self.removable(name)
         folders = [self.folder(wanted.repo, wanted.type or ""), self.staging(wanted.repo, wanted.type or "")]
 
         def in_use() -> None:
             raise StoreError(f"{wanted} is being pulled by another process; wait for it or stop it first")
 
         with self.lock(wanted, waiting=in_use):
-            files = [path for folder in folders for path in folder.rglob("*")]
-            user = process_that_maps(files)
+            user = process_that_maps(self._files(wanted))
             if user is not None:
                 raise StoreError(f"{wanted} is in use by process {user}; end it first")
-            freed = sum(_size(path) for path in files)
+            freed = self.bytes_of(wanted)
             for folder in folders:
                 if folder.exists():
                     self.discard(folder)
         return freed
 
-    def _name_to_remove(self, name: str) -> HubModel:
+    def removable(self, name: str) -> HubModel:
+        """The model, with its type, that `remove(name)` would delete. Raises StoreError if there is none."""
         wanted = parse_model_name(name)
         if isinstance(wanted, LocalFile):
             raise StoreError(f"{name} is a file, not a model of the store; delete it yourself")
@@ -224,6 +224,15 @@ class Store:
         if model is None:
             raise StoreError(self.explain_missing(wanted))
         return HubModel(model.manifest.repo, model.manifest.type)
+
+    def bytes_of(self, name: HubModel) -> int:
+        """Bytes of all that is kept of a model (a name with its type), whole or not."""
+        return sum(_size(path) for path in self._files(name))
+
+    def _files(self, name: HubModel) -> list[Path]:
+        type_name = name.type or ""
+        folders = (self.folder(name.repo, type_name), self.staging(name.repo, type_name))
+        return [path for folder in folders for path in folder.rglob("*")]
 
     def discard(self, folder: Path) -> None:
         """Deletes a folder of the store; it is gone from sight at once, even if deleting is cut short."""
