@@ -11,11 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .base import Conversion
+    from .quantization import Quantization, quantize
     from .registry import convert
-    from .storage import SUPPORTED_TYPES
+    from .types import SUPPORTED_TYPES
 
-_HOMES = {"convert": ".registry", "SUPPORTED_TYPES": ".storage", "Conversion": ".base"}
-__all__ = ["SUPPORTED_TYPES", "Conversion", "convert"]
+_HOMES = {
+    "convert": ".registry",
+    "quantize": ".quantization",
+    "SUPPORTED_TYPES": ".types",
+    "Conversion": ".base",
+    "Quantization": ".quantization",
+}
+__all__ = ["SUPPORTED_TYPES", "Conversion", "Quantization", "convert", "quantize"]
 
 
 def __getattr__(name: str) -> Any:

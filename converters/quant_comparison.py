@@ -28,7 +28,7 @@ from .comparison import Comparison
 from .evaluation_texts import evaluation_texts
 from .gguf_facts import GgufFacts, read_facts
 from .logits import GgufLogits, measure
-from .quantize import quantize, require_imatrix
+from .quantization import quantize, require_imatrix
 from .stages import Progress, no_progress
 from .stored_logits import StoredLogits
 from .text_windows import Window, cut_windows, window_length

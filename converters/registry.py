@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from math import prod
 from pathlib import Path
 
 import gguf
@@ -17,9 +15,9 @@ from .checkpoint import Checkpoint
 from .model_card import describe_model
 from .target import require_target
 from .tokenizer import read_vocabulary
-from .two_steps import convert_and_quantize
+from .two_steps import Options, write_model
 from .types import find_type
-from .writer import Progress, tensor_bytes, write_gguf
+from .writer import Progress
 
 # `architectures` in config.json -> the module and class that know it.
 _FAMILIES = {
@@ -49,10 +47,12 @@ def convert(
 ) -> Conversion:
     """Converts the checkpoint folder `source` to the GGUF file `target`.
 
-    `type` is one of SUPPORTED_TYPES or an alias; F32, F16, BF16 and Q8_0 are written directly, for any other and with
-    `keep` or `imatrix` (see `quantize`, also for `command`) a file of floats lies beside the target meanwhile. `force` replaces an existing target. `pre_tokenizer` names llama.cpp's
-    pre-tokenizer where the checkpoint's own is not recognised. `progress(done_bytes, total_bytes)` is called
-    as tensor data is written. Raises ConversionError with one line; then no target was made or changed.
+    `type` is one of SUPPORTED_TYPES or an alias. F32, F16, BF16 and Q8_0 are written directly; for any other, and with
+    `keep` or `imatrix` (as in `quantize`, which also takes `command`), a file of floats lies beside the target
+    meanwhile.
+    `force` replaces an existing target. `pre_tokenizer` names llama.cpp's pre-tokenizer where the
+    checkpoint's own is not recognised. `progress(done_bytes, total_bytes)` counts what is written, of both files.
+    Raises ConversionError with one line; then no target was made or changed.
     """
     source, target, wanted = Path(source), Path(target), find_type(type)
     require_target(target, force)
@@ -66,32 +66,17 @@ def convert(
     family.describe(writer)
     vocabulary.write(writer)
     require_target(target, force)
-    notes = (*family.notes(), *plan.notes, *vocabulary.notes)
-    if wanted.is_direct and not keep and imatrix is None:
-        writer.add_file_type(wanted.file_type)
-        types = write_gguf(target, writer, plan.tensors, wanted.name, progress)
-        notes = (*notes, *_type_notes(wanted.name, types))
-        bits = 8 * tensor_bytes(plan.tensors, wanted.name) / sum(prod(tensor.shape) for tensor in plan.tensors)
-    else:
-        made = convert_and_quantize(
-            target,
-            writer,
-            plan.tensors,
-            wanted,
-            keep=keep or {},
-            imatrix=None if imatrix is None else Path(imatrix),
-            force=force,
-            progress=progress,
-            command=command,
-        )
-        types, notes, bits = Counter(made.types), (*notes, *made.notes), made.bits_per_weight
-    return Conversion(target, family.architecture, len(plan.tensors), target.stat().st_size, bits, dict(types), notes)
-
-
-def _type_notes(type_name: str, types: Mapping[str, int]) -> tuple[str, ...]:
-    if type_name == "F16" or not types.get("F16"):
-        return ()
-    return (f"{types['F16']} tensor(s) stored as F16: their rows do not divide into {type_name} blocks",)
+    how = Options(keep or {}, None if imatrix is None else Path(imatrix), force, command)
+    written = write_model(target, writer, plan.tensors, wanted, how, progress)
+    return Conversion(
+        target,
+        family.architecture,
+        len(plan.tensors),
+        target.stat().st_size,
+        written.bits_per_weight,
+        written.types,
+        (*family.notes(), *plan.notes, *vocabulary.notes, *written.notes),
+    )
 
 
 def family_of(checkpoint: Checkpoint) -> Family:

@@ -11,25 +11,6 @@ import numpy.typing as npt
 
 from edge_wsd.errors import ConversionError
 
-_FILE_TYPES: dict[str, Any] = {
-    "F32": gguf.LlamaFileType.ALL_F32,
-    "F16": gguf.LlamaFileType.MOSTLY_F16,
-    "BF16": gguf.LlamaFileType.MOSTLY_BF16,
-    "Q8_0": gguf.LlamaFileType.MOSTLY_Q8_0,
-}
-SUPPORTED_TYPES: tuple[str, ...] = tuple(_FILE_TYPES)
-
-
-def file_type(type_name: str) -> int:
-    """The number of `general.file_type` for a supported type name."""
-    return int(_FILE_TYPES[type_name])
-
-
-def require_supported(type_name: str) -> None:
-    """Raises ConversionError for a type name this converter cannot write."""
-    if type_name not in _FILE_TYPES:
-        raise ConversionError(f"type {type_name!r} is unknown; expected one of {', '.join(SUPPORTED_TYPES)}")
-
 
 def stored_type(shape: tuple[int, ...], type_name: str) -> Any:
     """The ggml type of a tensor of `shape` in a file of `type_name`.

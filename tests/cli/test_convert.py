@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from edge_wsd.converters import SUPPORTED_TYPES
 
-from edge_wsd.cli import convert, doctor
+from edge_wsd.cli import doctor
 from tests.unit.test_converter_hostile import Folder
 
 
@@ -20,10 +19,6 @@ def checkpoint(tmp_path):
     for name, value in (("config.json", folder.config), ("tokenizer.json", folder.tokenizer)):
         (path / name).write_text(json.dumps(value))
     return path
-
-
-def test_the_types_offered_are_those_of_the_converter():
-    assert set(convert.TYPES) == set(SUPPORTED_TYPES)
 
 
 def test_a_checkpoint_becomes_a_file_that_loads(program, checkpoint):
