@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from edge_wsd.errors import ConversionError
 
 from .config import Config
+from .json_files import read_json, read_text
 from .safetensors_file import StoredTensor, read_tensors
 
 _SINGLE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
+_ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
@@ -27,7 +28,9 @@ class Checkpoint:
         self.folder = folder
         values = self.json("config.json")
         if values is None:
-            raise ConversionError(f"{folder} has no config.json; expected a Hugging Face checkpoint folder")
+            raise ConversionError(
+                self._why_adapter() or f"{folder} has no config.json; expected a Hugging Face checkpoint folder"
+            )
         self.config = Config(values, "config.json")
         for name in ("config.json", "tokenizer_config.json"):
             if (self.json(name) or {}).get("auto_map"):
@@ -44,26 +47,11 @@ class Checkpoint:
 
     def json(self, name: str) -> dict[str, Any] | None:
         """The object in a JSON file of the folder; None when there is no such file."""
-        text = self.text(name)
-        if text is None:
-            return None
-        try:
-            values = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ConversionError(f"{name} is not valid JSON ({error}); download it again") from None
-        if not isinstance(values, dict):
-            raise ConversionError(f"{name} holds a {type(values).__name__}, expected a JSON object")
-        return values
+        return read_json(self.folder, name)
 
     def text(self, name: str) -> str | None:
         """The UTF-8 text of a file of the folder; None when there is no such file."""
-        path = self.folder / name
-        if not path.is_file():
-            return None
-        try:
-            return path.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise ConversionError(f"{name} is not UTF-8 ({error}); download it again") from None
+        return read_text(self.folder, name)
 
     def _read_weights(self) -> dict[str, StoredTensor]:
         if (self.folder / _SINGLE).is_file():
@@ -103,6 +91,15 @@ class Checkpoint:
                 f"{self.folder} has only pickled weights ({pickle.name}): loading them runs code of "
                 "the file, so they are refused; save the model with safe_serialization=True first"
             )
-        if (self.folder / "adapter_model.safetensors").is_file():
-            return f"{self.folder} is a LoRA adapter, not a model; merge it into its base model first"
-        return f"{self.folder} has neither {_SINGLE} nor {_INDEX}"
+        return self._why_adapter() or f"{self.folder} has neither {_SINGLE} nor {_INDEX}"
+
+    def _why_adapter(self) -> str | None:
+        """What to do with a folder that holds an adapter; None for any other."""
+        if not any((self.folder / name).is_file() for name in _ADAPTER):
+            return None
+        base = (self.json(_ADAPTER[0]) or {}).get("base_model_name_or_path")
+        of_base = f" of {base!r:.100}" if isinstance(base, str) and base else ""
+        return (
+            f"{self.folder} is a LoRA adapter{of_base}, not a model; convert its base and merge it in with "
+            f"--lora {self.folder}"
+        )

@@ -48,7 +48,8 @@ class Gemma3(Gemma):
         """Of the layers without a window. Newer configs have one section for each kind of layer."""
         nested = config.section("rope_parameters")
         if nested is not None and _is_nested(nested):
-            config = Config({**config.values, "rope_parameters": nested.get("full_attention")}, config.origin)
+            values = {**_values(nested, "full_attention"), **_values(config, "rope_scaling")}
+            config = Config({**config.values, "rope_scaling": None, "rope_parameters": values}, config.origin)
         return read_rope(config, self.rope_kinds, self.n_ctx, base=1_000_000.0)
 
     def _read_local_rope(self) -> Rope:
@@ -87,6 +88,11 @@ class Gemma3WithVision(Gemma3):
 
     def is_left_out(self, name: str) -> bool:
         return _VISION.match(name) is not None
+
+
+def _values(config: Config, key: str) -> Mapping[str, Any]:
+    section = config.section(key)
+    return {} if section is None else section.values
 
 
 def _is_nested(section: Config) -> bool:

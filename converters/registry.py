@@ -12,6 +12,7 @@ from edge_wsd.errors import ConversionError
 
 from .base import Conversion, Family, plan_tensors
 from .checkpoint import Checkpoint
+from .lora import read_adapters
 from .model_card import describe_model
 from .target import require_target
 from .tokenizer import read_vocabulary
@@ -40,6 +41,7 @@ def convert(
     type: str = "Q8_0",
     keep: Mapping[str, str] | None = None,
     imatrix: str | Path | None = None,
+    lora: str | Path | Sequence[str | Path] = (),
     force: bool = False,
     pre_tokenizer: str | None = None,
     progress: Progress | None = None,
@@ -49,7 +51,7 @@ def convert(
 
     `type` is one of SUPPORTED_TYPES or an alias. F32, F16, BF16 and Q8_0 are written directly; for any other, and with
     `keep` or `imatrix` (as in `quantize`, which also takes `command`), a file of floats lies beside the target
-    meanwhile.
+    meanwhile. `lora` names folders of PEFT adapters that are merged into the weights.
     `force` replaces an existing target. `pre_tokenizer` names llama.cpp's pre-tokenizer where the
     checkpoint's own is not recognised. `progress(done_bytes, total_bytes)` counts what is written, of both files.
     Raises ConversionError with one line; then no target was made or changed.
@@ -58,7 +60,8 @@ def convert(
     require_target(target, force)
     checkpoint = Checkpoint(source)
     family = family_of(checkpoint)
-    plan = plan_tensors(checkpoint.tensors, family)
+    adapters = read_adapters(lora, family)
+    plan = plan_tensors(checkpoint.tensors, family, adapters)
     vocabulary = read_vocabulary(checkpoint, family.n_vocab, pre_tokenizer)
     writer = gguf.GGUFWriter(None, family.architecture)
     describe_model(writer, checkpoint)

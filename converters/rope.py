@@ -56,7 +56,10 @@ def read_rope(
     `kinds` are those that llama.cpp computes for the family, `base` the theta of a config without one, and
     `partial` allows that less than a whole head is rotated. Raises ConversionError.
     """
-    scaling = config.section("rope_parameters") or config.section("rope_scaling") or Config({}, config.origin)
+    # Where a config has both, transformers goes by the older one.
+    sections = (config.section(key) for key in ("rope_scaling", "rope_parameters"))
+    scaling = next((section for section in sections if section is not None and section.values), None)
+    scaling = scaling or Config({}, config.origin)
     kind = scaling.word("rope_type", scaling.word("type", "default"))
     if kind not in kinds:
         raise ConversionError(

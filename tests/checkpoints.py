@@ -61,7 +61,8 @@ FAMILIES = tuple(RECIPES)
 def make_checkpoint(folder: Path, family: str, **config_changes: Any) -> Path:
     """Writes a random checkpoint of `family` (safetensors, config, tokenizer) into `folder`, made if need be.
 
-    Besides values of the config, `config_changes` may hold seed (0), shards (False) and dtype ("float32").
+    Besides values of the config, `config_changes` may hold seed (0), shards (False), dtype ("float32") and
+    gate_scale (1.0), see `save_weights`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(folder, family, **config_changes)
@@ -70,17 +71,38 @@ def make_checkpoint(folder: Path, family: str, **config_changes: Any) -> Path:
 
 
 def save_weights(
-    folder: Path, family: str, *, seed: int = 0, shards: bool = False, dtype: str = "float32", **changes: Any
+    folder: Path,
+    family: str,
+    *,
+    seed: int = 0,
+    shards: bool = False,
+    dtype: str = "float32",
+    gate_scale: float = 1.0,
+    **changes: Any,
 ) -> None:
-    """Saves config and weights large enough for every part of the model to matter, and no tokenizer."""
+    """Saves config and weights large enough for every part of the model to matter, and no tokenizer.
+
+    A large `gate_scale` makes gates so steep that an activation passes values on or stops them, nothing between.
+    """
     recipe = RECIPES[family]
     config = getattr(transformers, recipe.config_class)(**{**SHARED, **recipe.config, **changes})
     torch.manual_seed(seed)
     model = getattr(transformers, recipe.model)(config).eval()
+    save_model(model, folder, shards=shards, dtype=dtype, gate_scale=gate_scale)
+
+
+def save_model(
+    model: Any, folder: Path, *, shards: bool = False, dtype: str = "float32", gate_scale: float = 1
+) -> None:
+    """Saves a new model of transformers after moving its norms and biases away from where they begin."""
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.dim() == 1:
                 weight.add_((0.2 if "norm" in name else 1.0) * torch.randn_like(weight))
+            if "gate_proj" in name:
+                weight.mul_(gate_scale)
+            elif "down_proj" in name:
+                weight.div_(gate_scale)
     model.to(getattr(torch, dtype)).save_pretrained(folder, max_shard_size="100KB" if shards else "5GB")
 
 

@@ -19,41 +19,16 @@ from edge_wsd.converters import convert  # noqa: E402
 from edge_wsd.converters.pre_tokenizers import KNOWN, PreTokenizer  # noqa: E402
 
 from edge_wsd.errors import ConversionError  # noqa: E402
-from edge_wsd.llama.context import Context  # noqa: E402
 from edge_wsd.llama.model import Model  # noqa: E402
-from edge_wsd.llama.settings import ModelSettings  # noqa: E402
+from tests.agreement import expected_logprobs, largest_difference, random_tokens  # noqa: E402
+from tests.checkpoint_tokenizers import CORPUS, N_VOCAB, save_bpe, save_sentencepiece  # noqa: E402
+from tests.checkpoints import load_reference, save_weights  # noqa: E402
 
-EXACT = ModelSettings(gpu_layers=0, threads=1, kv_type="f32", flash_attention="off", context_length=512)
-N_VOCAB = 800
-N_TOKENS = 300
 LLAMA3 = {
     "rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0,
     "high_freq_factor": 4.0, "original_max_position_embeddings": 64,
 }  # fmt: skip
 LINEAR = {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}
-SPECIALS = ["<|begin|>", "<|end|>", "<|im_end|>", "<|im_start|>"]
-CORPUS = [
-    "How do I list files by size?  Use `ls -lS`, or du -sh * | sort -h.",
-    "   leading, trailing   \t tabs\t\tand\n\n\nnewlines \r\n mixed   ",
-    "1 12 123 1234 12345 3.14159 1,000,000 0x1F 2024-02-29 ½ Ⅷ ٣٤٥ १२३",
-    "it's I'm you'll they'D WE'VE don't 'quoted' ''double''",
-    "emoji 😀👩‍👩‍👧‍👦🏳️‍🌈 flags 🇩🇪🇯🇵 and ❤️ text",
-    "漢字とかな、カタカナ。中文字符，标点！한국어 문장입니다.",
-    "שלום עולם مرحبا بالعالم \u200fRTL\u200e marks",
-    "def f(x):\n    if x > 0:\n\t\treturn x**2  # squared\n    return {'a': [1, 2, {}]}",
-    "for (int i=0;i<n;++i){ a[i]+=b[i]&0xff; }//x",
-    "naïve café Ångström ǅ ß ﬁ e\u0301 combining \u200b zero \ufeff width \u00a0 nbsp \u2003 em",
-    "<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n",
-    "a<|im_end|>b <|im_end|> c<|end|>",
-    "https://example.org/a?b=c&d=%20#frag user@host ~/path/to/file.tar.gz $HOME",
-    "____ ---- ==== ...... !!!??? (((( )))) \\\\ // ``` ~~~",
-    "Ελληνικά Кириллица հայերեն ไทย हिन्दी தமிழ் ქართული",
-    "\u0000 control \u0007 bytes \u001b[31m and \U0001f9ff \U00020000 planes",
-    "",
-    " ",
-    "\n",
-    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
-]
 
 
 def hard_texts() -> list[str]:
@@ -65,79 +40,10 @@ def hard_texts() -> list[str]:
     return CORPUS + mixed + ["".join(draw.choices(letters, k=40)) for _ in range(50)]
 
 
-def save_bpe(folder: Path, pre: PreTokenizer = KNOWN[0], *, bos: bool = False) -> None:
-    """Trains a small byte-level BPE and saves it as transformers does."""
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(ignore_merges=pre.ignores_merges))
-    state = json.loads(tokenizer.to_str())
-    state["pre_tokenizer"] = _with_offsets(pre.definition)
-    tokenizer = tokenizers.Tokenizer.from_str(json.dumps(state))
-    tokenizer.decoder = tokenizers.decoders.ByteLevel()
-    trainer = tokenizers.trainers.BpeTrainer(
-        vocab_size=N_VOCAB - 8,
-        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
-        special_tokens=SPECIALS,
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(CORPUS * 2, trainer)
-    if bos:
-        tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
-            single="<|begin|> $A", pair="<|begin|> $A $B", special_tokens=[("<|begin|>", 0)]
-        )
-    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<|begin|>", eos_token="<|end|>")
-    fast.chat_template = "{{ bos_token }}{% for m in messages %}{{ m['content'] }}{% endfor %}"
-    fast.save_pretrained(folder)
-
-
-def _with_offsets(definition: object) -> object:
-    """The definition as tokenizers wants to read it: every byte-level step says trim_offsets."""
-    if isinstance(definition, dict):
-        whole = {key: _with_offsets(value) for key, value in definition.items()}
-        return {**whole, "trim_offsets": True} if definition.get("type") == "ByteLevel" else whole
-    return [_with_offsets(item) for item in definition] if isinstance(definition, list) else definition
-
-
-def save_llama(folder: Path, seed: int = 0, shards: bool = False, dtype: str = "float32", **changes: object):
-    """Saves a random Llama with grouped queries and weights large enough for every part to matter."""
-    config = transformers.LlamaConfig(
-        **{
-            "vocab_size": N_VOCAB, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
-            "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512,
-            "initializer_range": 0.15, "bos_token_id": 0, "eos_token_id": 1, **changes,
-        }
-    )  # fmt: skip
-    torch.manual_seed(seed)
-    model = transformers.LlamaForCausalLM(config).eval()
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if weight.dim() == 1:
-                weight.add_((0.2 if "norm" in name else 1.0) * torch.randn_like(weight))
-    model.to(getattr(torch, dtype)).save_pretrained(folder, max_shard_size="100KB" if shards else "5GB")
-    return transformers.LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-
-
-def random_tokens() -> list[int]:
-    return [int(token) for token in np.random.default_rng(3).integers(0, N_VOCAB, N_TOKENS)]
-
-
-def converted_logprobs(path: Path, tokens: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Log-probabilities of each token after the first, and of the most probable one there."""
-    with Model.load(path, EXACT) as model, Context(model, EXACT) as context:
-        scores = context.sequence().score(tokens[:1], tokens[1:])
-        best = [scores.choose(row)[1] for row in range(len(tokens))]
-        return np.array(scores.logprobs), np.array(best)
-
-
-def expected_logprobs(model, tokens: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    with torch.no_grad():
-        rows = torch.log_softmax(model(torch.tensor([tokens])).logits[0].double(), -1)
-    given = rows[:-1].gather(1, torch.tensor(tokens[1:])[:, None])[:, 0]
-    return given.numpy(), rows.max(-1).values.numpy()
-
-
-def largest_difference(model, path: Path) -> float:
-    tokens = random_tokens()
-    pairs = zip(converted_logprobs(path, tokens), expected_logprobs(model, tokens), strict=True)
-    return max(float(np.abs(got - wanted).max()) for got, wanted in pairs)
+def save_llama(folder: Path, **changes: object) -> object:
+    """Saves a random Llama without tokenizer and returns it as transformers reads it."""
+    save_weights(folder, "llama", **changes)
+    return load_reference(folder)
 
 
 SHAPES: dict[str, dict[str, object]] = {
@@ -252,18 +158,6 @@ def test_special_tokens_and_the_template_arrive(bos: bool, tmp_path: Path) -> No
         assert model.vocab.attributes(3) & control and not model.vocab.attributes(N_VOCAB - 1) & control
         assert model.vocab.n_tokens == N_VOCAB
         assert model.chat_template == "{{ bos_token }}{% for m in messages %}{{ m['content'] }}{% endfor %}"
-
-
-def save_sentencepiece(folder: Path, kind: str = "bpe") -> None:
-    sentencepiece = pytest.importorskip("sentencepiece")
-    (folder / "corpus.txt").write_text("\n".join(text for text in CORPUS if "\0" not in text), encoding="utf-8")
-    sentencepiece.SentencePieceTrainer.train(
-        input=str(folder / "corpus.txt"), model_prefix=str(folder / "tokenizer"), model_type=kind,
-        vocab_size=600 if kind == "bpe" else 480, byte_fallback=True, split_digits=True,
-        normalization_rule_name="identity",
-        remove_extra_whitespaces=False, user_defined_symbols=["<|im_end|>"], minloglevel=2,
-    )  # fmt: skip
-    (folder / "corpus.txt").unlink()
 
 
 def test_sentencepiece_models_split_like_sentencepiece(tmp_path: Path) -> None:

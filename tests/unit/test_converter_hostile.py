@@ -146,7 +146,7 @@ FAULTS: dict[str, tuple[Callable[[Folder], Any], str]] = {
         change_config("rope_scaling", {"type": "llama3", "factor": 8, "low_freq_factor": 4, "high_freq_factor": 1}),
         "must be below",
     ),
-    "other activation": (change_config("hidden_act", "gelu"), "Llama has silu"),
+    "other activation": (change_config("hidden_act", "gelu"), "llama has silu"),
     "text for a number": (change_config("hidden_size", "32"), "hidden_size is '32'"),
     "no layers": (change_config("num_hidden_layers", 0), "num_hidden_layers is 0"),
     "endless layers": (change_config("num_hidden_layers", 10**9), "a whole number from 1 to 4096"),
@@ -335,7 +335,7 @@ def test_a_named_pre_tokenizer_overrides_an_unknown_one(folder: Folder) -> None:
 def test_tokens_that_absorb_spaces_are_told(folder: Folder) -> None:
     folder.tokenizer["added_tokens"][0]["lstrip"] = True
     folder.write()
-    (note,) = convert(folder.path, folder.path.parent / "out.gguf").notes
+    note, *_ = convert(folder.path, folder.path.parent / "out.gguf").notes
     assert note.startswith("token '<s>'")
 
 
