@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import isfinite
+from pathlib import Path
 
 from edge_wsd.errors import ConversionError
 
@@ -15,6 +17,9 @@ _TRAINER_KIND = 3
 _CHARSMAP, _DUMMY_PREFIX = 2, 3
 _KINDS = {1: "unigram", 2: "bpe", 3: "word", 4: "char"}
 
+# Twelve times the largest of any known model.
+_MOST_BYTES = 64 * 2**20
+_LAST_TYPE = 6
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
@@ -35,6 +40,19 @@ class SentencePieceModel:
     kind: str = "unigram"
     add_dummy_prefix: bool = True
     normalizes: bool = False
+
+
+def read_sentencepiece(folder: Path, name: str) -> SentencePieceModel | None:
+    """The model in a file of `folder`; None without it. Raises ConversionError, naming the file, when it is none."""
+    path = folder / name
+    if not path.is_file():
+        return None
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise ConversionError(f"{name} has more than {_MOST_BYTES >> 20} MiB, which no model needs")
+        return parse_sentencepiece(path.read_bytes(), name)
+    except OSError as error:
+        raise ConversionError(f"{name} cannot be read: {error.strerror or error}") from None
 
 
 def parse_sentencepiece(data: bytes, name: str) -> SentencePieceModel:
@@ -64,6 +82,8 @@ def _piece(data: bytes) -> Piece:
             (score,) = struct.unpack("<f", _as_bytes(value))
         elif number == _PIECE_TYPE:
             kind = _as_int(value)
+    if not 1 <= kind <= _LAST_TYPE or not isfinite(score):
+        raise ValueError(f"piece {text!r:.40} has type {kind} and score {score}")
     return Piece(text, score, kind)
 
 

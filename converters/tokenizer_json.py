@@ -2,24 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from edge_wsd.errors import ConversionError
 
 from .checkpoint import Checkpoint
-from .vocabulary import AddedToken
+from .vocabulary import AddedToken, TokenTable
+
+# Stand-ins for images and sounds, which checkpoints that read only text list without embeddings for them.
+_OTHER_SENSES = ("<image_soft_token>", "<audio_soft_token>")
 
 
 def added_tokens(tokenizer: Mapping[str, Any]) -> list[AddedToken]:
-    """The tokens kept whole. Raises ConversionError for entries without an id and a text."""
-    found = []
-    for entry in tokenizer.get("added_tokens") or []:
+    """The tokens kept whole. Raises ConversionError for entries without an id and a text, or one id twice."""
+    found: dict[int, AddedToken] = {}
+    listed = tokenizer.get("added_tokens") or []
+    if not isinstance(listed, list):
+        raise ConversionError("tokenizer.json: added_tokens is not a list")
+    for entry in listed:
         index, text = (entry.get("id"), entry.get("content")) if isinstance(entry, dict) else (None, None)
-        if type(index) is not int or not isinstance(text, str):
+        if type(index) is not int or not isinstance(text, str) or not text:
             raise ConversionError(f"tokenizer.json: added token {entry!r:.80} has no id or no content")
-        found.append(AddedToken(index, text, bool(entry.get("special"))))
-    return found
+        if index in found and found[index].text != text:
+            both = f"{found[index].text!r:.60} and {text!r:.60}"
+            raise ConversionError(f"tokenizer.json: added tokens {both} share the id {index}")
+        found[index] = AddedToken(index, text, bool(entry.get("special")), bool(entry.get("rstrip")))
+    return list(found.values())
+
+
+def placed(
+    added: Iterable[AddedToken], ids: Mapping[str, int], table: TokenTable, notes: list[str]
+) -> Iterator[AddedToken]:
+    """Added tokens where the model's vocabulary leaves room for them.
+
+    One that stands on an ordinary token of another text takes its place, as its embedding was trained for it.
+    """
+    owners = {token: text for text, token in ids.items()}
+    for token in added:
+        if token.id >= table.size and token.text in _OTHER_SENSES:
+            notes.append(f"token {token.text} has no embedding and is left out")
+            continue
+        if owners.get(token.id, token.text) != token.text:
+            notes.append(f"added token {token.text!r} takes the place of token {token.id}, {owners[token.id]!r}")
+        yield token
 
 
 def strip_notes(tokenizer: Mapping[str, Any]) -> tuple[str, ...]:
@@ -61,21 +87,32 @@ def edge_tokens(
 
 def _template(processor: Any) -> tuple[list[str], list[str]]:
     """The special tokens a post-processor puts before and behind a single text."""
-    if processor is None or processor.get("type") == "ByteLevel":
+    if processor is None:
         return [], []
-    if processor.get("type") == "Sequence":
-        for step in processor.get("processors") or []:
+    kind = processor.get("type") if isinstance(processor, dict) else processor
+    if kind == "ByteLevel":
+        return [], []
+    if kind == "Sequence":
+        for step in _list(processor, "processors"):
             before, after = _template(step)
             if before or after:
                 return before, after
         return [], []
-    if processor.get("type") != "TemplateProcessing":
-        raise ConversionError(f"tokenizer.json: post_processor {processor.get('type')!r} is not supported")
+    if kind != "TemplateProcessing":
+        raise ConversionError(f"tokenizer.json: post_processor {kind!r:.80} is not supported")
     before, after = [], []
     side = before
-    for piece in processor.get("single") or []:
-        if "Sequence" in piece:
+    for piece in _list(processor, "single"):
+        if isinstance(piece, dict) and "Sequence" in piece:
             side = after
-        else:
-            side.append(str(piece.get("SpecialToken", {}).get("id")))
+            continue
+        token = piece.get("SpecialToken") if isinstance(piece, dict) else None
+        side.append(str(token.get("id")) if isinstance(token, dict) else repr(piece)[:40])
     return before, after
+
+
+def _list(values: Mapping[str, Any], key: str) -> list[Any]:
+    value = values.get(key) or []
+    if not isinstance(value, list):
+        raise ConversionError(f"tokenizer.json: post_processor.{key} is not a list")
+    return value

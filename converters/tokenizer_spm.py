@@ -7,20 +7,27 @@ from collections.abc import Mapping
 from typing import Any
 
 from edge_wsd.errors import ConversionError
+from edge_wsd.llama.space_prefix import ALWAYS, FIRST
 
 from .checkpoint import Checkpoint
-from .sentencepiece_file import parse_sentencepiece
-from .special_tokens import chat_template, special_ids
+from .sentencepiece_file import SentencePieceModel, read_sentencepiece
+from .special_tokens import chat_template, mark_special, special_ids, stop_notes
+from .spm_merges import bytes_complete, token_ranks
 from .tokenizer_bpe import bpe_merges, bpe_vocab
-from .tokenizer_json import added_tokens, edge_tokens, strip_notes
+from .tokenizer_json import added_tokens, edge_tokens, placed, strip_notes
 from .vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED, AddedToken, TokenTable, Vocabulary
+from .vocabulary_names import absorbs_as_phi3
 
 _FILE = "tokenizer.model"
 _SPACE = "\u2581"
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+# What llama.cpp does by itself; tokenizer.json says it with a Prepend normalizer.
+_EVERYWHERE, _NEVER = "everywhere", "never"
 _METASPACE_NOTE = (
-    "the tokenizer adds no space where a text begins with a space or follows a special token; llama.cpp does"
+    "the tokenizer puts a space in front of a text {where}, and not before a space; llama.cpp puts one behind "
+    "special tokens and before spaces too. The file says so and edge-wsd follows it; other programs do not"
 )
+_WHERE = {FIRST: "only", ALWAYS: "and behind special tokens"}
 
 
 def read_spm(checkpoint: Checkpoint, tokenizer: Mapping[str, Any], n_vocab: int) -> Vocabulary:
@@ -29,98 +36,107 @@ def read_spm(checkpoint: Checkpoint, tokenizer: Mapping[str, Any], n_vocab: int)
     Raises ConversionError where llama.cpp would split text differently.
     """
     table, notes = TokenTable(n_vocab), list[str]()
-    if (checkpoint.folder / _FILE).is_file():
-        prefix = _fill_from_model(checkpoint, table, notes)
-    else:
-        prefix = _fill_from_json(tokenizer, table, notes)
-    for added in _added(checkpoint, tokenizer):
-        _put_added(table, added)
+    added = _added(checkpoint, tokenizer)
+    ids, scheme = _fill(checkpoint, tokenizer, table, added, notes)
+    for token in placed(added, ids, table, notes):
+        _put_added(table, token)
     index = table.index()
-    notes.extend(strip_notes(tokenizer))
     special = special_ids(checkpoint, index)
+    mark_special(checkpoint, table, index)
+    bytes_complete(index)
     add_bos, add_eos = edge_tokens(checkpoint, tokenizer, index, special)
     config = checkpoint.json("tokenizer_config.json") or {}
     if not tokenizer and not isinstance(config.get("add_bos_token"), bool):
         # Without a tokenizer.json nothing else says so: the Llama tokenizer class adds BOS by itself.
         add_bos = "bos" in special
-    if isinstance(config.get("add_prefix_space"), bool):
-        prefix = config["add_prefix_space"]
+    absorbs = absorbs_as_phi3(table, [token.text for token in added if token.absorbs])
+    notes.extend([*(() if absorbs else strip_notes(tokenizer)), *stop_notes(checkpoint, table, special)])
+    if scheme in _WHERE:
+        notes.append(_METASPACE_NOTE.format(where=_WHERE[scheme]))
     return Vocabulary(
-        "llama", "default", table, special, add_bos, add_eos,
-        add_space_prefix=prefix, chat_template=chat_template(checkpoint), notes=tuple(notes),
+        "llama", "default", table, special, add_bos, add_eos, add_space_prefix=scheme != _NEVER,
+        chat_template=chat_template(checkpoint), notes=tuple(notes),
+        space_prefix=scheme if scheme in _WHERE else None, absorbs=absorbs,
     )  # fmt: skip
 
 
-def _fill_from_model(checkpoint: Checkpoint, table: TokenTable, notes: list[str]) -> bool:
-    """Puts the pieces of tokenizer.model into `table`; returns whether a text gets a space in front."""
-    model = parse_sentencepiece((checkpoint.folder / _FILE).read_bytes(), _FILE)
-    if model.kind != "bpe":
+def _fill(
+    checkpoint: Checkpoint, tokenizer: Mapping[str, Any], table: TokenTable, added: list[AddedToken], notes: list[str]
+) -> tuple[Mapping[str, int], str]:
+    """Puts the pieces into `table`; their ids, and where a space is put in front.
+
+    A tokenizer.json that differs from tokenizer.model goes first, as transformers reads that one.
+    """
+    model = read_sentencepiece(checkpoint.folder, _FILE)
+    if model is not None and model.kind != "bpe":
         raise ConversionError(f"{_FILE} is a {model.kind} model, expected bpe, the kind that Llama uses")
+    if not tokenizer:
+        if model is None:
+            raise ConversionError(f"{checkpoint.folder} has no {_FILE}")
+        return _fill_from_model(model, table, notes), _model_scheme(checkpoint, model)
+    scheme = _json_scheme(tokenizer)
+    if model is not None and _same(model, bpe_vocab(tokenizer["model"])):
+        return _fill_from_model(model, table, notes), scheme
+    if model is not None:
+        notes.append(f"{_FILE} and tokenizer.json differ; tokenizer.json was taken")
+    return _fill_from_json(tokenizer, table, added), scheme
+
+
+def _same(model: SentencePieceModel, ids: Mapping[str, int]) -> bool:
+    texts = {token: text for text, token in ids.items()}
+    # Gemma's tokenizer.json writes the tab as itself.
+    return len(texts) >= len(model.pieces) and all(
+        texts.get(token) in (piece.text, "\t" if piece.text == "<0x09>" else piece.text)
+        for token, piece in enumerate(model.pieces)
+    )
+
+
+def _fill_from_model(model: SentencePieceModel, table: TokenTable, notes: list[str]) -> dict[str, int]:
     if model.normalizes:
         notes.append(f"{_FILE} normalizes text before it is split; llama.cpp takes it as it is")
     for token, piece in enumerate(model.pieces):
-        table.put(token, piece.text, piece.type, piece.score)
-    return model.add_dummy_prefix
+        # Matched against the text as it is written, where a space is still a space.
+        text = piece.text.replace(_SPACE, " ") if piece.type == USER_DEFINED else piece.text
+        table.put(token, text, piece.type, piece.score)
+    return {piece.text: token for token, piece in enumerate(model.pieces)}
 
 
-def _fill_from_json(tokenizer: Mapping[str, Any], table: TokenTable, notes: list[str]) -> bool:
+def _model_scheme(checkpoint: Checkpoint, model: SentencePieceModel) -> str:
+    stated = (checkpoint.json("tokenizer_config.json") or {}).get("add_prefix_space")
+    prefix = stated if isinstance(stated, bool) else model.add_dummy_prefix
+    return _EVERYWHERE if prefix else _NEVER
+
+
+def _fill_from_json(tokenizer: Mapping[str, Any], table: TokenTable, added: list[AddedToken]) -> dict[str, int]:
     """The same from tokenizer.json: the rank of a token's merge stands for its score."""
     model = tokenizer["model"]
     ids, merges = bpe_vocab(model), bpe_merges(model)
-    ranks = _token_ranks(ids, merges)
+    ranks = token_ranks(ids, merges, frozenset(token.text for token in added))
     for text, token in ids.items():
         kind = UNKNOWN if text == model.get("unk_token") else BYTE if _BYTE.fullmatch(text) else NORMAL
         table.put(token, text, kind, -float(ranks.get(text, len(merges))) if kind == NORMAL else 0.0)
-    return _space_prefix(tokenizer, notes)
+    return dict(ids)
 
 
-def _token_ranks(ids: Mapping[str, int], merges: list[tuple[str, str]]) -> dict[str, int]:
-    """The rank of each merged token.
-
-    llama.cpp joins any two neighbours that make a token, so every way to make one must be among the merges,
-    and all ways of one token must rank alike against other tokens.
-    """
-    ranks: dict[str, int] = {}
-    latest = ""
-    for rank, (left, right) in enumerate(merges):
-        text = left + right
-        if text in ranks and text != latest:
-            raise ConversionError(f"tokenizer.json: the merges that make {text!r} do not stand together")
-        ranks.setdefault(text, rank)
-        latest = text
-    known = set(merges)
-    for text in ids:
-        if _BYTE.fullmatch(text) or text not in ranks:
-            continue
-        for cut in range(1, len(text)):
-            pair = (text[:cut], text[cut:])
-            if pair[0] in ids and pair[1] in ids and pair not in known:
-                raise ConversionError(
-                    f"tokenizer.json: {text!r} may not be made of {pair[0]!r} and {pair[1]!r}, but llama.cpp "
-                    "would; it is not a tokenizer made from SentencePiece"
-                )
-    return ranks
-
-
-def _space_prefix(tokenizer: Mapping[str, Any], notes: list[str]) -> bool:
-    """Whether a text gets a space in front; beyond that, only spaces may be replaced."""
+def _json_scheme(tokenizer: Mapping[str, Any]) -> str:
+    """Where a space is put in front; beyond that, only spaces may be replaced."""
     normalizer, pre = tokenizer.get("normalizer"), tokenizer.get("pre_tokenizer")
-    steps = normalizer.get("normalizers", [normalizer]) if normalizer else []
+    steps = normalizer.get("normalizers", [normalizer]) if isinstance(normalizer, dict) else []
     replaces = {"type": "Replace", "pattern": {"String": " "}, "content": _SPACE}
-    if pre is None and steps and steps[-1] == replaces:
-        if len(steps) == 1:
-            return False
-        if steps[:-1] == [{"type": "Prepend", "prepend": _SPACE}]:
-            return True
-    if not steps and isinstance(pre, dict):
+    # Gemma cuts at spaces when none is left.
+    cuts_nothing = {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": False}
+    if pre in (None, cuts_nothing) and steps == [replaces]:
+        return _NEVER
+    if pre is None and steps == [{"type": "Prepend", "prepend": _SPACE}, replaces]:
+        return _EVERYWHERE
+    if normalizer is None and isinstance(pre, dict):
         scheme = pre.get("prepend_scheme")
-        if pre == {"type": "Metaspace", "replacement": _SPACE, "prepend_scheme": scheme, "split": False}:
-            if scheme != "never":
-                notes.append(_METASPACE_NOTE)
-            return bool(scheme != "never")
+        plain = {"type": "Metaspace", "replacement": _SPACE, "prepend_scheme": scheme, "split": False}
+        if pre == plain and scheme in (FIRST, ALWAYS, _NEVER):
+            return str(scheme)
     raise ConversionError(
         f"tokenizer.json: normalizer {normalizer!r:.100} with pre_tokenizer {pre!r:.100} is not what "
-        "SentencePiece does; supported are Prepend and Replace, or Metaspace without split"
+        "SentencePiece does; supported are Prepend and Replace, Replace alone, or Metaspace without split"
     )
 
 
@@ -129,8 +145,8 @@ def _added(checkpoint: Checkpoint, tokenizer: Mapping[str, Any]) -> list[AddedTo
         return added_tokens(tokenizer)
     decoder = (checkpoint.json("tokenizer_config.json") or {}).get("added_tokens_decoder")
     if isinstance(decoder, dict) and decoder:
-        listed = [{**entry, "id": int(key)} for key, entry in decoder.items() if key.isdecimal()]
-        return added_tokens({"added_tokens": listed})
+        entries = [(key, entry) for key, entry in decoder.items() if isinstance(entry, dict) and key.isdecimal()]
+        return added_tokens({"added_tokens": [{**entry, "id": int(key)} for key, entry in entries]})
     plain = checkpoint.json("added_tokens.json") or {}
     return added_tokens({"added_tokens": [{"id": token, "content": text} for text, token in plain.items()]})
 

@@ -9,6 +9,7 @@ from typing import Any
 import gguf
 
 from edge_wsd.errors import ConversionError
+from edge_wsd.llama.space_prefix import KEY
 
 NORMAL = int(gguf.TokenType.NORMAL)
 UNKNOWN = int(gguf.TokenType.UNKNOWN)
@@ -16,15 +17,21 @@ CONTROL = int(gguf.TokenType.CONTROL)
 USER_DEFINED = int(gguf.TokenType.USER_DEFINED)
 UNUSED = int(gguf.TokenType.UNUSED)
 BYTE = int(gguf.TokenType.BYTE)
+# All other names are those of the keys.
+_ID_KEYS = {"unk": "tokenizer.ggml.unknown_token_id", "pad": "tokenizer.ggml.padding_token_id"}
 
 
 @dataclass(frozen=True)
 class AddedToken:
-    """A token that tokenizer.json keeps whole. `special` ones are never part of ordinary text."""
+    """A token that tokenizer.json keeps whole. `special` ones are never part of ordinary text.
+
+    `absorbs`: it takes the white space behind it along.
+    """
 
     id: int
     text: str
     special: bool
+    absorbs: bool = False
 
 
 @dataclass
@@ -76,9 +83,16 @@ class Vocabulary:
     add_space_prefix: bool | None = None
     chat_template: str | Sequence[Mapping[str, str]] | None = None
     notes: tuple[str, ...] = ()
+    space_prefix: str | None = None
+    """Where the space goes if not where llama.cpp puts it: see `edge_wsd.llama.space_prefix`."""
+    absorbs: bool = False
+    """Whether special tokens take the white space behind them along, as those of Phi-3 do."""
 
     def write(self, writer: Any) -> None:
-        """Adds everything to a GGUFWriter's metadata."""
+        """Adds everything to a GGUFWriter's metadata; the model's name may change, as llama.cpp reads it."""
+        from .vocabulary_names import set_name
+
+        set_name(writer, self.absorbs)
         writer.add_tokenizer_model(self.model)
         writer.add_tokenizer_pre(self.pre)
         writer.add_token_list(self.table.tokens)
@@ -88,10 +102,12 @@ class Vocabulary:
         elif self.merges:
             writer.add_token_merges(self.merges)
         for name, index in self.special.items():
-            getattr(writer, f"add_{name}_token_id")(index)
+            writer.add_uint32(_ID_KEYS.get(name, f"tokenizer.ggml.{name}_token_id"), index)
         writer.add_add_bos_token(self.add_bos)
         writer.add_add_eos_token(self.add_eos)
         if self.add_space_prefix is not None:
             writer.add_add_space_prefix(self.add_space_prefix)
+        if self.space_prefix is not None:
+            writer.add_string(KEY, self.space_prefix)
         if self.chat_template is not None:
             writer.add_chat_template(self.chat_template)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import llama_cpp
 
 from edge_wsd.errors import VocabularyError
+from edge_wsd.llama.space_prefix import KEY, SpacePrefix
 
 if TYPE_CHECKING:
     from edge_wsd.llama.model import Model
@@ -30,6 +31,7 @@ class Vocab:
         self.bos = self._special(llama_cpp.llama_vocab_bos)
         self.eos = self._special(llama_cpp.llama_vocab_eos)
         self.eot = self._special(llama_cpp.llama_vocab_eot)
+        self._space_prefix = self._read_space_prefix()
 
     @property
     def _handle(self) -> int:
@@ -41,16 +43,33 @@ class Vocab:
 
     def tokenize(self, text: str, *, special: bool = False, bos: bool = False) -> list[int]:
         """Token ids of `text`. `special` reads the texts of control tokens as those tokens; `bos` puts BOS first."""
+        tokens = self._space_prefix.tokenize(text, special) if self._space_prefix else self._tokenize(text, special)
+        return [self.bos, *tokens] if bos and self.bos is not None else tokens
+
+    def _tokenize(self, text: str, special: bool = False) -> list[int]:
         data = text.encode("utf-8", errors="replace")  # lone surrogates have no UTF-8 form
         size = len(data) + 2
         while True:
             buffer = (ctypes.c_int32 * size)()
             n = llama_cpp.llama_tokenize(self._handle, data, len(data), buffer, size, False, special)
             if n >= 0:
-                break
+                return list(buffer[:n])
             size = -n
-        tokens = buffer[:n]
-        return [self.bos, *tokens] if bos and self.bos is not None else tokens
+
+    def _read_space_prefix(self) -> SpacePrefix | None:
+        """What the file says beyond llama.cpp's own rule of where a space is put in front."""
+        buffer = ctypes.create_string_buffer(16)
+        if llama_cpp.llama_model_meta_val_str(self._model.handle, KEY.encode(), buffer, len(buffer)) < 0:
+            return None
+        kinds: dict[int, dict[str, int]] = {llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED: {}, 0: {}}
+        control = llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_UNKNOWN
+        for token in range(self.n_tokens):
+            attributes = self.attributes(token)
+            user_defined = attributes & llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED
+            if user_defined or attributes & control:
+                kinds[user_defined][self.text(token)] = token
+        found = SpacePrefix(buffer.value.decode(), self._tokenize, kinds[0], kinds[max(kinds)])
+        return found if found.works else None
 
     def piece(self, token: int) -> bytes:
         """Bytes that `token` stands for; empty for control tokens. They need not be whole UTF-8 characters."""
