@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from edge_wsd.errors import TemplateError, VerificationError
 from edge_wsd.llama.model import Model
 from edge_wsd.prompts.chat_template import ChatTemplate
 from edge_wsd.prompts.messages import Message
+
+from .checkpoint import Checkpoint
+from .special_tokens import chat_template
 
 _SYSTEM = Message("system", "Answer in one sentence.")
 _ASK = Message("user", "How do I list files by size?")
@@ -74,18 +76,37 @@ class _Refusal:
     reason: str
 
 
-def read_chat_tokenizer(folder: Path) -> Any:
-    """The tokenizer that transformers renders the checkpoint's chats with. Raises VerificationError."""
-    import transformers
+def read_chat_tokenizer(checkpoint: Checkpoint) -> Any:
+    """A tokenizer of transformers that renders the checkpoint's chats; it is for nothing else.
 
-    # As in the comparison of tokenizers: where there is a tokenizer.json, it decides and not the class named.
-    fast = (folder / "tokenizer.json").is_file()
-    load = transformers.PreTrainedTokenizerFast if fast else transformers.AutoTokenizer
+    Raises VerificationError for one that transformers cannot load.
+    """
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    folder = checkpoint.folder
     try:
-        return load.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        if (folder / "tokenizer.json").is_file():
+            load: Callable[..., Any] = PreTrainedTokenizerFast.from_pretrained
+            return load(str(folder), local_files_only=True, trust_remote_code=False)
+        # Reading tokenizer.model depends on the class of each family; template and special tokens are all it takes.
+        bare, template = Tokenizer(models.BPE()), chat_template(checkpoint)
+        return PreTrainedTokenizerFast(tokenizer_object=bare, chat_template=template, **_stated(checkpoint))
     except Exception as error:  # the tokenizers library raises plain Exception
         reason = " ".join(str(error).split())
         raise VerificationError(f"transformers cannot load the tokenizer of {folder}: {reason:.300}") from error
+
+
+def _stated(checkpoint: Checkpoint) -> dict[str, str]:
+    """BOS and EOS as the files beside the tokenizer name them."""
+    found = {}
+    for name in ("special_tokens_map.json", "tokenizer_config.json"):
+        for kind in ("bos_token", "eos_token"):
+            value = (checkpoint.json(name) or {}).get(kind)
+            text = value.get("content") if isinstance(value, dict) else value
+            if isinstance(text, str):
+                found[kind] = text
+    return found
 
 
 def template_agreement(

@@ -112,13 +112,14 @@ def verify(
     source, target = Path(checkpoint), Path(gguf)
     require_transformers()
     facts = read_facts(target)
-    _require_same_shape(Checkpoint(source), facts)
+    folder = Checkpoint(source)
+    _require_same_shape(folder, facts)
     probe_model(target, header=facts.header)
     report = progress or no_progress
     agreement = tokenizer_agreement(source, target, progress=partial(report, "tokenizer"))
     report("chat template", 0, 1)
     with Model.load(target, ModelSettings(gpu_layers=0), vocab_only=True) as model:
-        template = template_agreement(read_chat_tokenizer(source), model)
+        template = template_agreement(read_chat_tokenizer(folder), model)
         windows = _windows(source, model, facts, texts, context_length, max_tokens)
     report("loading", 0, 1)
     length = max(map(len, windows))
