@@ -69,6 +69,7 @@ def convert(
     family.describe(writer)
     vocabulary.write(writer)
     require_target(target, force)
+    merged = [note for adapter in adapters for note in adapter.notes(source)]
     how = Options(keep or {}, None if imatrix is None else Path(imatrix), force, command)
     written = write_model(target, writer, plan.tensors, wanted, how, progress)
     return Conversion(
@@ -78,7 +79,7 @@ def convert(
         target.stat().st_size,
         written.bits_per_weight,
         written.types,
-        (*family.notes(), *plan.notes, *vocabulary.notes, *written.notes),
+        (*family.notes(), *plan.notes, *merged, *vocabulary.notes, *written.notes),
     )
 
 

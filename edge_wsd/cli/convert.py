@@ -17,6 +17,9 @@ from edge_wsd.cli.quant_type import IMATRIX_HELP, KEEP_HELP, TypeParam, tell_wri
 @click.option("--type", "type_name", type=TypeParam(), metavar="TYPE", help="Type of the weights.  [default: Q8_0]")
 @click.option("--keep", multiple=True, metavar="NAME[=TYPE]", help=KEEP_HELP)
 @click.option("--imatrix", metavar="FILE", help=IMATRIX_HELP)
+@click.option(
+    "--lora", "adapters", metavar="DIR", multiple=True, help="Merge the PEFT LoRA adapter in DIR; repeatable."
+)
 @click.option("-f", "--force", is_flag=True, help="Replace DST if it exists.")
 @click.option("--pre-tokenizer", metavar="NAME", help="llama.cpp's pre-tokenizer, where it is not recognised.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar and no summary.")
@@ -27,6 +30,7 @@ def command(
     type_name: str | None,
     keep: tuple[str, ...],
     imatrix: str | None,
+    adapters: tuple[str, ...],
     force: bool,
     pre_tokenizer: str | None,
     quiet: bool,
@@ -39,7 +43,7 @@ def command(
     from edge_wsd.converters import convert
     from edge_wsd.converters.keep import parse_keep
 
-    wishes: dict[str, Any] = {"force": force, "keep": parse_keep(keep), "imatrix": imatrix}
+    wishes: dict[str, Any] = {"force": force, "lora": adapters, "keep": parse_keep(keep), "imatrix": imatrix}
     if type_name is not None:
         wishes["type"] = type_name
     if pre_tokenizer is not None:

@@ -1,7 +1,7 @@
 """Whether the hyperparameters inside a GGUF are sane and agree with the shapes of its tensors.
 
-Counts that llama.cpp asserts on are checked for every architecture; shapes only for the Llama family, whose
-tensors are known here. For the rest llama.cpp compares them itself.
+Counts that llama.cpp asserts on are checked for every architecture; shapes only for those that are built like Llama,
+whose tensors are known here. For the rest llama.cpp compares them itself.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from edge_wsd.models.gguf_fields import Fields
 from edge_wsd.models.gguf_file import TensorInfo
 from edge_wsd.models.gguf_types import TENSOR_TYPES, ValueType
 
-LLAMA_LIKE = frozenset({"llama", "mistral3", "qwen2", "qwen3", "gemma", "gemma2", "gemma3"})
+LLAMA_LIKE = frozenset({"llama", "mistral3", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "phi3"})
+# One matrix for gate and up, and a head that may be rotated in part.
+_FUSED = "phi3"
 _MAX_LAYERS = 512
 _MAX_EXPERTS = 512
 _MAX_WIDTH = 1 << 24
@@ -33,8 +35,10 @@ class _Sizes:
     n_heads_kv: tuple[int, ...]
     key_length: int
     value_length: int
+    n_rotated: int
     n_ff: tuple[int, ...]
     n_experts: int
+    is_fused: bool
 
 
 def check_model(fields: Fields, tensors: Mapping[str, TensorInfo], n_tokens: int) -> None:
@@ -43,6 +47,7 @@ def check_model(fields: Fields, tensors: Mapping[str, TensorInfo], n_tokens: int
     n_layers = _check_general(fields, architecture)
     if architecture not in LLAMA_LIKE:
         return
+    _check_caps(fields, architecture)
     sizes = _sizes(fields, architecture, n_layers)
     for name, shape, required in _expected(sizes, n_tokens):
         _check_tensor(fields, tensors.get(name), name, shape, required=required)
@@ -83,6 +88,18 @@ def _check_general(fields: Fields, architecture: str) -> int:
     return n_layers
 
 
+def _check_caps(fields: Fields, architecture: str) -> None:
+    """Gemma 2 always has a window and divides by both caps; what is missing has a default."""
+    prefix = architecture + "."
+    window = fields.scalar(prefix + "attention.sliding_window", ValueType.UINT32)
+    caps = {key: fields.scalar(f"{prefix}{key}_logit_softcapping", ValueType.FLOAT32) for key in ("attn", "final")}
+    wrong = [f"{key}_logit_softcapping is {cap}" for key, cap in caps.items() if cap is not None and not cap > 0]
+    if window == 0:
+        wrong.append("attention.sliding_window is 0")
+    if architecture == "gemma2" and wrong:
+        raise fields.error(f"{prefix}{wrong[0]}, expected a number above 0")
+
+
 def _check_experts(fields: Fields, prefix: str, n_layers: int) -> None:
     experts = fields.scalar(prefix + "expert_count", ValueType.UINT32) or 0
     used = max(fields.per_layer(prefix + "expert_used_count", n_layers) or (0,))
@@ -117,7 +134,9 @@ def _sizes(fields: Fields, architecture: str, n_layers: int) -> _Sizes:
     value_length = n_embd // n_heads[0] if value_length is None else value_length
     rotated = fields.scalar(prefix + "rope.dimension_count", ValueType.UINT32)
     rotated = key_length if rotated is None else rotated
-    if not 2 <= key_length <= _MAX_WIDTH or key_length % 2 or rotated != key_length or value_length != key_length:
+    may_rotate = 2 <= rotated < key_length and rotated % 2 == 0 and architecture == _FUSED
+    agree = value_length == key_length and (rotated == key_length or may_rotate)
+    if not 2 <= key_length <= _MAX_WIDTH or key_length % 2 or not agree:
         raise fields.error(
             f"attention heads of {key_length} (keys), {value_length} (values) and {rotated} (rotated) elements: "
             "expected three times the same even number"
@@ -129,7 +148,10 @@ def _sizes(fields: Fields, architecture: str, n_layers: int) -> _Sizes:
     if base is not None and not base > 0:
         raise fields.error(f"{prefix}rope.freq_base is {base}, expected a positive number")
     n_experts = fields.scalar(prefix + "expert_count", ValueType.UINT32) or 0
-    return _Sizes(n_embd, n_layers, n_heads, n_heads_kv, key_length, value_length, n_ff, n_experts)
+    is_fused = architecture == _FUSED
+    return _Sizes(
+        n_embd, n_layers, n_heads, n_heads_kv, key_length, value_length, rotated, n_ff, n_experts, is_fused
+    )  # fmt: skip
 
 
 def _expected(sizes: _Sizes, n_tokens: int) -> Iterator[tuple[str, tuple[int, ...], bool]]:
@@ -138,7 +160,8 @@ def _expected(sizes: _Sizes, n_tokens: int) -> Iterator[tuple[str, tuple[int, ..
     yield "token_embd.weight", (n_embd, n_tokens), True
     yield "output.weight", (n_embd, n_tokens), False
     yield "output_norm.weight", (n_embd,), True
-    yield "rope_freqs.weight", (sizes.key_length // 2,), False
+    for name in ("rope_freqs", "rope_factors_long", "rope_factors_short"):
+        yield f"{name}.weight", (sizes.n_rotated // 2,), False
     for layer in range(sizes.n_layers):
         heads, heads_kv, n_ff = sizes.n_heads[layer], sizes.n_heads_kv[layer], sizes.n_ff[layer]
         query, key, value = heads * sizes.key_length, heads_kv * sizes.key_length, heads_kv * sizes.value_length
@@ -150,9 +173,13 @@ def _expected(sizes: _Sizes, n_tokens: int) -> Iterator[tuple[str, tuple[int, ..
         for name, width in (("q", query), ("k", key), ("v", value)):
             yield f"{block}attn_{name}.weight", (n_embd, width), False
             yield f"{block}attn_{name}.bias", (width,), False
+        for name, width in (("attn_q", sizes.key_length), ("attn_k", sizes.key_length)):
+            yield f"{block}{name}_norm.weight", (width,), False
+        for name in ("post_attention", "post_ffw"):
+            yield f"{block}{name}_norm.weight", (n_embd,), False
         if not sizes.n_experts:
-            yield block + "ffn_up.weight", (n_embd, n_ff), True
-            yield block + "ffn_gate.weight", (n_embd, n_ff), True
+            yield block + "ffn_up.weight", (n_embd, 2 * n_ff if sizes.is_fused else n_ff), True
+            yield block + "ffn_gate.weight", (n_embd, n_ff), not sizes.is_fused
             yield block + "ffn_down.weight", (n_ff, n_embd), True
 
 
