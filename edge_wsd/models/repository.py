@@ -60,9 +60,10 @@ class Choice:
 
 
 def choose(snapshot: Snapshot, type_name: str | None) -> Choice:
-    """The model of this type; a ready GGUF wins over a checkpoint. Raises HubError that lists what there is.
+    """The model of this type; a ready GGUF wins over a checkpoint.
 
-    None is DEFAULT_TYPE, or the one type the repository has. A type may also be the name of a GGUF file.
+    None is DEFAULT_TYPE, or the one type the repository has. A type may also be the name of a GGUF file. Raises
+    HubError that lists what there is, ConversionError for a type that no conversion makes.
     """
     candidates = gguf_candidates(snapshot.files)
     found = _of_type(candidates, type_name or DEFAULT_TYPE)
@@ -74,7 +75,9 @@ def choose(snapshot: Snapshot, type_name: str | None) -> Choice:
     if found:
         return _ready(snapshot, found[0])
     if is_checkpoint(snapshot.files):
-        return Choice(CONVERTED, type_name or DEFAULT_TYPE, tuple(checkpoint_files(snapshot.files)))
+        from edge_wsd.converters.types import find_type
+
+        return Choice(CONVERTED, find_type(type_name or DEFAULT_TYPE).name, tuple(checkpoint_files(snapshot.files)))
     raise HubError(_nothing(snapshot, candidates, type_name or DEFAULT_TYPE))
 
 

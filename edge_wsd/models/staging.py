@@ -50,7 +50,11 @@ class Options:
         """Raises ConversionError, before anything is fetched, if this cannot be done here."""
         from edge_wsd.converters.types import find_type
 
-        find_type(type_name)
+        if find_type(type_name).imatrix == "required":
+            raise ConversionError(
+                f"type {type_name} needs an importance matrix: pull the model as F16, then use `edge-wsd imatrix` "
+                f"and `edge-wsd quantize --imatrix`; or pull a repository that has a ready GGUF of type {type_name}"
+            )
         missing = [name for name in ("transformers", "sentencepiece") if importlib.util.find_spec(name) is None]
         if self.verify and missing:
             raise ConversionError(
