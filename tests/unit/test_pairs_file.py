@@ -63,6 +63,7 @@ def write(file: PairsFile, text: str) -> None:
         ("[pairs.a]\ndrafter = x\n", "line 2, column 11", "with texts in quotes"),
         (GOOD + 'drafter = "z"\nwindow = 1\n', "line 4", 'key "drafter" already exists'),
         (GOOD + "[pairs.b]\nbase = 'x'\ndrafter = 'y'\n" + GOOD, "line 7", 'key "a" already exists'),
+        ('#\n[pairs.a]\nbase = """\n\n\n\n\n"""\ndrafter = "x"\ndrafter = "y"\n', "line 10", "already exists"),
         ("x = " + "[" * 5000, "line 1, column 105", "nested"),
     ],
 )
