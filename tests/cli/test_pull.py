@@ -76,7 +76,7 @@ def test_a_killed_pull_goes_on_and_fetches_next_to_nothing_twice(start, program,
     assert done.returncode == 0, done.stderr
     again = hub.bytes_sent(FILE) - len(GGUF)
     # what was on its way through the sockets when the process died
-    assert 0 <= again <= before // 2, again
+    assert 0 <= again <= 256 << 10 and before > len(GGUF) // 2, again
     last = hub.requests[-1].range
     assert last is not None and int(last[6:-1]) > len(GGUF) // 8
 
