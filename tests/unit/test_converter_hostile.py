@@ -168,9 +168,6 @@ FAULTS: dict[str, tuple[Callable[[Folder], Any], str]] = {
     "more tokens than embeddings": (
         change_tokenizer("added_tokens", [{"id": 300, "content": "<x>", "special": True}]), "only 300 embeddings",
     ),
-    "one text twice": (
-        change_tokenizer("added_tokens", [{"id": 299, "content": "th", "special": False}]), "are both 'th'",
-    ),
     "bos outside the vocabulary": (change_config("bos_token_id", 4000), "outside the vocabulary of 300"),
 }  # fmt: skip
 
@@ -311,7 +308,7 @@ def test_a_caller_that_stops_leaves_nothing_behind(folder: Folder) -> None:
 def test_a_full_disk_is_noticed_before_writing(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     folder.write()
     usage = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr("edge_wsd.converters.writer.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("edge_wsd.converters.target.shutil.disk_usage", lambda _: usage)
     assert "free some space" in refusal(folder)
 
 
