@@ -11,7 +11,7 @@ from edge_wsd.errors import ConversionError
 from .checkpoint import Checkpoint
 from .pre_tokenizers import PreTokenizer, named, patterns, recognise
 from .special_tokens import chat_template, default_ends, mark_special, special_ids, stop_notes
-from .tokenizer_json import added_tokens, edge_tokens, placed, strip_notes
+from .tokenizer_json import added_tokens, edge_tokens, numbered, strip_notes
 from .unknown_pre_tokenizer import unrecognised
 from .vocabulary import CONTROL, NORMAL, USER_DEFINED, TokenTable, Vocabulary
 
@@ -30,7 +30,7 @@ def read_bpe(
     table = TokenTable(n_vocab)
     for text, token in ids.items():
         table.put(token, text, NORMAL)
-    for added in placed(added_tokens(tokenizer), ids, table, notes):
+    for added in numbered(added_tokens(tokenizer), ids, table, notes):
         table.put(added.id, added.text, CONTROL if added.special else USER_DEFINED)
     index = table.index()
     notes.extend(strip_notes(tokenizer))

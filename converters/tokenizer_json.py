@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from edge_wsd.errors import ConversionError
@@ -31,21 +32,25 @@ def added_tokens(tokenizer: Mapping[str, Any]) -> list[AddedToken]:
     return list(found.values())
 
 
-def placed(
+def numbered(
     added: Iterable[AddedToken], ids: Mapping[str, int], table: TokenTable, notes: list[str]
 ) -> Iterator[AddedToken]:
-    """Added tokens where the model's vocabulary leaves room for them.
+    """Added tokens with the ids that the tokenizers library gives them, whatever tokenizer.json says.
 
-    One that stands on an ordinary token of another text takes its place, as its embedding was trained for it.
+    A text of the vocabulary keeps its id there, any other gets the next free one. Raises ConversionError for one that
+    is listed beyond the embeddings.
     """
-    owners = {token: text for text, token in ids.items()}
+    latest = len(ids) - 1
     for token in added:
         if token.id >= table.size and token.text in _OTHER_SENSES:
             notes.append(f"token {token.text} has no embedding and is left out")
             continue
-        if owners.get(token.id, token.text) != token.text:
-            notes.append(f"added token {token.text!r} takes the place of token {token.id}, {owners[token.id]!r}")
-        yield token
+        table.require(token.id, token.text)
+        real = ids.get(token.text, latest + 1)
+        latest = max(latest, real)
+        if real != token.id:
+            notes.append(f"added token {token.text!r} is listed as {token.id}; it has id {real}, as in transformers")
+        yield replace(token, id=real)
 
 
 def strip_notes(tokenizer: Mapping[str, Any]) -> tuple[str, ...]:

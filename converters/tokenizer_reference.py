@@ -10,6 +10,8 @@ from typing import Any, Protocol
 from edge_wsd.errors import VerificationError
 
 from .json_files import read_json
+from .sentencepiece_file import parse_sentencepiece as parse
+from .vocabulary import USER_DEFINED
 
 _INSTALL = 'pip install "edge-wsd[convert]"'
 
@@ -49,7 +51,7 @@ class _Transformers:
         except Exception as error:  # the tokenizers library raises plain Exception
             line = " ".join(str(error).split())
             raise VerificationError(f"transformers cannot load the tokenizer of {folder}: {line:.300}") from error
-        self.special_tokens: Sequence[str] = list(self._tokenizer.get_added_vocab())
+        self.special_tokens: Sequence[str] = list(map(_as_written, self._tokenizer.get_added_vocab()))
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
         if not texts:
@@ -66,14 +68,17 @@ class _SentencePiece:
             from sentencepiece import SentencePieceProcessor
         except ImportError:
             raise VerificationError(f"sentencepiece is not installed; {_INSTALL}") from None
+        name = "tokenizer.model"
         try:
-            self._model: Any = SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
+            data = (folder / name).read_bytes()
+            self._model: Any = SentencePieceProcessor(model_proto=data)
         except (RuntimeError, OSError) as error:
             line = " ".join(str(error).split())
             raise VerificationError(f"sentencepiece cannot load {folder / 'tokenizer.model'}: {line:.300}") from error
         config = read_json(folder, "tokenizer_config.json") or {}
         self._special = {**self._pieces(), **_added(folder, config)}
-        self.special_tokens: Sequence[str] = list(self._special)
+        user_defined = {piece.text: None for piece in parse(data, name).pieces if piece.type == USER_DEFINED}
+        self.special_tokens: Sequence[str] = [*self._special, *map(_as_written, user_defined)]
         longest_first = sorted(map(re.escape, self._special), key=len, reverse=True)
         self._cut = re.compile(f"({'|'.join(longest_first)})" if longest_first else "(?!)")
         # The Llama class of transformers adds BOS, and no EOS, unless the configuration says otherwise.
@@ -103,6 +108,11 @@ class _SentencePiece:
         token = self._special.get(text, default) if isinstance(text, str) else default
         wanted = config.get(f"add_{kind}_token")
         return [token] if token >= 0 and (wanted if isinstance(wanted, bool) else added) else []
+
+
+def _as_written(token: str) -> str:
+    """Runs of spaces are listed in SentencePiece's spelling, which no text has."""
+    return token.replace("\u2581", " ") if not token.strip("\u2581") else token
 
 
 def _added(folder: Path, config: dict[str, Any]) -> dict[str, int]:

@@ -14,7 +14,7 @@ from .sentencepiece_file import SentencePieceModel, read_sentencepiece
 from .special_tokens import chat_template, mark_special, special_ids, stop_notes
 from .spm_merges import bytes_complete, token_ranks
 from .tokenizer_bpe import bpe_merges, bpe_vocab
-from .tokenizer_json import added_tokens, edge_tokens, placed, strip_notes
+from .tokenizer_json import added_tokens, edge_tokens, numbered, strip_notes
 from .vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED, AddedToken, TokenTable, Vocabulary
 from .vocabulary_names import absorbs_as_phi3
 
@@ -38,7 +38,8 @@ def read_spm(checkpoint: Checkpoint, tokenizer: Mapping[str, Any], n_vocab: int)
     table, notes = TokenTable(n_vocab), list[str]()
     added = _added(checkpoint, tokenizer)
     ids, scheme = _fill(checkpoint, tokenizer, table, added, notes)
-    for token in placed(added, ids, table, notes):
+    # A slow tokenizer puts added tokens where they are listed, even in the place of a piece.
+    for token in numbered(added, ids, table, notes) if tokenizer else added:
         _put_added(table, token)
     index = table.index()
     special = special_ids(checkpoint, index)

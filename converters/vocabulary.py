@@ -50,12 +50,16 @@ class TokenTable:
 
     def put(self, index: int, text: str, kind: int, score: float = -1000.0) -> None:
         """Raises ConversionError for an id that the model has no embedding for."""
+        self.require(index, text)
+        self.tokens[index], self.types[index], self.scores[index] = text, kind, score
+
+    def require(self, index: int, text: str) -> None:
+        """Raises ConversionError where the model has no embedding for token `index`, whose text is `text`."""
         if not 0 <= index < self.size:
             raise ConversionError(
-                f"the tokenizer gives {text!r} the id {index}, the model has only {self.size} embeddings; "
+                f"the tokenizer gives {text!r:.80} the id {index}, the model has only {self.size} embeddings; "
                 "resize the model's embeddings and save it again"
             )
-        self.tokens[index], self.types[index], self.scores[index] = text, kind, score
 
     def index(self) -> dict[str, int]:
         """Ids by text. Raises ConversionError when two ids have the same text or one has none."""
