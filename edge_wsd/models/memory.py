@@ -128,9 +128,13 @@ def _host_weights(shape: ModelShape, placement: Placement, repacked: Collection[
     behind = list(shape.output_weights) if placement[-1] == HOST else []
     if shape.is_tied:  # one tensor serves both ends, unless the output is rearranged
         behind = [weight for weight in behind if weight.name != EMBEDDING or _is_repacked(weight, repacked)]
-    layers = [weight for layer, place_ in enumerate(placement[:-1]) if place_ == HOST for weight in shape.layers[layer]]
-    weights = sum(weight.n_bytes for weight in (*shape.input_weights, *layers, *behind))
-    copied = sum(weight.n_bytes for weight in (*layers, *behind) if _is_repacked(weight, repacked))
+    staying = [layer for layer, place_ in enumerate(placement[:-1]) if place_ == HOST]
+    weights = sum(weight.n_bytes for weight in (*shape.input_weights, *behind))
+    weights += sum(shape.layer_bytes[layer] for layer in staying)
+    copied = 0
+    if repacked:
+        inside = (weight for layer in staying for weight in shape.layers[layer])
+        copied = sum(weight.n_bytes for weight in (*behind, *inside) if _is_repacked(weight, repacked))
     return Sizes(weights=weights, mapped=weights - copied if mmap else 0)
 
 
@@ -162,9 +166,9 @@ def _on_gpu(shape: ModelShape, settings: ModelSettings, n_ctx: int, placement: P
     has_output = placement[-1] == number
     if not layers and not has_output:
         return Sizes()
-    weights = [weight for layer in layers for weight in shape.layers[layer]]
+    weights = sum(shape.layer_bytes[layer] for layer in layers)
     if has_output:
-        weights += shape.output_weights
+        weights += sum(weight.n_bytes for weight in shape.output_weights)
     flash = settings.flash_attention != "off"
     compute = compute_bytes(
         shape,
@@ -176,12 +180,10 @@ def _on_gpu(shape: ModelShape, settings: ModelSettings, n_ctx: int, placement: P
     )
     # The embeddings come over from the host; so do, for large batches, weights of layers that stayed there.
     compute += shape.n_embd * min(settings.batch, n_ctx) * _F32_BYTES
-    staying = [
-        weight for layer, place_ in enumerate(placement[:-1]) if place_ == HOST for weight in shape.layers[layer]
-    ]
-    compute += max((weight.n_bytes for weight in staying), default=0)
+    staying = (shape.largest_in_layer[layer] for layer, place_ in enumerate(placement[:-1]) if place_ == HOST)
+    compute += max(staying, default=0)
     return Sizes(
-        weights=sum(weight.n_bytes for weight in weights),
+        weights=weights,
         kv_cache=_kv_bytes(shape, settings, n_ctx, placement, number),
         compute=compute,
     )

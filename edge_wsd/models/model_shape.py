@@ -97,6 +97,16 @@ class ModelShape:
         return tuple(map(tuple, found))
 
     @cached_property
+    def layer_bytes(self) -> tuple[int, ...]:
+        """Of the tensors of each repeating layer."""
+        return tuple(sum(weight.n_bytes for weight in layer) for layer in self.layers)
+
+    @cached_property
+    def largest_in_layer(self) -> tuple[int, ...]:
+        """Bytes of the largest tensor of each repeating layer."""
+        return tuple(max((weight.n_bytes for weight in layer), default=0) for layer in self.layers)
+
+    @cached_property
     def input_weights(self) -> tuple[Weight, ...]:
         """Tensors that stay on the host, whatever is on a GPU."""
         return tuple(weight for weight in self.weights if weight.name.startswith("token_"))

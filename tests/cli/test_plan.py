@@ -1,0 +1,99 @@
+"""`edge-wsd plan`: its table, its object, its exit codes, and that `run` tells what gave way."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from click.testing import CliRunner
+
+from edge_wsd.cli import plan as plan_command
+from edge_wsd.cli.main import cli
+from edge_wsd.llama.library import Device
+from edge_wsd.models.machine import Machine
+
+GIB = 1 << 30
+
+
+@pytest.fixture
+def planned(monkeypatch, tmp_path):
+    """Runs `edge-wsd plan` on a machine that is made up."""
+    monkeypatch.setenv("EDGE_WSD_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("EDGE_WSD_PAIRS", str(tmp_path / "pairs.toml"))
+
+    def run(*arguments, host=64, gpu=None):
+        devices = [Device(0, "CUDA0", "made up", "gpu", gpu * GIB, gpu * GIB)] if gpu else []
+        devices.append(Device(1, "CPU", "made up", "cpu", host * GIB, host * GIB))
+        monkeypatch.setattr(Machine, "this", classmethod(lambda cls: cls.of(devices)))
+        return CliRunner().invoke(cli, ["plan", *arguments], prog_name="edge-wsd")
+
+    return run
+
+
+def test_the_demo_pair_fits_here(program):
+    done = program("plan")
+    assert done.returncode == 0 and done.stderr == ""
+    assert done.stdout.splitlines()[-1] == "verdict: fits"
+
+
+def test_the_columns_of_the_table_are_aligned(planned):
+    lines = planned("pilot-llama-8b", gpu=24).stdout.splitlines()
+    table = lines[: lines.index("")]
+    assert [line.split()[0] for line in table] == ["device", "drafter", "CUDA0", "base", "CUDA0"]
+    assert len({len(line) for line in table}) == 1
+
+
+def test_the_sums_of_the_object_are_those_of_the_table(planned):
+    told = json.loads(planned("pilot-llama-8b", "--json", gpu=24).stdout)
+    for device in told["devices"]:
+        parts = [model["bytes"].get(device["name"], {"total": 0})["total"] for model in told["models"].values()]
+        assert device["used_bytes"] == sum(parts)
+
+
+def test_the_flags_put_the_pair_in_the_same_place(planned):
+    auto = json.loads(planned("pilot-llama-8b", "--json", gpu=8).stdout)
+    by_hand = json.loads(planned("pilot-llama-8b", "--json", *auto["flags"].split(), gpu=8).stdout)
+    assert by_hand["models"] == auto["models"] and by_hand["devices"] == auto["devices"]
+
+
+def test_what_gives_way_is_said(planned):
+    done = planned("pilot-llama-8b", gpu=8)
+    assert done.exit_code == 0
+    assert re.search(r"^gives way: \d+ of the base's 33 layers stay on the host", done.stdout, re.MULTILINE)
+
+
+def test_a_pair_that_does_not_fit_ends_with_one_line_that_names_a_type(planned):
+    done = planned("pilot-llama-70b", "--no-mmap", host=40)
+    assert done.exit_code == 1
+    (line,) = done.stderr.splitlines()
+    assert re.search(r"the host is [\d.]+ GiB short of memory; the base as Q\w+ \([\d.]+ GiB\) would fit$", line)
+
+
+def test_the_type_of_a_model_that_is_not_here_can_be_chosen(planned):
+    small, large = (
+        json.loads(planned("pilot-llama-8b", "--base-type", type_, "--json").stdout)["models"]["base"]["bytes"]["CPU"]
+        for type_ in ("q3_k_m", "Q8_0")
+    )
+    assert small["weights"] < large["weights"] and small["kv_cache"] == large["kv_cache"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["nope"], 1, "there is no pair named 'nope'"),
+        (["--drafter", "a.gguf"], 2, "--base MODEL is missing"),
+        (["--base-type", "Q9"], 2, "type 'Q9' is unknown"),
+        (["--drafter", "none.gguf", "--base", "none.gguf"], 1, "none.gguf: no such file"),
+        (["--main-gpu", "x"], 2, "'x' is not a valid integer"),
+        (["--gpu-layers", "most"], 2, "'most' is neither a number nor 'auto'"),
+        (["--gpu-layers", "-2"], 2, "--gpu-layers must be auto, -1 (all) or the number of layers, not -2"),
+    ],
+)
+def test_wrong_use_ends_in_one_line(program, arguments, code, message):
+    done = program("plan", *arguments)
+    assert done.returncode == code and message in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_a_name_cannot_move_the_cursor():
+    assert plan_command._aligned([("", "device"), ("a", "b")]) == ["   device", "a  b"]
