@@ -125,11 +125,12 @@ class HubServer:
         with self._lock:
             self.requests.append(request)
 
-    def fault(self, method: str, path: str) -> Fault | None:
-        """The next fault planned for this request; it is used up."""
+    def fault(self, method: str, path: str, *, body: bool) -> Fault | None:
+        """The next fault planned for this request, or for the body of its answer; it is used up."""
         with self._lock:
             for fault in self.faults:
-                if path.endswith(fault.path) and method == fault.method and fault.times > 0:
+                fits = path.endswith(fault.path) and method == fault.method and body == (fault.status is None)
+                if fits and fault.times > 0:
                     fault.times -= 1
                     return fault
         return None
@@ -155,9 +156,9 @@ class _Handler(BaseHTTPRequestHandler):
         token = (self.headers.get("Authorization") or "").removeprefix("Bearer ") or None
         self.request_noted = Request(self.command, self.origin, path, token, self.headers.get("Range"))
         self.hub.note(self.request_noted)
-        self.planned = self.hub.fault(self.command, path)
-        if self.planned is not None and self.planned.status is not None:
-            self._error(self.planned.status, **self.planned.headers)
+        planned = self.hub.fault(self.command, path, body=False)
+        if planned is not None and planned.status is not None:
+            self._error(planned.status, **planned.headers)
         elif self.origin == "cdn":
             commit, _, name = path.removeprefix("/cdn/").partition("/")
             content = next(one.commits[commit] for one in self.hub.repositories.values() if commit in one.commits)
@@ -229,7 +230,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._body(content, {"X-Repo-Commit": commit, "ETag": f'"{git_sha1(content)}"'})
 
     def _body(self, content: bytes, headers: dict[str, str]) -> None:
-        fault = self.planned or Fault("")
+        fault = self.hub.fault(self.command, self.request_noted.path, body=True) or Fault("")
         begin = 0
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
         if asked and not fault.ignore_range:

@@ -25,6 +25,7 @@ _DOING = {
     "verify": "comparing tokenizers",
     "check": "checksum",
 }
+_COUNTS_BYTES = ("download", "convert", "check")
 
 
 _HELP = f"""Bring a model of the hub's repository REPO (owner/name) into the store; TYPE is by default {DEFAULT_TYPE}.
@@ -121,16 +122,41 @@ class _Bar:
         self._stage = step.stage
         if self._task is not None:
             self._bar.remove_task(self._task)
-        self._task = self._bar.add_task(_DOING[step.stage], total=step.total, completed=step.done)
+        self._task = self._bar.add_task(
+            _DOING[step.stage],
+            total=step.total,
+            completed=step.done,
+            unit="bytes" if step.stage in _COUNTS_BYTES else "",
+        )
         if step.stage == "wait" and self._shown_quietly and not self._quiet:
             click.echo(f"waiting: {neutralise(step.note)}", err=True)
 
 
 def _columns(quiet: bool) -> Progress:
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, DownloadColumn, Progress, Task, TextColumn, TimeRemainingColumn
     from rich.progress import TransferSpeedColumn as Rate
+    from rich.table import Column
+    from rich.text import Text
+
+    class Bytes(DownloadColumn):
+        """Of what counts texts or nothing, no bytes."""
+
+        def render(self, task: Task) -> Text:
+            if task.fields["unit"] == "bytes":
+                return super().render(task)
+            return Text(f"{task.completed:.0f}/{task.total:.0f}" if task.total is not None else "")
+
+    class Speed(Rate):
+        def render(self, task: Task) -> Text:
+            return super().render(task) if task.fields["unit"] == "bytes" else Text("")
 
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), Rate(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+        BarColumn(),
+        Bytes(),
+        Speed(),
+        TimeRemainingColumn(compact=True),
+    )
     return Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True)
