@@ -113,10 +113,10 @@ def verify(
     is no GGUF, VerificationError for two that cannot be compared, Cancelled once `cancel` is set.
     """
     source, target = Path(checkpoint), Path(gguf)
-    require_transformers()
-    facts = read_facts(target)
     folder = Checkpoint(source)
+    facts = read_facts(target)
     _require_same_shape(folder, facts)
+    require_transformers()
     probe_model(target, header=facts.header)
     report = progress or no_progress
     agreement = tokenizer_agreement(source, target, progress=partial(report, "tokenizer"))
