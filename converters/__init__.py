@@ -11,18 +11,32 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .base import Conversion
+    from .quant_comparison import compare_quants
     from .quantization import Quantization, quantize
     from .registry import convert
     from .types import SUPPORTED_TYPES
+    from .verification import Verification, verify
 
 _HOMES = {
     "convert": ".registry",
     "quantize": ".quantization",
     "SUPPORTED_TYPES": ".types",
     "Conversion": ".base",
+    "verify": ".verification",
+    "Verification": ".verification",
+    "compare_quants": ".quant_comparison",
     "Quantization": ".quantization",
 }
-__all__ = ["SUPPORTED_TYPES", "Conversion", "Quantization", "convert", "quantize"]
+__all__ = [
+    "SUPPORTED_TYPES",
+    "Conversion",
+    "Quantization",
+    "Verification",
+    "compare_quants",
+    "convert",
+    "quantize",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> Any:
