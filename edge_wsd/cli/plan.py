@@ -75,20 +75,19 @@ def _shape_of(name: str, type_name: str | None) -> ModelShape:
     """Shape of a model: of its file, or where it has none yet, what is published of it."""
     from edge_wsd.models.gguf_check import check_gguf
     from edge_wsd.models.known_shapes import KNOWN_MODELS, known_shape
-    from edge_wsd.models.model_name import find_model
+    from edge_wsd.models.model_name import DEFAULT_TYPE, HubModel, find_model, parse_model_name
     from edge_wsd.models.model_shape import shape_of_file
     from edge_wsd.models.probe import probe_model
     from edge_wsd.models.quant_recipe import stored_as
 
-    if type_name is not None:
-        type_name = _known_type(type_name)
-    repository = name.partition(":")[0]
+    type_name = None if type_name is None else _known_type(type_name)
     try:
         path = find_model(name)
     except StoreError:
-        if repository not in KNOWN_MODELS:
+        asked = parse_model_name(name)
+        if not isinstance(asked, HubModel) or asked.repo not in KNOWN_MODELS:
             raise
-        return known_shape(name, type_name)
+        return known_shape(asked.repo, type_name or _known_type(asked.type or DEFAULT_TYPE))
     header = check_gguf(path)
     probe_model(path, header=header)
     shape = shape_of_file(path, header)

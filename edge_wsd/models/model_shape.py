@@ -136,43 +136,54 @@ def shape_of_file(path: str | Path, header: GgufHeader | None = None) -> ModelSh
 
 def _shape(fields: Fields, weights: tuple[Weight, ...]) -> ModelShape:
     architecture = str(fields.scalar("general.architecture", ValueType.STRING))
-    prefix = architecture + "."
-
-    def number(key: str) -> int:
-        return int(fields.scalar(prefix + key, ValueType.UINT32) or 0)
-
-    n_layers, n_embd = number("block_count"), number("embedding_length")
-    heads = fields.per_layer(prefix + "attention.head_count", n_layers) or (0,) * n_layers
-    heads_kv = fields.per_layer(prefix + "attention.head_count_kv", n_layers) or heads
+    numbers = _Numbers(fields.header, architecture + ".")
+    n_layers, n_embd = numbers.one("block_count"), numbers.one("embedding_length")
+    heads = numbers.per_layer("attention.head_count", n_layers)
+    heads_kv = numbers.per_layer("attention.head_count_kv", n_layers) if "attention.head_count_kv" in numbers else heads
     head_size = n_embd // max(*heads, 1)
-    tokens = fields.array("tokenizer.ggml.tokens", ValueType.STRING) or ()
+    n_ff = max(numbers.per_layer("feed_forward_length", n_layers), default=0)
+    n_used = max(numbers.per_layer("expert_used_count", n_layers), default=0)
     embedding = next((weight for weight in weights if weight.name == EMBEDDING), None)
-    latent = prefix + "attention.key_length_mla" in fields
+    metadata = fields.header.metadata
+    is_latent = "attention.key_length_mla" in numbers
     return ModelShape(
         name=fields.path.name,
         architecture=architecture,
-        n_ctx_train=number("context_length"),
+        n_ctx_train=numbers.one("context_length"),
         n_embd=n_embd,
         n_layers=n_layers,
-        n_ff=_feed_forward(fields, prefix, n_layers, number("expert_feed_forward_length")),
-        n_heads=tuple(heads),
-        n_heads_kv=tuple(heads_kv),
-        key_length=number("attention.key_length") or head_size,
-        value_length=0 if latent else number("attention.value_length") or head_size,
-        n_vocab=len(tokens) if embedding is None else embedding.shape[-1],
-        n_merges=len(fields.array("tokenizer.ggml.merges", ValueType.STRING) or ()),
-        sliding_window=_window(fields, prefix),
+        n_ff=max(n_ff, n_used * (numbers.one("expert_feed_forward_length") or n_ff)),
+        n_heads=heads,
+        n_heads_kv=heads_kv,
+        key_length=numbers.one("attention.key_length") or head_size,
+        value_length=0 if is_latent else numbers.one("attention.value_length") or head_size,
+        n_vocab=len(metadata.get("tokenizer.ggml.tokens", ())) if embedding is None else embedding.shape[-1],
+        n_merges=len(metadata.get("tokenizer.ggml.merges", ())),
+        sliding_window=numbers.one("attention.sliding_window"),
         weights=weights,
         path=fields.path,
     )
 
 
-def _feed_forward(fields: Fields, prefix: str, n_layers: int, n_ff_expert: int) -> int:
-    n_ff = max(fields.per_layer(prefix + "feed_forward_length", n_layers) or (0,))
-    used = max(fields.per_layer(prefix + "expert_used_count", n_layers) or (0,))
-    return max(n_ff, used * (n_ff_expert or n_ff))
+@dataclass(frozen=True, slots=True)
+class _Numbers:
+    """Hyperparameters of one architecture. What is missing or of another kind counts as 0: a plan refuses no file."""
 
+    header: GgufHeader
+    prefix: str
 
-def _window(fields: Fields, prefix: str) -> int:
-    key = prefix + "attention.sliding_window"
-    return 0 if key in fields.header.arrays else int(fields.scalar(key, ValueType.UINT32) or 0)
+    def __contains__(self, key: str) -> bool:
+        return self.prefix + key in self.header.metadata
+
+    def one(self, key: str) -> int:
+        value = self.header.metadata.get(self.prefix + key)
+        return value if isinstance(value, int) and value > 0 else 0
+
+    def per_layer(self, key: str, n_layers: int) -> tuple[int, ...]:
+        """A number given once for all layers, or once for each."""
+        if self.prefix + key not in self.header.arrays:
+            return (self.one(key),) * n_layers
+        values = [
+            value if isinstance(value, int) and value > 0 else 0 for value in self.header.metadata[self.prefix + key]
+        ]
+        return tuple([*values, *[0] * n_layers][:n_layers])

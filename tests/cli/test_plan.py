@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
 
 from edge_wsd.cli import plan as plan_command
 from edge_wsd.cli.main import cli
+from edge_wsd.cli.pair_choice import PairChoice
+from edge_wsd.errors import StoreError
 from edge_wsd.llama.library import Device
+from edge_wsd.llama.settings import ModelSettings
+from edge_wsd.models.built_in_pairs import BUILT_IN_PAIRS
 from edge_wsd.models.machine import Machine
 
 GIB = 1 << 30
@@ -95,5 +100,20 @@ def test_wrong_use_ends_in_one_line(program, arguments, code, message):
     assert done.returncode == code and message in done.stderr and len(done.stderr.splitlines()) == 1
 
 
-def test_a_name_cannot_move_the_cursor():
-    assert plan_command._aligned([("", "device"), ("a", "b")]) == ["   device", "a  b"]
+def test_a_model_that_is_not_here_may_be_named_as_for_a_pull(planned):
+    models = ("--drafter", "songff/Pilot-3B:q8_0", "--base", "meta-llama/Llama-3.1-8B")
+    told = json.loads(planned(*models, "--json").stdout)["models"]
+    assert [model["name"] for model in told.values()] == ["songff/Pilot-3B:Q8_0", "meta-llama/Llama-3.1-8B:Q4_K_M"]
+    unknown = planned("--drafter", "someone/else:Q8_0", "--base", "meta-llama/Llama-3.1-8B")
+    assert isinstance(unknown.exception, StoreError) and "edge-wsd pull someone/else" in str(unknown.exception)
+
+
+def test_run_tells_what_gave_way():
+    models = SimpleNamespace(model=SimpleNamespace(n_ctx_train=512))
+    pair = SimpleNamespace(drafter=models, base=models, plan=SimpleNamespace(notes=("the context is shorter",)))
+    settings = {f"{role}_settings": ModelSettings() for role in ("drafter", "base")}
+    assert PairChoice(BUILT_IN_PAIRS["demo"], settings).warnings(pair) == ["the context is shorter"]
+
+
+def test_words_stand_left_and_numbers_right():
+    assert plan_command._aligned([("", "device", "n"), ("a", "b", "10")]) == ["   device   n", "a  b       10"]

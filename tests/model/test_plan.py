@@ -123,7 +123,7 @@ def test_models_of_many_gigabytes_are_planned_as_llama_cpp_would_allocate_them(s
         settings = ModelSettings(gpu_layers=0, **changes)
         told, planned = simulate(path, settings), model_memory(shape, settings).host
         assert planned.kv_cache == pytest.approx(told.kv_cache, abs=2 * ROUNDED)  # a windowed model has two caches
-        assert planned.compute == pytest.approx(told.compute["CPU"], rel=0.02)
+        assert planned.compute == pytest.approx(told.compute["CPU"], rel=0.05)
     assert path.stat().st_blocks * 512 < 32 * MIB
 
 

@@ -16,9 +16,11 @@ from edge_wsd.models.known_shapes import KNOWN_MODELS, known_shape
 from edge_wsd.models.layout import MIN_CONTEXT
 from edge_wsd.models.machine import Machine, margin
 from edge_wsd.models.memory import cells, layer_kv_bytes, placed_memory
+from edge_wsd.models.model_shape import shape_of_file
 from edge_wsd.models.placement import HOST, place
 from edge_wsd.models.plan import plan_pair, require_possible
 from edge_wsd.models.quant_recipe import RECIPES, stored_as
+from tests.tiny_models import TinyModel, numbers, string
 
 GIB = 1 << 30
 DRAFTER = known_shape("songff/Pilot-3B:Q8_0")
@@ -270,6 +272,26 @@ def test_an_unknown_shape_or_type_is_an_error_that_helps():
         known_shape("google/gemma-2-9b")
     with pytest.raises(PlanError, match="expected one of F32"):
         known_shape("google/gemma-2-9b:IQ1_S")
+
+
+def test_strange_hyperparameters_refuse_no_file(tmp_path):
+    model = TinyModel()
+    model.metadata.update(
+        {
+            "llama.attention.sliding_window": string("wide"),
+            "llama.expert_feed_forward_length": numbers(5, [1, 2, 3]),
+            "llama.attention.head_count_kv": numbers(5, [2]),
+        }
+    )
+    shape = shape_of_file(model.write(tmp_path / "model.gguf"))
+    assert (shape.sliding_window, shape.n_heads_kv) == (0, (2, 0))
+
+
+def test_layers_may_have_caches_of_different_widths(tmp_path):
+    model = TinyModel(n_layers=3)
+    model.metadata["llama.attention.head_count_kv"] = numbers(5, [4, 0, 1])
+    shape = shape_of_file(model.write(tmp_path / "model.gguf"))
+    assert [layer_kv_bytes(shape, "f16", 256, layer) for layer in range(3)] == [4 * 8 * 2 * 2 * 256, 0, 8 * 2 * 2 * 256]
 
 
 def test_the_plan_is_json():

@@ -1,0 +1,98 @@
+"""Writes the tables of docs/models.md: sizes of files by type, and memory of the built-in pairs by length of context.
+
+    python scripts/models_table.py [--check]
+
+Everything is computed as `edge-wsd plan` does. A table stands between `<!-- begin NAME: ... -->` and
+`<!-- end NAME -->`.
+`--check` changes nothing and exits with 1 if a table is stale. Without docs/models.md the tables are printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from edge_wsd.llama.settings import ModelSettings
+from edge_wsd.models.built_in_pairs import BUILT_IN_PAIRS
+from edge_wsd.models.known_shapes import KNOWN_MODELS, known_shape
+from edge_wsd.models.memory import model_memory
+from edge_wsd.models.named_pairs import NamedPair
+
+FILE = Path(__file__).resolve().parent.parent / "docs" / "models.md"
+TYPES = ("F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M", "Q2_K")
+LENGTHS = (4096, 8192, 32768)
+_GIB = 1 << 30
+_MARKED = re.compile(r"(<!-- begin ([a-z-]+):[^>]*-->\n).*?(<!-- end \2 -->)", re.DOTALL)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="change nothing, exit with 1 if a table is stale")
+    arguments = parser.parse_args()
+    if not FILE.is_file():
+        print("\n".join(table() for table in TABLES.values()), end="")
+        return
+    before = FILE.read_text(encoding="utf-8")
+    after = renewed(before)
+    if after != before:
+        if not arguments.check:
+            FILE.write_text(after, encoding="utf-8")
+        print(f"{FILE.name}: {'is stale' if arguments.check else 'written anew'}", file=sys.stderr)
+    sys.exit(1 if after != before and arguments.check else 0)
+
+
+def renewed(text: str) -> str:
+    """The text with every marked table of these made again."""
+    return _MARKED.sub(lambda found: found[1] + TABLES[found[2]]() + found[3] if found[2] in TABLES else found[0], text)
+
+
+def files_table() -> str:
+    """Size of each model's weights in each type, in GiB."""
+    head = ("model", "parameters", *TYPES)
+    rows = []
+    for name in KNOWN_MODELS:
+        sizes = [_gib(known_shape(name, type_).weights_bytes) for type_ in TYPES]
+        rows.append((name, f"{known_shape(name, 'F16').n_params / 1e9:.2f} B", *sizes))
+    return _markdown(head, rows)
+
+
+def memory_table() -> str:
+    """Memory of both models of each pair together, in GiB, by type of the base and length of the context."""
+    head = ("pair", "base as", "base's file", *(f"{length // 1024}k tokens" for length in LENGTHS))
+    rows = []
+    for pair in BUILT_IN_PAIRS.values():
+        if pair.base.partition(":")[0] in KNOWN_MODELS:
+            rows += [_memory_row(pair, type_) for type_ in TYPES[1:]]
+    return _markdown(head, rows)
+
+
+def _memory_row(pair: NamedPair, type_name: str) -> tuple[str, ...]:
+    drafter, base = known_shape(pair.drafter), known_shape(pair.base, type_name)
+    cells = []
+    for length in LENGTHS:
+        if length > min(drafter.n_ctx_train, base.n_ctx_train):
+            cells.append("–")  # not trained for it
+            continue
+        settings = ModelSettings(context_length=length)
+        cells.append(_gib(sum(model_memory(shape, settings).host.total for shape in (drafter, base))))
+    return (f"`{pair.name}`", type_name, _gib(base.weights_bytes), *cells)
+
+
+TABLES: Mapping[str, Callable[[], str]] = {"model-files": files_table, "pair-memory": memory_table}
+
+
+def _gib(n_bytes: int) -> str:
+    return f"{n_bytes / _GIB:.1f}"
+
+
+def _markdown(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
