@@ -13,6 +13,7 @@ import click
 from edge_wsd.cli.terminal import neutralise
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from edge_wsd.converters.verification import Verification
 
 _WIDE = 140  # columns of a table that nobody's terminal limits
+_ALL_COLUMNS = 104
+_BITS, _KL_99 = "bits per\nweight", "99 %\nKL"
 
 
 def print_verification(result: Verification) -> None:
@@ -30,7 +33,7 @@ def print_verification(result: Verification) -> None:
     table = _table("part", "figure", right=("value", "limit"), last="verdict")
     for row in (*_logits_rows(result), _tokenizer_row(result), _template_row(result)):
         table.add_row(*row)
-    _print(table)
+    _console().print(table)
     for name, agreement in (("tokenizer", result.tokenizer), ("chat template", result.template)):
         if agreement.first_difference is not None:
             click.echo(neutralise(f"{name}, first difference: {agreement.first_difference}"))
@@ -79,26 +82,27 @@ def print_table(table: QuantTable) -> None:
     """One row for each file, the parent first."""
     name = neutralise(str(table.parent))
     click.echo(f"{name} ({table.type}) on {table.n_tokens} tokens; KL divergence in nats")
-    shown = _table(
-        "file",
-        right=(
-            "MiB", "bits per\nweight", "perplexity", "ratio", "mean\nKL", "99 %\nKL", "max\nKL", "top-1\nagrees",
-            "max\n|Δ log p|",
-        ),
-    )  # fmt: skip
+    console = _console()
+    # In a narrow terminal two columns, which follow roughly from their neighbours, make room for the names.
+    left_out = () if console.width >= _ALL_COLUMNS else (_BITS, _KL_99)
+    headings = ("MiB", _BITS, "perplexity", "ratio", "mean\nKL", _KL_99, "max\nKL", "top-1\nagrees", "max\n|Δ log p|")
+    kept = [index for index, heading in enumerate(headings) if heading not in left_out]
+    shown = _table("file", right=tuple(headings[index] for index in kept))
     parent = _with_error(table.perplexity, table.perplexity_error)
-    shown.add_row(
-        _named(table.parent.name, table.type), _mib(table.n_bytes), f"{table.bits_per_weight:.2f}", parent, *[""] * 6
-    )
+    rows: list[tuple[str, tuple[str, ...]]] = [
+        (_named(table.parent.name, table.type), (_mib(table.n_bytes), f"{table.bits_per_weight:.2f}", parent))
+    ]
     for row in table.rows:
         found = row.comparison
-        shown.add_row(
-            _named(Path(row.name).name, row.type), _mib(row.n_bytes), f"{row.bits_per_weight:.2f}",
-            _with_error(found.perplexity, found.perplexity_error), _with_error(found.ratio, found.ratio_error),
-            _small(found.mean_kl), _small(found.kl_99), _small(found.max_kl), f"{found.top1_agreement:.1%}",
-            _small(found.max_delta),
+        figures = (
+            _mib(row.n_bytes), f"{row.bits_per_weight:.2f}", _with_error(found.perplexity, found.perplexity_error),
+            _with_error(found.ratio, found.ratio_error), _small(found.mean_kl), _small(found.kl_99),
+            _small(found.max_kl), f"{found.top1_agreement:.1%}", _small(found.max_delta),
         )  # fmt: skip
-    _print(shown)
+        rows.append((_named(Path(row.name).name, row.type), figures))
+    for name, values in rows:
+        shown.add_row(name, *(values[index] for index in kept if index < len(values)))
+    console.print(shown)
 
 
 def _named(name: str, type_name: str) -> str:
@@ -120,11 +124,11 @@ def _table(*left: str, right: tuple[str, ...], last: str | None = None) -> Table
     return table
 
 
-def _print(table: Table) -> None:
+def _console() -> Console:
     from rich.console import Console
 
     wide = None if sys.stdout.isatty() else _WIDE
-    Console(file=sys.stdout, width=wide, markup=False, emoji=False, highlight=False).print(table)
+    return Console(file=sys.stdout, width=wide, markup=False, emoji=False, highlight=False)
 
 
 def _verdict(holds: bool) -> Text:
@@ -147,7 +151,7 @@ def _small(value: float) -> str:
 def _perplexity(value: float) -> str:
     if math.isinf(value):
         return "infinite"
-    return f"{value:.4f}" if value < 1e5 else f"{value:.3e}"
+    return f"{value:.4f}" if value < 100 else f"{value:.2f}" if value < 1e5 else f"{value:.3e}"
 
 
 def _with_error(value: float, error: float | None) -> str:
