@@ -155,6 +155,7 @@ def _origin_lines(model: StoredModel) -> list[str]:
         _line("pulled", f"{about.created} from {about.endpoint}, by edge-wsd {about.edge_wsd}"),
         _line("made", made),
     ]
+    lines += [_line("note", note) for note in about.notes]
     return lines + [_line("sha256", f"{file.sha256}  {file.name.rpartition('/')[2]}") for file in about.files]
 
 

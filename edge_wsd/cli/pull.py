@@ -78,6 +78,8 @@ def pull_with_progress(name: str, *, quiet: bool = False, **wishes: Any) -> Stor
                 click.echo(f"stopped; `edge-wsd pull {neutralise(name)}` goes on from here", err=True)
             raise
     if not quiet:
+        for note in model.manifest.notes if bar.has_fetched else ():
+            click.echo(f"note: {neutralise(note)}", err=True)
         click.echo(_summary(model, fetched=bar.has_fetched), err=True)
     return model
 

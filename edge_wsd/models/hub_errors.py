@@ -88,7 +88,7 @@ def _asked_wait(error: Exception) -> float | None:
 
 def explain(error: Exception, *, endpoint: str, repo: str, revision: str) -> HubError:
     """One line that says what to do. Never holds a token."""
-    if isinstance(error, OfflineModeIsEnabled) or constants.is_offline_mode():
+    if isinstance(error, OfflineModeIsEnabled) or constants.HF_HUB_OFFLINE:
         return HubUnreachable(f"{repo} cannot be fetched: HF_HUB_OFFLINE is set")
     status = status_of(error)
     if status is None:

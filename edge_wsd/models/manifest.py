@@ -57,6 +57,8 @@ class Manifest:
     tokenizer_texts: int | None = None
     """Texts on which the tokenizer was compared with the checkpoint's; None: it was not."""
     tokenizer_equal: int | None = None
+    notes: tuple[str, ...] = ()
+    """What the conversion wants the user to know."""
 
     @property
     def name(self) -> str:
@@ -107,6 +109,11 @@ def _manifest(values: Any) -> Manifest:
     files = found.get("files")
     _require("files", files, isinstance(files, list) and bool(files), "a list of files")
     found["files"] = tuple(_file(entry) for entry in files or ())
+    notes = found.get("notes", [])
+    _require(
+        "notes", notes, isinstance(notes, list) and all(isinstance(note, str) for note in notes), "a list of texts"
+    )
+    found["notes"] = tuple(notes)
     return Manifest(**found)
 
 

@@ -75,6 +75,7 @@ class Staging:
         self.folder = store.staging(snapshot.repo, choice.type)
         self._fetched = self.folder / snapshot.revision[:_SHORT_COMMIT]
         self._made = self.folder / "made"
+        self._notes: tuple[str, ...] = ()
         self.places = places(snapshot, choice.files, self._fetched)
 
     def clear_old(self) -> None:
@@ -104,6 +105,7 @@ class Staging:
             edge_wsd=__version__,
             tokenizer_texts=agreement[0] if agreement else None,
             tokenizer_equal=agreement[1] if agreement else None,
+            notes=self._notes,
         )
         return self._move_in(manifest)
 
@@ -145,13 +147,13 @@ class Staging:
             refuse_early(self._fetched, self._options.pre_tokenizer)
             self._fetch()
             self._made.mkdir(exist_ok=True)
-            convert(
+            self._notes = convert(
                 self._fetched,
                 target,
                 type=self._choice.type,
                 pre_tokenizer=self._options.pre_tokenizer,
                 progress=lambda done, total: self._progress(Step("convert", done, total)),
-            )
+            ).notes
             agreement = self._verify(target) if self._options.verify else None
         except (ConversionError, VerificationError) as error:
             raise type(error)(
