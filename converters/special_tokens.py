@@ -8,7 +8,7 @@ from typing import Any
 from edge_wsd.errors import ConversionError
 
 from .checkpoint import Checkpoint
-from .vocabulary import CONTROL, NORMAL, TokenTable
+from .vocabulary import CONTROL, NORMAL, UNUSED, TokenTable
 
 _KINDS = ("bos", "eos", "unk", "pad")
 # Texts by which checkpoints end a turn; llama.cpp ends a reply at its EOT as it does at its EOS.
@@ -66,8 +66,8 @@ def mark_special(checkpoint: Checkpoint, table: TokenTable, index: Mapping[str, 
 def default_ends(table: TokenTable, special: dict[str, int]) -> Iterator[str]:
     """Without a BOS or EOS llama.cpp takes token 11 of a byte-level vocabulary: gives it a harmless one instead."""
     if "eos" not in special:
-        spare = next((token for token, kind in enumerate(table.types) if kind != NORMAL), None)
-        token = special.get("eot", special.get("bos", spare))
+        spare = [table.types.index(kind) for kind in (CONTROL, UNUSED) if kind in table.types]
+        token = special.get("eot", special.get("bos", _first(spare)))
         if token is None:
             return
         special["eos"] = token

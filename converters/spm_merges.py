@@ -16,21 +16,30 @@ def token_ranks(ids: Mapping[str, int], merges: Sequence[tuple[str, str]], whole
     llama.cpp joins any two neighbours that make a token, so every way to make one must be among the merges, and all
     ways of one token must rank alike against other tokens. Raises ConversionError otherwise.
     """
+    made = [left + right for left, right in merges if left + right not in whole]
+    last = {text: rank for rank, text in enumerate(made)}
     ranks: dict[str, int] = {}
-    latest = ""
-    for rank, (left, right) in enumerate(merges):
-        text = left + right
-        if text in whole:
+    start, end = 0, -1
+    for rank, text in enumerate(made):
+        if text in ranks:
             continue
-        if text in ranks and text != latest:
-            raise ConversionError(f"tokenizer.json: the merges that make {text!r:.80} do not stand together")
-        ranks.setdefault(text, rank)
-        latest = text
+        if rank > end:
+            start = rank
+        ranks[text], end = start, max(end, last[text])
+        between = made[rank : last[text] + 1]
+        if len(set(between)) > 1:
+            _require_runs(text, between)
     known = set(merges)
     for text in ids:
         if text in ranks and not _BYTE.fullmatch(text):
             _require_all_ways(text, ids, known)
     return ranks
+
+
+def _require_runs(text: str, between: Sequence[str]) -> None:
+    """Runs of one character may rank alike: both sides then join them from the left, the longest first."""
+    if set("".join(between)) != {text[0]}:
+        raise ConversionError(f"tokenizer.json: the merges that make {text!r:.80} do not stand together")
 
 
 def _require_all_ways(text: str, ids: Mapping[str, int], known: set[tuple[str, str]]) -> None:

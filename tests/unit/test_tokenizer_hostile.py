@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from edge_wsd.converters import convert, json_files, sentencepiece_file
 from edge_wsd.converters.pre_tokenizers import KNOWN, patterns, recognise
+from edge_wsd.converters.spm_merges import token_ranks
 
 from edge_wsd.errors import ConversionError
 from tests.tiny_llama import save_llama_folder
@@ -158,6 +159,16 @@ def test_merges_that_are_no_sentencepiece_are_refused(folder: Path) -> None:
     vocab["h\u2581"] = len(vocab)
     save(folder, "tokenizer.json", state)
     assert "may not be made of" in refusal(folder)
+
+
+def test_only_runs_of_one_character_may_rank_alike() -> None:
+    ids = {text: token for token, text in enumerate(("a", "aa", "aaa", "aaaa", "b", "ab", "ba"))}
+    runs = [("aaa", "a"), ("aa", "aa"), ("aa", "a"), ("a", "aaa"), ("a", "aa"), ("a", "a")]
+    ranks = token_ranks(ids, [*runs, ("a", "b"), ("b", "a")], frozenset())
+    assert ranks == {"aaaa": 0, "aaa": 0, "aa": 5, "ab": 6, "ba": 7}
+    with pytest.raises(ConversionError, match="do not stand together"):
+        token_ranks(ids, [("aa", "a"), ("a", "b"), ("a", "aa")], frozenset())
+    assert token_ranks(ids, [("aa", "a"), ("a", "b"), ("a", "aa")], frozenset({"aaa"})) == {"ab": 0}
 
 
 @pytest.mark.parametrize("value", [5, {"content": 5}, "<nowhere>"])
