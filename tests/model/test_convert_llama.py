@@ -131,7 +131,7 @@ def agreement(wanted: Callable[[str], list[int]], got: Callable[[str], list[int]
     return sum(n for n, same in counts if same) / sum(n for n, _ in counts)
 
 
-@pytest.mark.parametrize("pre", KNOWN, ids=lambda pre: pre.name)
+@pytest.mark.parametrize("pre", [pre for pre in KNOWN if not pre.note], ids=lambda pre: pre.name)
 def test_every_known_pre_tokenizer_splits_like_tokenizers(pre: PreTokenizer, tmp_path: Path) -> None:
     save_llama(tmp_path)
     save_bpe(tmp_path, pre)
