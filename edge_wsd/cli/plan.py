@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
 from edge_wsd.cli.main import FAILED, complain
-from edge_wsd.cli.options import MODEL_FLAGS, PER_MODEL_NOTE, SectionCommand, model_options
+from edge_wsd.cli.options import MODEL_FLAGS, PER_MODEL_NOTE, SectionCommand, default_of, model_options
 from edge_wsd.cli.terminal import neutralise
 from edge_wsd.errors import EdgeWsdError, StoreError
 from edge_wsd.llama.settings import ModelSettings
@@ -107,11 +108,15 @@ def flags_of(plan: Plan) -> str:
     """Options that put the pair in the same place without a plan."""
     words: list[str] = []
     for model in (plan.drafter, plan.base):
-        values = {"gpu_layers": model.memory.gpu_layers, "context_length": model.memory.n_ctx}
-        if model.settings.main_gpu is not None:
-            values["main_gpu"] = model.settings.main_gpu
-        for name, value in values.items():
-            words += [MODEL_FLAGS[name][0].replace("--", f"--{model.role}-"), str(value)]
+        settled = replace(model.settings, gpu_layers=model.memory.gpu_layers, context_length=model.memory.n_ctx)
+        for name, (flag, _) in MODEL_FLAGS.items():
+            value = getattr(settled, name)
+            if value == default_of(ModelSettings, name):
+                continue
+            bare = f"{model.role}-{flag.removeprefix('--')}"
+            words += (
+                [f"--{bare}" if value else f"--no-{bare}"] if isinstance(value, bool) else [f"--{bare}", str(value)]
+            )
     return shlex.join(words)
 
 
@@ -121,7 +126,7 @@ def lines_of(plan: Plan) -> list[str]:
     for model in (plan.drafter, plan.base):
         rows += _rows_of(plan, model)
     lines = _aligned(rows)
-    lines += ["", "MiB; " + "; ".join(_about(model) for model in (plan.drafter, plan.base)), ""]
+    lines += ["", *(_about(model) for model in (plan.drafter, plan.base)), "All sizes in MiB.", ""]
     devices: list[tuple[str, ...]] = [("device", "of both", "free", "total", "kept free", "left")]
     for one in plan.devices:
         left = one.device.free_bytes - one.margin - one.used
@@ -160,7 +165,7 @@ def _figures(sizes: Sizes) -> tuple[str, ...]:
 
 def _about(model: PlannedModel) -> str:
     memory = model.memory
-    return f"{model.role} {memory.shape.name}, {memory.n_ctx:,} tokens of context, KV cache {model.settings.kv_type}"
+    return f"{model.role:7}  {memory.shape.name}: {memory.n_ctx:,} tokens of context, KV cache {model.settings.kv_type}"
 
 
 def _mib(n_bytes: int) -> str:

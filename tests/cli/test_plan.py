@@ -57,7 +57,8 @@ def test_the_sums_of_the_object_are_those_of_the_table(planned):
 
 
 def test_the_flags_put_the_pair_in_the_same_place(planned):
-    auto = json.loads(planned("pilot-llama-8b", "--json", gpu=8).stdout)
+    asked = ("--kv-type", "q8_0", "--no-base-mmap", "--drafter-batch", "256")
+    auto = json.loads(planned("pilot-llama-8b", "--json", *asked, gpu=8).stdout)
     by_hand = json.loads(planned("pilot-llama-8b", "--json", *auto["flags"].split(), gpu=8).stdout)
     assert by_hand["models"] == auto["models"] and by_hand["devices"] == auto["devices"]
 
