@@ -14,7 +14,9 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from huggingface_hub import HfApi, constants, hf_hub_url
 from huggingface_hub.hf_api import ModelInfo, RepoFile
@@ -30,6 +32,7 @@ from edge_wsd.models.hub_errors import CLIENT_ERRORS, UnexpectedAnswer, explain,
 from edge_wsd.models.manifest import is_safe_path
 
 T = TypeVar("T")
+_MAX_PAGES = 1000
 _LIBRARY = "edge-wsd"
 DEFAULT_REVISION = "main"
 
@@ -91,15 +94,46 @@ class Hub:
         """
         revision = revision or DEFAULT_REVISION
         with self._told(repo, revision):
-            info = self._persistently(lambda: self._api.model_info(repo, revision=revision, timeout=30), pause)
+            info = self._persistently(
+                lambda: self._api.model_info(repo, revision=revision, timeout=self.patience.silence_s), pause
+            )
             if info.gated:
                 self._persistently(lambda: self._api.auth_check(repo), pause)
             if info.sha is None:
                 raise UnexpectedAnswer("it names no commit")
-            entries = self._api.list_repo_tree(repo, revision=info.sha, recursive=True)  # tries again by itself
-            files = tuple(_remote_file(entry) for entry in entries if isinstance(entry, RepoFile))
+            files = tuple(self._files(repo, info.sha, pause))
         parameters = info.safetensors.total if info.safetensors is not None else None
-        return Snapshot(info.id or repo, info.sha, _licence(info), files, parameters)
+        name = info.id if info.id and info.id.lower() == repo.lower() else repo
+        return Snapshot(name, info.sha, _licence(info), files, parameters)
+
+    def _files(self, repo: str, commit: str, pause: Callable[[float, str], None]) -> Iterator[RemoteFile]:
+        """All files of a commit.
+
+        The client's own listing would wait for as long as a hub asks it to, and would not hear Ctrl-C.
+        """
+        tree = f"{self.endpoint}/api/models/{repo}/tree/{commit}"
+        query: str | None = "recursive=true"
+        for _ in range(_MAX_PAGES):
+            response = self._persistently(partial(self._get, f"{tree}?{query}"), pause)
+            for entry in response.json():
+                if entry["type"] == "file":
+                    yield _remote_file(RepoFile(**entry))  # type: ignore[no-untyped-call]
+            following = response.links.get("next", {}).get("url")
+            if following is None:
+                return
+            query = urlsplit(following).query  # a mirror may pass on addresses of the hub behind it
+        raise UnexpectedAnswer(f"its list of files has more than {_MAX_PAGES} pages")
+
+    def _get(self, url: str) -> Any:
+        response = get_session().get(url, headers=self._headers(), timeout=self.patience.silence_s)
+        hf_raise_for_status(response)
+        return response
+
+    def _headers(self) -> dict[str, str]:
+        headers: dict[str, str] = build_hf_headers(
+            token=self._token, library_name=_LIBRARY, library_version=__version__
+        )
+        return headers
 
     @contextmanager
     def open(self, snapshot: Snapshot, file: RemoteFile, offset: int) -> Iterator[tuple[int, Iterator[bytes]]]:
@@ -108,7 +142,7 @@ class Hub:
         The token goes to the endpoint alone, not to where it redirects. Raises the client's own errors.
         """
         url = hf_hub_url(snapshot.repo, file.path, revision=snapshot.revision, endpoint=self.endpoint)
-        headers = build_hf_headers(token=self._token, library_name=_LIBRARY, library_version=__version__)
+        headers = self._headers()
         headers["Accept-Encoding"] = "identity"  # ranges count the bytes of the file itself
         if offset:
             headers["Range"] = f"bytes={offset}-"
@@ -129,6 +163,8 @@ class Hub:
             yield
         except CLIENT_ERRORS as error:
             raise self.error(error, repo, revision) from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:  # the client read what is no hub's answer
+            raise self.error(UnexpectedAnswer(f"{type(error).__name__}: {error}"), repo, revision) from error
 
     def _persistently(self, ask: Callable[[], T], pause: Callable[[float, str], None]) -> T:
         attempt = 0

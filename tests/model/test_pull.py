@@ -22,6 +22,7 @@ from tests.hub_server import Fault, HubServer
 
 GGUF = drafter_path().read_bytes()
 REPO, NAME, FILE = "someone/Tiny-GGUF", "someone/Tiny-GGUF:Q4_K_M", "tiny-Q4_K_M.gguf"
+COMMIT = hashlib.sha1(f"{REPO} 0".encode()).hexdigest()
 ODDS = {"README.md": b"card", "a.txt": b"a", "b.txt": b"b", "c.txt": b"c"}
 
 
@@ -114,6 +115,7 @@ def test_sizes_are_told_without_fetching(server, store):
         (Fault(FILE, status=429, headers={"Retry-After": "0"}), len(GGUF)),
         (Fault("/main", status=503, times=2), len(GGUF)),
         (Fault("/main", status=429, headers={"Retry-After": "0"}), len(GGUF)),
+        (Fault(COMMIT, status=500, times=2), len(GGUF)),
         (Fault(FILE, flip=True), 2 * len(GGUF)),
         (Fault(FILE, extra=b"more"), 2 * len(GGUF) + 4),
     ],
@@ -231,10 +233,21 @@ def test_no_network_and_offline_mode_say_what_the_store_has(server, store, get, 
     assert get() == store.find(NAME)
 
 
-def test_a_page_that_is_no_hub_is_one_line(server, get):
+def test_what_is_no_hubs_answer_is_one_line(server, get):
     server.add("someone/odd", {"../../escape-Q4_K_M.gguf": GGUF})
     with pytest.raises(HubError, match="no sensible answer"):
         get("someone/odd")
+    for path in ("/main", COMMIT):  # an empty page with status 200, as of a login portal
+        server.faults.append(Fault(path, status=200))
+        with pytest.raises(HubError, match=r"no sensible answer about someone/Tiny-GGUF: .*is HF_ENDPOINT right"):
+            get()
+
+
+def test_a_list_of_files_goes_on_at_the_endpoint_wherever_its_next_page_is_said_to_be(server, store, monkeypatch):
+    endpoint = server.url
+    monkeypatch.setattr(server, "url", "http://127.0.0.1:9")  # what a mirror passes on
+    pull(NAME, store=store, hub=Hub(endpoint=endpoint, token="hf_secret"))
+    assert sum("/tree/" in one.path and one.origin == "hub" for one in server.requests) == 2
 
 
 def test_a_pull_goes_on_where_it_was_stopped(server, store, get):
