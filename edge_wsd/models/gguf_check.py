@@ -13,7 +13,7 @@ from edge_wsd.errors import ModelFileError
 from edge_wsd.models.file_kind import describe_foreign
 from edge_wsd.models.gguf_fields import Fields
 from edge_wsd.models.gguf_file import MAGIC, GgufHeader, TensorInfo, read_header
-from edge_wsd.models.gguf_model import check_model
+from edge_wsd.models.gguf_model import check_model, check_vocabulary_only
 from edge_wsd.models.gguf_tokenizer import check_tokenizer
 from edge_wsd.models.gguf_types import ValueType
 
@@ -55,6 +55,7 @@ def check_gguf(path: str | Path, *, need_weights: bool = True) -> GgufHeader:
     if not tensors:
         if need_weights:
             raise fields.error("it holds a vocabulary and no weights", "give the file with the whole model")
+        check_vocabulary_only(fields)
         return header
     check_model(fields, tensors, n_tokens)
     return header

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_wsd.errors import ModelFileError
-from edge_wsd.models.gguf_file import REMEDY, GgufHeader
+from edge_wsd.models.gguf_file import REMEDY, GgufHeader, on_one_line
 from edge_wsd.models.gguf_types import ValueType
 
 
@@ -20,7 +20,7 @@ class Fields:
     header: GgufHeader
 
     def error(self, defect: str, remedy: str = REMEDY) -> ModelFileError:
-        return ModelFileError(f"{self.path}: {defect}; {remedy}")
+        return ModelFileError(f"{self.path}: {on_one_line(defect)}; {remedy}")
 
     def __contains__(self, key: str) -> bool:
         return key in self.header.metadata

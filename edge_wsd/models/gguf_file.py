@@ -29,6 +29,7 @@ MAX_NAME_BYTES = 63
 """Longest tensor name llama.cpp can hold."""
 MAX_DIMENSIONS = 4
 _CHUNK_BYTES = 1 << 20
+_MOST_CHARACTERS = 400
 _SMALLEST_PAIR = 8 + 1 + 4 + 1  # key length, key, type, value
 _SMALLEST_TENSOR = 8 + 4 + 4 + 8  # name length, number of dimensions, type, offset
 _LENGTH = struct.Struct("<Q")
@@ -67,6 +68,13 @@ class GgufHeader:
     """Keys whose value is an array."""
 
 
+def on_one_line(defect: str) -> str:
+    """A defect as one line that is not too long: names out of a damaged file may hold anything."""
+    if len(defect) > _MOST_CHARACTERS:
+        defect = defect[:_MOST_CHARACTERS] + "..."
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in defect)
+
+
 class _Reader:
     """Takes values off the front of a file, never past its end and never more than `MAX_HEADER_BYTES`."""
 
@@ -75,7 +83,7 @@ class _Reader:
         self._window, self._at, self._passed = b"", 0, 0
 
     def error(self, defect: str) -> ModelFileError:
-        return ModelFileError(f"{self._path}: {defect}; {REMEDY}")
+        return ModelFileError(f"{self._path}: {on_one_line(defect)}; {REMEDY}")
 
     @property
     def position(self) -> int:

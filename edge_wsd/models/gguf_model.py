@@ -60,6 +60,13 @@ def check_model(fields: Fields, tensors: Mapping[str, TensorInfo], n_tokens: int
         _check_type(fields, tensor)
 
 
+def check_vocabulary_only(fields: Fields) -> None:
+    """Checks of a file without tensors, which may lack hyperparameters: llama.cpp asserts on the number of layers."""
+    key = fields.scalar("general.architecture", ValueType.STRING) + ".block_count"
+    if key in fields:
+        _number(fields, key, 1, _MAX_LAYERS)
+
+
 def _number(fields: Fields, key: str, lowest: int, highest: int) -> int:
     value = fields.scalar(key, ValueType.UINT32)
     if value is None:

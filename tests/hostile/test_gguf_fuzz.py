@@ -1,0 +1,65 @@
+"""Files broken at random: none gets past the checker and kills llama.cpp. `scripts/fuzz_gguf.py` tries many more."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edge_wsd.models import gguf_check
+from scripts import fuzz_gguf
+from scripts.fuzz_gguf import Fuzzer
+from tests.gguf_bases import bases
+from tests.gguf_mutations import apply, parse
+
+CORPUS = json.loads((Path(__file__).parent / "corpus" / "gguf.json").read_text(encoding="utf-8"))
+# The tokens of a byte-level vocabulary under another name: without tokens for bytes llama.cpp ends the process.
+DEADLY = ("tiny", 0, [["value", "tokenizer.ggml.model", 8, "05000000000000006c6c616d61"]])
+
+
+@pytest.fixture(scope="module")
+def fuzzer(tmp_path_factory):
+    return Fuzzer(bases(tmp_path_factory.mktemp("bases")), tmp_path_factory.mktemp("work"))
+
+
+def test_a_file_without_changes_is_the_same_again(tmp_path):
+    for paths in bases(tmp_path).values():
+        for path in paths:
+            header, size = apply(parse(path), [])
+            assert path.read_bytes()[: len(header)] == header and path.stat().st_size == size
+
+
+def test_every_base_passes_and_all_with_weights_load(fuzzer):
+    names = fuzzer.names
+    outcome = fuzzer.try_all([(name, 0, [["drop", "no.such.key"]]) for name in names])
+    assert outcome.counts == {"loaded": len(names) - 1, "refused by llama.cpp": 1}, outcome  # the vocabulary
+
+
+def test_a_few_hundred_broken_files_are_refused_or_harmless(fuzzer):
+    outcome = fuzzer.try_all([fuzzer.case(20, index) for index in range(400)])
+    assert outcome.killed == []
+    assert sum(outcome.counts.values()) == 400
+    assert all(outcome.counts[what] > 10 for what in ("refused by the checker", "refused by llama.cpp", "loaded"))
+
+
+def test_the_corpus_is_refused(fuzzer):
+    """Each of these killed llama.cpp without a check, or is refused with a line of its own."""
+    cases = [(name, part, changes) for name, part, changes in CORPUS]
+    outcome = fuzzer.try_all(cases)
+    assert outcome.killed == [] and outcome.counts == {"refused by the checker": len(cases)}
+
+
+def test_a_file_that_kills_the_loader_is_named(fuzzer, monkeypatch):
+    assert fuzzer.try_all([DEADLY]).counts == {"refused by the checker": 1}
+    monkeypatch.setattr(fuzz_gguf, "check_gguf", lambda *_, **__: None)
+    harmless = ("tiny", 0, [["drop", "general.name"]])
+    outcome = fuzzer.try_all([harmless, DEADLY, harmless])
+    assert [(case, what) for case, what, _ in outcome.killed] == [(DEADLY, "loader")]
+    assert outcome.counts == {"loaded": 2, "killed the loader": 1}
+
+
+def test_a_checker_that_fails_is_noticed(fuzzer, monkeypatch):
+    monkeypatch.setattr(gguf_check, "check_tokenizer", lambda *_: 1 // 0)
+    outcome = fuzzer.try_all([("tiny", 0, [["drop", "general.name"]])])
+    assert [what for _, what, _ in outcome.killed] == ["checker"]
