@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .base import Conversion
+    from .calibration import collect_imatrix
+    from .imatrix import Imatrix, read_imatrix, write_imatrix
     from .quant_comparison import compare_quants
     from .quantization import Quantization, quantize
     from .registry import convert
@@ -26,16 +28,24 @@ _HOMES = {
     "Verification": ".verification",
     "compare_quants": ".quant_comparison",
     "Quantization": ".quantization",
+    "collect_imatrix": ".calibration",
+    "Imatrix": ".imatrix",
+    "read_imatrix": ".imatrix",
+    "write_imatrix": ".imatrix",
 }
 __all__ = [
     "SUPPORTED_TYPES",
     "Conversion",
+    "Imatrix",
     "Quantization",
     "Verification",
+    "collect_imatrix",
     "compare_quants",
     "convert",
     "quantize",
+    "read_imatrix",
     "verify",
+    "write_imatrix",
 ]
 
 
