@@ -46,9 +46,8 @@ def kept_types(keep: Mapping[str, str], tensors: Sequence[TensorInfo]) -> dict[s
         wanted = _tensor_type(name, keep[name])
         found = _named(name, matrices)
         if not found:
-            raise QuantizationError(
-                f"--keep {name!r} matches no matrix of the model, such as {', '.join(matrices)[:80]}"
-            )
+            some = ", ".join(list(matrices)[:3])
+            raise QuantizationError(f"--keep {name!r} matches no matrix of the model; there are {some} and so on")
         for tensor in found:
             type_name = tensor.type_name if wanted is None else wanted.name
             if name in (OUTPUT, EMBEDDING) and kept.get(tensor.name, type_name) != type_name:

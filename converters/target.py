@@ -27,7 +27,11 @@ def require_space(folder: Path, needed: int, failure: Failure = ConversionError)
     """Raises `failure` if the disk of `folder` has less than `needed` bytes free."""
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise failure(f"{folder} has {free / 1e9:.1f} GB free, {needed / 1e9:.1f} GB are needed; free some space")
+        raise failure(f"{folder} has {_readable(free)} free, {_readable(needed)} are needed; free some space")
+
+
+def _readable(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 10**9 else f"{n_bytes / 1e6:.1f} MB"
 
 
 def temporary_name(target: Path, purpose: str = "partial") -> Path:

@@ -81,7 +81,7 @@ def values_of(path: Path, name: str) -> np.ndarray:
 
 
 # llama.cpp builds the tables of these anew in every process, which takes longer than all the others together.
-SLOW = ("IQ1_S", "IQ1_M", "IQ2_S", "IQ2_M")
+SLOW = ("IQ1_S", "IQ1_M", "IQ2_S", "IQ2_M", "IQ3_XXS")
 EACH_TYPE = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in SUPPORTED_TYPES]
 
 
