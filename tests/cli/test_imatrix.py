@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from edge_wsd.converters.calibration import CHUNK_TOKENS
 from edge_wsd.converters.imatrix import read_imatrix
 
 from tests.tiny_models import TinyModel
@@ -40,3 +41,7 @@ def test_a_mistake_is_one_line(program, model, tmp_path, arguments, code, part):
     done = program("imatrix", model, "out.gguf", *arguments)
     assert done.returncode == code and part in done.stderr and done.stderr.count("\n") == 1
     assert not [entry for entry in tmp_path.iterdir() if "out.gguf" in entry.name]
+
+
+def test_the_help_tells_the_default_of_the_library(program):
+    assert f"Tokens read in one go.  [default: {CHUNK_TOKENS}]" in program("imatrix", "--help").stdout
