@@ -124,9 +124,8 @@ def _lines(facts: dict[str, Any], model: StoredModel | None) -> list[str]:
     lines += [
         _line("file", f"{facts['file']}, {_size(facts['n_bytes'])}{parts}"),
         _line("model", f"{facts['name'] or '-'} ({facts['architecture']})"),
-        _line("parameters", f"{facts['n_parameters'] / 1e9:.2f} billion" if facts["n_parameters"] >= 1e7 else
-              f"{facts['n_parameters']:,}"),
-    ]  # fmt: skip
+        _line("parameters", _count(facts["n_parameters"])),
+    ]
     if model is None:
         lines.append(_line("licence", facts["licence"] or "not stated in the file"))
     lines += [_line(key.replace("_", " "), str(value)) for key, value in facts["shape"].items() if value is not None]
@@ -202,6 +201,10 @@ def _table_lines(rows: Sequence[tuple[str, ...]], right: set[int]) -> list[str]:
         ).rstrip()
         for row in rows
     ]
+
+
+def _count(n_values: int) -> str:
+    return f"{n_values / 1e9:.2f} billion" if n_values >= 1e9 else f"{n_values / 1e6:.2f} million"
 
 
 def _size(n_bytes: int) -> str:

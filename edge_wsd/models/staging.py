@@ -73,7 +73,8 @@ class Staging:
         self._choice, self._options, self._progress = choice, options, progress
         self._name = f"{snapshot.repo}:{choice.type}"
         self.folder = store.staging(snapshot.repo, choice.type)
-        self._fetched = self.folder / snapshot.revision[:_SHORT_COMMIT]
+        self._commit = self.folder / snapshot.revision[:_SHORT_COMMIT]
+        self._fetched = self._commit / snapshot.repo.partition("/")[2]  # a checkpoint is called as its folder is
         self._made = self.folder / "made"
         self._notes: tuple[str, ...] = ()
         self.places = places(snapshot, choice.files, self._fetched)
@@ -82,7 +83,7 @@ class Staging:
         """Drops what an earlier pull left of another commit, or of a conversion that was cut short."""
         if self.folder.is_dir():
             for entry in self.folder.iterdir():
-                if entry != self._fetched:
+                if entry != self._commit:
                     self._store.discard(entry)
 
     def run(self, *, asked: str, asked_revision: str | None) -> StoredModel:

@@ -102,7 +102,7 @@ class Store:
                 models.append(self._open(folder))
             except StoreError as error:
                 problems.append(str(error))
-        return sorted(models, key=lambda model: model.name.lower()), problems
+        return sorted(models, key=lambda model: (model.manifest.repo.lower(), model.manifest.type)), problems
 
     def unfinished(self) -> list[Unfinished]:
         """What stopped pulls left."""
@@ -236,16 +236,16 @@ class Store:
 
     def discard(self, folder: Path) -> None:
         """Deletes a folder of the store; it is gone from sight at once, even if deleting is cut short."""
-        trash = self.root / _TRASH
+        doomed = self.root / f"{_TRASH}-{uuid.uuid4().hex}"
         try:
-            trash.mkdir(parents=True, exist_ok=True)
-            doomed = trash / f"{folder.name}.{uuid.uuid4().hex[:8]}"
-            folder.rename(doomed)
-            shutil.rmtree(trash)
+            doomed.mkdir()
+            folder.rename(doomed / folder.name)
         except OSError as error:
             raise StoreError(
                 f"{folder} cannot be deleted: {error.strerror or error}; is a program using it?"
             ) from error
+        for trash in self.root.glob(f"{_TRASH}-*"):
+            shutil.rmtree(trash, ignore_errors=True)  # what another process deletes too, or cannot go yet, goes later
 
     def _folders(self, parent: Path) -> list[Path]:
         try:

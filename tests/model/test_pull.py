@@ -14,6 +14,7 @@ import pytest
 from edge_wsd.demo.files import drafter_path
 from edge_wsd.errors import Cancelled, ConversionError, EdgeWsdError, HubError, ModelFileError, StoreError
 from edge_wsd.models import transfer
+from edge_wsd.models.gguf_check import check_gguf
 from edge_wsd.models.hub import Hub, Patience
 from edge_wsd.models.model_name import find_model
 from edge_wsd.models.pull import pull, pull_size
@@ -271,7 +272,7 @@ def test_bytes_that_went_bad_on_disk_are_fetched_again(server, store, get):
     commit = server.repositories[REPO].refs["main"][:12]
     place = transfer.Place(
         SimpleNamespace(sha256=hashlib.sha256(GGUF).hexdigest(), git_sha1=None),
-        store.staging(REPO, "Q4_K_M") / commit / FILE,
+        store.staging(REPO, "Q4_K_M") / commit / "Tiny-GGUF" / FILE,
     )
     place.partial.parent.mkdir(parents=True)
     place.partial.write_bytes(bytes(1000))
@@ -378,6 +379,7 @@ def test_a_checkpoint_is_fetched_converted_and_compared(server, store, get, chec
     assert about.tokenizer_equal >= 0.999 * about.tokenizer_texts
     assert about.files[0].sha256 == hashlib.sha256(model.path.read_bytes()).hexdigest()
     assert list(dict.fromkeys(stages)) == ["look up", "download", "convert", "verify", "check"]
+    assert check_gguf(model.path).metadata["general.name"] == "Check"
     asked = {one.path.rpartition("/")[2] for one in server.requests}
     assert not asked & {"pytorch_model.bin", "consolidated.safetensors", "a.pth"}
     assert left_over(store) == []  # the checkpoint takes no room once it is converted

@@ -238,6 +238,16 @@ def test_a_store_that_is_a_file_is_one_line(store):
         pass
 
 
+def test_what_a_cut_deletion_left_goes_with_the_next(store):
+    put(store, "a/b:Q8_0")
+    left = store.root / ".trash-1" / "c--d--q8_0"
+    left.mkdir(parents=True)
+    (left / "m.gguf").write_bytes(CONTENT)
+    assert [model.name for model in store.models()] == ["a/b:Q8_0"] and store.survey()[1] == []
+    store.remove("a/b:Q8_0")
+    assert not left.exists()
+
+
 def test_removing_takes_what_a_stopped_pull_left_as_well(store):
     put(store, "a/b:Q8_0")
     staging = store.staging("a/b", "Q8_0")
