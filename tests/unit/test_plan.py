@@ -254,6 +254,13 @@ def test_a_tied_embedding_is_on_the_gpu_a_second_time():
     assert DRAFTER.is_tied and memory.all.weights == DRAFTER.weights_bytes + embedding.n_bytes
 
 
+def test_on_the_host_a_tied_embedding_is_there_once_unless_the_output_is_rearranged():
+    (embedding,) = DRAFTER.input_weights
+    for repacked, weights in (((), DRAFTER.weights_bytes), (("Q8_0",), DRAFTER.weights_bytes + embedding.n_bytes)):
+        memory = placed_memory(DRAFTER, ModelSettings(), place(DRAFTER.n_layers, 0, []), repacked=repacked)
+        assert memory.host.weights == weights
+
+
 def test_mmap_changes_nothing_in_the_sum():
     mapped, read = (placed_memory(BASE, ModelSettings(mmap=on), place(32, 0, [])) for on in (True, False))
     assert mapped.host.total == read.host.total
