@@ -277,6 +277,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.dumps(value).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
+        self.send_header("X-HF-Warning", "unauthenticated; please log in")
         self.send_header("Content-Length", str(len(body)))
         for name, text in (headers or {}).items():
             self.send_header(name, text)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -60,6 +62,7 @@ def pull_with_progress(name: str, *, quiet: bool = False, **wishes: Any) -> Stor
     """`edge_wsd.models.pull.pull` with a bar and a summary on stderr. Ctrl-C stops it; the next pull goes on."""
     from edge_wsd.models.pull import pull
 
+    _hush_client()
     stopped: list[bool] = []
     with _Bar(quiet) as bar:
 
@@ -82,6 +85,12 @@ def pull_with_progress(name: str, *, quiet: bool = False, **wishes: Any) -> Stor
             click.echo(f"note: {neutralise(note)}", err=True)
         click.echo(_summary(model, fetched=bar.has_fetched), err=True)
     return model
+
+
+def _hush_client() -> None:
+    """What the client warns of, such as that nobody is logged in, would fall into the bar; errors are told here."""
+    if "HF_HUB_VERBOSITY" not in os.environ:
+        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 
 def _summary(model: StoredModel, *, fetched: bool) -> str:
