@@ -18,7 +18,7 @@ from edge_wsd.cli.options import GIVEN, ROLES, SectionOption, model_options
 from edge_wsd.cli.terminal import is_terminal
 from edge_wsd.decoding.options import Options
 from edge_wsd.errors import Cancelled, EdgeWsdError
-from edge_wsd.llama.settings import ModelSettings
+from edge_wsd.llama.settings import ALL_LAYERS, AUTO, ModelSettings
 from edge_wsd.models.built_in_pairs import DEMO_PAIRS
 from edge_wsd.models.named_pairs import FIRST_PAIR, NamedPair, default_pair, find_pair, known_pairs
 
@@ -94,17 +94,21 @@ class PairChoice:
 
     def warnings(self, pair: Pair) -> list[str]:
         """What `warn` says."""
-        from edge_wsd.llama.library import supports_offload
-
         found = []
         settings = {role: self.loading[f"{role}_settings"] for role in ROLES}
-        if any(one.gpu_layers not in ("auto", -1, 0) for one in settings.values()) and not supports_offload():
+        if any(one.gpu_layers not in (AUTO, ALL_LAYERS, 0) for one in settings.values()) and not _has_gpu():
             found.append("--gpu-layers does nothing: llama.cpp finds no GPU; `edge-wsd doctor` tells what to install")
         for role, loaded in zip(ROLES, (pair.drafter, pair.base), strict=True):
             wanted, trained = settings[role].context_length, loaded.model.n_ctx_train
             if wanted is not None and 0 < trained < wanted:
                 found.append(f"--ctx {wanted}: the {role} was trained with {trained} tokens and may fail beyond them")
         return found + list(pair.plan.notes if pair.plan else ())
+
+
+def _has_gpu() -> bool:
+    from edge_wsd.llama.library import supports_offload
+
+    return supports_offload()
 
 
 class _ProgressLine:
