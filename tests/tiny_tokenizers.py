@@ -59,7 +59,11 @@ def byte_level_state(
     state = json.loads(tokenizer.to_str())
     state["decoder"] = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
     state["model"]["ignore_merges"] = known.ignores_merges if ignore_merges is None else ignore_merges
-    n = len(state["model"]["vocab"])
+    vocab = state["model"]["vocab"]
+    if state["model"]["ignore_merges"]:  # such vocabularies have words that no merges make
+        words = (word for word in ("McDonald", "iPhone", "\u0120squared") if word not in vocab)
+        vocab.update({word: len(vocab) + at for at, word in enumerate(words)})
+    n = len(vocab)
     state["added_tokens"] = [added(n + at, text, special=kind) for at, (text, kind) in enumerate(specials.items())]
     return state
 
