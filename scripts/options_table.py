@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import click
@@ -66,7 +66,7 @@ def pair_table() -> str:
 
 def commands_text() -> str:
     """Every command with its usage, its help and the options that it has beside the shared ones."""
-    return "".join(_command_text(name) for name in COMMANDS)
+    return "".join(_command_text(name) for name in command_names())
 
 
 TABLES: Mapping[str, Table] = {
@@ -97,7 +97,9 @@ def _options_table(name: str, section: str) -> str:
 
 def _command_text(name: str) -> str:
     command = _command(name)
-    arguments = [_placeholder(param) for param in command.params if isinstance(param, click.Argument)]
+    arguments = [_argument(param) for param in command.params if isinstance(param, click.Argument)]
+    if isinstance(command, click.Group):
+        arguments.append("[COMMAND]")
     usage = " ".join(["edge-wsd", name, "[OPTIONS]", *arguments])
     about = [" ".join(part.split()) for part in (command.help or "").split("\n\n") if "\b" not in part]
     shared = sorted({_section(option) for option in _options(name)} - {"Options"}, key=_SECTIONS.index)
@@ -108,11 +110,23 @@ def _command_text(name: str) -> str:
     return text + "\n"
 
 
+def command_names() -> Iterator[str]:
+    """Every command, and behind a group its own: `pairs`, `pairs add`, ..."""
+    for name in COMMANDS:
+        yield name
+        command = _command(name)
+        if isinstance(command, click.Group):
+            yield from (f"{name} {inner}" for inner in command.commands)
+
+
 _SECTIONS = ("The answer", "Sampling", "The models", "Memory and devices")
 
 
 def _command(name: str) -> click.Command:
-    command = cli.get_command(click.Context(cli), name)
+    command: click.Command | None = cli
+    for word in name.split():
+        assert isinstance(command, click.Group)
+        command = command.get_command(click.Context(command), word)
     assert command is not None
     return command
 
@@ -133,6 +147,11 @@ def _usage(option: click.Option) -> str:
     return f"`{names}{value}`".replace("|", r"\|")
 
 
+def _argument(argument: click.Argument) -> str:
+    name = _placeholder(argument)
+    return name if argument.required or name.startswith("[") else f"[{name}]"
+
+
 def _placeholder(param: click.Parameter) -> str:
     if param.metavar is not None:
         return param.metavar
@@ -148,8 +167,9 @@ def _meaning_and_default(option: click.Option) -> tuple[str, str]:
 
 
 def _markdown(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    if lines:
+        lines[:0] = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     return "\n".join(lines) + "\n"
 
 

@@ -29,12 +29,12 @@ COMMANDS = {
     "pairs": "Name pairs of models, and choose the default one.",
     "models": "List, show and remove the models of the store.",
     "pull": "Bring a model from the hub into the store.",
-    "plan": "Show where a pair goes in memory, and whether it fits.",
-    "check": "Compare the vocabularies of a drafter and a base.",
     "convert": "Turn a Hugging Face checkpoint into a GGUF file.",
     "quantize": "Store a GGUF file in fewer bits.",
     "imatrix": "Measure which weights matter, for a better quantization.",
     "verify": "Compare a converted file with its checkpoint, or types of one model.",
+    "plan": "Show where a pair goes in memory, and whether it fits.",
+    "check": "Compare the vocabularies of a drafter and a base.",
     "doctor": "Show versions, devices and what to install for a GPU.",
 }
 """Each command lives in `edge_wsd.cli.<name>` as `command`."""
@@ -78,8 +78,10 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(f"edge_wsd.cli.{cmd_name}").command
-        if all(param.name != "debug" for param in command.params):
-            debug_option(command)  # click adds it to the command's parameters
+        inner = command.commands.values() if isinstance(command, click.Group) else ()
+        for each in (command, *inner):
+            if all(param.name != "debug" for param in each.params):
+                debug_option(each)  # click adds it to the command's parameters
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -14,15 +14,21 @@ import pytest
 import edge_wsd
 from edge_wsd.cli.chat_commands import COMMANDS as SLASH_COMMANDS
 from edge_wsd.cli.doctor import install_commands
-from edge_wsd.cli.main import COMMANDS, cli
+from edge_wsd.cli.main import cli
 from edge_wsd.decoding.events import Statistics
 from edge_wsd.decoding.signal import switch_index
 from edge_wsd.demo import files
 from edge_wsd.demo.tasks import load_tasks
+from scripts.models_table import TABLES as MODELS_TABLES
 from scripts.options_table import FILES as FILES_WITH_TABLES
-from scripts.options_table import ROOT, TABLES, renewed
+from scripts.options_table import ROOT, TABLES, command_names, renewed
 
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/command-line.md", "docs/library.md")
+DOCUMENTS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    *(f"docs/{name}.md" for name in ("command-line", "library", "models")),
+)
 TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in DOCUMENTS}
 README = TEXTS["README.md"]
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -52,10 +58,13 @@ def flags_of(command: click.Command) -> set[str]:
     return {flag for param in command.params for flag in (*param.opts, *param.secondary_opts)}
 
 
-def command_named(name: str) -> click.Command:
-    command = cli.get_command(click.Context(cli), name)
-    assert command is not None, f"there is no command {name}"
-    return command
+def command_of(words: list[str]) -> tuple[click.Command, list[str]]:
+    """The command that `words` begin with, of a group the one inside, and the words behind it."""
+    command: click.Command | None = cli
+    while isinstance(command, click.Group) and words and (command is cli or words[0] in command.commands):
+        command, words = command.get_command(click.Context(command), words[0]), words[1:]
+    assert command is not None and command is not cli, f"there is no such command before {words}"
+    return command, words
 
 
 def test_the_readme_opens_with_one_sentence_and_the_two_commands():
@@ -80,27 +89,26 @@ def test_the_option_tables_are_fresh(name):
 
 def test_every_table_stands_in_a_document():
     marked = re.findall(r"<!-- begin ([a-z-]+):", "".join(TEXTS.values()))
-    assert sorted(marked) == sorted(TABLES)
+    assert sorted(marked) == sorted([*TABLES, *MODELS_TABLES])
 
 
 @pytest.mark.parametrize("line", command_lines())
 def test_every_command_line_is_understood(line):
-    name, *arguments = shlex.split(line, comments=True)[1:]
-    with command_named(name).make_context(f"edge-wsd {name}", arguments):
+    command, arguments = command_of(shlex.split(line, comments=True)[1:])
+    with command.make_context(line, arguments):
         pass
 
 
 @pytest.mark.parametrize("mention", mentions())
 def test_every_command_that_is_mentioned_exists(mention):
-    name, *rest = mention.split()[1:]
-    assert name in COMMANDS
-    assert set(_FLAG.findall(" ".join(rest))) <= flags_of(command_named(name))
+    command, rest = command_of(mention.split()[1:])
+    assert set(_FLAG.findall(" ".join(rest))) <= {*flags_of(command), "--help"}
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/command-line.md", "docs/library.md"])
+@pytest.mark.parametrize("name", ["README.md", *GUIDES])
 def test_every_option_in_the_text_exists(name):
     text = _BLOCK.sub("", TEXTS[name])
-    known = {flag for command in COMMANDS for flag in flags_of(command_named(command))} | {"--help"}
+    known = {flag for name in command_names() for flag in flags_of(command_of(name.split())[0])} | {"--help"}
     script = (ROOT / "scripts" / "make_bench_pair.py").read_text()
     pip = {"--no-deps"}
     unknown = [flag for flag in _FLAG.findall(text) if flag not in known | pip and f'"{flag}"' not in script]
