@@ -1,4 +1,4 @@
-"""The values a planned tensor gets in the file, as float32, a block of rows at a time."""
+"""The values a planned tensor gets in the file, a block of rows at a time."""
 
 from __future__ import annotations
 
@@ -10,9 +10,37 @@ import numpy.typing as npt
 
 from .base import Planned
 from .safetensors_file import to_float32
+from .storage import not_finite
 
-# Values worked on at once: large enough for numpy to be fast, small against any large tensor.
-_BLOCK_VALUES = 1 << 22
+# Values worked on at once: many enough for numpy's calls to cost little, few enough to stay in a processor's cache.
+_BLOCK_VALUES = 1 << 19
+# By type: how numpy sees the bits, and those that are all set in NaN and infinity alone.
+_EXPONENTS: dict[str, tuple[type[np.unsignedinteger[Any]], int]] = {
+    "F32": (np.uint32, 0x7F80_0000), "F16": (np.uint16, 0x7C00), "BF16": (np.uint16, 0x7F80),
+}  # fmt: skip
+
+
+def same_rows(tensor: Planned, type_name: str) -> Iterator[npt.NDArray[Any]] | None:
+    """Blocks of the stored values where they can stay as they are in `type_name`; None where they cannot.
+
+    Raises ConversionError, while it is read, for values that are not finite.
+    """
+    weight, source = tensor.weight, tensor.source
+    if weight is None or source is None or weight.compute is not None or tensor.updates:
+        return None
+    if source.dtype != type_name or type_name not in _EXPONENTS:
+        return None
+    return _checked(tensor, *_EXPONENTS[type_name])
+
+
+def _checked(tensor: Planned, bits: type[np.unsignedinteger[Any]], exponent: int) -> Iterator[npt.NDArray[Any]]:
+    rows, _ = _stored_rows(tensor)
+    step = max(1, _BLOCK_VALUES // max(1, rows.shape[-1]))
+    for first in range(0, len(rows), step):
+        block = np.ascontiguousarray(rows[first : first + step])
+        if ((block.view(bits) & bits(exponent)) == exponent).any():
+            raise not_finite(tensor.name)
+        yield block
 
 
 def float_rows(tensor: Planned) -> Iterator[npt.NDArray[np.float32]]:

@@ -28,6 +28,6 @@ def ignored_window(architecture: str, window: int, n_ctx: int) -> tuple[str, ...
     if window >= n_ctx:
         return ()
     return (
-        f"this model looks back {window} tokens, llama.cpp's {architecture} always to the beginning: the file "
-        f"computes the same up to {window} tokens of context, and something the model was not trained for beyond",
+        f"the model looks back {window} tokens, llama.cpp's architecture {architecture!r} always to the beginning: the "
+        f"file computes the same up to {window} tokens of context, beyond them what the model was not trained for",
     )

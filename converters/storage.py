@@ -34,8 +34,12 @@ def n_bytes(shape: tuple[int, ...], stored: Any) -> int:
 def encode(rows: npt.NDArray[np.float32], stored: Any, name: str) -> npt.NDArray[Any]:
     """Rows of float32 as the ggml type `stored`. Raises ConversionError for values it cannot hold."""
     if not np.isfinite(rows).all():
-        raise ConversionError(f"tensor {name!r} holds NaN or infinity; the checkpoint is damaged")
+        raise not_finite(name)
     if stored == gguf.GGMLQuantizationType.F16 and np.abs(rows).max(initial=0) > np.finfo(np.float16).max:
         raise ConversionError(f"tensor {name!r} holds values beyond the range of F16; use type BF16 or F32")
     encoded: npt.NDArray[Any] = gguf.quants.quantize(np.ascontiguousarray(rows), stored)
     return encoded
+
+
+def not_finite(name: str) -> ConversionError:
+    return ConversionError(f"tensor {name!r} holds NaN or infinity; the checkpoint is damaged")

@@ -11,7 +11,7 @@ from typing import IO, Any
 import numpy as np
 
 from .base import Planned
-from .rows import float_rows
+from .rows import float_rows, same_rows
 from .storage import encode, n_bytes, stored_type
 from .target import renamed_when_complete, require_space
 
@@ -58,8 +58,9 @@ def tensor_bytes(plan: Sequence[Planned], type_name: str) -> int:
 
 def _encoded_blocks(tensor: Planned, stored: Any) -> Iterator[memoryview]:
     """The bytes of one tensor, block by block."""
-    for rows in float_rows(tensor):
-        yield encode(rows, stored, tensor.name).data.cast("B")
+    same = same_rows(tensor, stored.name)
+    for rows in same if same is not None else (encode(rows, stored, tensor.name) for rows in float_rows(tensor)):
+        yield rows.data.cast("B")
 
 
 def _write_directory(writer: Any, path: Path) -> None:

@@ -16,7 +16,8 @@ safetensors = pytest.importorskip("safetensors.numpy")
 
 from edge_wsd.converters import convert, gemma  # noqa: E402
 
-from edge_wsd.errors import ConversionError  # noqa: E402
+from edge_wsd import ModelSettings, Options, Pair  # noqa: E402
+from edge_wsd.errors import ConversionError, ModelFileError  # noqa: E402
 from edge_wsd.llama.context import Context  # noqa: E402
 from edge_wsd.llama.model import Model  # noqa: E402
 from edge_wsd.models.gguf_check import check_gguf  # noqa: E402
@@ -179,7 +180,7 @@ def test_a_window_llama_cpp_ignores_is_told_and_exact_within_it(family: str, tmp
 
 def test_windows_that_change_nothing_are_not_told(tmp_path: Path) -> None:
     make_checkpoint(tmp_path, "qwen2", use_sliding_window=True, sliding_window=40, max_window_layers=2)
-    assert not told(tmp_path, "looks back")
+    assert not told(tmp_path, "looks back 40")
 
 
 def test_long_factors_for_short_texts_are_told(tmp_path: Path) -> None:
@@ -268,6 +269,33 @@ def test_the_language_model_of_a_model_that_sees_is_converted(renamed: Callable[
     safetensors.save_file({renamed(name): value for name, value in tensors.items()}, tmp_path / "model.safetensors")
     assert told(tmp_path, "outside the language model are left out, first")
     assert largest_difference(reference, converted(tmp_path)) <= BOUND
+
+
+def test_a_pair_of_converted_models_answers(tmp_path: Path) -> None:
+    """A drafter with windows and a base with fused matrices, handed over as text from one tokenizer to the other."""
+    for family in ("gemma3", "phi3"):
+        converted(make_checkpoint(tmp_path / family, family, **CASES[family]))
+    settings = ModelSettings(threads=1, context_length=512)
+    options = Options(max_tokens=60, threshold=0.0, window=3, chunk=4, speculation=False)
+    with Pair.load(
+        tmp_path / "gemma3/out.gguf", tmp_path / "phi3/out.gguf", drafter_settings=settings, base_settings=settings
+    ) as pair:
+        session = pair.session(options=options)
+        first = session.ask("How do I list files by size? " * 3)
+        second = session.ask("and by name?")
+    assert first.switch is not None and {token.source for token in first.tokens} == {"drafter", "base"}
+    assert second.stats.drafter_reused_tokens > 40 and second.stats.base_reused_tokens > 0
+
+
+def test_a_wrong_size_in_a_fused_file_is_noticed_before_loading(tmp_path: Path) -> None:
+    content = converted(make_checkpoint(tmp_path, "phi3")).read_bytes()
+    for key, wrong in (("feed_forward_length", 97), ("rope.dimension_count", 18), ("attention.key_length", 8)):
+        place = content.index(b"phi3." + key.encode()) + len(key) + 5
+        assert content[place : place + 4] == b"\x04\0\0\0"  # an unsigned number of 32 bits
+        damaged = content[: place + 4] + wrong.to_bytes(4, "little") + content[place + 8 :]
+        (tmp_path / "damaged.gguf").write_bytes(damaged)
+        with pytest.raises(ModelFileError):
+            check_gguf(tmp_path / "damaged.gguf")
 
 
 @pytest.mark.parametrize("case", ["gemma2", "gemma3", "phi3"])

@@ -384,3 +384,19 @@ def test_the_end_of_turn_is_the_other_stop(eos: str, stops: list[int], eot: int 
 def test_damaged_sentencepiece_files_are_refused(data: bytes) -> None:
     with pytest.raises(ConversionError, match="is no SentencePiece model"):
         parse_sentencepiece(data, "tokenizer.model")
+
+
+@pytest.mark.parametrize(("dtype", "bits"), [("F16", 0xFC00), ("BF16", 0x7F80), ("BF16", 0x7FC1)])
+def test_values_that_stay_as_they_are_are_checked_too(dtype: str, bits: int, folder: Folder) -> None:
+    name = "lm_head.weight"
+    folder.tensors[name] = np.full((N_VOCAB, N_EMBD), 0x3C00, np.uint16)
+    header = {**folder.header(), name: {**folder.header()[name], "dtype": dtype}}
+    folder.write(header)
+    convert(folder.path, folder.path.parent / "out.gguf", type=dtype)
+    reader = gguf.GGUFReader(folder.path.parent / "out.gguf")
+    output = next(tensor for tensor in reader.tensors if tensor.name == "output.weight")
+    assert output.data.tobytes() == folder.tensors[name].tobytes()
+    (folder.path.parent / "out.gguf").unlink()
+    folder.tensors[name][200, 3] = bits
+    folder.write(header)
+    assert "'output.weight' holds NaN or infinity" in refusal(folder, type=dtype)
