@@ -23,12 +23,8 @@ from scripts.models_table import TABLES as MODELS_TABLES
 from scripts.options_table import FILES as FILES_WITH_TABLES
 from scripts.options_table import ROOT, TABLES, command_names, renewed
 
-DOCUMENTS = (
-    "README.md",
-    "CONTRIBUTING.md",
-    "CHANGELOG.md",
-    *(f"docs/{name}.md" for name in ("command-line", "library", "models")),
-)
+GUIDES = ("docs/command-line.md", "docs/library.md", "docs/models.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", *GUIDES)
 TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in DOCUMENTS}
 README = TEXTS["README.md"]
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)

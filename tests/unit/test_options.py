@@ -51,7 +51,15 @@ def test_changed_options_are_checked_too():
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("gpu_layers", -2), ("gpu_layers", "all"), ("threads", 0), ("kv_type", "f64"), ("context_length", 1), ("batch", 7)]
+    ("name", "value"),
+    [
+        ("gpu_layers", -2),
+        ("gpu_layers", "all"),
+        ("threads", 0),
+        ("kv_type", "f64"),
+        ("context_length", 1),
+        ("batch", 7),
+    ],
 )
 def test_a_model_setting_out_of_range_is_named(name, value):
     with pytest.raises(OptionError, match=f"^{name} must be"):
