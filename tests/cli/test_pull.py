@@ -143,11 +143,11 @@ def test_a_damaged_model_is_told_and_the_others_are_listed(program, hub, tmp_pat
 
 
 def test_a_person_sees_a_bar_and_the_end_of_it(hub, environment, tmp_path):
-    hub.bytes_per_second = SLOW
+    hub.bytes_per_second = SLOW / 2
     person = Person([sys.executable, "-m", "edge_wsd", "pull", NAME], environment, tmp_path)
     try:
         person.waits_for("downloading")
-        person.waits_for("MB/s")
+        person.waits_for("B/s")
         assert person.leaves() == 0
         assert f"{NAME} is in the store" in person.seen
     finally:
