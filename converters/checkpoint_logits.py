@@ -8,7 +8,7 @@ Memory: all weights as 32-bit floats, and one window's logits.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -17,8 +17,11 @@ from typing import Any
 from edge_wsd._native import CancelFlag
 from edge_wsd.errors import Cancelled, VerificationError
 
+from .base import Weight
 from .comparison import Logits
 from .logits import CHUNK
+from .lora import LoraAdapter
+from .safetensors_file import to_float32
 from .text_windows import Window
 
 _INSTALL = 'comparing with a checkpoint needs transformers and torch; run: pip install "edge-wsd[convert]"'
@@ -40,11 +43,16 @@ def require_transformers() -> None:
 class CheckpointLogits:
     """A checkpoint in memory. Code of the checkpoint is never run and nothing is downloaded."""
 
-    def __init__(self, folder: Path, *, cancel: CancelFlag | None = None) -> None:
-        """Raises VerificationError for what transformers cannot load; `rows` raises Cancelled once `cancel` is set."""
+    def __init__(self, folder: Path, *, adapters: Sequence[LoraAdapter] = (), cancel: CancelFlag | None = None) -> None:
+        """The checkpoint in `folder` with `adapters` merged into it.
+
+        Raises VerificationError for what transformers cannot load; `rows` raises Cancelled once `cancel` is set.
+        """
         require_transformers()
         self.name = str(folder)
         self._model = _load(folder)
+        if adapters:
+            _merge(self._model, adapters)
         self._cancel = cancel
         for module in self._model.modules():
             module.register_forward_pre_hook(self._stop_if_cancelled)
@@ -91,6 +99,26 @@ def _load(folder: Path) -> Any:
             first = sorted(map(str, report[kind]))[0]
             raise VerificationError(f"{folder}: transformers finds no values for {first!r}; the checkpoint is damaged")
     return model.eval()
+
+
+def _merge(model: Any, adapters: Sequence[LoraAdapter]) -> None:
+    """Adds what the adapters change to the weights. Whether a tied output follows the embedding is theirs to say."""
+    import torch
+
+    embedding, output = model.get_input_embeddings(), model.get_output_embeddings()
+    apart = any(adapter.touches("lm_head.weight") or not adapter.keeps_tied() for adapter in adapters)
+    if apart and output.weight is embedding.weight:
+        output.weight = torch.nn.Parameter(output.weight.detach().clone())
+    with torch.no_grad():
+        for name, values in model.named_parameters():
+            weight = Weight(name, tuple(values.shape))
+            for adapter in adapters:
+                replaced, update = adapter.replaced(weight), adapter.update(weight)
+                if replaced is not None:
+                    values.copy_(torch.tensor(to_float32(replaced.open(), replaced.dtype)))
+                if update is not None:
+                    left, right = update.factors()
+                    values.addmm_(torch.tensor(left), torch.tensor(right))
 
 
 @contextmanager

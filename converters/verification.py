@@ -23,6 +23,7 @@ from .comparison import Comparison
 from .evaluation_texts import evaluation_texts
 from .gguf_facts import GgufFacts, read_facts
 from .logits import GgufLogits, measure
+from .lora import read_adapters
 from .registry import family_of
 from .stages import Progress, no_progress
 from .template_agreement import TemplateAgreement, read_chat_tokenizer, template_agreement
@@ -95,6 +96,7 @@ def verify(
     checkpoint: str | Path,
     gguf: str | Path,
     *,
+    lora: str | Path | Sequence[str | Path] = (),
     texts: Sequence[str] | None = None,
     context_length: int | None = None,
     max_tokens: int | None = None,
@@ -103,6 +105,8 @@ def verify(
     cancel: CancelFlag | None = None,
 ) -> Verification:
     """Compares logits, tokenizer and chat template of `gguf` with those of the folder `checkpoint`.
+
+    `lora` names the folders of the adapters that `gguf` was converted with.
 
     Logits are compared over `texts` (the built-in ones by default), cut into windows of `context_length` tokens
     (512, or what the model was trained with), at most `max_tokens` of them. Both sides read the ids that the
@@ -116,6 +120,7 @@ def verify(
     folder = Checkpoint(source)
     facts = read_facts(target)
     _require_same_shape(folder, facts)
+    adapters = read_adapters(lora, family_of(folder))
     require_transformers()
     probe_model(target, header=facts.header)
     report = progress or no_progress
@@ -128,7 +133,7 @@ def verify(
     length = max(map(len, windows))
     with (
         GgufLogits(target, length=length, threads=threads, cancel=cancel) as converted,
-        CheckpointLogits(source, cancel=cancel) as reference,
+        CheckpointLogits(source, adapters=adapters, cancel=cancel) as reference,
     ):
         logits = measure(reference, converted, windows, partial(report, "logits"))
     return Verification(

@@ -34,6 +34,7 @@ Examples:
 @click.command(epilog=_EXAMPLES)
 @click.argument("models", metavar="CHECKPOINT GGUF | --compare PARENT FILE_OR_TYPE...", nargs=-1, required=True)
 @click.option("--compare", is_flag=True, help="Compare quantized files with the F16, BF16 or F32 file PARENT.")
+@click.option("--lora", metavar="DIR", multiple=True, help="Adapter that was merged while converting; may be repeated.")
 @click.option(
     "--text", "texts", metavar="FILE", multiple=True, help="Compare on this text; may be repeated.  [default: built in]"
 )
@@ -66,9 +67,11 @@ def command(
     predictions are kept on disk for the time being, 4 bytes for each token of the vocabulary at each position, in
     a folder beside PARENT or in TMPDIR.
     """
-    given = {name: value for name, value in wishes.items() if value is not None}
+    given = {name: value for name, value in wishes.items() if value not in (None, ())}
     if "ctx" in given:
         given["context_length"] = given.pop("ctx")
+    if compare and "lora" in given:
+        raise click.UsageError("--lora needs CHECKPOINT, not --compare")
     if not compare:
         for name in ("imatrix", "gpu_layers"):
             if name in given:

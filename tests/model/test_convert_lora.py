@@ -13,7 +13,7 @@ import pytest
 torch = pytest.importorskip("torch")
 safetensors = pytest.importorskip("safetensors.numpy")
 
-from edge_wsd.converters import convert  # noqa: E402
+from edge_wsd.converters import convert, verify  # noqa: E402
 
 from edge_wsd.errors import ConversionError  # noqa: E402
 from tests.agreement import largest_difference  # noqa: E402
@@ -222,3 +222,16 @@ def test_an_adapter_in_place_of_a_checkpoint_says_how_to_use_it(tmp_path: Path) 
     adapter.update("lm_head")
     with pytest.raises(ConversionError, match=r"LoRA adapter of 'someone/base'.*--lora"):
         convert(adapter.save(), tmp_path / "out.gguf")
+
+
+def test_a_merged_file_is_verified_with_its_adapter_and_fails_without_it(tmp_path: Path) -> None:
+    path, model = base(tmp_path, tie_word_embeddings=True)
+    untie(model)
+    adapter = Adapter(tmp_path / "adapter", model)
+    adapter.update("model.layers.0.self_attn.q_proj")
+    adapter.update("lm_head")
+    convert(path, tmp_path / "merged.gguf", type="F32", lora=adapter.save())
+    given = {"texts": ["The adapter was merged on the way."], "threads": 1}
+    assert verify(path, tmp_path / "merged.gguf", lora=adapter.folder, **given).holds
+    (failure,) = verify(path, tmp_path / "merged.gguf", **given).failures
+    assert failure.startswith("logits")
