@@ -23,6 +23,8 @@ _SPECIAL_IDS = ("bos", "eos", "eot", "eom", "unknown")
 """Those that decoding uses. Others (padding, fill-in-the-middle) are out of range in some files that work well."""
 _BYTE_TYPE = 6
 _LAST_TYPE = 6
+_ESCAPE = re.compile(rb"\\\\(?:x([0-9a-f]{2})|([^x]))", re.DOTALL)
+_ESCAPED = {b"t": b"\t", b"n": b"\n", b"r": b"\r"}
 _BYTE_TEXT = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 
 
@@ -45,6 +47,8 @@ def check_tokenizer(fields: Fields) -> int:
     _check_types(fields, tokens)
     if kind in _SENTENCEPIECE:
         _check_bytes(fields, known)
+    if kind == "rwkv":
+        _check_first_bytes(fields, known)
     if kind in _BYTE_PAIRS:
         _check_merges(fields, known)
     _check_special_ids(fields, len(tokens), has_default_bos=kind in _SENTENCEPIECE)
@@ -98,6 +102,19 @@ def _check_bytes(fields: Fields, known: set[str]) -> None:
     for byte in range(256):
         if f"<0x{byte:02X}>" not in known and not (byte < 128 and chr(byte) in known):
             raise fields.error(f"the tokenizer has no token <0x{byte:02X}> for that byte")
+
+
+def _check_first_bytes(fields: Fields, known: set[str]) -> None:
+    """Where a token begins but none ends, llama.cpp looks for the next one at the same place, until memory is full."""
+    texts = {_ESCAPE.sub(_unescaped, text.encode()) for text in known}
+    for text in sorted(texts):
+        if text and text[:1] not in texts:
+            raise fields.error(f"the tokenizer has no token for the byte {text[0]:#04x}, with which others begin")
+
+
+def _unescaped(escape: re.Match[bytes]) -> bytes:
+    code, character = escape.groups()
+    return bytes.fromhex(code.decode()) if code else _ESCAPED.get(character, character)
 
 
 def _check_merges(fields: Fields, known: set[str]) -> None:
