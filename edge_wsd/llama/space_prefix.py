@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 
 KEY = "edge_wsd.tokenizer.space_prefix"
-FIRST, ALWAYS = "first", "always"
+SCHEMES = FIRST, ALWAYS = "first", "always"
 # In these vocabularies it is a byte of its own, so nothing before it is joined with what follows.
 _BARRIER = "\n"
 _SPACES = (" ", "\u2581")

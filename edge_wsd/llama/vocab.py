@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import llama_cpp
 
 from edge_wsd.errors import VocabularyError
-from edge_wsd.llama.space_prefix import KEY, SpacePrefix
+from edge_wsd.llama.space_prefix import KEY, SCHEMES, SpacePrefix
 
 if TYPE_CHECKING:
     from edge_wsd.llama.model import Model
@@ -61,6 +61,9 @@ class Vocab:
         buffer = ctypes.create_string_buffer(16)
         if llama_cpp.llama_model_meta_val_str(self._model.handle, KEY.encode(), buffer, len(buffer)) < 0:
             return None
+        scheme = buffer.value.decode(errors="replace")
+        if scheme not in SCHEMES:
+            return None
         kinds: dict[int, dict[str, int]] = {llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED: {}, 0: {}}
         control = llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_UNKNOWN
         for token in range(self.n_tokens):
@@ -68,7 +71,7 @@ class Vocab:
             user_defined = attributes & llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED
             if user_defined or attributes & control:
                 kinds[user_defined][self.text(token)] = token
-        found = SpacePrefix(buffer.value.decode(), self._tokenize, kinds[0], kinds[max(kinds)])
+        found = SpacePrefix(scheme, self._tokenize, kinds[0], kinds[max(kinds)])
         return found if found.works else None
 
     def piece(self, token: int) -> bytes:

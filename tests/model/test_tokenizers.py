@@ -23,6 +23,7 @@ from edge_wsd.converters.tokenizer_reference import read_reference
 
 from edge_wsd.errors import ConversionError, ModelLoadError, VerificationError
 from edge_wsd.llama.model import Model
+from edge_wsd.llama.space_prefix import KEY
 from tests import tiny_tokenizers as tiny
 from tests.tiny_llama import save_llama_folder
 from tests.tiny_models import TinyModel, string
@@ -280,3 +281,16 @@ def test_a_folder_without_a_tokenizer_cannot_be_compared(tmp_path: Path) -> None
     (made.folder / "tokenizer.json").unlink()
     with pytest.raises(VerificationError, match=r"neither a tokenizer\.json"):
         made.agreement()
+
+
+@pytest.mark.parametrize("scheme", ["", "sometimes", "\u00e9" * 20])
+def test_where_spaces_go_is_llama_cpps_affair_if_the_file_names_no_scheme(scheme: str, tmp_path: Path) -> None:
+    plain, named = TinyModel(), TinyModel()
+    named.metadata[KEY] = string(scheme)
+    plain.write(tmp_path / "plain.gguf")
+    named.write(tmp_path / "named.gguf")
+    text = " a <|eos|> b"
+    with Model.load(tmp_path / "plain.gguf", vocab_only=True) as one:
+        expected = one.vocab.tokenize(text, special=True)
+    with Model.load(tmp_path / "named.gguf", vocab_only=True) as other:
+        assert other.vocab.tokenize(text, special=True) == expected
