@@ -112,7 +112,7 @@ class Quantizer:
         self._reader.join()
         for pipe in (self._child.stdin, self._child.stdout, self._stderr):
             if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):  # what was not sent yet is not wanted any more
+                with contextlib.suppress(OSError):  # what was not sent yet is not wanted any more
                     pipe.close()
 
     def plan(self, tick: Tick = _nothing) -> TensorPlan:

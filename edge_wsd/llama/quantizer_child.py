@@ -113,11 +113,13 @@ def _read_exactly(stream: BinaryIO, n_bytes: int) -> bytes:
 
 def _listen(stream: BinaryIO, orders: queue.SimpleQueue[str], target: str, complete: threading.Event) -> NoReturn:
     """Hands over each line; ends the process with the stream, however busy llama.cpp is."""
-    for line in stream:
-        orders.put(line.decode().strip())
-    if not complete.is_set() and os.path.exists(target):
-        os.unlink(target)
-    os._exit(_CALLER_GONE)
+    try:
+        for line in stream:
+            orders.put(line.decode().strip())
+        if not complete.is_set() and os.path.exists(target):
+            os.unlink(target)  # Windows refuses while llama.cpp has it open
+    finally:
+        os._exit(_CALLER_GONE)
 
 
 def main(_arguments: list[str]) -> None:

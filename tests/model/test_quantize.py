@@ -299,6 +299,15 @@ def test_a_child_ends_with_its_caller():
     assert child.returncode == 3 and child.stderr == b""
 
 
+def test_a_child_ends_with_its_caller_even_where_its_file_cannot_be_removed(tmp_path):
+    listen = (
+        "import io, queue, sys, threading; from edge_wsd.llama.quantizer_child import _listen; "
+        "_listen(io.BytesIO(b''), queue.SimpleQueue(), sys.argv[1], threading.Event())"
+    )
+    child = subprocess.run([sys.executable, "-c", listen, str(tmp_path)], capture_output=True, timeout=60, check=False)
+    assert child.returncode == 3  # a folder is not unlinked
+
+
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory) -> Path:
     sizes = {"hidden_size": 256, "intermediate_size": 256, "num_hidden_layers": 1, "num_attention_heads": 4}
