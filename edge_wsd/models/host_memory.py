@@ -53,19 +53,25 @@ def _meminfo(path: Path) -> dict[str, int]:
 
 
 def _container_limit(root: Path, self_: Path) -> tuple[int, int] | None:
-    """Bytes left and bytes in all that the control group of this process (version 2) allows; None for no limit."""
+    """Bytes left and bytes in all that the control groups around this process allow; None for no limit.
+
+    Groups of version 2. Each lies in others, any of which may be the narrowest.
+    """
     group = root
     for line in _lines(self_):
         if line.startswith("0::"):
             group = root / line[3:].lstrip("/")
-    for folder in (group, root):
+    found = []
+    for folder in (group, *group.parents):
         limit, used = _number(folder / "memory.max"), _number(folder / "memory.current")
         if limit is not None and used is not None:
             cache = [
                 int(line.split()[1]) for line in _lines(folder / "memory.stat") if line.startswith("inactive_file ")
             ]
-            return max(limit - used + sum(cache), 0), limit
-    return None
+            found.append((max(limit - used + sum(cache), 0), limit))
+        if folder == root:
+            break
+    return (min(left for left, _ in found), min(limit for _, limit in found)) if found else None
 
 
 def _number(path: Path) -> int | None:

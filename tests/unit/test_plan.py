@@ -329,3 +329,16 @@ def test_a_container_may_allow_less_than_the_machine_has(tmp_path):
     assert (found.available, found.total) == (204800 + 1024, 409600)
     (box / "memory.max").write_text("max")
     assert host_memory(1, 2, tmp_path / "meminfo", tmp_path, tmp_path / "self").available == 700 * 1024
+
+
+def test_of_groups_within_groups_the_narrowest_counts(tmp_path):
+    (tmp_path / "meminfo").write_text("MemTotal: 1000 kB\nMemAvailable: 700 kB\n")
+    (tmp_path / "self").write_text("0::/outer/middle/inner\n")
+    limits = {"outer": 600_000, "outer/middle": 300_000, "outer/middle/inner": 500_000}
+    for name, limit in limits.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "memory.max").write_text(str(limit))
+        (folder / "memory.current").write_text("100000")
+    found = host_memory(1, 2, tmp_path / "meminfo", tmp_path, tmp_path / "self")
+    assert (found.available, found.total) == (200_000, 300_000)
