@@ -61,10 +61,10 @@ def check_model(fields: Fields, tensors: Mapping[str, TensorInfo], n_tokens: int
 
 
 def check_vocabulary_only(fields: Fields) -> None:
-    """Checks of a file without tensors, which may lack hyperparameters: llama.cpp asserts on the number of layers."""
-    key = fields.scalar("general.architecture", ValueType.STRING) + ".block_count"
-    if key in fields:
-        _number(fields, key, 1, _MAX_LAYERS)
+    """Checks of a file without tensors. It may lack hyperparameters, but llama.cpp asserts on those it has."""
+    prefix = fields.scalar("general.architecture", ValueType.STRING) + "."
+    if prefix + "block_count" in fields:
+        _check_counts(fields, prefix, _number(fields, prefix + "block_count", 1, _MAX_LAYERS))
 
 
 def _number(fields: Fields, key: str, lowest: int, highest: int) -> int:
@@ -82,6 +82,11 @@ def _check_general(fields: Fields, architecture: str) -> int:
     _number(fields, prefix + "context_length", 1, _MAX_CONTEXT)
     _number(fields, prefix + "embedding_length", 1, _MAX_WIDTH)
     n_layers = _number(fields, prefix + "block_count", 1, _MAX_LAYERS)
+    _check_counts(fields, prefix, n_layers)
+    return n_layers
+
+
+def _check_counts(fields: Fields, prefix: str, n_layers: int) -> None:
     predicted = fields.scalar(prefix + "nextn_predict_layers", ValueType.UINT32)
     if predicted is not None and predicted > n_layers:
         raise fields.error(f"{prefix}nextn_predict_layers is {predicted}, more than its {n_layers} layers")
@@ -92,7 +97,6 @@ def _check_general(fields: Fields, architecture: str) -> int:
     if scaling is not None and scaling not in _ROPE_SCALINGS:
         raise fields.error(f"{prefix}rope.scaling.type is {scaling!r}, not one of {', '.join(sorted(_ROPE_SCALINGS))}")
     _check_experts(fields, prefix, n_layers)
-    return n_layers
 
 
 def _check_caps(fields: Fields, architecture: str) -> None:

@@ -23,7 +23,7 @@ _SPECIAL_IDS = ("bos", "eos", "eot", "eom", "unknown")
 """Those that decoding uses. Others (padding, fill-in-the-middle) are out of range in some files that work well."""
 _BYTE_TYPE = 6
 _LAST_TYPE = 6
-_ESCAPE = re.compile(rb"\\\\(?:x([0-9a-f]{2})|([^x]))", re.DOTALL)
+_ESCAPE = re.compile(rb"\\(?:x([0-9a-f]{2})|([^x]))", re.DOTALL)
 _ESCAPED = {b"t": b"\t", b"n": b"\n", b"r": b"\r"}
 _BYTE_TEXT = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from edge_wsd.errors import ModelFileError
 from edge_wsd.models import gguf_check
+from edge_wsd.models.gguf_check import check_gguf
 from scripts import fuzz_gguf
 from scripts.fuzz_gguf import Fuzzer
 from tests.gguf_bases import bases
 from tests.gguf_mutations import apply, parse
+from tests.tiny_models import TinyModel, string, strings
 
 CORPUS = json.loads((Path(__file__).parent / "corpus" / "gguf.json").read_text(encoding="utf-8"))
 # The tokens of a byte-level vocabulary under another name: without tokens for bytes llama.cpp ends the process.
@@ -63,3 +66,15 @@ def test_a_checker_that_fails_is_noticed(fuzzer, monkeypatch):
     monkeypatch.setattr(gguf_check, "check_tokenizer", lambda *_: 1 // 0)
     outcome = fuzzer.try_all([("tiny", 0, [["drop", "general.name"]])])
     assert [what for _, what, _ in outcome.killed] == ["checker"]
+
+
+def test_an_rwkv_vocabulary_needs_a_token_for_each_first_byte(tmp_path):
+    """Without one llama.cpp searches the same place of a text for ever and takes memory meanwhile."""
+    model = TinyModel(metadata={"tokenizer.ggml.model": string("rwkv")})
+    tokens = [f"\\x{byte:02x}" for byte in range(256) if byte not in b"\t\n"] + ["\\t", "\\n"]
+    tokens += [f"\\n{index}" for index in range(len(model.tokens) - len(tokens))]
+    model.metadata["tokenizer.ggml.tokens"] = strings(tokens)
+    check_gguf(model.write(tmp_path / "good.gguf"))
+    model.metadata["tokenizer.ggml.tokens"] = strings([token if token != "\\n" else "other" for token in tokens])
+    with pytest.raises(ModelFileError, match="no token for the byte 0x0a"):
+        check_gguf(model.write(tmp_path / "bad.gguf"))
