@@ -19,6 +19,8 @@ from edge_wsd.models.gguf_check import check_gguf
 from .hard_texts import hard_texts
 from .tokenizer_reference import Reference, read_reference
 
+LEAST_SHARE = 0.999
+"""Share of texts that must be split alike for a tokenizer to be right."""
 _BEFORE, _AFTER = 2, 6
 _EXCERPT_CHARACTERS = 60
 
@@ -63,6 +65,16 @@ class Agreement:
     def share(self) -> float:
         """From 0 to 1; 1 without texts."""
         return self.n_equal / self.n_texts if self.n_texts else 1.0
+
+    @property
+    def n_alike(self) -> int:
+        """Texts split alike, or as alike as llama.cpp can: it never composes characters (NFC)."""
+        return self.n_equal + self.n_only_normalized
+
+    @property
+    def holds(self) -> bool:
+        """Whether `n_alike` is LEAST_SHARE of all texts or more."""
+        return self.n_alike >= LEAST_SHARE * self.n_texts
 
     def __str__(self) -> str:
         line = f"{self.n_equal} of {self.n_texts} texts split alike"

@@ -28,14 +28,13 @@ from .registry import family_of
 from .stages import Progress, no_progress
 from .template_agreement import TemplateAgreement, read_chat_tokenizer, template_agreement
 from .text_windows import Window, cut_windows, window_length
-from .tokenizer_agreement import Agreement, tokenizer_agreement
+from .tokenizer_agreement import LEAST_SHARE, Agreement, tokenizer_agreement
 from .tokenizer_reference import read_reference
 
 F32_LIMIT = 1e-4
 """Largest difference of a log-probability where both sides hold the same 32-bit floats."""
 GELU_LIMIT = 1e-2
 """The same for a model with GELU, which llama.cpp looks up in a table of half-precision numbers on the CPU."""
-TOKENIZER_LIMIT = 0.999
 _GELU = frozenset({"gemma", "gemma2", "gemma3"})
 
 
@@ -58,15 +57,12 @@ class Verification:
 
     @property
     def tokenizer_share(self) -> float:
-        """Texts split alike, or as alike as llama.cpp can: it never composes characters (NFC)."""
-        agreement = self.tokenizer
-        if not agreement.n_texts:
-            return 1.0
-        return (agreement.n_equal + agreement.n_only_normalized) / agreement.n_texts
+        """Of texts split alike as far as llama.cpp can; 1 without texts."""
+        return self.tokenizer.n_alike / self.tokenizer.n_texts if self.tokenizer.n_texts else 1.0
 
     @property
     def tokenizer_holds(self) -> bool:
-        return self.tokenizer_share >= TOKENIZER_LIMIT
+        return self.tokenizer.holds
 
     @property
     def template_holds(self) -> bool:
@@ -83,7 +79,7 @@ class Verification:
         if not self.logits_hold:
             found.append(f"logits: max |Δ log-probability| {self.logits.max_delta:.2e}, limit {self.logits_limit:.0e}")
         if not self.tokenizer_holds:
-            found.append(f"tokenizer: {self.tokenizer_share:.2%} of texts split alike, limit {TOKENIZER_LIMIT:.1%}")
+            found.append(f"tokenizer: {self.tokenizer_share:.2%} of texts split alike, limit {LEAST_SHARE:.1%}")
         if self.template.missing in ("checkpoint", "gguf"):
             where = "checkpoint" if self.template.missing == "checkpoint" else "GGUF"
             found.append(f"chat template: the {where} has none")

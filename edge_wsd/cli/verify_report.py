@@ -54,16 +54,14 @@ def _logits_rows(result: Verification) -> list[tuple[str | Text, ...]]:
 
 
 def _tokenizer_row(result: Verification) -> tuple[str | Text, ...]:
-    from edge_wsd.converters.verification import TOKENIZER_LIMIT
+    from edge_wsd.converters.tokenizer_agreement import LEAST_SHARE
 
     found = result.tokenizer
     figure = "texts split alike"
     if found.n_only_normalized:
         figure += f" ({found.n_only_normalized} of them only once composed: NFC)"
-    n_alike = found.n_equal + found.n_only_normalized
-    return (
-        "tokenizer", figure, f"{n_alike} of {found.n_texts}", f"{TOKENIZER_LIMIT:.1%}", _verdict(result.tokenizer_holds)
-    )  # fmt: skip
+    share = f"{found.n_alike} of {found.n_texts}"
+    return ("tokenizer", figure, share, f"{LEAST_SHARE:.1%}", _verdict(result.tokenizer_holds))
 
 
 def _template_row(result: Verification) -> tuple[str | Text, ...]:
