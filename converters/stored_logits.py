@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
 from io import BufferedReader
 from pathlib import Path
@@ -18,9 +17,11 @@ from edge_wsd.errors import VerificationError
 
 from .comparison import Logits
 from .logits import CHUNK, LogitsSource, Progress, require_finite
+from .target import require_space
 from .text_windows import Window, n_predictions
 
 _FLOAT_BYTES = 4
+_ADVICE = "free some space, name another folder in TMPDIR or compare fewer tokens (--max-tokens)"
 
 
 class StoredLogits:
@@ -36,7 +37,7 @@ class StoredLogits:
     ) -> StoredLogits:  # fmt: skip
         """Lets `source` predict all `windows`. Raises VerificationError for too little disk, NaN or a failed write."""
         total = n_predictions(windows)
-        _require_space(folder, total * n_vocab * _FLOAT_BYTES)
+        require_space(folder, total * n_vocab * _FLOAT_BYTES, VerificationError, _ADVICE)
         path, done = folder / "parent.logits", 0
         try:
             with path.open("wb") as file:
@@ -84,12 +85,3 @@ class _Reader:
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self._file.close()
-
-
-def _require_space(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise VerificationError(
-            f"{folder} has {free / 1e9:.1f} GB free, the parent's predictions need {needed / 1e9:.1f} GB; "
-            "free some space, name another folder in TMPDIR or compare fewer tokens (--max-tokens)"
-        )

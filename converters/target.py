@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edge_wsd.errors import ConversionError
+from edge_wsd.errors import ConversionError, EdgeWsdError
+from edge_wsd.models.sizes_in_words import gib
 
-Failure = type[ConversionError]
+Failure = type[EdgeWsdError]
 
 
 def require_target(target: Path, force: bool, failure: Failure = ConversionError) -> None:
@@ -23,15 +24,13 @@ def require_target(target: Path, force: bool, failure: Failure = ConversionError
         raise failure(f"folder {target.parent} does not exist; make it first")
 
 
-def require_space(folder: Path, needed: int, failure: Failure = ConversionError) -> None:
+def require_space(
+    folder: Path, needed: int, failure: Failure = ConversionError, advice: str = "free some space"
+) -> None:
     """Raises `failure` if the disk of `folder` has less than `needed` bytes free."""
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise failure(f"{folder} has {_readable(free)} free, {_readable(needed)} are needed; free some space")
-
-
-def _readable(n_bytes: int) -> str:
-    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 10**9 else f"{n_bytes / 1e6:.1f} MB"
+        raise failure(f"{folder} has {gib(free)} free, {gib(needed)} are needed; {advice}")
 
 
 def temporary_name(target: Path, purpose: str = "partial") -> Path:

@@ -290,7 +290,7 @@ def test_quants_that_cannot_be_compared_are_one_line_errors(parent: Path, tmp_pa
 
 def test_predictions_that_do_not_fit_on_the_disk_are_refused(parent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(parent)._replace(free=1000)
-    monkeypatch.setattr("edge_wsd.converters.stored_logits.shutil.disk_usage", lambda _folder: usage)
+    monkeypatch.setattr("edge_wsd.converters.target.shutil.disk_usage", lambda _folder: usage)
     with pytest.raises(VerificationError, match="--max-tokens"):
         compare_quants(parent, [base_path()], max_tokens=50)
     assert [path.name for path in parent.parent.iterdir()] == ["parent.gguf"]
