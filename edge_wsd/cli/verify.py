@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from edge_wsd.cli.interruptible import call
 from edge_wsd.cli.terminal import neutralise
+from edge_wsd.cli.texts import read_text
 from edge_wsd.errors import VerificationError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
 T = TypeVar("T")
-Report = Callable[[str, int, int], None]
 
 _EXAMPLES = """\b
 Examples:
@@ -81,7 +80,7 @@ def command(
     if not compare and len(models) != 2:
         raise click.UsageError("give CHECKPOINT and GGUF, or --compare with PARENT and files or types")
     if texts:
-        given["texts"] = [_read(text) for text in texts]
+        given["texts"] = [read_text(text) for text in texts]
     if compare:
         _compare(models[0], models[1:], given, as_object=as_object, quiet=quiet)
     else:
@@ -140,10 +139,3 @@ def _bar(quiet: bool) -> Progress:
         TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), Left(),
     )  # fmt: skip
     return Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True)
-
-
-def _read(name: str) -> str:
-    try:
-        return Path(name).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise VerificationError(f"{name} is not UTF-8 text ({error.reason} at byte {error.start})") from None
