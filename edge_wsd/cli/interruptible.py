@@ -11,16 +11,18 @@ import os
 import queue
 import signal
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from edge_wsd.cli.terminal import leave_at_once
 
 T = TypeVar("T")
 _END = object()
 _POLL_S = 0.2 if os.name == "nt" else None  # elsewhere a signal wakes the waiting thread
+_CTRL_C = (signal.SIGINT,)
+_ALL_ENDS = (*_CTRL_C, *(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)))
 
 
 class Interruptible(Generic[T]):
@@ -32,9 +34,17 @@ class Interruptible(Generic[T]):
     at once.
     """
 
-    def __init__(self, work: Callable[[], Iterable[T]], *, cancel: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        work: Callable[[], Iterable[T]],
+        *,
+        cancel: Callable[[], object],
+        signals: Sequence[signal.Signals] = _CTRL_C,
+    ) -> None:
+        """`signals` are those that interrupt."""
         self._work = work
         self._cancel = cancel
+        self._signals = signals
         self._items: queue.SimpleQueue[object] = queue.SimpleQueue()
         self.interrupted = False
 
@@ -65,15 +75,18 @@ class Interruptible(Generic[T]):
 
     @contextmanager
     def _listening(self) -> Iterator[None]:
-        before = signal.getsignal(signal.SIGINT)
-        if before is signal.SIG_IGN or threading.current_thread() is not threading.main_thread():
-            yield  # a background job takes no Ctrl-C, and only the main thread may listen for one
-            return
-        signal.signal(signal.SIGINT, self._on_interrupt)
+        before: dict[signal.Signals, Any] = {}
+        if threading.current_thread() is threading.main_thread():  # no other thread may listen
+            before = {each: signal.getsignal(each) for each in self._signals}
+        # A background job takes no Ctrl-C, and `nohup` no hang-up; None is a handler that could not be set again.
+        before = {each: handler for each, handler in before.items() if handler not in (signal.SIG_IGN, None)}
         try:
+            for each in before:
+                signal.signal(each, self._on_interrupt)
             yield
         finally:
-            signal.signal(signal.SIGINT, before)
+            for each, handler in before.items():
+                signal.signal(each, handler)
 
     def _run(self) -> None:
         try:
@@ -86,9 +99,9 @@ class Interruptible(Generic[T]):
             self._items.put(_Failure(error))
         self._items.put(_END)
 
-    def _on_interrupt(self, _signal: int, _frame: FrameType | None) -> None:
+    def _on_interrupt(self, number: int, _frame: FrameType | None) -> None:
         if self.interrupted:
-            leave_at_once(128 + signal.SIGINT)
+            leave_at_once(128 + number)
         self.interrupted = True
         self._cancel()
 
@@ -99,8 +112,11 @@ class _Failure:
 
 
 def call(work: Callable[[], T], *, cancel: Callable[[], object]) -> T:
-    """The result of `work()`, run in a thread. Raises KeyboardInterrupt after Ctrl-C, however it ended."""
-    job: Interruptible[T] = Interruptible(lambda: [work()], cancel=cancel)
+    """The result of `work()`, run in a thread. Raises KeyboardInterrupt after Ctrl-C, however it ended.
+
+    The end of the session or of the system counts as Ctrl-C: long work leaves nothing half-done then either.
+    """
+    job: Interruptible[T] = Interruptible(lambda: [work()], cancel=cancel, signals=_ALL_ENDS)
     try:
         results = list(job)
     except Exception as error:

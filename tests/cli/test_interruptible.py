@@ -14,7 +14,11 @@ from edge_wsd.cli.interruptible import Interruptible, call
 
 
 def press_ctrl_c_after(seconds):
-    threading.Timer(seconds, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    send_after(seconds, signal.SIGINT)
+
+
+def send_after(seconds, number):
+    threading.Timer(seconds, lambda: os.kill(os.getpid(), number)).start()
 
 
 def test_everything_is_delivered_in_order():
@@ -99,6 +103,27 @@ def test_a_call_that_was_interrupted_closes_what_it_made():
     with pytest.raises(KeyboardInterrupt):
         call(work, cancel=stopped.set)
     assert result.closed
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows ends a process without a signal")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_call_is_interrupted_by_the_end_of_the_session_as_well(name):
+    number, stopped = getattr(signal, name), threading.Event()
+    before = signal.getsignal(number)
+    send_after(0.2, number)
+    with pytest.raises(KeyboardInterrupt):
+        call(lambda: stopped.wait(20), cancel=stopped.set)
+    assert stopped.is_set() and signal.getsignal(number) is before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no hang-up")
+def test_a_call_under_nohup_goes_on():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        send_after(0.1, signal.SIGHUP)
+        assert call(lambda: time.sleep(0.3) or "done", cancel=lambda: None) == "done"
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_an_error_after_ctrl_c_is_an_interruption():

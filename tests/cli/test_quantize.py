@@ -55,7 +55,8 @@ def test_the_help_names_every_type(program, command):
     assert set(SUPPORTED_TYPES) <= set(words)
 
 
-def test_ctrl_c_leaves_nothing(start, source, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_ctrl_c_and_the_end_of_the_session_leave_nothing(number, start, source, tmp_path):
     # The tables of IQ1_M take llama.cpp seconds, however small the model.
     names = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
     ones = Activations(np.ones((1, 256), np.float32), np.array([1]))
@@ -65,7 +66,7 @@ def test_ctrl_c_leaves_nothing(start, source, tmp_path):
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob(".out.gguf.*")) and time.monotonic() < deadline:
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stdout, stderr) == (130, b"", b"")
     assert not list(tmp_path.glob("*out.gguf*"))
