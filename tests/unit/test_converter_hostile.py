@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,11 @@ from edge_wsd.converters import convert
 from edge_wsd.converters.sentencepiece_file import parse_sentencepiece
 
 from edge_wsd.errors import ConversionError
+from tests.tiny_llama import N_EMBD, llama_config, llama_tensors, safetensors_bytes, safetensors_header
+from tests.tiny_models import byte_characters
 
-N_VOCAB, N_EMBD, N_FF, HEAD_DIM = 300, 32, 64, 16
+N_VOCAB = 300
 PICKLE = b"\x80\x04K\x00."
-
-
-def byte_letters() -> list[str]:
-    """The 256 letters by which byte-level BPE writes bytes."""
-    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    return [chr(byte) for byte in plain] + [chr(256 + index) for index in range(256 - len(plain))]
 
 
 class Folder:
@@ -31,27 +26,8 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.config: dict[str, Any] = {
-            "architectures": ["LlamaForCausalLM"], "vocab_size": N_VOCAB, "hidden_size": N_EMBD,
-            "intermediate_size": N_FF, "num_hidden_layers": 1, "num_attention_heads": 2,
-            "num_key_value_heads": 1, "max_position_embeddings": 128,
-        }  # fmt: skip
-        block, values = "model.layers.0.", np.random.default_rng(0)
-        shapes = {
-            "model.embed_tokens.weight": (N_VOCAB, N_EMBD),
-            "model.norm.weight": (N_EMBD,),
-            "lm_head.weight": (N_VOCAB, N_EMBD),
-            block + "input_layernorm.weight": (N_EMBD,),
-            block + "post_attention_layernorm.weight": (N_EMBD,),
-            block + "self_attn.q_proj.weight": (2 * HEAD_DIM, N_EMBD),
-            block + "self_attn.k_proj.weight": (HEAD_DIM, N_EMBD),
-            block + "self_attn.v_proj.weight": (HEAD_DIM, N_EMBD),
-            block + "self_attn.o_proj.weight": (N_EMBD, 2 * HEAD_DIM),
-            block + "mlp.gate_proj.weight": (N_FF, N_EMBD),
-            block + "mlp.up_proj.weight": (N_FF, N_EMBD),
-            block + "mlp.down_proj.weight": (N_EMBD, N_FF),
-        }
-        self.tensors = {name: values.random(shape, np.float32) for name, shape in shapes.items()}
+        self.config = llama_config(N_VOCAB)
+        self.tensors = llama_tensors(N_VOCAB)
         self.tokenizer: dict[str, Any] = {
             "added_tokens": [{"id": 256, "content": "<s>", "special": True}],
             "normalizer": None,
@@ -59,25 +35,17 @@ class Folder:
             "post_processor": None,
             "model": {
                 "type": "BPE",
-                "vocab": {letter: token for token, letter in enumerate([*byte_letters(), "<s>", "th"])},
+                "vocab": {letter: token for token, letter in enumerate([*byte_characters(), "<s>", "th"])},
                 "merges": ["t h"],
             },
         }
 
     def header(self) -> dict[str, Any]:
-        header, offset = {}, 0
-        for name, values in self.tensors.items():
-            span = [offset, offset + values.nbytes]
-            header[name] = {"dtype": "F32", "shape": list(values.shape), "data_offsets": span}
-            offset = span[1]
-        return header
-
-    def data(self) -> bytes:
-        return b"".join(values.tobytes() for values in self.tensors.values())
+        return safetensors_header(self.tensors)
 
     def write(self, header: dict[str, Any] | None = None) -> None:
-        raw = json.dumps(self.header() if header is None else header).encode()
-        self.save("model.safetensors", struct.pack("<Q", len(raw)) + raw + self.data())
+        said = self.header() if header is None else header
+        self.save("model.safetensors", safetensors_bytes(said, self.tensors))
         self.save("config.json", json.dumps(self.config).encode())
         self.save("tokenizer.json", json.dumps(self.tokenizer).encode())
 
@@ -213,6 +181,14 @@ def test_a_header_that_lies_is_refused(folder: Folder) -> None:
     header[second]["data_offsets"] = [0, N_EMBD * 4]
     folder.write(header)
     assert "overlap" in refusal(folder)
+
+
+def test_a_name_that_stands_twice_in_a_header_is_refused(folder: Folder) -> None:
+    folder.write()
+    names = [*(f"t{index}" for index in range(200_000)), "twice", "twice"]
+    raw = ("{" + ",".join(f'"{name}":0' for name in names) + "}").encode()
+    folder.save("model.safetensors", len(raw).to_bytes(8, "little") + raw)
+    assert "'twice' appears twice" in refusal(folder)
 
 
 def test_weights_of_an_unknown_type_are_refused(folder: Folder) -> None:
@@ -367,7 +343,7 @@ def test_the_model_card_and_both_forms_of_merges_arrive(folder: Folder) -> None:
 )
 def test_the_end_of_turn_is_the_other_stop(eos: str, stops: list[int], eot: int | None, folder: Folder) -> None:
     texts = {256: "<e>", 257: "<|im_end|>", 258: "<custom>"}
-    folder.tokenizer["model"].update(merges=[], vocab={t: i for i, t in enumerate(byte_letters())})
+    folder.tokenizer["model"].update(merges=[], vocab={t: i for i, t in enumerate(byte_characters())})
     added = [{"id": token, "content": text, "special": True} for token, text in texts.items()]
     folder.tokenizer["added_tokens"] = added
     folder.write()
