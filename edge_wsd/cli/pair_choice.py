@@ -20,7 +20,7 @@ from edge_wsd.decoding.options import Options
 from edge_wsd.errors import Cancelled, EdgeWsdError
 from edge_wsd.llama.settings import ALL_LAYERS, AUTO, ModelSettings
 from edge_wsd.models.built_in_pairs import DEMO_PAIRS
-from edge_wsd.models.named_pairs import FIRST_PAIR, NamedPair, default_pair, find_pair, known_pairs
+from edge_wsd.models.named_pairs import FIRST_PAIR, NamedPair, default_name, find_pair, known_pairs
 
 if TYPE_CHECKING:
     from edge_wsd.pair import Pair
@@ -159,13 +159,18 @@ def pair_options(function: F, unnamed: str | None = None) -> F:
             values["options"] = _with_defaults_of(choice.pair, values["options"])
         return function(pair_choice=choice, **values)
 
-    default = f"that of `edge-wsd pairs default`, else {FIRST_PAIR}"
-    decorated: Any = click.option(
+    default = unnamed or f"that of `edge-wsd pairs default`, else {FIRST_PAIR}"
+    return _naming_options(command, default)  # type: ignore[no-any-return]
+
+
+def _naming_options(command: Any, default: str) -> Any:
+    """Adds the options of `pair_options` that name models; `default` is the pair where none is named."""
+    decorated = click.option(
         "-y", "--yes", is_flag=True, cls=SectionOption, section="The models", help="Pull missing models without asking."
     )(command)
     for flag, metavar, text in reversed(
         (
-            ("--pair", "NAME", f"A pair by name; `edge-wsd pairs` lists them.  [default: {unnamed or default}]"),
+            ("--pair", "NAME", f"A pair by name; `edge-wsd pairs` lists them.  [default: {default}]"),
             ("--drafter", "MODEL", "The small aligned model that begins: a GGUF file, or REPO:TYPE."),
             ("--base", "MODEL", "The large base model that finishes, named in the same way."),
             (
@@ -181,7 +186,7 @@ def pair_options(function: F, unnamed: str | None = None) -> F:
             flag, metavar=metavar, help=text, cls=SectionOption, section="The models", shell_complete=complete
         )
         decorated = option(decorated)
-    return decorated  # type: ignore[no-any-return]
+    return decorated
 
 
 def choose(name: str | None, drafter: str | None, base: str | None, unnamed: str | None = None) -> NamedPair:
@@ -196,8 +201,7 @@ def choose(name: str | None, drafter: str | None, base: str | None, unnamed: str
         if name is not None:
             raise click.UsageError("give either --pair NAME or --drafter MODEL and --base MODEL, not both")
         return NamedPair("", drafter, base)
-    name = name or unnamed
-    return default_pair() if name is None else find_pair(name)
+    return find_pair(name or unnamed or default_name())
 
 
 def _with_defaults_of(pair: NamedPair, options: Options) -> Options:

@@ -23,6 +23,7 @@ from edge_wsd.models.named_pairs import (
     NAME_RULE,
     OPTION_KEYS,
     NamedPair,
+    default_name,
     find_pair,
     is_pair_name,
     known_pairs,
@@ -59,7 +60,7 @@ def command() -> None:
 @click.option("--json", "as_object", is_flag=True, help="Print a JSON list.")
 def list_(*, as_object: bool) -> None:
     """List all pairs: their models, whether they are here, and the default."""
-    pairs, default = known_pairs(), PairsFile().read().default or FIRST_PAIR
+    pairs, default = known_pairs(), default_name()
     if as_object:
         click.echo(json.dumps([as_json(pair, default) for pair in pairs.values()], ensure_ascii=False))
         return
@@ -74,7 +75,7 @@ def list_(*, as_object: bool) -> None:
 @click.option("--json", "as_object", is_flag=True, help="Print one JSON object.")
 def show(*, name: str, as_object: bool) -> None:
     """Show everything about the pair NAME."""
-    pair, default = find_pair(name), PairsFile().read().default or FIRST_PAIR
+    pair, default = find_pair(name), default_name()
     if as_object:
         click.echo(json.dumps(as_json(pair, default), ensure_ascii=False))
         return
@@ -181,7 +182,7 @@ def default(*, name: str | None, unset: bool) -> None:
         raise click.UsageError("give either NAME or --none, not both")
     file = PairsFile()
     if name is None and not unset:
-        click.echo(file.read().default or FIRST_PAIR)
+        click.echo(default_name())
         return
     if name is not None:
         find_pair(name)

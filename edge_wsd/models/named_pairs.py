@@ -116,11 +116,11 @@ def find_pair(name: str) -> NamedPair:
     raise PairsFileError(f"there is no pair named {name!r}; {closest(name, known)}known pairs: {', '.join(known)}")
 
 
-def default_pair() -> NamedPair:
+def default_name() -> str:
     """The pair that is used where none is named. Raises `PairsFileError` if the file is not what it should be."""
     from edge_wsd.models.pairs_file import PairsFile
 
-    return find_pair(PairsFile().read().default or FIRST_PAIR)
+    return PairsFile().read().default or FIRST_PAIR
 
 
 def closest(word: str, known: Any) -> str:

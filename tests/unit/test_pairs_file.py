@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from edge_wsd.errors import EdgeWsdError, PairsFileError
 from edge_wsd.models.built_in_pairs import BUILT_IN_PAIRS, TERMS
 from edge_wsd.models.model_name import HubModel, parse_model_name
-from edge_wsd.models.named_pairs import NamedPair, default_pair, find_pair, known_pairs
+from edge_wsd.models.named_pairs import NamedPair, default_name, find_pair, known_pairs
 from edge_wsd.models.pairs_file import PairsFile
 from edge_wsd.models.toml_lines import line_of, parse
 
@@ -103,7 +103,7 @@ def test_no_text_ends_in_anything_but_pairs_or_an_error_with_a_line(tmp_path_fac
 
 def test_a_file_that_is_not_there_has_no_pairs_and_the_demo_pair_is_the_default(file):
     assert file.read().pairs == {} and file.read().default is None
-    assert default_pair().name == "demo" and not file.path.exists()
+    assert default_name() == "demo" and not file.path.exists()
 
 
 WRITTEN = """\
@@ -176,10 +176,10 @@ def test_an_unknown_default_can_be_repaired_but_not_made(file):
     with pytest.raises(PairsFileError, match="default is 'gone'"):
         file.add(NamedPair("b", "x", "y"))
     file.set_default("demo-other")
-    assert default_pair().name == "demo-other"
+    assert default_name() == "demo-other"
     with pytest.raises(PairsFileError, match="default is 'gone'"):
         file.set_default("gone")
-    assert default_pair().name == "demo-other"
+    assert default_name() == "demo-other"
 
 
 def test_a_crash_between_writing_and_renaming_leaves_the_old_file(file, monkeypatch):
