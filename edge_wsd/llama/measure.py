@@ -46,15 +46,17 @@ def simulate(path: str | Path, settings: ModelSettings) -> Simulated:
     """
     listener, logger = _Lines(), library.logger
     with library.LOCK:
-        before = logger.level
+        before, propagates = logger.level, logger.propagate
         logger.addHandler(listener)
         logger.setLevel(logging.INFO if before == logging.NOTSET else min(before, logging.INFO))
+        logger.propagate = False  # handlers further up do not look at this level
         try:
             with Model.load(path, settings, simulated=True) as model, Context(model, settings):
                 pass
         finally:
             logger.removeHandler(listener)
             logger.setLevel(before)
+            logger.propagate = propagates
     return read_log(listener.lines)
 
 

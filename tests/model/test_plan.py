@@ -160,13 +160,17 @@ def test_sizes_of_types_are_those_of_llama_cpps_dry_run(sparse, name):
         install_log()
 
 
-def test_a_simulation_leaves_the_log_as_it_was(tmp_path):
-    path, before = TinyModel().write(tmp_path / "model.gguf"), (logger.level, list(logger.handlers))
+def test_a_simulation_leaves_the_log_as_it_was(tmp_path, caplog):
+    def state():
+        return logger.level, list(logger.handlers), logger.propagate
+
+    path, before = TinyModel().write(tmp_path / "model.gguf"), state()
     assert simulate(path, ModelSettings()).kv_cache > 0
-    assert (logger.level, logger.handlers) == before
+    assert state() == before
     with pytest.raises(ModelLoadError):
         simulate(tmp_path / "none.gguf", ModelSettings())
-    assert (logger.level, logger.handlers) == before
+    assert state() == before
+    assert not [record for record in caplog.records if record.levelname == "INFO"]
 
 
 def test_the_demo_pairs_plan_is_what_it_is_loaded_with():
