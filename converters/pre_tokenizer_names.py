@@ -27,4 +27,5 @@ def require_known(name: str) -> None:
         return
     near = get_close_matches(name, LLAMA_CPP_NAMES, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
-    raise ConversionError(f"llama.cpp knows no pre-tokenizer {name!r:.60}; {hint}It knows {', '.join(LLAMA_CPP_NAMES)}")
+    known = ", ".join(LLAMA_CPP_NAMES)
+    raise ConversionError(f"llama.cpp knows no pre-tokenizer {name!r:.60}; {hint}known are {known}")

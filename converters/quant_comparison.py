@@ -34,6 +34,8 @@ from .stored_logits import StoredLogits
 from .text_windows import Window, cut_windows, window_length
 from .types import find_type
 
+_SAME = "compare files made from the parent"
+
 
 @dataclass(frozen=True, slots=True)
 class QuantRow:
@@ -177,6 +179,8 @@ def _candidate(name: str, imatrix: str | Path | None) -> _Candidate:
     try:
         wanted = find_type(name)
     except ConversionError as error:
+        if Path(name).name != name or name.lower().endswith(".gguf"):
+            raise VerificationError(f"{name}: no such file; check the name") from error
         raise VerificationError(f"{name}: no such file, and as a {error}") from error
     require_imatrix(wanted, imatrix)
     return _Candidate(wanted.name, None)
@@ -196,11 +200,15 @@ def _windows(
     with Model.load(parent.path, settings, vocab_only=True) as model:
         for facts in (candidate.facts for candidate in candidates if candidate.facts):
             if facts.architecture != parent.architecture:
-                raise VerificationError(f"{facts.path} is a {facts.architecture} model, {parent.path} is not")
+                raise VerificationError(
+                    f"{facts.path} is a {facts.architecture} model, {parent.path} a {parent.architecture} one; {_SAME}"
+                )
             with Model.load(facts.path, settings, vocab_only=True) as other:
                 verdict = compare_vocabularies(model.vocab, other.vocab, names=("parent", "file"))
             if verdict.verdict != "identical":
-                raise VerificationError(f"{facts.path} has another vocabulary than {parent.path}: {verdict.reason}")
+                raise VerificationError(
+                    f"{facts.path} has another vocabulary than {parent.path}: {verdict.reason}; {_SAME}"
+                )
         vocab = model.vocab
         ids = [vocab.tokenize(text) for text in (evaluation_texts() if texts is None else texts)]
         bos = vocab.bos if vocab.add_bos else None

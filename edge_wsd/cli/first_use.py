@@ -99,6 +99,9 @@ def _can_ask() -> bool:
 
 def _agrees(pair: NamedPair, missing: Sequence[HubModel]) -> bool:
     """Tells what is missing, how large it is and where it goes, and asks. Ctrl-C is no answer but the end."""
+    from edge_wsd.cli.pull import hush_client
+
+    hush_client()
     costs = [_cost(name) for name in missing]
     for line in cost_lines(pair, costs):
         click.echo(neutralise(line), err=True)

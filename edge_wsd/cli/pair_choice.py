@@ -101,8 +101,13 @@ class PairChoice:
         for role, loaded in zip(ROLES, (pair.drafter, pair.base), strict=True):
             wanted, trained = settings[role].context_length, loaded.model.n_ctx_train
             if wanted is not None and 0 < trained < wanted:
-                found.append(f"--ctx {wanted}: the {role} was trained with {trained} tokens and may fail beyond them")
+                found.append(beyond_training(role, wanted, trained))
         return found + list(pair.plan.notes if pair.plan else ())
+
+
+def beyond_training(role: str, n_ctx: int, trained: int) -> str:
+    """What to say of a context that is longer than the model's texts were."""
+    return f"--ctx {n_ctx}: the {role} was trained with {trained} tokens and may fail beyond them"
 
 
 def _has_gpu() -> bool:

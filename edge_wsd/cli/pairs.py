@@ -123,7 +123,7 @@ def add(*, name: str, force: bool, **values: Any) -> None:
     if not is_pair_name(name):
         raise click.UsageError(f"{neutralise(name)!r} is no name for a pair; a name has {NAME_RULE}")
     if name in BUILT_IN_PAIRS:
-        raise PairsFileError(f"{name!r} is built in and cannot be redefined; give the pair another name")
+        raise PairsFileError(f"{name!r} is built in; give the pair another name")
     pair = NamedPair(name, **values)
     try:
         Options(**pair.options)

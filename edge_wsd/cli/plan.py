@@ -55,7 +55,7 @@ def command(
     edge-wsd plan pilot-llama-8b --ctx 8192
     edge-wsd plan pilot-llama-70b --base-type Q3_K_M
     """
-    from edge_wsd.cli.pair_choice import choose
+    from edge_wsd.cli.pair_choice import beyond_training, choose
     from edge_wsd.llama.measure import simulate
     from edge_wsd.models.plan import plan_pair
 
@@ -67,6 +67,10 @@ def command(
     else:
         for line in lines_of(plan):
             click.echo(neutralise(line))
+    for model in (plan.drafter, plan.base):
+        n_ctx, trained = model.memory.n_ctx, model.memory.shape.n_ctx_train
+        if n_ctx > trained > 0:
+            click.echo(f"warning: {beyond_training(model.role, n_ctx, trained)}", err=True)
     if not plan.fits:
         complain(plan.complaint)
         context.exit(FAILED)

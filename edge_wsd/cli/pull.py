@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +61,7 @@ def pull_with_progress(name: str, *, quiet: bool = False, **wishes: Any) -> Stor
     """`edge_wsd.models.pull.pull` with a bar and a summary on stderr. Ctrl-C stops it; the next pull goes on."""
     from edge_wsd.models.pull import pull
 
-    _hush_client()
+    hush_client()
     stopped: list[bool] = []
     with _Bar(quiet) as bar:
 
@@ -87,10 +86,12 @@ def pull_with_progress(name: str, *, quiet: bool = False, **wishes: Any) -> Stor
     return model
 
 
-def _hush_client() -> None:
+def hush_client() -> None:
     """What the client warns of, such as that nobody is logged in, would fall into the bar; errors are told here."""
     if "HF_HUB_VERBOSITY" not in os.environ:
-        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+        from huggingface_hub.utils import logging  # sets its own level when it is imported
+
+        logging.set_verbosity_error()
 
 
 def _summary(model: StoredModel, *, fetched: bool) -> str:

@@ -89,7 +89,7 @@ def test_removing_the_default_pair_says_so(played, tmp_path):
 @pytest.mark.parametrize(
     "arguments, code, told",
     [
-        (["add", "demo", "--drafter", "d.gguf", "--base", "b.gguf"], 1, "built in and cannot be redefined"),
+        (["add", "demo", "--drafter", "d.gguf", "--base", "b.gguf"], 1, "built in; give the pair another name"),
         (["add", "mine", "--drafter", "d.gguf", "--base", "b.gguf"], 1, "--force replaces it"),
         (["add", "x", "--drafter", "nope.gguf", "--base", "b.gguf"], 1, "nope.gguf: no such file"),
         (["add", "x", "--drafter", "pairs.toml", "--base", "b.gguf"], 1, "pairs.toml: is not a GGUF file"),
@@ -201,7 +201,7 @@ def test_a_first_use_asks_with_sizes_licence_and_place_and_then_answers(person, 
     somebody.waits_for("Pull it now? [y/N] ")
     for told in ("someone/base:Q4_K_M", "downloads ", "stores ", "licence: mit", str(tmp_path / "store"), " free"):
         assert told in somebody.seen, told
-    assert hub.bytes_sent(".gguf") == 0
+    assert hub.bytes_sent(".gguf") == 0 and "please log in" not in somebody.seen  # a warning of the client
     somebody.line("y")
     assert somebody.leaves() == 0, somebody.seen
     assert hub.bytes_sent(".gguf") == (tmp_path / "base.gguf").stat().st_size

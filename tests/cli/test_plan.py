@@ -70,6 +70,12 @@ def test_what_gives_way_is_said(planned):
     assert re.search(r"^gives way: \d+ of the base's 33 layers stay on the host", done.stdout, re.MULTILINE)
 
 
+def test_a_context_beyond_the_training_is_warned_of(planned):
+    done = planned("pilot-gemma-9b", "--ctx", "32768", "--json")
+    assert done.stderr == "warning: --ctx 32768: the base was trained with 8192 tokens and may fail beyond them\n"
+    assert json.loads(done.stdout)["verdict"] == "fits"
+
+
 def test_a_pair_that_does_not_fit_ends_with_one_line_that_names_a_type(planned):
     done = planned("pilot-llama-70b", "--no-mmap", host=40)
     assert done.exit_code == 1

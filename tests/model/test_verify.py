@@ -290,7 +290,8 @@ def test_quants_that_cannot_be_compared_are_one_line_errors(parent: Path, tmp_pa
     for how, error in (
         ((base_path(), ["Q4_0"]), "itself quantized; give the F16"),
         ((parent, [other]), "another vocabulary .* token 0 is .* in the parent"),
-        ((parent, ["Q4_K_X"]), "Q4_K_X: no such file"),
+        ((parent, ["Q4_K_X"]), "Q4_K_X: no such file, and as a type"),
+        ((parent, ["typo-Q4_0.gguf"]), "typo-Q4_0.gguf: no such file; check the name"),
         ((parent, []), "nothing to compare"),
     ):
         with pytest.raises(VerificationError, match=error):
