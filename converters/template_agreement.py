@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from jinja2.exceptions import SecurityError
+
 from edge_wsd.errors import TemplateError, VerificationError
 from edge_wsd.llama.model import Model
 from edge_wsd.prompts.chat_template import ChatTemplate
@@ -123,9 +125,10 @@ def template_agreement(
     vocab = model.vocab
     bos, eos = (vocab.text(token) if token is not None else "" for token in (vocab.bos, vocab.eos))
     template = ChatTemplate(source, bos=bos, eos=eos, name="chat template of the GGUF")
+    trial = ChatTemplate(_source_of(tokenizer), bos=bos, eos=eos, name="chat template of the checkpoint")
     n_equal, n_refused, first = 0, 0, None
     for name, messages in conversations.items():
-        expected = _attempt(lambda messages=messages: _apply(tokenizer, messages))  # type: ignore[misc]
+        expected = _attempt(lambda messages=messages: _apply(tokenizer, messages, trial))  # type: ignore[misc]
         found = _attempt(lambda messages=messages: template.render_as_given(messages))  # type: ignore[misc]
         both_refuse = isinstance(expected, _Refusal) and isinstance(found, _Refusal)
         if both_refuse or expected == found:
@@ -135,7 +138,21 @@ def template_agreement(
     return TemplateAgreement(len(conversations), n_equal, n_refused, first)
 
 
-def _apply(tokenizer: Any, messages: Sequence[Message]) -> str:
+def _source_of(tokenizer: Any) -> str:
+    """The template that transformers takes of those the tokenizer has; empty if it cannot decide."""
+    try:
+        return str(tokenizer.get_chat_template())
+    except ValueError:
+        return ""
+
+
+def _apply(tokenizer: Any, messages: Sequence[Message], trial: ChatTemplate) -> str:
+    """What transformers makes of the conversation; unless `trial` was stopped, as transformers stops no template."""
+    try:
+        trial.render_as_given(messages)
+    except TemplateError as error:
+        if isinstance(error.__cause__, SecurityError):
+            raise
     continues = messages[-1].role == "assistant"
     conversation = [{"role": message.role, "content": message.content} for message in messages]
     try:
