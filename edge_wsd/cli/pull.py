@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -89,9 +90,9 @@ def pull_with_progress(name: str, *, quiet: bool = False, **wishes: Any) -> Stor
 def hush_client() -> None:
     """What the client warns of, such as that nobody is logged in, would fall into the bar; errors are told here."""
     if "HF_HUB_VERBOSITY" not in os.environ:
-        from huggingface_hub.utils import logging  # sets its own level when it is imported
+        import huggingface_hub.utils.logging  # noqa: F401  (it sets a level of its own when it is imported)
 
-        logging.set_verbosity_error()
+        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 
 def _summary(model: StoredModel, *, fetched: bool) -> str:
