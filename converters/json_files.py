@@ -36,6 +36,8 @@ def read_json(folder: Path, name: str) -> dict[str, Any] | None:
         return None
     try:
         values = json.loads(text)
+        if "\\ud" in text or "\\uD" in text:  # half a character, which no GGUF can hold, can only be written so
+            json.dumps(values, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise ConversionError(f"{name} is not valid JSON ({error}); download it again") from None
     if not isinstance(values, dict):

@@ -216,3 +216,12 @@ def test_added_tokens_of_a_slow_tokenizer_are_checked(folder: Path) -> None:
     assert "has no id or no content" in refusal(folder)
     save(folder, "tokenizer_config.json", {"added_tokens_decoder": {"999": {"content": "<x>"}}})
     assert "only 300 embeddings" in refusal(folder)
+
+
+@pytest.mark.parametrize("name", ["tokenizer_config.json", "chat_template.json"])
+def test_half_a_character_is_no_text(name: str, folder: Path) -> None:
+    save(folder, "tokenizer.json", byte_level())
+    save(folder, name, {"chat_template": "one \ud800 two"})
+    assert f"{name} is not valid JSON" in refusal(folder) and "surrogates" in refusal(folder)
+    save(folder, name, {"chat_template": "one \U0001f600 two"})  # written as two halves
+    assert convert(folder, folder.parent / "out.gguf", type="F16").n_bytes
