@@ -64,22 +64,23 @@ def pull_with_progress(name: str, *, quiet: bool = False, **wishes: Any) -> Stor
 
     hush_client()
     stopped: list[bool] = []
-    with _Bar(quiet) as bar:
+    bar = _Bar(quiet)
 
-        def progress(step: Step) -> None:
-            bar.show(step)
-            if stopped:
-                raise Cancelled("the pull was stopped")
+    def progress(step: Step) -> None:
+        bar.show(step)
+        if stopped:
+            raise Cancelled("the pull was stopped")
 
-        def stop() -> None:
-            stopped.append(True)
+    def stop() -> None:
+        stopped.append(True)
 
-        try:
+    try:
+        with bar:
             model = call(lambda: pull(name, progress=progress, **wishes), cancel=stop)
-        except KeyboardInterrupt:
-            if bar.has_fetched and not quiet:
-                click.echo(f"stopped; `edge-wsd pull {neutralise(name)}` goes on from here", err=True)
-            raise
+    except KeyboardInterrupt:
+        if bar.has_fetched and not quiet:
+            click.echo(f"stopped; `edge-wsd pull {neutralise(name)}` goes on from here", err=True)
+        raise
     if not quiet:
         for note in model.manifest.notes if bar.has_fetched else ():
             click.echo(f"note: {neutralise(note)}", err=True)
