@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from edge_wsd.errors import ConversionError
 
 from .checkpoint import Checkpoint
+from .json_files import read_json
 from .vocabulary import AddedToken, TokenTable
 
 # Stand-ins for images and sounds, which checkpoints that read only text list without embeddings for them.
@@ -30,6 +32,16 @@ def added_tokens(tokenizer: Mapping[str, Any]) -> list[AddedToken]:
             raise ConversionError(f"tokenizer.json: added tokens {both} share the id {index}")
         found[index] = AddedToken(index, text, bool(entry.get("special")), bool(entry.get("rstrip")))
     return list(found.values())
+
+
+def tokens_beside_model(folder: Path) -> list[AddedToken]:
+    """The tokens that a checkpoint with tokenizer.model alone adds to the model's own. Raises ConversionError."""
+    decoder = (read_json(folder, "tokenizer_config.json") or {}).get("added_tokens_decoder")
+    if isinstance(decoder, dict) and decoder:
+        entries = [(key, entry) for key, entry in decoder.items() if isinstance(entry, dict) and key.isdecimal()]
+        return added_tokens({"added_tokens": [{**entry, "id": int(key)} for key, entry in entries]})
+    plain = read_json(folder, "added_tokens.json") or {}
+    return added_tokens({"added_tokens": [{"id": token, "content": text} for text, token in plain.items()]})
 
 
 def numbered(

@@ -11,6 +11,7 @@ from edge_wsd.errors import VerificationError
 
 from .json_files import read_json
 from .sentencepiece_file import parse_sentencepiece as parse
+from .tokenizer_json import tokens_beside_model
 from .vocabulary import USER_DEFINED
 
 _INSTALL = 'pip install "edge-wsd[convert]"'
@@ -30,7 +31,7 @@ def read_reference(folder: Path) -> Reference:
     """tokenizer.json as transformers reads it; without one, tokenizer.model as sentencepiece does.
 
     The file decides, not the Python class that the checkpoint names: some classes put another pre-tokenizer in its
-    place. Code of the folder is never run. Raises VerificationError.
+    place. Code of the folder is never run. Raises VerificationError, ConversionError for a damaged file.
     """
     if (folder / "tokenizer.json").is_file():
         return _Transformers(folder)
@@ -76,7 +77,7 @@ class _SentencePiece:
             line = " ".join(str(error).split())
             raise VerificationError(f"sentencepiece cannot load {folder / 'tokenizer.model'}: {line:.300}") from error
         config = read_json(folder, "tokenizer_config.json") or {}
-        self._special = {**self._pieces(), **_added(folder, config)}
+        self._special = {**self._pieces(), **{token.text: token.id for token in tokens_beside_model(folder)}}
         user_defined = {piece.text: None for piece in parse(data, name).pieces if piece.type == USER_DEFINED}
         self.special_tokens: Sequence[str] = [*self._special, *map(_as_written, user_defined)]
         longest_first = sorted(map(re.escape, self._special), key=len, reverse=True)
@@ -113,11 +114,3 @@ class _SentencePiece:
 def _as_written(token: str) -> str:
     """Runs of spaces are listed in SentencePiece's spelling, which no text has."""
     return token.replace("\u2581", " ") if not token.strip("\u2581") else token
-
-
-def _added(folder: Path, config: dict[str, Any]) -> dict[str, int]:
-    """Ids by text of the tokens that the checkpoint adds to the model's own."""
-    decoder = config.get("added_tokens_decoder")
-    if isinstance(decoder, dict) and decoder:
-        return {entry["content"]: int(token) for token, entry in decoder.items()}
-    return read_json(folder, "added_tokens.json") or {}

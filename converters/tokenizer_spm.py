@@ -14,7 +14,7 @@ from .sentencepiece_file import SentencePieceModel, read_sentencepiece
 from .special_tokens import chat_template, mark_special, special_ids, stop_notes
 from .spm_merges import bytes_complete, token_ranks
 from .tokenizer_bpe import bpe_merges, bpe_vocab
-from .tokenizer_json import added_tokens, edge_tokens, numbered, strip_notes
+from .tokenizer_json import added_tokens, edge_tokens, numbered, strip_notes, tokens_beside_model
 from .vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED, AddedToken, TokenTable, Vocabulary
 from .vocabulary_names import absorbs_as_phi3
 
@@ -36,7 +36,7 @@ def read_spm(checkpoint: Checkpoint, tokenizer: Mapping[str, Any], n_vocab: int)
     Raises ConversionError where llama.cpp would split text differently.
     """
     table, notes = TokenTable(n_vocab), list[str]()
-    added = _added(checkpoint, tokenizer)
+    added = added_tokens(tokenizer) if tokenizer else tokens_beside_model(checkpoint.folder)
     ids, scheme = _fill(checkpoint, tokenizer, table, added, notes)
     # A slow tokenizer puts added tokens where they are listed, even in the place of a piece.
     for token in numbered(added, ids, table, notes) if tokenizer else added:
@@ -74,7 +74,11 @@ def _fill(
     if not tokenizer:
         if model is None:
             raise ConversionError(f"{checkpoint.folder} has no {_FILE}")
-        return _fill_from_model(model, table, notes), _model_scheme(checkpoint, model)
+        ids, scheme = _fill_from_model(model, table, notes), _model_scheme(checkpoint, model)
+        whole = [piece.text for piece in model.pieces if piece.type == USER_DEFINED]
+        if whole and scheme == _EVERYWHERE:
+            notes.append(f"a text that begins with {whole[0]!r} gets a space in front, which llama.cpp leaves out")
+        return ids, scheme
     scheme = _json_scheme(tokenizer)
     if model is not None and _same(model, bpe_vocab(tokenizer["model"])):
         return _fill_from_model(model, table, notes), scheme
@@ -139,17 +143,6 @@ def _json_scheme(tokenizer: Mapping[str, Any]) -> str:
         f"tokenizer.json: normalizer {normalizer!r:.100} with pre_tokenizer {pre!r:.100} is not what "
         "SentencePiece does; supported are Prepend and Replace, Replace alone, or Metaspace without split"
     )
-
-
-def _added(checkpoint: Checkpoint, tokenizer: Mapping[str, Any]) -> list[AddedToken]:
-    if tokenizer:
-        return added_tokens(tokenizer)
-    decoder = (checkpoint.json("tokenizer_config.json") or {}).get("added_tokens_decoder")
-    if isinstance(decoder, dict) and decoder:
-        entries = [(key, entry) for key, entry in decoder.items() if isinstance(entry, dict) and key.isdecimal()]
-        return added_tokens({"added_tokens": [{**entry, "id": int(key)} for key, entry in entries]})
-    plain = checkpoint.json("added_tokens.json") or {}
-    return added_tokens({"added_tokens": [{"id": token, "content": text} for text, token in plain.items()]})
 
 
 def _put_added(table: TokenTable, added: AddedToken) -> None:

@@ -294,3 +294,11 @@ def test_where_spaces_go_is_llama_cpps_affair_if_the_file_names_no_scheme(scheme
         expected = one.vocab.tokenize(text, special=True)
     with Model.load(tmp_path / "named.gguf", vocab_only=True) as other:
         assert other.vocab.tokenize(text, special=True) == expected
+
+
+@pytest.mark.parametrize("entry", [{"content": 7}, {"id": 5}])
+def test_damaged_added_tokens_of_a_checkpoint_are_named(entry: dict[str, int], tmp_path: Path) -> None:
+    made = Converted(tmp_path, "llama 2, tokenizer.model alone").convert()
+    made.edit(lambda state: state.update(added_tokens_decoder={"5": entry}), "tokenizer_config.json")
+    with pytest.raises(ConversionError, match="has no id or no content"):
+        made.agreement()
