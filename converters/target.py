@@ -22,6 +22,8 @@ def require_target(target: Path, force: bool, failure: Failure = ConversionError
         raise failure(f"{target} exists already; choose another name or use --force")
     if not target.parent.is_dir():
         raise failure(f"folder {target.parent} does not exist; make it first")
+    if not os.access(target.parent, os.W_OK):
+        raise failure(f"folder {target.parent} cannot be written to; change its permissions or name another one")
 
 
 def require_space(

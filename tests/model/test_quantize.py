@@ -237,6 +237,12 @@ def test_existing_targets_and_the_source_itself_are_safe(source, tmp_path):
     assert target.read_text() == "precious" and copy.read_bytes() == source.read_bytes()
 
 
+def test_a_folder_that_cannot_be_written_to_is_named_before_anything_is_read(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
+    with pytest.raises(QuantizationError, match=f"folder {tmp_path} cannot be written to"):
+        quantize(source, tmp_path / "q.gguf", "Q8_0")
+
+
 def test_a_full_disk_is_known_before_and_noticed_during(source, tmp_path, monkeypatch):
     limited = python_command(CHILD, "")
     limited[2] = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (99999, 99999)); " + limited[2]
