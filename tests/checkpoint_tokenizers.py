@@ -96,7 +96,7 @@ def save_sentencepiece(folder: Path, kind: str = "bpe", **options: object) -> No
     wanted: dict[str, object] = {
         "model_type": kind, "vocab_size": 600 if kind == "bpe" else 480, "byte_fallback": True,
         "split_digits": True, "normalization_rule_name": "identity", "remove_extra_whitespaces": False,
-        "user_defined_symbols": ["<|im_end|>"], "minloglevel": 2, **options,
+        "minloglevel": 2, **options,
     }  # fmt: skip
     sentencepiece.SentencePieceTrainer.train(
         input=str(folder / "corpus.txt"), model_prefix=str(folder / "tokenizer"), **wanted
