@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 
 from edge_wsd._native import CancelFlag
-from edge_wsd.errors import VerificationError
+from edge_wsd.errors import Cancelled, VerificationError
 from edge_wsd.llama.context import Context
 from edge_wsd.llama.model import Model
 from edge_wsd.llama.settings import ModelSettings
@@ -54,17 +54,22 @@ class GgufLogits:
         threads: int | None = None,
         cancel: CancelFlag | None = None,
     ) -> None:
-        """`length` is that of the longest window. Raises ModelLoadError; `rows` raises Cancelled once `cancel` is set.
+        """`length` is that of the longest window. Raises ModelLoadError and, as `rows` does, Cancelled.
 
-        Check the file first (`edge_wsd.models.probe`).
+        That is once `cancel` is set.         Check the file first (`edge_wsd.models.probe`).
         """
         self.name = str(path)
         settings = ModelSettings(
             gpu_layers=gpu_layers, threads=threads, kv_type="f32", flash_attention="off", batch=CHUNK,
             context_length=max(length, CHUNK),
         )  # fmt: skip
+
+        def stop_if_cancelled(_share: float) -> None:
+            if cancel is not None and cancel.is_set:
+                raise Cancelled("the comparison was stopped")
+
         with ExitStack() as stack:
-            self.model = stack.enter_context(Model.load(path, settings))
+            self.model = stack.enter_context(Model.load(path, settings, progress=stop_if_cancelled))
             context = stack.enter_context(Context(self.model, settings))
             if cancel is not None:
                 context.watch(cancel)

@@ -199,6 +199,13 @@ def test_a_cancelled_verification_ends_at_once(right: tuple[Path, Path]) -> None
         checked(*right, cancel=flag, progress=stop)
 
 
+def test_a_model_is_not_loaded_to_its_end_once_nobody_waits_for_it() -> None:
+    flag = CancelFlag()
+    flag.set()
+    with pytest.raises(Cancelled):
+        GgufLogits(base_path(), cancel=flag)
+
+
 def test_windows_hold_every_token_once_behind_a_bos_of_their_own() -> None:
     windows = [window.tolist() for window in cut_windows([[5, 6, 7, 8, 9], [4]], length=3, bos=1)]
     assert windows == [[1, 5, 6], [1, 7, 8], [1, 9], [1, 4]]
