@@ -105,9 +105,9 @@ def test_every_command_that_is_mentioned_exists(mention):
 def test_every_option_in_the_text_exists(name):
     text = _BLOCK.sub("", TEXTS[name])
     known = {flag for name in command_names() for flag in flags_of(command_of(name.split())[0])} | {"--help"}
-    script = (ROOT / "scripts" / "make_bench_pair.py").read_text()
+    scripts = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "scripts").glob("*.py"))
     pip = {"--no-deps"}
-    unknown = [flag for flag in _FLAG.findall(text) if flag not in known | pip and f'"{flag}"' not in script]
+    unknown = [flag for flag in _FLAG.findall(text) if flag not in known | pip and f'"{flag}"' not in scripts]
     assert not unknown
 
 
