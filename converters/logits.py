@@ -54,9 +54,9 @@ class GgufLogits:
         threads: int | None = None,
         cancel: CancelFlag | None = None,
     ) -> None:
-        """`length` is that of the longest window. Raises ModelLoadError and, as `rows` does, Cancelled.
+        """`length` is that of the longest window. Check the file first (`edge_wsd.models.probe`).
 
-        That is once `cancel` is set.         Check the file first (`edge_wsd.models.probe`).
+        Raises ModelLoadError, and Cancelled once `cancel` is set; so does `rows`.
         """
         self.name = str(path)
         settings = ModelSettings(
