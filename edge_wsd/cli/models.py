@@ -28,8 +28,19 @@ def command(context: click.Context, *, as_object: bool) -> None:
 
     A damaged one is told on stderr, and the exit code is 1. EDGE_WSD_STORE names another folder.
     """
-    if context.invoked_subcommand is not None:
-        return
+    if context.invoked_subcommand is None:
+        _list(context, as_object)
+
+
+@command.command("list")
+@click.option("--json", "as_object", is_flag=True, help="Print one JSON object.")
+@click.pass_context
+def list_(context: click.Context, *, as_object: bool) -> None:
+    """List the models of the store, as without a command."""
+    _list(context, as_object)
+
+
+def _list(context: click.Context, as_object: bool) -> None:
     from edge_wsd.models.store import Store
 
     store = Store()
@@ -68,6 +79,7 @@ def _print_list(store: Store, models: list[StoredModel], *, n_problems: int) -> 
         pulled = about.created[:16].replace("T", " ")
         rows.append((about.repo, about.type, _size(model.n_bytes), about.revision[:_SHORT_COMMIT], pulled))
     _print_table(rows, right={2})
+    click.echo(neutralise(f"the store is {store.root}"), err=True)
 
 
 @command.command()

@@ -206,7 +206,7 @@ def choose(name: str | None, drafter: str | None, base: str | None, unnamed: str
         if name is not None:
             raise click.UsageError("give either --pair NAME or --drafter MODEL and --base MODEL, not both")
         return NamedPair("", drafter, base)
-    return find_pair(name or unnamed or default_name())
+    return find_pair(name if name is not None else unnamed or default_name())
 
 
 def _with_defaults_of(pair: NamedPair, options: Options) -> Options:

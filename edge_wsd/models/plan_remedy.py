@@ -54,4 +54,8 @@ def _other_type(layout: Layout, wanted: Sequence[Wanted]) -> str:
         smallest = name, max(tried.short)
     if smallest is None:
         return "no type makes the base smaller; take a smaller model or free memory"
-    return f"even {smallest[0]}, the smallest type of the base, is {gib(smallest[1])} too large; take a smaller model"
+    name, short = smallest
+    return (
+        f"even {name}, the smallest type that needs no importance matrix, is {gib(short)} too large; "
+        "take a smaller model"
+    )

@@ -89,6 +89,7 @@ def test_removing_the_default_pair_says_so(played, tmp_path):
 @pytest.mark.parametrize(
     "arguments, code, told",
     [
+        (["show", ""], 1, "there is no pair named ''"),
         (["add", "demo", "--drafter", "d.gguf", "--base", "b.gguf"], 1, "built in; give the pair another name"),
         (["add", "mine", "--drafter", "d.gguf", "--base", "b.gguf"], 1, "--force replaces it"),
         (["add", "x", "--drafter", "nope.gguf", "--base", "b.gguf"], 1, "nope.gguf: no such file"),

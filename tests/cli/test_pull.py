@@ -52,6 +52,8 @@ def test_a_model_is_pulled_listed_shown_used_and_removed(program, hub):
     assert "was in the store already" in program("pull", NAME, HF_HUB_OFFLINE="1").stderr
     listed = json.loads(program("models", "--json").stdout)["models"]
     assert [(one["name"], one["n_bytes"], one["licence"]) for one in listed] == [(NAME, len(GGUF), "mit")]
+    store = json.loads(program("models", "list", "--json").stdout)["store"]
+    assert program("models").stderr == f"the store is {store}\n"
     assert program("models").stdout.splitlines()[1].split()[:2] == ["someone/Tiny-GGUF", "Q4_K_M"]
     shown = json.loads(program("models", "show", "Tiny-GGUF", "--ctx", "512", "--json").stdout)
     assert shown["architecture"] == "llama" and shown["memory"]["n_ctx"] == 512
@@ -137,7 +139,8 @@ def test_a_damaged_model_is_told_and_the_others_are_listed(program, hub, tmp_pat
     (tmp_path / "store" / "a--b--q8_0").mkdir()
     listed = program("models")
     assert listed.returncode == 1 and "someone/Tiny-GGUF" in listed.stdout
-    assert listed.stderr.startswith("edge-wsd: error: a/b:q8_0 in the store is damaged: it has no manifest.json")
+    told = listed.stderr.splitlines()[1]
+    assert told.startswith("edge-wsd: error: a/b:q8_0 in the store is damaged: it has no manifest.json")
     assert program("models", "rm", "a/b:q8_0", "-y").returncode == 0
     assert program("models").returncode == 0
 

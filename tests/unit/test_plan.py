@@ -195,7 +195,7 @@ def test_a_pair_that_does_not_fit_names_the_type_that_would():
 
 
 def test_where_no_type_fits_it_is_said_by_how_much():
-    assert "even Q2_K, the smallest type of the base, is " in plan_on(machine(8), base=LARGE).remedy
+    assert "even Q2_K, the smallest type that needs no importance matrix, is " in plan_on(machine(8), base=LARGE).remedy
 
 
 def test_a_measured_compute_buffer_takes_its_place_in_the_plan(tmp_path):
