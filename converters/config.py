@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ from edge_wsd.errors import ConversionError
 
 # Far above any real model: a damaged config must not make the converter allocate without end.
 _LARGEST = 2**31 - 1
+_LARGEST_FLOAT = 3.4e38
 
 
 class Config:
@@ -35,9 +35,9 @@ class Config:
         return value
 
     def number(self, key: str, default: float | None = None) -> float:
-        """A finite number above 0."""
+        """A number above 0 that a 32-bit float can hold."""
         value = self._value(key, default)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= _LARGEST_FLOAT:
             raise self._wrong(key, value, "a finite number above 0")
         return float(value)
 

@@ -17,6 +17,8 @@ from .vocabulary import CONTROL, NORMAL, USER_DEFINED, TokenTable, Vocabulary
 
 # llama.cpp normalizes nothing for BPE; text that is composed already (nearly all) is not changed by NFC.
 _HARMLESS_NORMALIZERS = {"NFC"}
+# Far above real ones, which are runs of spaces; splitting one takes time that grows with its square.
+_LONGEST_TOKEN = 4096
 
 
 def read_bpe(
@@ -72,6 +74,9 @@ def bpe_vocab(model: Mapping[str, Any]) -> dict[str, int]:
         for text, token in vocab.items():
             if seen.setdefault(token, text) != text:
                 raise ConversionError(f"tokenizer.json: {seen[token]!r:.60} and {text!r:.60} share the id {token}")
+    longest = max(vocab, key=len, default="")
+    if len(longest) > _LONGEST_TOKEN:
+        raise ConversionError(f"tokenizer.json: token {longest[:40]!r}... has more than {_LONGEST_TOKEN} characters")
     for option in ("continuing_subword_prefix", "end_of_word_suffix", "dropout"):
         if model.get(option):
             raise ConversionError(f"tokenizer.json: model.{option} is set, which llama.cpp's BPE cannot do")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option("--chunks", type=click.IntRange(min=1), metavar="N", help="Only the first N chunks.  [default: all]")
 @click.option("--process-output", is_flag=True, help="Also measure the output matrix.")
 @click.option("-f", "--force", is_flag=True, help="Replace OUT.gguf if it exists.")
-@click.option("--gpu-layers", metavar="N", help="Layers on the GPU; -1 for all, auto for what fits.  [default: auto]")
+@click.option("--gpu-layers", type=click.IntRange(min=-1), metavar="N", help="Layers on the GPU.  [default: all]")
 @click.option("--threads", type=click.IntRange(1, 512), metavar="N", help="CPU threads.  [default: the physical cores]")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar and no summary.")
 def command(*, model: str, target: str, quiet: bool, force: bool, **wishes: Any) -> None:
@@ -64,8 +64,6 @@ def _collect(model: Path, target: Path, given: dict[str, Any], *, force: bool, q
         if flag in given:
             options[name] = given[flag]
     settings = {name: given[name] for name in ("threads", "gpu_layers") if name in given}
-    if settings.get("gpu_layers", "auto") != "auto":
-        settings["gpu_layers"] = _layers(settings["gpu_layers"])
     cancel = CancelFlag()
     with _bar(quiet) as bar:
         task = bar.add_task(neutralise(model.name), total=None)
@@ -87,18 +85,17 @@ def _collect(model: Path, target: Path, given: dict[str, Any], *, force: bool, q
             raise click.UsageError(str(error).replace("chunk_tokens", "--chunk")) from error
 
 
-def _layers(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise click.UsageError(f"--gpu-layers must be auto, -1 (all) or the number of layers, not {text!r}") from None
-
-
 def _bar(quiet: bool) -> Progress:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
     from rich.progress import TimeRemainingColumn as Left
 
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), Left())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        Left(),
+    )
     return Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True)

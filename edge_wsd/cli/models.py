@@ -94,7 +94,13 @@ def rm(*, name: str, yes: bool) -> None:
     if not yes:
         if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
             raise StoreError(f"nobody can be asked whether to delete {wanted}; use --yes")
-        click.confirm(f"Delete {wanted} ({_size(store.bytes_of(wanted))})?", abort=True, err=True)
+        try:
+            agreed = click.confirm(f"Delete {wanted} ({_size(store.bytes_of(wanted))})?", err=True)
+        except click.Abort:  # the cursor is still behind the question
+            click.echo(err=True)
+            raise
+        if not agreed:
+            raise StoreError("nothing was deleted")
     freed = store.remove(str(wanted))
     click.echo(f"{wanted} deleted, {_size(freed)} freed", err=True)
 

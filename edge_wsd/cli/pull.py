@@ -167,7 +167,7 @@ def _columns(quiet: bool) -> Progress:
 
     console = Console(stderr=True)
     columns = (
-        TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
         BarColumn(),
         Bytes(),
         Speed(),

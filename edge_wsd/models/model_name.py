@@ -28,6 +28,7 @@ _HUB = re.compile(rf"(?P<repo>{_PART}/{_PART})(?::(?P<type>{_TYPE}))?")
 _IN_STORE = re.compile(rf"(?P<name>{_PART})(?::(?P<type>{_TYPE}))?")
 _PAGE = re.compile(r"(?:hf://|https?://(?:www\.)?(?:huggingface\.co|hf\.co)/|hf\.co/|huggingface\.co/)")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+_SUFFIX = ".gguf"
 _MAX_REPO_LENGTH = 96
 
 
@@ -86,9 +87,9 @@ def parse_model_name(text: str) -> LocalFile | HubModel | StoreName:
 def _looks_local(text: str) -> bool:
     if text.startswith(("./", "../", "/", "~", ".\\", "..\\", "\\")) or text in (".", ".."):
         return True
-    if text.lower().endswith(".gguf") or _DRIVE.match(text):
+    if os.path.exists(text) or _DRIVE.match(text):
         return True
-    return os.path.exists(text)
+    return text.lower().endswith(_SUFFIX) and not (":" in text and _HUB.fullmatch(text))
 
 
 def _expanded(text: str) -> Path:
@@ -104,7 +105,8 @@ def _parse_hub(text: str, asked: str) -> HubModel:
         raise StoreError(
             f"{asked!r} is neither a file nor a repository; a file ends in .gguf, a repository is owner/repo:TYPE"
         )
-    return HubModel(match["repo"], match["type"])
+    wanted = match["type"]
+    return HubModel(match["repo"], wanted[: -len(_SUFFIX)] if wanted and wanted.lower().endswith(_SUFFIX) else wanted)
 
 
 def find_model(text: str, store: Store | None = None) -> Path:

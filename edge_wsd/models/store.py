@@ -163,7 +163,7 @@ class Store:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._acquire(lock, waiting)
-        except OSError as error:
+        except (OSError, NotImplementedError) as error:  # NotImplementedError: the file system has no locks
             raise self.cannot_write(error) from error
         try:
             yield
@@ -182,9 +182,9 @@ class Store:
                 if waiting is not None:
                     waiting()
 
-    def cannot_write(self, error: OSError) -> StoreError:
+    def cannot_write(self, error: OSError | NotImplementedError) -> StoreError:
         """What to tell when writing below `root` fails."""
-        reason = error.strerror or error
+        reason = getattr(error, "strerror", None) or error
         return StoreError(
             f"the store {self.root} cannot be written: {reason}; free space or fix its permissions, "
             f"or set {STORE_VARIABLE} to another folder"

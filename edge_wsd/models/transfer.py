@@ -117,6 +117,7 @@ class _Job:
 
     def fetch(self, place: Place) -> None:
         """One file, in a thread of its own."""
+        self._check_stop()
         place.target.parent.mkdir(parents=True, exist_ok=True)
         if place.cached is not None and self._take_from_cache(place, place.cached.resolve()):
             return

@@ -34,7 +34,7 @@ def test_a_matrix_is_collected_over_a_text_of_ones_own(program, model, tmp_path)
         (["--chunk", "64", "--text", "model.gguf"], 1, "not UTF-8"),
         (["--chunk", "3"], 2, "--chunk must be 16 to 8192"),
         (["--chunk", "512"], 2, "--chunk must be at most 256"),
-        (["--chunk", "64", "--gpu-layers", "some"], 2, "--gpu-layers must be"),
+        (["--chunk", "64", "--gpu-layers", "some"], 2, "'--gpu-layers': 'some'"),
     ],
 )
 def test_a_mistake_is_one_line(program, model, tmp_path, arguments, code, part):

@@ -134,6 +134,16 @@ def test_a_failure_is_one_line_and_exit_code_1(program, hub, fault, text):
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and text in done.stderr
 
 
+def test_a_model_stays_if_the_answer_is_no(program, hub, environment, tmp_path):
+    assert program("pull", NAME).returncode == 0
+    person = Person([sys.executable, "-m", "edge_wsd", "models", "rm", NAME], environment, tmp_path)
+    person.waits_for("[y/N]")
+    person.line("n")
+    assert person.leaves() == 1 and "nothing was deleted" in person.seen
+    person.close()
+    assert "Q4_K_M" in program("models").stdout
+
+
 def test_a_damaged_model_is_told_and_the_others_are_listed(program, hub, tmp_path):
     assert program("pull", NAME).returncode == 0
     (tmp_path / "store" / "a--b--q8_0").mkdir()

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from edge_wsd.converters.tokenizer_agreement import Agreement
 
 from edge_wsd.demo.files import drafter_path
 from edge_wsd.errors import Cancelled, ConversionError, EdgeWsdError, HubError, ModelFileError, StoreError
@@ -402,7 +403,7 @@ def test_a_checkpoint_that_cannot_be_converted_is_refused_before_its_weights_com
 
 
 def test_a_tokenizer_that_differs_is_not_stored_and_the_checkpoint_is_kept(server, store, get, checkpoint, monkeypatch):
-    found = SimpleNamespace(n_texts=1000, n_equal=998, n_only_normalized=0)
+    found = Agreement(n_texts=1000, n_equal=998, first_difference=None)
     monkeypatch.setattr("edge_wsd.converters.tokenizer_agreement.tokenizer_agreement", lambda *_args, **_how: found)
     server.add("someone/Check", checkpoint)
     with pytest.raises(EdgeWsdError, match="tokenizer differs"):

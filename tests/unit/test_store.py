@@ -51,6 +51,8 @@ def put(store: Store, name: str, **changes: object) -> Path:
     [
         ("owner/repo", HubModel("owner/repo")),
         ("owner/repo:Q4_K_M", HubModel("owner/repo", "Q4_K_M")),
+        ("owner/repo:one-Q8_0.gguf", HubModel("owner/repo", "one-Q8_0")),
+        ("owner/one-Q8_0.gguf", LocalFile(Path("owner/one-Q8_0.gguf"))),
         ("owner/repo-1.5_x:UD-Q4_K_XL", HubModel("owner/repo-1.5_x", "UD-Q4_K_XL")),
         ("https://huggingface.co/owner/repo/", HubModel("owner/repo")),
         ("hf.co/owner/repo:F16", HubModel("owner/repo", "F16")),
