@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_wsd._native import CancelFlag
-from edge_wsd.errors import EdgeWsdError, OptionError, QuantizationError
+from edge_wsd.errors import Cancelled, EdgeWsdError, OptionError, QuantizationError
 from edge_wsd.llama.context import Context
 from edge_wsd.llama.model import Model
 from edge_wsd.llama.settings import ModelSettings
@@ -94,7 +94,12 @@ def collect_imatrix(
     names = _weights(path, process_output)
     settings = replace(settings or ModelSettings(), context_length=chunk_tokens, batch=chunk_tokens)
     dataset = dataset or (BUILT_IN_DATASET if text is None else "text")
-    with Model.load(path, settings) as model:
+
+    def stop_if_cancelled(_share: float) -> None:
+        if cancel is not None and cancel.is_set:
+            raise Cancelled("the measuring was stopped")
+
+    with Model.load(path, settings, progress=stop_if_cancelled) as model:
         chunks = _chunks(model, calibration_text() if text is None else text, chunk_tokens, max_chunks)
         tap = Tap(names)
         with Context(model, settings, tap=tap) as context:
