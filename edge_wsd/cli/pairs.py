@@ -57,12 +57,13 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--json", "as_object", is_flag=True, help="Print a JSON list.")
+@click.option("--json", "as_object", is_flag=True, help="Print one JSON object.")
 def list_(*, as_object: bool) -> None:
     """List all pairs: their models, whether they are here, and the default."""
     pairs, default = known_pairs(), default_name()
     if as_object:
-        click.echo(json.dumps([as_json(pair, default) for pair in pairs.values()], ensure_ascii=False))
+        listed = {"default": default, "pairs": [as_json(pair, default) for pair in pairs.values()]}
+        click.echo(json.dumps(listed, ensure_ascii=False))
         return
     print_table(list(pairs.values()), default)
     path = PairsFile().path

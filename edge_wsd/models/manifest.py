@@ -68,6 +68,11 @@ class Manifest:
     def n_bytes(self) -> int:
         return sum(file.n_bytes for file in self.files)
 
+    def is_called(self, wanted: str) -> bool:
+        """Whether `owner/repo:wanted` means this model: its type, or the name of its file in the repository."""
+        stems = (PurePosixPath(file.origin).stem for file in self.files if file.origin is not None)
+        return wanted.lower() in (self.type.lower(), *(stem.lower() for stem in stems))
+
     def to_json(self) -> bytes:
         return (json.dumps({"format": FORMAT, **asdict(self)}, indent=1, ensure_ascii=False) + "\n").encode()
 

@@ -146,7 +146,7 @@ def _is_wanted(manifest: Manifest, wanted: HubModel) -> bool:
         return False
     if wanted.type is None:  # the default type, or what a pull without a type has brought
         return manifest.type.lower() == DEFAULT_TYPE.lower() or ":" not in manifest.asked
-    return manifest.type.lower() == wanted.type.lower()
+    return manifest.is_called(wanted.type)
 
 
 def _is_revision(manifest: Manifest, revision: str | None) -> bool:

@@ -167,5 +167,8 @@ def _nothing(snapshot: Snapshot, candidates: list[Candidate], type_name: str) ->
         return f"{repo} is a LoRA adapter, not a model; download it and merge it with `edge-wsd convert BASE --lora`"
     pickle = next((path for path in paths if path.endswith(_PICKLES)), None)
     if pickle is not None:
-        return f"{repo} has only pickled weights ({pickle}): loading them runs code of the file, so they are refused"
-    return f"{repo} holds neither a GGUF model nor a checkpoint (config.json and model*.safetensors)"
+        return (
+            f"{repo} has only pickled weights ({pickle}): loading them runs code of the file, so they are refused; "
+            "take a repository with safetensors or GGUF files"
+        )
+    return f"{repo} holds neither a GGUF model nor a checkpoint (config.json, model*.safetensors); choose another"

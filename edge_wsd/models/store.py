@@ -123,7 +123,8 @@ class Store:
             return None
         if isinstance(wanted, HubModel) and wanted.type is not None:
             folder = self.folder(wanted.repo, wanted.type)
-            return self._open(folder) if folder.is_dir() else None
+            if folder.is_dir():
+                return self._open(folder)
         fitting = [model for model in self.models() if _fits(model.manifest, wanted)]
         return _only(fitting, wanted)
 
@@ -287,7 +288,7 @@ def _fits(manifest: Manifest, wanted: HubModel | StoreName) -> bool:
         same = manifest.repo.lower() == wanted.repo.lower()
     else:
         same = manifest.repo.lower().partition("/")[2] == wanted.name.lower()
-    return same and (wanted.type is None or wanted.type.lower() == manifest.type.lower())
+    return same and (wanted.type is None or manifest.is_called(wanted.type))
 
 
 def _only(models: list[StoredModel], wanted: HubModel | StoreName) -> StoredModel | None:

@@ -54,7 +54,7 @@ def test_the_list_is_what_pairs_alone_shows(played, tmp_path):
     shown = played("pairs")
     assert shown.returncode == 0 and shown.stdout == played("pairs", "list").stdout
     assert "mine" in shown.stdout and "pilot-gemma-27b" in shown.stdout and "not pulled" in shown.stdout
-    listed = {pair["name"]: pair for pair in json.loads(played("pairs", "--json").stdout)}
+    listed = {pair["name"]: pair for pair in json.loads(played("pairs", "--json").stdout)["pairs"]}
     assert listed["mine"]["default"] and not listed["demo"]["default"] and listed["demo"]["built_in"]
     assert listed["mine"]["window"] == 4 and listed["mine"]["max_draft"] is None
     assert listed["mine"]["drafter"] == {"name": str(tmp_path / "d.gguf"), "path": None, "bytes": None}

@@ -200,6 +200,12 @@ def test_of_several_files_of_a_type_one_is_taken_by_its_name(server, get):
     assert get("someone/twice:two-Q8_0") == model
 
 
+def test_a_model_is_found_by_the_name_of_its_file_too(store, get):
+    model = get(f"{REPO}:{FILE}")
+    assert model.name == NAME and store.find(f"{REPO}:{FILE}").path == find_model(NAME, store) == model.path
+    assert store.find(f"{REPO}:other.gguf") is None
+
+
 def test_a_gated_repository_is_refused_before_any_download_and_opens_to_an_accepted_token(server, store, get):
     server.add("someone/gated", {FILE: GGUF}, gated=True, accepted=frozenset({"hf_good"}))
     for token in (None, "hf_other"):

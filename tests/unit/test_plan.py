@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -154,7 +155,7 @@ def test_an_explicit_context_never_becomes_shorter():
     wanted = ModelSettings(context_length=DEFAULT_CONTEXT_LENGTH, mmap=False)
     plan = plan_pair(DRAFTER, BASE, wanted, wanted, machine(11.25))
     assert plan.verdict == "does not fit" and plan.base.memory.n_ctx == DEFAULT_CONTEXT_LENGTH
-    assert plan.remedy == f"a shorter context would: try --ctx {MIN_CONTEXT}"
+    assert plan.remedy.startswith(f"a shorter context would fit: try --ctx {MIN_CONTEXT}; or the base as Q4_K_S (")
 
 
 def test_layers_give_way_before_the_context():
@@ -342,3 +343,12 @@ def test_of_groups_within_groups_the_narrowest_counts(tmp_path):
         (folder / "memory.current").write_text("100000")
     found = host_memory(1, 2, tmp_path / "meminfo", tmp_path, tmp_path / "self")
     assert (found.available, found.total) == (200_000, 300_000)
+
+
+def test_where_no_other_type_is_small_enough_one_with_an_importance_matrix_is_named():
+    remedies = [plan_on(machine(n_gib), base=LARGE, settings=NO_MMAP).remedy for n_gib in range(18, 34)]
+    named = [remedy for remedy in remedies if "with an importance matrix" in remedy]
+    assert named and all(
+        re.fullmatch(r"the base as I?Q[123]\w+ \(about .* GiB, .*\) would fit", each) for each in named
+    )
+    assert any("as IQ1_" in each for each in named) and any("Q2_K (" in each for each in remedies)
