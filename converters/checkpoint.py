@@ -21,11 +21,10 @@ class Checkpoint:
     """A folder with config.json and safetensors weights. Raises ConversionError for anything else."""
 
     def __init__(self, folder: Path) -> None:
-        if folder.suffix == ".gguf" and folder.is_file():
-            raise ConversionError(f"{folder} is a GGUF file already; `edge-wsd quantize` stores it in another type")
         if not folder.is_dir():
+            hint = "; `edge-wsd quantize` stores a GGUF file in another type" if folder.suffix == ".gguf" else ""
             raise ConversionError(
-                f"{folder} is not a folder; expected a checkpoint folder with config.json and *.safetensors"
+                f"{folder} is not a folder; expected a checkpoint folder with config.json and *.safetensors{hint}"
             )
         self.folder = folder
         values = self.json("config.json")
