@@ -96,8 +96,13 @@ class PairChoice:
         """What `warn` says."""
         found = []
         settings = {role: self.loading[f"{role}_settings"] for role in ROLES}
-        if any(one.gpu_layers not in (AUTO, ALL_LAYERS, 0) for one in settings.values()) and not _has_gpu():
-            found.append("--gpu-layers does nothing: llama.cpp finds no GPU; `edge-wsd doctor` tells what to install")
+        asked = {
+            "--gpu-layers": any(one.gpu_layers not in (AUTO, ALL_LAYERS, 0) for one in settings.values()),
+            "--main-gpu": any(one.main_gpu is not None for one in settings.values()),
+        }
+        for flag in (flag for flag, is_asked in asked.items() if is_asked):
+            if not _has_gpu():
+                found.append(f"{flag} does nothing: llama.cpp finds no GPU; `edge-wsd doctor` tells what to install")
         for role, loaded in zip(ROLES, (pair.drafter, pair.base), strict=True):
             wanted, trained = settings[role].context_length, loaded.model.n_ctx_train
             if wanted is not None and 0 < trained < wanted:

@@ -298,13 +298,22 @@ def test_a_context_longer_than_trained_is_one_warning_per_model(played):
 
 
 @pytest.mark.parametrize(
-    "layers, offload, warned", [(20, False, True), (20, True, False), (-1, False, False), (0, False, False)]
+    "asked, offload, warned",
+    [
+        ({"gpu_layers": 20}, False, ["--gpu-layers"]),
+        ({"gpu_layers": 20}, True, []),
+        ({"gpu_layers": -1}, False, []),
+        ({"gpu_layers": 0}, False, []),
+        ({"main_gpu": 3}, False, ["--main-gpu"]),
+        ({"main_gpu": 0}, True, []),
+    ],
 )
-def test_layers_for_a_gpu_that_is_not_there_are_one_warning(monkeypatch, layers, offload, warned):
+def test_what_is_asked_of_a_gpu_that_is_not_there_is_one_warning(monkeypatch, asked, offload, warned):
     monkeypatch.setattr("edge_wsd.llama.library.supports_offload", lambda: offload)
-    settings = {"drafter_settings": ModelSettings(), "base_settings": ModelSettings(gpu_layers=layers)}
+    settings = {"drafter_settings": ModelSettings(), "base_settings": ModelSettings(**asked)}
     model = SimpleNamespace(model=SimpleNamespace(n_ctx_train=512))
     warnings = PairChoice(BUILT_IN_PAIRS["demo"], settings).warnings(
         SimpleNamespace(drafter=model, base=model, plan=None)
     )
-    assert len(warnings) == warned and all("edge-wsd doctor" in warning for warning in warnings)
+    assert [warning.split()[0] for warning in warnings] == warned
+    assert all("edge-wsd doctor" in warning for warning in warnings)
