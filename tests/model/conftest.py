@@ -1,8 +1,13 @@
-"""A pair of tiny random models, for the tests of conversations and of pairs."""
+"""A pair of tiny random models, for the tests of conversations and of pairs; a hub and a store for those of pulling."""
 
 import pytest
 
 from edge_wsd import ModelSettings, Pair
+from edge_wsd.models.hub import Hub, Patience
+from edge_wsd.models.pull import pull
+from edge_wsd.models.store import Store
+from tests.hub_server import HubServer
+from tests.tiny_hub import FILE, GGUF, NAME, ODDS, REPO
 from tests.tiny_models import TinyModel
 
 SETTINGS = ModelSettings(context_length=512, threads=1)
@@ -22,3 +27,30 @@ def files(tmp_path_factory):
 def pair(files):
     with Pair.load(files["drafter"], files["base"], drafter_settings=SETTINGS, base_settings=SETTINGS) as pair:
         yield pair
+
+
+@pytest.fixture
+def server(monkeypatch, tmp_path):
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no-token"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf-cache"))
+    with HubServer() as hub:
+        hub.add(REPO, {FILE: GGUF, **ODDS})
+        yield hub
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def get(server, store):
+    """Pulls with little patience: `get("owner/repo:TYPE", token="...")`."""
+
+    def run(name=NAME, *, token=None, **how):
+        patience = Patience(tries=3, first_wait_s=0.01, silence_s=5)
+        return pull(name, store=store, hub=Hub(endpoint=server.url, token=token, patience=patience), **how)
+
+    return run

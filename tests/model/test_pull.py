@@ -10,53 +10,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from edge_wsd.converters.tokenizer_agreement import Agreement
 
-from edge_wsd.demo.files import drafter_path
-from edge_wsd.errors import Cancelled, ConversionError, EdgeWsdError, HubError, ModelFileError, StoreError
+from edge_wsd.errors import Cancelled, HubError, ModelFileError, StoreError
 from edge_wsd.models import transfer
-from edge_wsd.models.gguf_check import check_gguf
 from edge_wsd.models.hub import Hub, Patience
 from edge_wsd.models.model_name import find_model
 from edge_wsd.models.pull import pull, pull_size
 from edge_wsd.models.store import Store
-from tests.hub_server import Fault, HubServer
-
-GGUF = drafter_path().read_bytes()
-REPO, NAME, FILE = "someone/Tiny-GGUF", "someone/Tiny-GGUF:Q4_K_M", "tiny-Q4_K_M.gguf"
-COMMIT = hashlib.sha1(f"{REPO} 0".encode()).hexdigest()
-ODDS = {"README.md": b"card", "a.txt": b"a", "b.txt": b"b", "c.txt": b"c"}
-
-
-@pytest.fixture
-def server(monkeypatch, tmp_path):
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no-token"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf-cache"))
-    with HubServer() as hub:
-        hub.add(REPO, {FILE: GGUF, **ODDS})
-        yield hub
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(tmp_path / "store")
-
-
-@pytest.fixture
-def get(server, store):
-    """Pulls with little patience: `get("owner/repo:TYPE", token="...")`."""
-
-    def run(name=NAME, *, token=None, **how):
-        patience = Patience(tries=3, first_wait_s=0.01, silence_s=5)
-        return pull(name, store=store, hub=Hub(endpoint=server.url, token=token, patience=patience), **how)
-
-    return run
-
-
-def left_over(store):
-    return [path for path in (store.root / ".staging").rglob("*") if path.is_file()]
+from tests.hub_server import Fault
+from tests.tiny_hub import COMMIT, FILE, GGUF, NAME, REPO, left_over
 
 
 def test_a_ready_file_is_stored_with_its_manifest_and_nothing_else_is_fetched(server, store, get):
@@ -363,71 +325,3 @@ def test_files_in_the_cache_of_hf_are_not_fetched_unless_they_are_wrong(server, 
 def test_xet_is_never_tried(server, get):
     get()
     assert all("xet" not in one.path for one in server.requests)
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    from tests.checkpoints import make_checkpoint
-
-    folder = make_checkpoint(tmp_path_factory.mktemp("checkpoint"), "llama", shards=True)
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-JUNK = {"pytorch_model.bin": b"x" * 5000, "consolidated.safetensors": b"x" * 5000, "original/a.pth": b"x" * 5000}
-
-
-def test_a_checkpoint_is_fetched_converted_and_compared(server, store, get, checkpoint):
-    server.add("someone/Check", {**checkpoint, **JUNK, "README.md": b"card"})
-    stages = []
-    model = get("someone/Check:q8_0", progress=lambda step: stages.append(step.stage))
-    assert model.name == "someone/Check:Q8_0" and model.path.name == "Check-Q8_0.gguf"
-    about = model.manifest
-    assert about.made == "converted" and about.tokenizer_texts >= 1000
-    assert about.tokenizer_equal >= 0.999 * about.tokenizer_texts
-    assert about.files[0].sha256 == hashlib.sha256(model.path.read_bytes()).hexdigest()
-    assert list(dict.fromkeys(stages)) == ["look up", "download", "convert", "verify", "check"]
-    assert check_gguf(model.path).metadata["general.name"] == "Check"
-    asked = {one.path.rpartition("/")[2] for one in server.requests}
-    assert not asked & {"pytorch_model.bin", "consolidated.safetensors", "a.pth"}
-    assert left_over(store) == []  # the checkpoint takes no room once it is converted
-
-
-def test_a_ready_file_of_the_type_wins_over_a_checkpoint(server, get, checkpoint):
-    server.add("someone/Both", {**checkpoint, FILE: GGUF})
-    assert get("someone/Both").path.read_bytes() == GGUF
-
-
-@pytest.mark.parametrize("change", [{"architectures": ["NewForCausalLM"]}, {"auto_map": {"AutoModel": "x.Y"}}])
-def test_a_checkpoint_that_cannot_be_converted_is_refused_before_its_weights_come(
-    server, store, get, checkpoint, change
-):
-    config = json.dumps({**json.loads(checkpoint["config.json"]), **change}).encode()
-    server.add("someone/New", {**checkpoint, "config.json": config})
-    with pytest.raises(ConversionError, match=r"someone/New:Q8_0: .*; nothing was stored"):
-        get("someone/New:Q8_0")
-    assert server.bytes_sent(".safetensors") == 0
-
-
-def test_a_tokenizer_that_differs_is_not_stored_and_the_checkpoint_is_kept(server, store, get, checkpoint, monkeypatch):
-    found = Agreement(n_texts=1000, n_equal=998, first_difference=None)
-    monkeypatch.setattr("edge_wsd.converters.tokenizer_agreement.tokenizer_agreement", lambda *_args, **_how: found)
-    server.add("someone/Check", checkpoint)
-    with pytest.raises(EdgeWsdError, match="tokenizer differs"):
-        get("someone/Check:Q8_0")
-    assert store.models() == [] and left_over(store)
-    server.requests.clear()
-    assert get("someone/Check:Q8_0", verify=False).manifest.tokenizer_texts is None
-    assert server.bytes_sent() == 0
-
-
-def test_what_a_conversion_lacks_is_told_before_anything_is_fetched(server, get, checkpoint, monkeypatch):
-    server.add("someone/Check", checkpoint)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ConversionError, match=r"pip install 'edge-wsd\[convert\]'"):
-        get("someone/Check:Q8_0")
-    with pytest.raises(ConversionError, match="type 'Q4_WHAT' is unknown"):
-        get("someone/Check:Q4_WHAT")
-    monkeypatch.undo()
-    with pytest.raises(ConversionError, match="IQ2_XXS needs an importance matrix"):
-        get("someone/Check:IQ2_XXS")
-    assert server.bytes_sent() == 0
