@@ -35,7 +35,10 @@ class StoredLogits:
         cls, source: LogitsSource, windows: Sequence[Window], n_vocab: int, folder: Path,
         progress: Progress | None = None,
     ) -> StoredLogits:  # fmt: skip
-        """Lets `source` predict all `windows`. Raises VerificationError for too little disk, NaN or a failed write."""
+        """Lets `source` predict all `windows`. `folder` is a temporary one of the caller, who deletes it.
+
+        Raises VerificationError for too little disk, NaN or a failed write.
+        """
         total = n_predictions(windows)
         require_space(folder, total * n_vocab * _FLOAT_BYTES, VerificationError, _ADVICE)
         path, done = folder / "parent.logits", 0
@@ -49,11 +52,7 @@ class StoredLogits:
                         if progress:
                             progress(done, total)
         except OSError as error:
-            path.unlink(missing_ok=True)
             raise VerificationError(f"cannot write {path}: {error.strerror or error}") from error
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
         return cls(path, source.name, n_vocab)
 
     def reader(self) -> _Reader:

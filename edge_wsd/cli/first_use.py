@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -119,7 +118,9 @@ def _agrees(pair: NamedPair, missing: Sequence[HubModel]) -> bool:
 def cost_lines(pair: NamedPair, costs: Sequence[Cost]) -> list[str]:
     """What a person has to know before anything is pulled. Raises `StoreError` if the disk is too full for it."""
     destination = costs[0].destination
-    free, needed = _free_bytes(destination), _needed_bytes(costs)
+    from edge_wsd.models.room import free_bytes
+
+    free, needed = free_bytes(destination), _needed_bytes(costs)
     if free < needed:
         from edge_wsd.models.store import STORE_VARIABLE
 
@@ -145,16 +146,6 @@ def _needed_bytes(costs: Sequence[Cost]) -> int:
         most = max(most, stored + cost.n_needed)
         stored += cost.n_stored
     return max(most, stored)
-
-
-def _free_bytes(folder: Path) -> int:
-    """Free space where `folder` is, or will be."""
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    try:
-        return shutil.disk_usage(folder).free
-    except OSError as error:
-        raise StoreError(f"the free space of {folder} cannot be told: {error.strerror or error}") from error
 
 
 def terms_text(repo: str, licence: str | None, *, granted: bool = False) -> str:

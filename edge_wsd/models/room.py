@@ -14,6 +14,7 @@ from edge_wsd.errors import StoreError
 from edge_wsd.models.hub import Snapshot
 from edge_wsd.models.manifest import READY
 from edge_wsd.models.repository import Choice, is_weights
+from edge_wsd.models.sizes_in_words import gib
 from edge_wsd.models.store import STORE_VARIABLE, Store
 from edge_wsd.models.transfer import Place
 
@@ -38,11 +39,11 @@ class Room:
 
     def require(self, store: Store, name: str) -> None:
         """Raises StoreError if the disk has less than this free."""
-        free = shutil.disk_usage(_existing(store.root)).free
+        free = free_bytes(store.root)
         if free < self.needed_bytes + _SPARE_BYTES:
             raise StoreError(
-                f"{name} needs {_gib(self.needed_bytes)} on the disk of {store.root} ({_gib(self.download_bytes)} to "
-                f"fetch), {_gib(free)} are free; free space, or set {STORE_VARIABLE} to a folder on another disk"
+                f"{name} needs {gib(self.needed_bytes)} on the disk of {store.root} ({gib(self.download_bytes)} to "
+                f"fetch), {gib(free)} are free; free space, or set {STORE_VARIABLE} to a folder on another disk"
             )
 
 
@@ -60,10 +61,10 @@ def room_for(places: Sequence[Place], snapshot: Snapshot, choice: Choice) -> Roo
     return Room(download, stored, scratch, download + stored + scratch)
 
 
-def _existing(path: Path) -> Path:
-    """The nearest folder above that exists."""
-    return next(folder for folder in (path, *path.parents) if folder.is_dir())
-
-
-def _gib(n_bytes: int) -> str:
-    return f"{n_bytes / 2**30:.2f} GiB"
+def free_bytes(folder: Path) -> int:
+    """Free space where `folder` is, or will be. Raises StoreError."""
+    existing = next(path for path in (folder, *folder.parents) if path.is_dir())
+    try:
+        return shutil.disk_usage(existing).free
+    except OSError as error:
+        raise StoreError(f"the free space of {folder} cannot be told: {error.strerror or error}") from error

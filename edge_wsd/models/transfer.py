@@ -89,9 +89,8 @@ def fetch(
                 done, waiting = wait(waiting, _POLL_S, "FIRST_EXCEPTION")
                 _raise_first(done)
                 progress(*job.state())
-        except BaseException:
+        finally:  # whatever ends this early ends the threads too; after the last file there are none
             job.stop.set()
-            raise
     progress(*job.state())
 
 

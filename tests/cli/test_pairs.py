@@ -261,8 +261,8 @@ def test_a_disk_too_full_is_told_before_the_question(monkeypatch):
     from edge_wsd.models.named_pairs import find_pair
 
     costs = [first_use.Cost(name, 9 << 30, 4 << 30, 6 << 30, "mit", Path("/")) for name in ("a", "b")]
-    monkeypatch.setattr(first_use, "_free_bytes", lambda _folder: 10 << 30)
+    monkeypatch.setattr("edge_wsd.models.room.free_bytes", lambda _folder: 10 << 30)
     assert "both: downloads 18.0 GiB, stores 8.0 GiB" in "\n".join(first_use.cost_lines(find_pair("demo"), costs))
-    monkeypatch.setattr(first_use, "_free_bytes", lambda _folder: (10 << 30) - 1)
+    monkeypatch.setattr("edge_wsd.models.room.free_bytes", lambda _folder: (10 << 30) - 1)
     with pytest.raises(StoreError, match=r"needs 10\.0 GiB .* EDGE_WSD_STORE"):
         first_use.cost_lines(find_pair("demo"), costs)

@@ -295,7 +295,7 @@ def test_a_file_that_is_no_model_is_not_stored(server, store, get):
 def test_a_full_disk_is_told_before_and_during(server, store, get, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=1000))
-        with pytest.raises(StoreError, match=r"needs 0.00 GiB .* free; free space, or set EDGE_WSD_STORE"):
+        with pytest.raises(StoreError, match=r"needs 1 MiB .* free; free space, or set EDGE_WSD_STORE"):
             get()
         assert server.bytes_sent() == 0
 
