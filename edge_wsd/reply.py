@@ -13,7 +13,7 @@ from edge_wsd.decoding.bridge import anchor_of
 from edge_wsd.decoding.drafter import Drafter
 from edge_wsd.decoding.events import Event, Finished, Reply, Source, Switched
 from edge_wsd.decoding.meter import Meter
-from edge_wsd.decoding.options import Options
+from edge_wsd.decoding.options import N_SEEDS, Options
 from edge_wsd.decoding.sequence import rewind_to
 from edge_wsd.decoding.signal import ConfidenceWindow
 from edge_wsd.decoding.weak_to_strong import Reader, alone, weak_to_strong
@@ -63,10 +63,11 @@ def write_reply(
 ) -> Iterator[Event]:
     """Events of one reply, the last of which is `Finished`. `cancel` ends it early, with what is written so far."""
     with ExitStack() as stack:
-        seed = secrets.randbelow(2**32 - 1) if options.seed is None else options.seed
+        if options.seed is None and options.temperature > 0:
+            options = options.with_changes(seed=secrets.randbelow(N_SEEDS))
         # The two draw independently, or the same luck would strike both.
-        drafter_sampler = stack.enter_context(_sampler(options, seed))
-        base_sampler = stack.enter_context(_sampler(options, (seed + 0x9E3779B9) % (2**32 - 1)))
+        drafter_sampler = stack.enter_context(_sampler(options, 0))
+        base_sampler = stack.enter_context(_sampler(options, 0x9E3779B9))
         for model, _ in _roles(pair):
             model.context.watch(cancel)
         rule = ConfidenceWindow(threshold=options.threshold, window=options.window)
@@ -89,7 +90,7 @@ def write_reply(
                 yield event
         except Cancelled:
             yield from writer.end("cancelled")
-        yield Finished(_reply(writer, switch, rule, len(prompt.opening), drafter, meter))
+        yield Finished(_reply(writer, switch, rule, len(prompt.opening), drafter, meter, options.seed))
 
 
 def _writer(
@@ -139,8 +140,8 @@ def _drafter(
 
 
 @contextmanager
-def _sampler(options: Options, seed: int) -> Iterator[Sampler | None]:
-    if options.temperature == 0:
+def _sampler(options: Options, offset: int) -> Iterator[Sampler | None]:
+    if options.temperature == 0 or options.seed is None:
         yield None
         return
     sampler = Sampler(
@@ -148,7 +149,7 @@ def _sampler(options: Options, seed: int) -> Iterator[Sampler | None]:
         top_k=options.top_k,
         top_p=options.top_p,
         min_p=options.min_p,
-        seed=seed,
+        seed=(options.seed + offset) % N_SEEDS,
     )
     try:
         yield sampler
@@ -163,6 +164,7 @@ def _reply(
     n_opening: int,
     drafter: Drafter | None,
     meter: Meter,
+    seed: int | None,
 ) -> Reply:
     """The result. Drafted tokens get the log-probabilities and confidences that the base gave them."""
     tokens = list(writer.tokens)
@@ -185,4 +187,5 @@ def _reply(
             first_shown_s=writer.first_shown_s,
         ),
         stop=writer.stop,
+        seed=seed,
     )

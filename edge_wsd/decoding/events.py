@@ -98,6 +98,8 @@ class Reply:
     stats: Statistics = field(default_factory=Statistics)
     stop: str | None = None
     """The stop string that ended the reply; None for an end-of-text token."""
+    seed: int | None = None
+    """What sampling was seeded with: the same `Options.seed` gives the same reply again. None if none was needed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ MODES: tuple[str, ...] = get_args(Mode)
 _NUMBERS = dict.fromkeys(("max_tokens", "window", "max_draft", "chunk", "switch_at", "top_k", "seed"), "whole")
 _NUMBERS |= dict.fromkeys(("threshold", "temperature", "top_p", "min_p"), "real")
 _MAY_BE_NONE = ("switch_at", "seed")
-_SEEDS = 2**32 - 1  # llama.cpp takes the last value for "any"
+N_SEEDS = 2**32 - 1  # llama.cpp takes the last value for "any"
 
 
 @dataclass(frozen=True)  # no slots: `Options.field` reads a default
@@ -68,7 +68,7 @@ class Options:
         self._require(self.top_k >= 0, "top_k", "at least 0")
         self._require(0.0 < self.top_p <= 1.0, "top_p", "above 0 and at most 1")
         self._require(0.0 <= self.min_p < 1.0, "min_p", "at least 0 and below 1")
-        self._require(self.seed is None or 0 <= self.seed < _SEEDS, "seed", f"between 0 and {_SEEDS - 1}")
+        self._require(self.seed is None or 0 <= self.seed < N_SEEDS, "seed", f"between 0 and {N_SEEDS - 1}")
         self._require(all(s and isinstance(s, str) for s in self.stop), "stop", "made of non-empty strings")
 
     def _require(self, holds: bool, name: str, expected: str) -> None:

@@ -245,9 +245,14 @@ def test_scored_tells_only_of_tokens_that_are_kept(pair):
     assert sum(len(event.logprobs) for event in scored) == events[-1].reply.stats.n_draft
 
 
-def test_without_a_seed_sampling_differs_from_time_to_time(pair):
-    texts = {pair.generate("hello", OPTIONS, temperature=1.5, max_tokens=30).text for _ in range(4)}
-    assert len(texts) > 1
+def test_without_a_seed_sampling_differs_from_time_to_time_and_the_reply_tells_how_to_get_it_again(pair):
+    options = OPTIONS.with_changes(temperature=1.5, max_tokens=30)
+    replies = [pair.generate("hello", options) for _ in range(4)]
+    assert len({reply.seed for reply in replies}) == len({reply.text for reply in replies}) == 4
+    for reply in replies:
+        again = pair.generate("hello", options, seed=reply.seed)
+        assert (again.text, again.seed) == (reply.text, reply.seed)
+    assert pair.generate("hello", OPTIONS).seed is None
 
 
 def test_a_reply_written_again_and_broken_off_keeps_the_old_one(pair):
