@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -188,7 +189,7 @@ def test_a_crash_between_writing_and_renaming_leaves_the_old_file(file, monkeypa
     def crash(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Path, "replace", crash)
+    monkeypatch.setattr(os, "replace", crash)
     with pytest.raises(KeyboardInterrupt):
         file.add(NamedPair("three", "x", "y"))
     assert file.path.read_text() == WRITTEN
