@@ -9,9 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from jinja2.exceptions import SecurityError
-
-from edge_wsd.errors import TemplateError, VerificationError
+from edge_wsd.errors import TemplateError, TemplateStoppedError, VerificationError
 from edge_wsd.llama.model import Model
 from edge_wsd.prompts.chat_template import ChatTemplate
 from edge_wsd.prompts.messages import Message
@@ -76,6 +74,8 @@ class TemplateAgreement:
 @dataclass(frozen=True, slots=True)
 class _Refusal:
     reason: str
+    stopped: bool = False
+    """By us, for the time or memory it takes."""
 
 
 def read_chat_tokenizer(checkpoint: Checkpoint) -> Any:
@@ -128,7 +128,7 @@ def template_agreement(
     trial = ChatTemplate(_source_of(tokenizer), bos=bos, eos=eos, name="chat template of the checkpoint")
     n_equal, n_refused, first = 0, 0, None
     for name, messages in conversations.items():
-        expected = _attempt(lambda messages=messages: _apply(tokenizer, messages, trial))  # type: ignore[misc]
+        expected = _expected(tokenizer, messages, trial)
         found = _attempt(lambda messages=messages: template.render_as_given(messages))  # type: ignore[misc]
         both_refuse = isinstance(expected, _Refusal) and isinstance(found, _Refusal)
         if both_refuse or expected == found:
@@ -146,13 +146,15 @@ def _source_of(tokenizer: Any) -> str:
         return ""
 
 
-def _apply(tokenizer: Any, messages: Sequence[Message], trial: ChatTemplate) -> str:
-    """What transformers makes of the conversation; unless `trial` was stopped, as transformers stops no template."""
-    try:
-        trial.render_as_given(messages)
-    except TemplateError as error:
-        if isinstance(error.__cause__, SecurityError):
-            raise
+def _expected(tokenizer: Any, messages: Sequence[Message], trial: ChatTemplate) -> str | _Refusal:
+    """What transformers makes of the conversation; unless `trial` is stopped, as transformers stops no template."""
+    tried = _attempt(lambda: trial.render_as_given(messages))
+    if isinstance(tried, _Refusal) and tried.stopped:
+        return tried
+    return _attempt(lambda: _apply(tokenizer, messages))
+
+
+def _apply(tokenizer: Any, messages: Sequence[Message]) -> str:
     continues = messages[-1].role == "assistant"
     conversation = [{"role": message.role, "content": message.content} for message in messages]
     try:
@@ -168,7 +170,7 @@ def _attempt(render: Callable[[], str]) -> str | _Refusal:
     try:
         return render()
     except TemplateError as error:
-        return _Refusal(" ".join(str(error).split()))
+        return _Refusal(" ".join(str(error).split()), isinstance(error, TemplateStoppedError))
 
 
 def _difference(name: str, expected: str | _Refusal, found: str | _Refusal) -> TemplateDifference:

@@ -40,6 +40,10 @@ class TemplateError(EdgeWsdError):
     """A prompt template is missing, does not compile or fails on these messages."""
 
 
+class TemplateStoppedError(TemplateError):
+    """A prompt template took more time or memory than any template needs."""
+
+
 class OptionError(EdgeWsdError, ValueError):
     """An option is unknown, out of range or does not apply."""
 

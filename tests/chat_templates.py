@@ -77,3 +77,43 @@ DROPS_SYSTEM = (
     "{% if message.content is string %}{{ message.role }}: {{ message.content }}\n{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}assistant: {% endif %}"
 )
+
+# What published templates take from Jinja, one thing each.
+FEATURES = {
+    "few-shot prompt by format": (
+        "{{ 'Below are examples.\\n\\n' }}{% for m in messages %}{% if m.role == 'user' %}"
+        "{{ '# Query:\\n%s\\n\\n# Answer:\\n'|format(m.content) }}"
+        "{% else %}{{ '{}\\n\\n'.format(m['content']) }}{% endif %}{% endfor %}"
+    ),
+    "pairs by batch": "{% for pair in messages|batch(2) %}{{ pair|map(attribute='content')|join(' / ') }};{% endfor %}",
+    "columns by slice": "{% for part in messages|slice(2) %}{{ part|length }}{% endfor %}",
+    "pprint": "{{ messages|pprint }}",
+    "center and wordwrap": "{{ messages[0].content|center(40) }}|{{ messages[0].content|wordwrap(9) }}",
+    "selected roles": "{{ messages|selectattr('role', 'equalto', 'user')|map(attribute='content')|list|tojson }}",
+    "groupby and dictsort": (
+        "{% for role, group in messages|groupby('role') %}{{ role }}{{ group|length }}{% endfor %}"
+        "{{ {'b': 1, 'a': 2}|dictsort }}"
+    ),
+    "namespace and macro": (
+        "{% set ns = namespace(n=0) %}{% macro line(m) %}{{ m.role|title }}: {{ caller() }}{% endmacro %}"
+        "{% for m in messages %}{% set ns.n = ns.n + 1 %}{% call line(m) %}{{ ns.n }} {{ m.content }}{% endcall %}"
+        "{% endfor %}"
+    ),
+    "scope of the generation tag": (
+        "{% set x = 1 %}{% generation %}{% set x = 2 %}{{ messages[0].content|upper }}{% endgeneration %}{{ x }}"
+    ),
+    "split, strip and slices": (
+        "{% set text = messages[0].content.split(' ')[-1].lstrip('<').rstrip('?') %}"
+        "{{ text[::-1] }}{{ messages[1:]|length }}{{ messages[::-1][0].role }}"
+    ),
+    "JSON in order": "{{ {'z': messages[0], 'a': [1, 2.5, none, true]}|tojson(indent=2, sort_keys=true) }}",
+    "loop variables": "{% for m in messages %}{{ loop.index0 }}{{ loop.last }}{{ loop.cycle('a', 'b') }}{% endfor %}",
+    "loop controls": (
+        "{% for m in messages %}{% if loop.first %}{% continue %}{% endif %}{{ m.role }}{% break %}{% endfor %}"
+    ),
+    "tests and defaults": (
+        "{{ tools is defined }}{{ x|default('y') }}{{ messages is iterable }}{{ 'us' in messages[0].role }}"
+    ),
+    "trimmed blocks": "  {% if true %}\n  a\n  {% endif %}\n\n{#- note -#}\n b",
+    "urlize and xmlattr": "{{ 'see https://example.org'|urlize }}{{ {'a': 'b<c'}|xmlattr }}",
+}

@@ -1,4 +1,4 @@
-"""A model's own chat template, in Jinja, rendered in a sandbox.
+"""A model's own chat template, in Jinja, rendered in a sandbox of its own process.
 
 >>> ChatTemplate("{{ messages[0].content }}", bos="<s>", eos="</s>", name="chat").render([Message("user", "Hi")])
 'Hi'
@@ -8,28 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from functools import cached_property
-from types import TracebackType
-from typing import TYPE_CHECKING
 
-from edge_wsd.errors import TemplateError
+from edge_wsd.errors import TemplateError, TemplateStoppedError
 from edge_wsd.prompts.messages import Message
+from edge_wsd.prompts.renderer import RenderingFailed, shared_renderer
 
-if TYPE_CHECKING:  # Jinja costs 40 ms, which is only paid when a template is rendered
-    import jinja2
-
-_FILE_NAME = "<chat template>"
 _MAX_SOURCE_CHARACTERS = 1 << 20
+_MOST_ROLES = 12
 # Ends the last message while rendering, so that what the template writes behind it can be cut off.
 _OPEN_END = "\ue0f0\ue0f1open end\ue0f1\ue0f0"
-_REASON_CHARACTERS = 200
 
 
 class ChatTemplate:
     """Renders with `messages`, `bos_token`, `eos_token`, `add_generation_prompt`, `tools` and `documents` (none).
 
     A template that refuses a system message, or leaves its text out, is given the conversation once more with the
-    system text at the head of the user's message that follows. Compiled when first used.
+    system text at the head of the user's message that follows. Compiled when first used. One that takes more time or
+    memory than `renderer` allows is a `TemplateStoppedError`.
     """
 
     stops: tuple[str, ...] = ()
@@ -48,6 +43,8 @@ class ChatTemplate:
         merged = merge_system(messages)
         try:
             prompt = self.render_as_given(messages)
+        except TemplateStoppedError:
+            raise
         except TemplateError:
             if merged == tuple(messages):
                 raise
@@ -74,48 +71,37 @@ class ChatTemplate:
         return head.replace(_OPEN_END, "")  # a template may show the message more than once
 
     def _run(self, conversation: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
-        from edge_wsd.prompts.sandbox import Budget, spending
-
-        template = self._compiled
-        try:
-            with spending(Budget()):
-                return template.render(
-                    messages=conversation,
-                    bos_token=self._bos,
-                    eos_token=self._eos,
-                    add_generation_prompt=add_generation_prompt,
-                    tools=None,
-                    documents=None,
-                    strftime_now=lambda pattern: self._now().strftime(pattern),
-                )
-        except Exception as error:  # a template is a program: it can fail in every way that Python knows
-            raise self._failure(error, [message["role"] for message in conversation]) from error
-
-    @cached_property
-    def _compiled(self) -> jinja2.Template:
-        import jinja2
-
-        from edge_wsd.prompts.sandbox import ChatEnvironment
-
         if len(self._source) > _MAX_SOURCE_CHARACTERS:
             raise TemplateError(f"template {self.name!r} has {len(self._source)} characters; is it a template?")
-        environment = ChatEnvironment()
+        values = {
+            "messages": conversation,
+            "bos_token": self._bos,
+            "eos_token": self._eos,
+            "add_generation_prompt": add_generation_prompt,
+            "tools": None,
+            "documents": None,
+        }
         try:
-            parsed = environment.charged(environment.parse(self._source, filename=_FILE_NAME))
-            code = environment.compile(parsed, name=self.name, filename=_FILE_NAME)
-            return jinja2.Template.from_code(environment, code, environment.make_globals(None))
-        except jinja2.TemplateSyntaxError as error:
-            reason = _one_line(error.message or "syntax error")
-            raise TemplateError(f"template {self.name!r}, line {error.lineno}: {reason}; correct it") from error
-        except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as error:
-            reason = _one_line(str(error) or type(error).__name__)
-            raise TemplateError(f"template {self.name!r} does not compile: {reason}; correct it") from error
+            return shared_renderer().render(self._source, values, self._now())
+        except RenderingFailed as error:
+            raise self._failure(error, [message["role"] for message in conversation]) from error
+        except OSError as error:
+            reason = error.strerror or error
+            raise TemplateError(f"template {self.name!r}: the process to render it does not start: {reason}") from error
 
-    def _failure(self, error: Exception, roles: Sequence[str]) -> TemplateError:
-        line = _template_line(error.__traceback__)
-        place = f"template {self.name!r}" + ("" if line is None else f", line {line}")
-        reason = _one_line(str(error) or type(error).__name__)
-        return TemplateError(f"{place}: {reason} (roles given: {', '.join(roles)}); use another template or order")
+    def _failure(self, error: RenderingFailed, roles: Sequence[str]) -> TemplateError:
+        if error.stage == "stopped":
+            return TemplateStoppedError(
+                f"template {self.name!r} was stopped: {error.reason}; use another one or a shorter conversation"
+            )
+        if error.stage == "compile" and error.line is None:
+            return TemplateError(f"template {self.name!r} does not compile: {error.reason}; correct it")
+        place = f"template {self.name!r}" + ("" if error.line is None else f", line {error.line}")
+        if error.stage == "compile":
+            return TemplateError(f"{place}: {error.reason}; correct it")
+        return TemplateError(
+            f"{place}: {error.reason} (roles given: {', '.join(roles)}); use another template or order"
+        )
 
 
 def merge_system(messages: Sequence[Message]) -> tuple[Message, ...]:
@@ -137,17 +123,3 @@ def merge_system(messages: Sequence[Message]) -> tuple[Message, ...]:
         else:
             merged[index] = Message("user", "\n\n".join([merged[index].content, *waiting]))
     return tuple(merged)
-
-
-def _template_line(traceback: TracebackType | None) -> int | None:
-    """Innermost line of the template that an error passed through; Jinja has put them into the traceback."""
-    line = None
-    while traceback is not None:
-        if traceback.tb_frame.f_code.co_filename == _FILE_NAME:
-            line = traceback.tb_lineno
-        traceback = traceback.tb_next
-    return line
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:_REASON_CHARACTERS]

@@ -11,6 +11,7 @@ from pathlib import Path
 from edge_wsd.errors import TemplateError
 from edge_wsd.prompts.chat_template import ChatTemplate
 from edge_wsd.prompts.plain_template import PlainTemplate
+from edge_wsd.prompts.renderer import shared_renderer
 from edge_wsd.prompts.template import Template
 
 _MAX_FILE_BYTES = 1 << 20
@@ -29,6 +30,7 @@ def base_template(choice: str, model_template: str | None, bos: str, eos: str) -
 def _choose(model: str, choice: str, model_template: str | None, bos: str, eos: str) -> Template:
     if choice == "plain":
         return PlainTemplate()
+    shared_renderer().start()  # ready by the time the weights are loaded
     if choice != "chat":
         return ChatTemplate(_read(model, choice), bos=bos, eos=eos, name=choice)
     if not model_template or not model_template.strip():
