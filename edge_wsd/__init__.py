@@ -5,12 +5,13 @@
 ...     print(pair.generate("How do I list files by size?").text)
 """
 
-from __future__ import annotations
-
+# Only what Python has loaded by now is imported: in `python -m edge_wsd` the current folder comes before the library.
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from edge_wsd.decoding.events import Dropped, Finished, Reply, Scored, Statistics, Switched, Token
     from edge_wsd.decoding.options import Options
     from edge_wsd.errors import EdgeWsdError
@@ -48,7 +49,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     if name not in _HOMES:
         raise AttributeError(f"module 'edge_wsd' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

@@ -1,6 +1,10 @@
 """Running llama.cpp in a child process, where a damaged file or a failed assertion takes only the child with it.
 
->>> python_command("edge_wsd.models.probe_child", "the file names")   # raises OptionError in a frozen application
+A child imports this installation and nothing else, whatever lies in the current folder, in the folder of the caller's
+script or in the user's environment.
+
+>>> run(python_command("edge_wsd.models.probe_child", "the file names") + ["model.gguf"], timeout_s=60).ending
+'exit code 0'
 """
 
 from __future__ import annotations
@@ -8,34 +12,147 @@ from __future__ import annotations
 import json
 import os
 import signal
+import site
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from edge_wsd.errors import OptionError
 
+# `-I -S` leaves nothing on the path but the standard library, so that is where these imports come from.
 _ENTRY = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "import json, site, sys; folders, sites = json.loads(sys.argv[1]); "
+    "sys.path += [folder for folder in folders if folder not in sys.path]; "
+    "any(map(site.addsitedir, sites)); "
     "from importlib import import_module; import_module(sys.argv[2]).main(sys.argv[3:])"
 )
+_PACKAGE, _BINDING = "edge_wsd", "llama_cpp"
+_MEANINGS = {
+    "SIGILL": "illegal instruction",
+    "SIGSEGV": "invalid memory access",
+    "SIGBUS": "invalid memory access",
+    "SIGFPE": "invalid arithmetic",
+    "SIGKILL": "killed, perhaps for want of memory",
+}
+_WINDOWS_MEANINGS = {
+    0xC000001D: "illegal instruction",
+    0xC0000005: "invalid memory access",
+    0xC0000409: "aborted",
+    0xC0000135: "a DLL is missing",
+}
 
 
 def python_command(module: str, arguments: str) -> list[str]:
-    """How to start `main` of `module` with this interpreter and its import path; its arguments are added behind.
+    """How to start `main` of `module` with this interpreter and installation; its arguments are added behind.
 
     Raises `OptionError` in a frozen application, where `sys.executable` is the application and not Python.
     `arguments` says in that error what will follow the command.
     """
-    if getattr(sys, "frozen", False):
+    if getattr(sys, "frozen", False) or not sys.executable:
         raise OptionError(
             "command must be given in a frozen application: the program and arguments that run "
             f"{module}.main with {arguments} that follow"
         )
-    return [sys.executable, "-c", _ENTRY, json.dumps(sys.path), module]
+    folders = import_path()
+    sites = [folder for folder in folders if folder in _site_folders()]
+    flags = ["-I", "-S", "-X", f"utf8={sys.flags.utf8_mode}", *(["-B"] if sys.dont_write_bytecode else [])]
+    return [sys.executable, *flags, "-c", _ENTRY, json.dumps([folders, sites]), module]
+
+
+def import_path() -> list[str]:
+    """The entries of this process's import path that a child needs beside the standard library, in their order.
+
+    They are folders that packages are installed in, and those that this package and llama.cpp's binding came from.
+    The current folder, which Python likes to put first, is one of them only if this package came from there.
+    """
+    here = _current_folder()
+    return [entry for entry in dict.fromkeys(sys.path) if os.path.isabs(entry) and _is_ours(entry, here)]
+
+
+def _is_ours(entry: str, here: str | None) -> bool:
+    real = os.path.realpath(entry)
+    if real == here:
+        return real in _homes(_PACKAGE) or entry in _site_folders()
+    return real in _homes(_PACKAGE) or real in _homes(_BINDING) or _has_installed(real)
+
+
+def _current_folder() -> str | None:
+    try:
+        return os.path.realpath(os.getcwd())
+    except OSError:  # it was removed
+        return None
+
+
+def _homes(package: str) -> list[str]:
+    """The folders that this process has imported `package` from; an editable installation has two."""
+    places = getattr(sys.modules.get(package), "__path__", ())
+    return [os.path.realpath(os.path.dirname(place)) for place in places]
+
+
+def _has_installed(folder: str) -> bool:
+    try:
+        return any(name.endswith((".dist-info", ".egg-info")) for name in os.listdir(folder))
+    except OSError:  # an archive, or nothing
+        return False
+
+
+def _site_folders() -> list[str]:
+    """Where Python looks for `.pth` files, which make editable installations visible."""
+    folders = site.getsitepackages()
+    return [*folders, site.getusersitepackages()] if site.ENABLE_USER_SITE else folders
 
 
 def environment() -> dict[str, str]:
     """The environment of a child: an assertion of llama.cpp ends it instead of starting a debugger."""
     return {**os.environ, "GGML_NO_BACKTRACE": "1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What a child left behind. `returncode` is None where it had to be ended because its time was over."""
+
+    returncode: int | None
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def ending(self) -> str:
+        return "its time was over" if self.returncode is None else describe_ending(self.returncode)
+
+    def reports(self) -> list[dict[str, Any]]:
+        """The lines of its output that are JSON objects: its own. What a library prints in between is passed over."""
+        return [report for line in self.stdout.splitlines() if (report := read_report(line))]
+
+
+def read_report(line: bytes) -> dict[str, Any]:
+    """One line of a child's output; empty if it is no JSON object."""
+    try:
+        report = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return report if isinstance(report, dict) else {}
+
+
+def start(command: Sequence[str], **pipes: Any) -> subprocess.Popen[bytes]:
+    """A child with the environment that belongs to it; `pipes` as for `Popen`. Raises OSError if it does not start."""
+    return subprocess.Popen(list(command), env=environment(), creationflags=creation_flags(), **pipes)
+
+
+def run(command: Sequence[str], *, timeout_s: float) -> Ended:
+    """Run a child to its end, or until its time is over. Raises OSError if it does not start."""
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with start(command, **pipes) as child:
+        try:
+            stdout, stderr = child.communicate(timeout=timeout_s)
+        except BaseException as error:
+            child.kill()
+            stdout, stderr = child.communicate()
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+            return Ended(None, stdout, stderr)
+        return Ended(child.returncode, stdout, stderr)
 
 
 def creation_flags() -> int:
@@ -47,13 +164,16 @@ def creation_flags() -> int:
 
 
 def describe_ending(returncode: int) -> str:
-    """How a child ended, for an error message: `SIGABRT`, `exit code 3`."""
+    """How a child ended, for an error message: `SIGILL, illegal instruction`, `exit code 3`."""
     if returncode >= 0:
-        return f"exit code {returncode:#x}" if returncode > 255 else f"exit code {returncode}"
+        meaning = _WINDOWS_MEANINGS.get(returncode)
+        code = f"exit code {returncode:#x}" if returncode > 255 else f"exit code {returncode}"
+        return f"{code}, {meaning}" if meaning else code
     try:
-        return signal.Signals(-returncode).name
+        name = signal.Signals(-returncode).name
     except ValueError:
         return f"signal {-returncode}"
+    return f"{name}, {_MEANINGS[name]}" if name in _MEANINGS else name
 
 
 def keep_crashes_quiet() -> None:

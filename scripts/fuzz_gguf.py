@@ -13,13 +13,11 @@ import argparse
 import json
 import random
 import re
-import subprocess
 import sys
 import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from edge_wsd import child_process
 from edge_wsd.errors import ModelFileError
@@ -106,34 +104,21 @@ class Fuzzer:
         left = list(passed)
         while left:
             command = child_process.python_command("edge_wsd.models.probe_child", "the file names")
-            limit = _TIMEOUT_S
-            try:
-                child = subprocess.run(
-                    [*command, *left], capture_output=True, env=child_process.environment(), timeout=limit, check=False
-                )
-                output, ending = child.stdout, child_process.describe_ending(child.returncode)
-                log = child.stderr
-                clean = child.returncode == 0
-            except subprocess.TimeoutExpired as error:
-                output, ending, log, clean = error.stdout or b"", "timeout", error.stderr or b"", False
-            ended = _reports(output, outcome)
-            if clean and len(ended) == len(left):
+            child = child_process.run([*command, *left], timeout_s=_TIMEOUT_S)
+            ended = _reports(child, outcome)
+            if child.returncode == 0 and len(ended) == len(left):
                 return
             culprit = left[len(ended)] if len(ended) < len(left) else left[-1]
             outcome.counts["killed the loader"] += 1
-            tail = b" ".join(log.splitlines()[-3:]).decode(errors="replace")[-300:]
-            outcome.killed.append((passed[culprit], "loader", f"{ending}: {tail}"))
+            tail = b" ".join(child.stderr.splitlines()[-3:]).decode(errors="replace")[-300:]
+            outcome.killed.append((passed[culprit], "loader", f"{child.ending}: {tail}"))
             left = left[len(ended) + 1 :]
 
 
-def _reports(output: bytes, outcome: Outcome) -> list[str]:
-    ended = []
-    for line in output.splitlines():
-        if line.startswith(b'{"end"'):
-            report: dict[str, Any] = json.loads(line)
-            ended.append(report["end"])
-            outcome.counts["loaded" if report["loads"] else "refused by llama.cpp"] += 1
-    return ended
+def _reports(child: child_process.Ended, outcome: Outcome) -> list[str]:
+    ended = [report for report in child.reports() if "end" in report]
+    outcome.counts.update("loaded" if report["loads"] else "refused by llama.cpp" for report in ended)
+    return [report["end"] for report in ended]
 
 
 def _kind_of(message: str, path: Path) -> str:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -87,13 +87,8 @@ class Quantizer:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         try:
-            self._child = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._stderr,
-                env=child_process.environment(),
-                creationflags=child_process.creation_flags(),
+            self._child = child_process.start(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr
             )
         except OSError as error:
             self._stderr.close()
@@ -176,7 +171,7 @@ class Quantizer:
                 continue
             if line is None:
                 raise self._ended()
-            said = _report(line)
+            said = child_process.read_report(line)
             if said.get("done") == step:
                 if said.get("ok") is not True:
                     raise self._refused()
@@ -205,12 +200,3 @@ class Quantizer:
             f"{self._request.source}: llama.cpp's quantizer ended early "
             f"({child_process.describe_ending(code)}): {words[-_LONGEST_REASON:]}"
         )
-
-
-def _report(line: bytes) -> dict[str, Any]:
-    """One report of the child; empty for what a library prints in between."""
-    try:
-        said = json.loads(line)
-    except ValueError:
-        return {}
-    return said if isinstance(said, dict) else {}

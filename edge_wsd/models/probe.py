@@ -7,8 +7,6 @@ What passed is remembered by path, size, time of change and inode: each file is 
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -75,20 +73,12 @@ def _stamp(files: Sequence[Path]) -> str:
 
 def _run(path: Path, command: list[str], limit_s: float) -> None:
     try:
-        child = subprocess.run(
-            [*command, str(path)],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=limit_s,
-            env=child_process.environment(),
-            creationflags=child_process.creation_flags(),
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise ModelFileError(f"{path}: llama.cpp did not load it within {limit_s:.0f} s; {REMEDY}") from None
+        child = child_process.run([*command, str(path)], timeout_s=limit_s)
     except OSError as error:
         raise ModelFileError(f"{path}: could not be tried: {command[0]} does not start: {error}") from error
-    reports = _reports(child.stdout)
+    if child.returncode is None:
+        raise ModelFileError(f"{path}: llama.cpp did not load it within {limit_s:.0f} s; {REMEDY}")
+    reports = [report for report in child.reports() if "begin" in report or "end" in report]
     log = _last_error(child.stderr)
     if not reports:
         raise ModelFileError(f"{path}: could not be tried in a process of its own: {log}")
@@ -97,21 +87,7 @@ def _run(path: Path, command: list[str], limit_s: float) -> None:
         return
     if loads is False:
         raise ModelFileError(f"{path}: llama.cpp cannot load it: {log}; {REMEDY}, or use a newer llama-cpp-python")
-    ending = child_process.describe_ending(child.returncode)
-    raise ModelFileError(f"{path}: llama.cpp crashes on it ({ending}): {log}; {REMEDY}")
-
-
-def _reports(stdout: bytes) -> list[dict[str, object]]:
-    """The lines of the child that are its own; anything a library prints in between is passed over."""
-    reports = []
-    for line in stdout.splitlines():
-        try:
-            report = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(report, dict) and ("begin" in report or "end" in report):
-            reports.append(report)
-    return reports
+    raise ModelFileError(f"{path}: llama.cpp crashes on it ({child.ending}): {log}; {REMEDY}")
 
 
 def _last_error(stderr: bytes) -> str:

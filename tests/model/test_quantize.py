@@ -245,7 +245,8 @@ def test_a_folder_that_cannot_be_written_to_is_named_before_anything_is_read(sou
 
 def test_a_full_disk_is_known_before_and_noticed_during(source, tmp_path, monkeypatch):
     limited = python_command(CHILD, "")
-    limited[2] = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (99999, 99999)); " + limited[2]
+    code = limited.index("-c") + 1
+    limited[code] = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (99999, 99999)); " + limited[code]
     with pytest.raises(QuantizationError, match="is the disk full"):
         quantize(source, tmp_path / "out.gguf", "Q8_0", command=limited, threads=1)
     usage = namedtuple("usage", "total used free")
