@@ -9,7 +9,6 @@ older binary form is read by `imatrix_dat`.
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_wsd.errors import ModelFileError, QuantizationError
+from edge_wsd.files import replacing
 from edge_wsd.models.gguf_fields import Fields
 from edge_wsd.models.gguf_file import DEFAULT_ALIGNMENT, MAGIC, MAX_NAME_BYTES, TensorInfo, read_header
 from edge_wsd.models.gguf_types import ValueType
@@ -166,19 +166,12 @@ def write_imatrix(path: str | Path, imatrix: Imatrix) -> None:
     Replaces an existing file. Raises `QuantizationError`.
     """
     path = Path(path)
-    pieces = [_header(imatrix)]
-    pieces += _data(imatrix)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with temporary.open("xb") as file:
-            file.writelines(pieces)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with replacing(path) as file:
+            file.write(_header(imatrix))
+            file.writelines(_data(imatrix))
     except OSError as error:
         raise QuantizationError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _stored(imatrix: Imatrix) -> Iterator[tuple[str, npt.NDArray[np.float32]]]:

@@ -10,15 +10,15 @@ at each position.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from edge_wsd._native import CancelFlag
 from edge_wsd.errors import Cancelled, ConversionError, VerificationError
+from edge_wsd.files import scratch_folder
 from edge_wsd.llama.model import Model
 from edge_wsd.llama.settings import ModelSettings
 from edge_wsd.llama.vocab import compare_vocabularies
@@ -135,8 +135,7 @@ def compare_quants(
         probe_model(each.path, header=each.header)
     windows = _windows(facts, chosen, texts, context_length, max_tokens)
     run = _Run(max(map(len, windows)), gpu_layers, threads, progress or no_progress, cancel)
-    with _work_folder(facts.path) as name:
-        folder = Path(name)
+    with _work_folder(facts.path) as folder:
         with run.open(facts.path) as source:
             stored = StoredLogits.of(source, windows, facts.n_vocab, folder, partial(run.report, facts.path.name))
         with stored:
@@ -215,12 +214,15 @@ def _windows(
     return cut_windows(ids, length=length, bos=bos, most=max_tokens)
 
 
-def _work_folder(parent: Path) -> tempfile.TemporaryDirectory[str]:
+@contextmanager
+def _work_folder(parent: Path) -> Iterator[Path]:
     """Beside the parent, where there is room for models; a system's usual place for such things is often memory."""
-    place = os.environ.get("TMPDIR") or parent.absolute().parent
-    try:
-        return tempfile.TemporaryDirectory(prefix=".edge-wsd-verify-", dir=place)
-    except OSError as error:
-        raise VerificationError(
-            f"no folder can be made in {place}: {error.strerror or error}; name another one in TMPDIR"
-        ) from error
+    place = Path(os.environ.get("TMPDIR") or parent.absolute().parent)
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(scratch_folder(place))
+        except OSError as error:
+            raise VerificationError(
+                f"no folder can be made in {place}: {error.strerror or error}; name another one in TMPDIR"
+            ) from error
+        yield folder

@@ -5,7 +5,6 @@ llama.cpp does the numbers, in a child process; here its plan is checked before 
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -124,7 +123,7 @@ def _write(
         require_space(request.target.parent, total + _HEADER_RESERVE, QuantizationError)
 
         def tick() -> None:
-            if progress is not None and request.target.exists():
+            if progress is not None:
                 progress(min(request.target.stat().st_size, total), total)
 
         quantizer.write(tick)
@@ -210,10 +209,8 @@ def _round_up(n_bytes: int) -> int:
 
 
 def _finish(path: Path, types: Mapping[str, str]) -> int:
-    """The size of the file, which must be on the disk and hold what was planned."""
+    """The size of the file, which must hold what was planned."""
     written = {tensor.name: tensor.type_name for tensor in check_gguf(path).tensors}
     if written != types:
         raise QuantizationError(f"{path}: llama.cpp did not write what it planned; use a newer llama-cpp-python")
-    with path.open("r+b") as file:
-        os.fsync(file.fileno())
     return path.stat().st_size

@@ -9,21 +9,38 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edge_wsd.errors import ConversionError, EdgeWsdError
+from edge_wsd.files import behind_links, replacing
 from edge_wsd.models.sizes_in_words import gib
 
 Failure = type[EdgeWsdError]
 
 
 def require_target(target: Path, force: bool, failure: Failure = ConversionError) -> None:
-    """Raises `failure` if `target` cannot be written, or exists and `force` does not allow to replace it."""
-    if target.is_dir():
-        raise failure(f"{target} is a folder; name the GGUF file to write")
-    if target.exists() and not force:
+    """Raises `failure` if `target` cannot be written, or exists and `force` does not allow to replace it.
+
+    A link to nothing counts as existing: what it names was meant by somebody else, perhaps on a disk that is away.
+    """
+    try:
+        place = behind_links(target)
+    except IsADirectoryError:
+        raise failure(f"{target} is a folder; name the GGUF file to write") from None
+    except OSError as error:
+        raise failure(f"{target} cannot be written: {error.strerror}; name the GGUF file to write") from None
+    if not force and place.exists():
         raise failure(f"{target} exists already; choose another name or use --force")
-    if not target.parent.is_dir():
-        raise failure(f"folder {target.parent} does not exist; make it first")
-    if not os.access(target.parent, os.W_OK):
-        raise failure(f"folder {target.parent} cannot be written to; change its permissions or name another one")
+    if not force and target.is_symlink():
+        raise failure(f"{target} is a link to {place}, which is not there; choose another name or use --force")
+    if not place.parent.is_dir():
+        raise failure(f"folder {place.parent} does not exist; make it first")
+    if not os.access(place.parent, os.W_OK):
+        raise failure(f"folder {place.parent} cannot be written to; change its permissions or name another one")
+    if place.exists() and not os.access(place, os.W_OK):
+        raise failure(f"{target} is read-only; change its permissions or choose another name")
+
+
+def place_of(target: Path) -> Path:
+    """The folder that `target` will really lie in, behind links. Raises OSError as `replacing` would."""
+    return behind_links(target).parent
 
 
 def require_space(
@@ -35,19 +52,11 @@ def require_space(
         raise failure(f"{folder} has {gib(free)} free, {gib(needed)} are needed; {advice}")
 
 
-def temporary_name(target: Path, purpose: str = "partial") -> Path:
-    """A name beside `target` for what this process writes before it."""
-    return target.with_name(f".{target.name}.{os.getpid()}.{purpose}")
-
-
 @contextmanager
 def renamed_when_complete(target: Path, failure: Failure = ConversionError) -> Iterator[Path]:
-    """A temporary name to write to; it becomes `target` if the block succeeds and is removed if not."""
-    temporary = temporary_name(target)
+    """The path of an empty file to fill; it becomes `target` if the block succeeds and is removed if not."""
     try:
-        yield temporary
-        os.replace(temporary, target)
+        with replacing(target) as file:
+            yield Path(file.name)
     except OSError as error:
         raise failure(f"cannot write {target}: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -8,7 +8,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from edge_wsd.errors import QuantizationError
+from edge_wsd.errors import ConversionError, QuantizationError
+from edge_wsd.files import scratch_file
 from edge_wsd.models.gguf_file import TensorInfo
 from edge_wsd.models.gguf_types import TENSOR_TYPES
 
@@ -17,7 +18,7 @@ from .importance import read_importance
 from .keep import kept_types
 from .quantization import Quantization, quantize, require_imatrix
 from .storage import n_bytes, stored_type
-from .target import require_space, temporary_name
+from .target import place_of, renamed_when_complete, require_space
 from .types import QUANT_TYPES, QuantType
 from .writer import Progress, tensor_bytes, write_gguf
 
@@ -58,7 +59,8 @@ def write_model(
         made = _convert_and_quantize(target, writer, plan, wanted, how, progress)
         return Written(made.types, made.bits_per_weight, made.notes)
     writer.add_file_type(wanted.file_type)
-    types = write_gguf(target, writer, plan, wanted.name, progress)
+    with renamed_when_complete(target) as temporary:
+        types = write_gguf(temporary, writer, plan, wanted.name, progress)
     n_weights = sum(prod(tensor.shape) for tensor in plan)
     return Written(types, 8 * tensor_bytes(plan, wanted.name) / n_weights, _type_notes(wanted.name, types))
 
@@ -80,24 +82,28 @@ def _convert_and_quantize(
         read_importance(how.imatrix, tensors)
     first = sum(tensor.n_bytes for tensor in tensors)
     second = int(sum(prod(tensor.shape) for tensor in tensors) * wanted.bits_per_weight / 8)
-    require_space(target.parent, first + int(second * _ROOM) + _HEADERS_RESERVE, QuantizationError)
+    folder = place_of(target)
+    require_space(folder, first + int(second * _ROOM) + _HEADERS_RESERVE, QuantizationError)
     writer.add_file_type(QUANT_TYPES[exact].file_type)
     joint = _Joint(first, second, progress)
-    temporary = temporary_name(target, exact.lower())
     try:
-        write_gguf(temporary, writer, plan, exact, joint.converted)
-        return quantize(
-            temporary,
-            target,
-            wanted.name,
-            keep=how.keep,
-            imatrix=how.imatrix,
-            force=how.force,
-            progress=joint.quantized,
-            command=how.command,
-        )
-    finally:
-        temporary.unlink(missing_ok=True)
+        with scratch_file(folder) as file:
+            floats = Path(file.name)
+            write_gguf(floats, writer, plan, exact, joint.converted)
+            return quantize(
+                floats,
+                target,
+                wanted.name,
+                keep=how.keep,
+                imatrix=how.imatrix,
+                force=how.force,
+                progress=joint.quantized,
+                command=how.command,
+            )
+    except QuantizationError as error:
+        raise QuantizationError(str(error).replace(str(floats), str(target))) from error
+    except OSError as error:
+        raise ConversionError(f"cannot write {target}: {error.strerror or error}") from error
 
 
 def exact_type(plan: Sequence[Planned]) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from .base import Planned
 from .rows import float_rows, same_rows
 from .storage import encode, n_bytes, stored_type
-from .target import renamed_when_complete, require_space
+from .target import require_space
 
 Progress = Callable[[int, int], None]
 # Room for metadata and directory when the disk is checked; a vocabulary of 256k tokens takes about 12 MB.
@@ -21,33 +21,31 @@ _HEADER_RESERVE = 32 << 20
 
 
 def write_gguf(
-    target: Path, writer: Any, plan: Sequence[Planned], type_name: str, progress: Progress | None
+    path: Path, writer: Any, plan: Sequence[Planned], type_name: str, progress: Progress | None
 ) -> Counter[str]:
-    """Writes metadata of `writer` and the tensors of `plan` to `target`; counts tensors by stored type.
+    """Fills the file at `path` with metadata of `writer` and the tensors of `plan`; counts tensors by stored type.
 
-    `progress(done, total)` counts bytes of tensor data. Raises ConversionError; then nothing is left behind.
+    `progress(done, total)` counts bytes of tensor data. Raises ConversionError, or OSError of the disk; then the file
+    is incomplete.
     """
     types = [stored_type(tensor.shape, type_name) for tensor in plan]
     sizes = [n_bytes(tensor.shape, stored) for tensor, stored in zip(plan, types, strict=True)]
     total = sum(sizes)
-    require_space(target.parent, total + _HEADER_RESERVE)
+    require_space(path.parent, total + _HEADER_RESERVE)
     for tensor, stored, size in zip(plan, types, sizes, strict=True):
         writer.add_tensor_info(tensor.name, tensor.shape, np.dtype(np.float32), size, raw_dtype=stored)
-    with renamed_when_complete(target) as temporary:
-        _write_directory(writer, temporary)
-        with temporary.open("r+b") as file:
-            file.seek(0, os.SEEK_END)
-            done = 0
-            for tensor, stored in zip(plan, types, strict=True):
-                _pad(file, writer.data_alignment)
-                for data in _encoded_blocks(tensor, stored):
-                    file.write(data)
-                    done += len(data)
-                    if progress is not None:
-                        progress(done, total)
+    _write_directory(writer, path)
+    with path.open("r+b") as file:
+        file.seek(0, os.SEEK_END)
+        done = 0
+        for tensor, stored in zip(plan, types, strict=True):
             _pad(file, writer.data_alignment)
-            file.flush()
-            os.fsync(file.fileno())
+            for data in _encoded_blocks(tensor, stored):
+                file.write(data)
+                done += len(data)
+                if progress is not None:
+                    progress(done, total)
+        _pad(file, writer.data_alignment)
     return Counter(stored.name for stored in types)
 
 

@@ -6,8 +6,9 @@ import json
 import logging
 import os
 import sys
-import tempfile
 from pathlib import Path
+
+from edge_wsd.files import write_atomically
 
 _LOG = logging.getLogger(__name__)
 _FORMAT = 1
@@ -67,12 +68,4 @@ class ProbeCache:
 
     def _write(self, text: str) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=self.path.parent, prefix=self.path.name + ".")
-        temporary = Path(name)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-            temporary.replace(self.path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
+        write_atomically(self.path, text.encode())
