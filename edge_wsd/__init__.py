@@ -12,44 +12,105 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from edge_wsd.decoding.events import Dropped, Finished, Reply, Scored, Statistics, Switched, Token
-    from edge_wsd.decoding.options import Options
-    from edge_wsd.errors import EdgeWsdError
+    from edge_wsd.decoding.events import (
+        Dropped,
+        Event,
+        Finished,
+        FinishReason,
+        Reply,
+        Scored,
+        Source,
+        Statistics,
+        Switched,
+        SwitchReason,
+        Token,
+    )
+    from edge_wsd.decoding.options import Mode, OptionChanges, Options
+    from edge_wsd.errors import (
+        BusyError,
+        ClosedError,
+        ContextFullError,
+        ConversionError,
+        DecodeError,
+        EdgeWsdError,
+        HubError,
+        LogitsError,
+        ModelFileError,
+        ModelLoadError,
+        OptionError,
+        PairsFileError,
+        PlanError,
+        QuantizationError,
+        SessionFileError,
+        StoreError,
+        TemplateError,
+        VerificationError,
+        VocabularyError,
+    )
     from edge_wsd.llama.settings import ModelSettings
     from edge_wsd.pair import Pair
+    from edge_wsd.prompts.messages import Message
     from edge_wsd.session import Session
 
 __version__ = "0.1.0"
 
-# Imported when first used: `import edge_wsd` costs nothing, and the command line answers --help at once.
-_HOMES = {
-    "Pair": "edge_wsd.pair",
-    "Session": "edge_wsd.session",
-    "Options": "edge_wsd.decoding.options",
-    "ModelSettings": "edge_wsd.llama.settings",
-    "EdgeWsdError": "edge_wsd.errors",
-    **dict.fromkeys(
-        ("Dropped", "Finished", "Reply", "Scored", "Statistics", "Switched", "Token"),
-        "edge_wsd.decoding.events",
-    ),
-}
 __all__ = [
+    "BusyError",
+    "ClosedError",
+    "ContextFullError",
+    "ConversionError",
+    "DecodeError",
     "Dropped",
     "EdgeWsdError",
+    "Event",
+    "FinishReason",
     "Finished",
+    "HubError",
+    "LogitsError",
+    "Message",
+    "Mode",
+    "ModelFileError",
+    "ModelLoadError",
     "ModelSettings",
+    "OptionChanges",
+    "OptionError",
     "Options",
     "Pair",
+    "PairsFileError",
+    "PlanError",
+    "QuantizationError",
     "Reply",
     "Scored",
     "Session",
+    "SessionFileError",
+    "Source",
     "Statistics",
+    "StoreError",
+    "SwitchReason",
     "Switched",
+    "TemplateError",
     "Token",
+    "VerificationError",
+    "VocabularyError",
 ]
+
+# Imported when first used: `import edge_wsd` costs nothing, and the command line answers --help at once.
+_EVENTS = "Dropped Event FinishReason Finished Reply Scored Source Statistics SwitchReason Switched Token"
+_HOMES = {
+    "Pair": "edge_wsd.pair",
+    "Session": "edge_wsd.session",
+    "Message": "edge_wsd.prompts.messages",
+    "ModelSettings": "edge_wsd.llama.settings",
+    **dict.fromkeys(("Mode", "OptionChanges", "Options"), "edge_wsd.decoding.options"),
+    **dict.fromkeys(_EVENTS.split(), "edge_wsd.decoding.events"),
+}
 
 
 def __getattr__(name: str) -> "Any":
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module 'edge_wsd' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_HOMES.get(name, "edge_wsd.errors")), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -12,11 +12,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from edge_wsd.decoding.bridge import Bridge, SameVocabulary, ThroughText
 from edge_wsd.decoding.events import Reply
-from edge_wsd.decoding.options import Options
+from edge_wsd.decoding.options import OptionChanges, Options
 from edge_wsd.decoding.sequence import common_prefix
 from edge_wsd.errors import TemplateError
 from edge_wsd.llama.context import Context
@@ -35,8 +35,22 @@ from edge_wsd.prompts.messages import Message
 from edge_wsd.prompts.template import Template
 from edge_wsd.session import Session, Turn
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack  # only type checkers need it; typing has it from 3.11 on
+
 Progress = Callable[[str, float], None]
 """Called with "drafter" or "base" and a fraction from 0 to 1."""
+
+
+class LoadSettings(TypedDict, total=False):
+    """What `Pair.load` takes beside the two files, by name; `Pair.demo` and `Pair.named` hand it on."""
+
+    drafter_settings: ModelSettings | None
+    base_settings: ModelSettings | None
+    drafter_template: str
+    base_template: str
+    progress: Progress | None
+    probe_command: Sequence[str] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +168,7 @@ class Pair:
             return cls(name, loaded[0], loaded[1], stack.pop_all(), plan)
 
     @classmethod
-    def demo(cls, *, other_vocabulary: bool = False, **settings: Any) -> Pair:
+    def demo(cls, *, other_vocabulary: bool = False, **settings: Unpack[LoadSettings]) -> Pair:
         """The embedded pair: a demonstration that answers terminal questions, not an assistant."""
         from edge_wsd.demo import files
 
@@ -163,7 +177,7 @@ class Pair:
         return cls.load(drafter, files.base_path(), name=name, **settings)
 
     @classmethod
-    def named(cls, name: str, **settings: Any) -> Pair:
+    def named(cls, name: str, **settings: Unpack[LoadSettings]) -> Pair:
         """A pair of the user's file or a built-in one, with its templates and options. `settings` as for `load`.
 
         Nothing is downloaded: raises `StoreError` that says what to pull, `PairsFileError` for an unknown name.
@@ -172,7 +186,8 @@ class Pair:
 
         named = find_pair(name)
         drafter, base = named.find_models()
-        pair = cls.load(drafter, base, **{"name": name, **named.templates, **settings})
+        given: dict[str, Any] = {**named.templates, **settings}
+        pair = cls.load(drafter, base, name=name, **given)
         pair.options = Options(**named.options)
         return pair
 
@@ -180,7 +195,7 @@ class Pair:
         self,
         prompt: str | Sequence[Message] | Sequence[Mapping[str, Any]],
         options: Options | None = None,
-        **changes: Any,
+        **changes: Unpack[OptionChanges],
     ) -> Reply:
         """One whole reply to a question or a conversation. `changes` are fields of `Options`."""
         options = (options or self.options).with_changes(**changes)

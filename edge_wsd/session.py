@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -78,7 +78,7 @@ class Session:
         """All turns, also those that no longer fit into the context. Without the system prompt."""
         return tuple(self._messages)
 
-    def stream(self, prompt: str | None = None) -> Iterator[Event]:
+    def stream(self, prompt: str | None = None) -> Generator[Event, None, None]:
         """Write the next reply, event by event. Without a prompt the conversation goes on where it ends.
 
         Closing the iterator early, or an error, leaves the conversation as it was before. To keep what was written,
@@ -96,7 +96,7 @@ class Session:
                 return event.reply
         raise AssertionError("a reply ends with Finished")
 
-    def regenerate(self) -> Iterator[Event]:
+    def regenerate(self) -> Generator[Event, None, None]:
         """Write the last reply again. Change `options.seed` to get another one when sampling."""
         if not self._messages or self._messages[-1].role != "assistant":
             raise TemplateError("there is no reply to write again")
@@ -114,7 +114,7 @@ class Session:
         self._first = 0
         self.last = None
 
-    def _begin(self, n_kept: int, added: list[Message]) -> Iterator[Event]:
+    def _begin(self, n_kept: int, added: list[Message]) -> Generator[Event, None, None]:
         """A turn behind the first `n_kept` messages and `added`. Nothing happens until its first event is asked for."""
         turn = Turn()
         self._next = turn

@@ -6,18 +6,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
 
+from edge_wsd import checks
 from edge_wsd.errors import OptionError
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack  # only type checkers need it; typing has it from 3.11 on
 
 Mode = Literal["wsd", "base", "drafter"]
 MODES: tuple[str, ...] = get_args(Mode)
 
-_NUMBERS = dict.fromkeys(("max_tokens", "window", "max_draft", "chunk", "switch_at", "top_k", "seed"), "whole")
-_NUMBERS |= dict.fromkeys(("threshold", "temperature", "top_p", "min_p"), "real")
-_MAY_BE_NONE = ("switch_at", "seed")
 N_SEEDS = 2**32 - 1  # llama.cpp takes the last value for "any"
+
+
+class OptionChanges(TypedDict, total=False):
+    """Fields of `Options` by name, as `generate` and `with_changes` take them."""
+
+    mode: Mode
+    max_tokens: int
+    threshold: float
+    window: int
+    max_draft: int
+    chunk: int
+    speculation: bool
+    switch_at: int | None
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+    seed: int | None
+    stop: str | Iterable[str]
 
 
 @dataclass(frozen=True)  # no slots: `Options.field` reads a default
@@ -51,34 +72,45 @@ class Options:
     """Stop strings on top of those of the base's prompt template."""
 
     def __post_init__(self) -> None:
-        given: object = self.stop  # a single string is meant whole, and not as a sequence of its characters
-        object.__setattr__(self, "stop", (given,) if isinstance(given, str) else tuple(self.stop))
-        for name, kind in _NUMBERS.items():
-            value = getattr(self, name)
-            right = isinstance(value, int if kind == "whole" else int | float) and not isinstance(value, bool)
-            self._require(right or (value is None and name in _MAY_BE_NONE), name, f"a {kind} number")
-        self._require(self.mode in MODES, "mode", f"one of {', '.join(MODES)}")
-        self._require(self.max_tokens >= 1, "max_tokens", "at least 1")
-        self._require(0.0 <= self.threshold <= 1.0, "threshold", "between 0 and 1")
-        self._require(self.window >= 1, "window", "at least 1")
-        self._require(self.max_draft >= 1, "max_draft", "at least 1")
-        self._require(1 <= self.chunk <= 128, "chunk", "between 1 and 128")
-        self._require(self.switch_at is None or self.switch_at >= 0, "switch_at", "at least 0")
-        self._require(0.0 <= self.temperature <= 10.0, "temperature", "between 0 and 10")
-        self._require(self.top_k >= 0, "top_k", "at least 0")
-        self._require(0.0 < self.top_p <= 1.0, "top_p", "above 0 and at most 1")
-        self._require(0.0 <= self.min_p < 1.0, "min_p", "at least 0 and below 1")
-        self._require(self.seed is None or 0 <= self.seed < N_SEEDS, "seed", f"between 0 and {N_SEEDS - 1}")
-        self._require(all(s and isinstance(s, str) for s in self.stop), "stop", "made of non-empty strings")
+        checks.require_choice("mode", self.mode, MODES)
+        for name, low, high in (
+            ("max_tokens", 1, checks.LARGEST),
+            ("window", 1, checks.LARGEST),
+            ("max_draft", 1, checks.LARGEST),
+            ("chunk", 1, 128),
+            ("top_k", 0, checks.LARGEST),
+        ):
+            checks.require_whole(name, getattr(self, name), low, high)
+        checks.require_whole("switch_at", self.switch_at, 0, or_none=True)
+        checks.require_whole("seed", self.seed, 0, N_SEEDS - 1, or_none=True)
+        checks.require_flag("speculation", self.speculation)
+        for name in ("threshold", "temperature", "top_p", "min_p"):
+            checks.require_number(name, getattr(self, name))
+        for name, holds, expected in (  # a NaN fails every comparison
+            ("threshold", 0.0 <= self.threshold <= 1.0, "between 0 and 1"),
+            ("temperature", 0.0 <= self.temperature <= 10.0, "between 0 and 10"),
+            ("top_p", 0.0 < self.top_p <= 1.0, "above 0 and at most 1"),
+            ("min_p", 0.0 <= self.min_p < 1.0, "at least 0 and below 1"),
+        ):
+            checks.require(holds, name, expected, getattr(self, name))
+        object.__setattr__(self, "stop", _stop_strings(self.stop))
 
-    def _require(self, holds: bool, name: str, expected: str) -> None:
-        if not holds:  # a NaN fails every comparison, so it ends here too
-            raise OptionError(f"{name} must be {expected}, not {getattr(self, name)!r}")
-
-    def with_changes(self, **changes: Any) -> Options:
+    def with_changes(self, **changes: Unpack[OptionChanges]) -> Options:
         """A copy with some fields changed. Raises `OptionError` for a name that is no option."""
         known = {field.name for field in fields(self)}
-        for name in changes:
+        given: dict[str, Any] = {**changes}
+        for name in given:
             if name not in known:
                 raise OptionError(f"unknown option {name!r}; the options are {', '.join(sorted(known))}")
-        return replace(self, **changes)
+        return replace(self, **given)
+
+
+def _stop_strings(given: object) -> tuple[str, ...]:
+    """A single string is meant whole, and not as a sequence of its characters."""
+    checks.require(isinstance(given, Iterable), "stop", "a string or a list of strings", given)
+    assert isinstance(given, Iterable)
+    strings = (given,) if isinstance(given, str) else tuple(given)
+    checks.require(all(isinstance(text, str) and text for text in strings), "stop", "made of non-empty strings", given)
+    whole = all(checks.half_character_at(text) is None for text in strings)
+    checks.require(whole, "stop", "made of whole characters", given)
+    return strings

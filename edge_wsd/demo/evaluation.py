@@ -12,12 +12,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean, median
-from typing import Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from edge_wsd.decoding.events import Reply, SwitchReason
+from edge_wsd.decoding.options import Mode, OptionChanges
 from edge_wsd.demo.judge import judge
 from edge_wsd.demo.tasks import Question, Task
 from edge_wsd.prompts.messages import Message
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 EvalMode = Literal["base", "drafter", "few-shot", "wsd", "wsd-other"]
 EVAL_MODES: Final[dict[EvalMode, str]] = {
@@ -28,6 +32,14 @@ EVAL_MODES: Final[dict[EvalMode, str]] = {
     "wsd-other": "weak-to-strong decoding, other vocabulary",
 }
 """Every mode, in the order of the table, and what it is called there."""
+
+_RUNTIME_MODES: Final[dict[EvalMode, Mode]] = {
+    "base": "base",
+    "drafter": "drafter",
+    "few-shot": "base",
+    "wsd": "wsd",
+    "wsd-other": "wsd",
+}
 
 MAX_TOKENS: Final = 160
 """Longest reply; a good one has 30 to 80 tokens."""
@@ -62,7 +74,7 @@ Progress = Callable[[EvalMode, int, int], None]
 class Answering(Protocol):
     """What of a `Pair` is needed here."""
 
-    def generate(self, prompt: Sequence[Message], **changes: Any) -> Reply: ...
+    def generate(self, prompt: Sequence[Message], **changes: Unpack[OptionChanges]) -> Reply: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +192,8 @@ def evaluate(
 
 def _answer(pair: Answering, mode: EvalMode, task: Task, question: str, max_tokens: int) -> Answer:
     before = FEW_SHOT if mode == "few-shot" else ()
-    runtime_mode = {"few-shot": "base", "wsd-other": "wsd"}.get(mode, mode)
     began = time.perf_counter()
-    reply = pair.generate([*before, Message("user", question)], mode=runtime_mode, max_tokens=max_tokens)
+    reply = pair.generate([*before, Message("user", question)], mode=_RUNTIME_MODES[mode], max_tokens=max_tokens)
     seconds = time.perf_counter() - began
     verdict = judge(task, reply.text)
     return Answer(

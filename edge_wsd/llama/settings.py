@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from edge_wsd.errors import OptionError
+from edge_wsd import checks
 
 KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
 FlashAttention = Literal["auto", "on", "off"]
@@ -36,21 +36,22 @@ class ModelSettings:
     """Refuse to load a pair that certainly does not fit into memory."""
 
     def __post_init__(self) -> None:
-        for name, holds, expected in (
-            ("gpu_layers", _is_layers(self.gpu_layers), "auto, -1 (all) or the number of layers"),
-            ("main_gpu", self.main_gpu is None or self.main_gpu >= 0, "a device number, from 0"),
-            ("threads", self.threads is None or 1 <= self.threads <= 512, "between 1 and 512"),
-            ("kv_type", self.kv_type in get_args(KvType), f"one of {', '.join(get_args(KvType))}"),
-            ("flash_attention", self.flash_attention in get_args(FlashAttention), "auto, on or off"),
-            ("context_length", self.context_length is None or self.context_length >= 16, "at least 16"),
-            ("batch", 8 <= self.batch <= 8192, "between 8 and 8192"),
-        ):
-            if not holds:
-                raise OptionError(f"{name} must be {expected}, not {getattr(self, name)!r}")
+        expected = "auto, -1 (all) or the number of layers"
+        checks.require(_is_layers(self.gpu_layers), "gpu_layers", expected, self.gpu_layers)
+        checks.require_whole("main_gpu", self.main_gpu, 0, or_none=True)
+        checks.require_whole("threads", self.threads, 1, 512, or_none=True)
+        checks.require_choice("kv_type", self.kv_type, get_args(KvType))
+        checks.require_choice("flash_attention", self.flash_attention, get_args(FlashAttention))
+        checks.require_whole("context_length", self.context_length, 16, or_none=True)
+        checks.require_whole("batch", self.batch, 8, 8192)
+        checks.require_flag("mmap", self.mmap)
+        checks.require_flag("memory_check", self.memory_check)
 
 
 def _is_layers(value: object) -> bool:
-    return value == AUTO or (isinstance(value, int) and not isinstance(value, bool) and value >= ALL_LAYERS)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return ALL_LAYERS <= value <= checks.LARGEST
+    return isinstance(value, str) and value == AUTO
 
 
 DEFAULT_CONTEXT_LENGTH = 8192

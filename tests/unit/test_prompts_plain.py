@@ -28,6 +28,9 @@ def test_messages_are_read_from_dictionaries_and_kept_as_they_are() -> None:
         ([{"role": "user", "content": "x"}, {"role": "tool", "content": "y"}], "message 2: role must be .*'tool'"),
         ([{"role": "user", "content": None}], "message 1: content must be a string, not NoneType"),
         ([{"role": ["user"], "content": "x"}], "message 1: role must be"),
+        ([{"role": "user", "content": "ab\ud83d"}], r"message 1: .* half a character \(U\+D83D\) at position 2"),
+        ([{"role": "us\udce9r", "content": "x"}], r"message 1: role must be .*\\udce9"),
+        ([{"role": "user", "content": "x", "\udce9": "y"}], r"message 1 has the unknown key '\\udce9'"),
     ],
 )
 def test_a_bad_message_is_named_by_its_number(messages: Any, reason: str) -> None:
