@@ -23,7 +23,7 @@ def require_whole(name: str, value: object, low: int, high: int = LARGEST, *, or
 
 
 def require_number(name: str, value: object) -> None:
-    require(isinstance(value, int | float) and not isinstance(value, bool), name, "a number", value)
+    require(isinstance(value, int | float) and not isinstance(value, bool), name, "a real number", value)
 
 
 def require_flag(name: str, value: object) -> None:
