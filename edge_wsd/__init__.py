@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         SessionFileError,
         StoreError,
         TemplateError,
+        TemplateStoppedError,
         VerificationError,
         VocabularyError,
     )
@@ -89,6 +90,7 @@ __all__ = [
     "SwitchReason",
     "Switched",
     "TemplateError",
+    "TemplateStoppedError",
     "Token",
     "VerificationError",
     "VocabularyError",
