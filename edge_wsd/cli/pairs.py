@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from edge_wsd.cli.first_use import terms_text
+from edge_wsd.cli.main import FAILED, complain
 from edge_wsd.cli.options import REPLY_FLAGS, default_of
 from edge_wsd.cli.pair_choice import complete_model, complete_pair
 from edge_wsd.cli.pairs_table import as_json, named_state, print_rows, print_table
@@ -26,7 +27,7 @@ from edge_wsd.models.named_pairs import (
     default_name,
     find_pair,
     is_pair_name,
-    known_pairs,
+    with_built_in,
 )
 from edge_wsd.models.pairs_file import PairsFile
 
@@ -58,17 +59,26 @@ def command() -> None:
 
 @command.command("list")
 @click.option("--json", "as_object", is_flag=True, help="Print one JSON object.")
-def list_(*, as_object: bool) -> None:
-    """List all pairs: their models, whether they are here, and the default."""
-    pairs, default = known_pairs(), default_name()
+@click.pass_context
+def list_(context: click.Context, *, as_object: bool) -> None:
+    """List all pairs: their models, whether they are here, and the default.
+
+    A mistake in the file is told on stderr, and the exit code is 1; it blocks no pair but its own.
+    """
+    file = PairsFile()
+    read = file.read()
+    pairs, default = with_built_in(read.pairs), read.default or FIRST_PAIR
     if as_object:
         listed = {"default": default, "pairs": [as_json(pair, default) for pair in pairs.values()]}
         click.echo(json.dumps(listed, ensure_ascii=False))
-        return
-    print_table(list(pairs.values()), default)
-    path = PairsFile().path
-    state = "your pairs and the default are in" if path.exists() else "pairs that you add will be in"
-    click.echo(neutralise(f"{state} {path}"), err=True)
+    else:
+        print_table(list(pairs.values()), default)
+        state = "your pairs and the default are in" if file.path.exists() else "pairs that you add will be in"
+        click.echo(neutralise(f"{state} {file.path}"), err=True)
+    for problem in read.problems.values():
+        complain(str(problem))
+    if read.problems:
+        context.exit(FAILED)
 
 
 @command.command()
@@ -76,7 +86,8 @@ def list_(*, as_object: bool) -> None:
 @click.option("--json", "as_object", is_flag=True, help="Print one JSON object.")
 def show(*, name: str, as_object: bool) -> None:
     """Show everything about the pair NAME."""
-    pair, default = find_pair(name), default_name()
+    pair = find_pair(name)
+    default = PairsFile().read().default or FIRST_PAIR
     if as_object:
         click.echo(json.dumps(as_json(pair, default), ensure_ascii=False))
         return
@@ -135,7 +146,8 @@ def add(*, name: str, force: bool, **values: Any) -> None:
     _check_templates(pair)
     found = [_checked_file(role, text) for role, text in (("drafter", pair.drafter), ("base", pair.base))]
     file = PairsFile()
-    if name in file.read().pairs and not force:
+    pairs = file.read()
+    if (name in pairs.pairs or ("pairs", name) in pairs.problems) and not force:
         raise PairsFileError(f"there is a pair {name!r} already; --force replaces it")
     lines = _verdict(found[0], found[1]) if found[0] is not None and found[1] is not None else []
     file.add(pair, replace=force)
@@ -200,7 +212,8 @@ def rm(*, name: str) -> None:
     file = PairsFile()
     if name in BUILT_IN_PAIRS and name not in file.read().pairs:
         raise PairsFileError(f"{name!r} is built in and cannot be removed")
-    find_pair(name)
+    if ("pairs", name) not in file.read().problems:
+        find_pair(name)
     was_default = file.remove(name)
     note = f"; the default pair is {FIRST_PAIR} again" if was_default else ""
     click.echo(f"removed {name}{note}; its models stay (`edge-wsd models rm` deletes those of the store)", err=True)

@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -22,6 +24,7 @@ OPTION_KEYS = ("threshold", "window", "max_draft")
 """Fields of `edge_wsd.decoding.options.Options`, which has their defaults and their ranges."""
 KEYS = (*MODEL_KEYS, *TEMPLATE_KEYS, *OPTION_KEYS)
 
+_LOG = logging.getLogger(__name__)
 FIRST_PAIR = "demo"
 """The default pair where the user has set none."""
 
@@ -100,27 +103,52 @@ def is_pair_name(text: str) -> bool:
 
 
 def known_pairs() -> dict[str, NamedPair]:
-    """Every pair by its name: the user's, then those built in. A user's pair hides a built-in one of the same name."""
-    from edge_wsd.models.built_in_pairs import BUILT_IN_PAIRS
+    """Every pair by its name: the user's, then those built in. A user's pair hides a built-in one of the same name.
+
+    A pair whose entry in the file has a mistake is left out.
+    """
     from edge_wsd.models.pairs_file import PairsFile
 
-    own = PairsFile().read().pairs
+    return with_built_in(PairsFile().read().pairs)
+
+
+def with_built_in(own: Mapping[str, NamedPair]) -> dict[str, NamedPair]:
+    """The user's `own` pairs, then the built-in ones that they do not hide."""
+    from edge_wsd.models.built_in_pairs import BUILT_IN_PAIRS
+
     return {**own, **{name: pair for name, pair in BUILT_IN_PAIRS.items() if name not in own}}
 
 
 def find_pair(name: str) -> NamedPair:
-    """The pair of this name. Raises `PairsFileError` that lists the known names, the closest first."""
-    known = known_pairs()
+    """The pair of this name. Raises `PairsFileError` that lists the known names, the closest first.
+
+    A mistake in the entry of another pair does not matter, nor one in the whole file to a pair that is built in.
+    """
+    from edge_wsd.models.built_in_pairs import BUILT_IN_PAIRS
+    from edge_wsd.models.pairs_file import PairsFile
+
+    try:
+        pairs = PairsFile().read()
+    except PairsFileError as error:
+        if name not in BUILT_IN_PAIRS:
+            raise
+        _LOG.warning("%s; pair %s is taken as it is built in", error, name)
+        return BUILT_IN_PAIRS[name]
+    pairs.require("pairs", name)
+    known = with_built_in(pairs.pairs)
     if name in known:
         return known[name]
+    pairs.require("pairs")
     raise PairsFileError(f"there is no pair named {name!r}; {closest(name, known)}known pairs: {', '.join(known)}")
 
 
 def default_name() -> str:
-    """The pair that is used where none is named. Raises `PairsFileError` if the file is not what it should be."""
+    """The pair that is used where none is named. Raises `PairsFileError` if the file does not say it as it should."""
     from edge_wsd.models.pairs_file import PairsFile
 
-    return PairsFile().read().default or FIRST_PAIR
+    pairs = PairsFile().read()
+    pairs.require("default")
+    return pairs.default or FIRST_PAIR
 
 
 def closest(word: str, known: Any) -> str:

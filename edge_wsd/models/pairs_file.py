@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_wsd.errors import OptionError, PairsFileError, StoreError
-from edge_wsd.files import write_atomically
+from edge_wsd.files import behind_links, write_atomically
 from edge_wsd.models.model_name import parse_model_name
 from edge_wsd.models.named_pairs import (
     KEYS,
@@ -39,9 +39,12 @@ if TYPE_CHECKING:  # read only where there is a file
     from tomlkit import TOMLDocument
 
 PATH_VARIABLE = "EDGE_WSD_PAIRS"
+Place = tuple[str, ...]
+"""Keys of TOML from the top of the file down."""
 _TOP_KEYS = ("default", "pairs")
 _MOST_BYTES = 1 << 20
 _PATIENCE_S = 10.0
+_LOCK = ".edge-wsd-pairs.lock"
 _BEGINNING = """\
 # Named pairs of edge-wsd. May be edited: comments and order stay when `edge-wsd pairs` writes.
 # Each [pairs.NAME] has a drafter and a base, each a file or REPO:TYPE, and may have
@@ -56,6 +59,13 @@ class Pairs:
     default: str | None = None
     """The name of the default pair."""
     pairs: dict[str, NamedPair] = field(default_factory=dict)
+    problems: dict[Place, PairsFileError] = field(default_factory=dict)
+    """What is wrong, by its place: ("pairs", NAME) is the entry of a pair, which `pairs` then lacks."""
+
+    def require(self, *place: str) -> None:
+        """Raises the error of this place, if there is one."""
+        if place in self.problems:
+            raise self.problems[place]
 
 
 def pairs_path() -> Path:
@@ -70,14 +80,15 @@ def pairs_path() -> Path:
 class PairsFile:
     """The file at `path`, by default `pairs_path()`. One that is not there is a file without pairs.
 
-    Every method raises `PairsFileError`, which names the file, the line and what was expected.
+    Every method raises `PairsFileError`, which names the file, the line and what was expected. What is wrong with one
+    entry is kept by `read` and blocks no other.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = pairs_path() if path is None else path
 
     def read(self) -> Pairs:
-        """What the file says, checked."""
+        """What the file says, checked. Raises for a file that cannot be read, or is no TOML."""
         text = self._text()
         return _Reading(self.path, text).pairs() if text else Pairs()
 
@@ -90,33 +101,37 @@ class PairsFile:
 
         pair = pair.anywhere()
 
+        place = ("pairs", pair.name)
+
         def change(document: TOMLDocument, pairs: Pairs) -> Pairs:
-            if pair.name in pairs.pairs and not replace:
+            if (pair.name in pairs.pairs or place in pairs.problems) and not replace:
                 raise PairsFileError(f"{self.path}: there is a pair {pair.name!r} already; --force replaces it")
+            pairs.require("pairs")
             if "pairs" not in document:
                 document["pairs"] = tomlkit.table(is_super_table=True)
             tables: Any = document["pairs"]
-            if pair.name not in tables:
+            if not isinstance(tables.get(pair.name), dict):
                 tables[pair.name] = tomlkit.table()
             _write(tables[pair.name], pair.as_dict())
-            return Pairs(pairs.default, {**pairs.pairs, pair.name: pair})
+            return Pairs(pairs.default, {**pairs.pairs, pair.name: pair}, _without(pairs.problems, place))
 
         self._change(change)
 
     def remove(self, name: str) -> bool:
         """Removes a pair. Returns whether it was the default one, which there is none of afterwards."""
         was_default = False
+        place = ("pairs", name)
 
         def change(document: TOMLDocument, pairs: Pairs) -> Pairs:
             nonlocal was_default
-            if name not in pairs.pairs:
+            if name not in pairs.pairs and place not in pairs.problems:
                 raise PairsFileError(f"{self.path}: there is no pair {name!r}; {_listed(pairs.pairs)}")
             _remove_table(document["pairs"], name)
             was_default = pairs.default == name
             if was_default:
                 document.remove("default")
             rest = {other: pair for other, pair in pairs.pairs.items() if other != name}
-            return Pairs(None if was_default else pairs.default, rest)
+            return Pairs(None if was_default else pairs.default, rest, _without(pairs.problems, place))
 
         self._change(change)
         return was_default
@@ -129,7 +144,7 @@ class PairsFile:
                 document["default"] = name
             elif "default" in document:
                 document.remove("default")
-            return Pairs(name, pairs.pairs)
+            return Pairs(name, pairs.pairs, _without(pairs.problems, ("default",)))
 
         self._change(change)
 
@@ -155,25 +170,27 @@ class PairsFile:
         with self._locked():
             text = self._text() or _BEGINNING
             reading = _Reading(self.path, text if text.endswith("\n") else f"{text}\n")
-            wanted = change(reading.document, reading.pairs(check_default=False))
+            wanted = change(reading.document, reading.pairs())
             new = reading.document.as_string()
             if "\r\n" in text:
                 new = new.replace("\r\n", "\n").replace("\n", "\r\n")
             self._check(new, wanted)
-            write_atomically(self.path.resolve(), new.encode())  # resolved: a link to the file stays one
+            write_atomically(self.path, new.encode())
 
     def _check(self, new: str, wanted: Pairs) -> None:
         """Makes sure that the text says what it should: a form of TOML that cannot be added to is not damaged."""
         try:
-            says = _Reading(self.path, new).pairs(check_default=False)
+            says = _Reading(self.path, new).pairs()
         except PairsFileError:
-            says = None
-        if says != wanted:
+            says = Pairs()
+        for place in says.problems.keys() - wanted.problems.keys():
+            if place == ("default",):
+                raise says.problems[place]
+        if (says.default, says.pairs, says.problems.keys()) != (wanted.default, wanted.pairs, wanted.problems.keys()):
             raise PairsFileError(
                 f"{self.path}: cannot be changed by a program as it is written; edit it, best with a [pairs.NAME] "
                 "above the keys of each pair"
             )
-        _Reading(self.path, new).pairs()
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -181,7 +198,8 @@ class PairsFile:
 
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.path.with_name(f".{self.path.name}.lock"), timeout=_PATIENCE_S):
+            place = behind_links(self.path)  # those who come by different links wait for each other
+            with FileLock(place.with_name(_LOCK), timeout=_PATIENCE_S):
                 yield
         except Timeout as error:
             raise PairsFileError(f"{self.path}: is being written by another program; try again") from error
@@ -210,23 +228,40 @@ class _Reading:
 
         return PairsFileError(f"{self._path}, line {line_of(self.document, list(keys))}: {defect}")
 
-    def pairs(self, *, check_default: bool = True) -> Pairs:
+    def pairs(self) -> Pairs:
+        """What the document says, and what is wrong with it."""
         plain = self.document.unwrap()
-        self._check_keys((), plain, _TOP_KEYS, "")
-        tables = plain.get("pairs", {})
-        if not isinstance(tables, dict):
-            raise self.error(["pairs"], f"pairs must be tables, each under [pairs.NAME], not {_kind(tables)}")
-        pairs = {name: self._pair(name, table) for name, table in tables.items()}
-        default = plain.get("default")
-        if default is not None and not isinstance(default, str):
-            raise self.error(["default"], f"default must be the name of a pair in quotes, not {_kind(default)}")
-        if default is not None and check_default:
-            self._check_default(default, pairs)
-        return Pairs(default, pairs)
+        tables, default = plain.get("pairs", {}), plain.get("default")
+        found = Pairs(default if isinstance(default, str) else None)
+        for key, value in plain.items():
+            with self._kept(found, key):
+                self._check_key((), key, value, _TOP_KEYS, "")
+        with self._kept(found, "pairs"):
+            if not isinstance(tables, dict):
+                raise self.error(["pairs"], f"pairs must be tables, each under [pairs.NAME], not {_kind(tables)}")
+        entries: dict[str, Any] = tables if isinstance(tables, dict) else {}
+        for name, table in entries.items():
+            with self._kept(found, "pairs", name):
+                found.pairs[name] = self._pair(name, table)
+        with self._kept(found, "default"):
+            self._check_default(default, entries)
+        return found
 
-    def _check_default(self, default: str, pairs: dict[str, NamedPair]) -> None:
+    @contextmanager
+    def _kept(self, found: Pairs, *place: str) -> Iterator[None]:
+        """Keeps the error of a place instead of raising it."""
+        try:
+            yield
+        except PairsFileError as error:
+            found.problems[place] = error
+
+    def _check_default(self, default: Any, pairs: Iterable[str]) -> None:
         from edge_wsd.models.built_in_pairs import BUILT_IN_PAIRS
 
+        if default is None:
+            return
+        if not isinstance(default, str):
+            raise self.error(["default"], f"default must be the name of a pair in quotes, not {_kind(default)}")
         known = [*pairs, *(name for name in BUILT_IN_PAIRS if name not in pairs)]
         if default not in known:
             hint = closest(default, known)
@@ -238,23 +273,23 @@ class _Reading:
             raise self.error(where, f"pair {name!r} must be a table under [pairs.{name}], not {_kind(table)}")
         if not is_pair_name(name):
             raise self.error(where, f"{name!r} is no name for a pair; a name has {NAME_RULE}")
-        self._check_keys(where, table, KEYS, f" of pair {name!r}")
+        for key, value in table.items():
+            self._check_key(where, key, value, KEYS, f" of pair {name!r}")
         for key in MODEL_KEYS:
             if key not in table:
                 raise self.error(where, f'pair {name!r} has no {key}; add {key} = "FILE" or "REPO:TYPE"')
         checked = {key: self._check_value((*where, key), key, value, name) for key, value in table.items()}
         return NamedPair(name, **checked)
 
-    def _check_keys(self, where: tuple[str, ...], table: dict[str, Any], known: tuple[str, ...], owner: str) -> None:
-        for key, value in table.items():
-            if key in known:
-                continue
-            hint = closest(key, known)
-            if isinstance(value, dict) and where:
-                hint = f'a name with a dot stands in quotes, [pairs."{where[-1]}.{key}"]; '
-            elif not where and key in KEYS:
-                hint = "it belongs under [pairs.NAME]; "
-            raise self.error((*where, key), f"unknown key {key!r}{owner}; {hint}known keys: {', '.join(known)}")
+    def _check_key(self, where: Place, key: str, value: Any, known: tuple[str, ...], owner: str) -> None:
+        if key in known:
+            return
+        hint = closest(key, known)
+        if isinstance(value, dict) and where:
+            hint = f'a name with a dot stands in quotes, [pairs."{where[-1]}.{key}"]; '
+        elif not where and key in KEYS:
+            hint = "it belongs under [pairs.NAME]; "
+        raise self.error((*where, key), f"unknown key {key!r}{owner}; {hint}known keys: {', '.join(known)}")
 
     def _check_value(self, where: tuple[str, ...], key: str, value: Any, name: str) -> Any:
         """The value as the pair gets it: a relative path counts from the folder of the file."""
@@ -289,6 +324,10 @@ def _kind(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def _without(problems: dict[Place, PairsFileError], place: Place) -> dict[Place, PairsFileError]:
+    return {other: error for other, error in problems.items() if other != place}
+
+
 def _listed(pairs: Iterable[str]) -> str:
     names = ", ".join(pairs)
     return f"its pairs are {names}" if names else "it holds no pairs"
@@ -297,11 +336,10 @@ def _listed(pairs: Iterable[str]) -> str:
 def _write(table: Any, wanted: dict[str, Any]) -> None:
     """Gives a table exactly these keys. A new one goes behind its last, and the comments below stay below."""
     behind = _take_comments_behind(table)
-    for key in KEYS:
-        if key in wanted:
-            table[key] = wanted[key]
-        elif key in table:
-            table.remove(key)
+    for key in [key for key in table if key not in wanted]:
+        table.remove(key)
+    for key, value in wanted.items():
+        table[key] = value
     if behind:
         table.value.body.extend(behind)
 

@@ -122,11 +122,25 @@ def test_a_model_that_is_not_pulled_yet_is_a_warning(played, models):
     assert "edge-wsd pull someone/base:Q4_K_M" in done.stderr and "vocabularies" not in done.stderr
 
 
-@pytest.mark.parametrize("command", [["run", "hello"], ["chat"], ["pairs"]])
-def test_a_mistake_in_the_file_is_told_with_its_line(played, tmp_path, command):
-    pairs_of(tmp_path, MINE + "windwo = 3\n")
+BAD = "[pairs.bad]\nwindwo = 3\n"
+
+
+@pytest.mark.parametrize("command", [["run", "hello"], ["chat"], ["pairs", "show", "bad"], ["pairs", "default", "bad"]])
+def test_a_mistake_in_the_entry_that_is_meant_is_told_with_its_line(played, tmp_path, command):
+    pairs_of(tmp_path, 'default = "bad"\n' + BAD)
     done = played(*command)
-    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "pairs.toml, line 6: " in done.stderr
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "pairs.toml, line 3: " in done.stderr
+
+
+def test_a_mistake_in_one_entry_blocks_no_other_pair(played, tmp_path):
+    pairs_of(tmp_path, MINE + BAD)
+    for pair in ([], ["--pair", "demo"]):
+        assert played("run", *pair, "hello").returncode == 0
+    listed = played("pairs")
+    assert listed.returncode == 1 and "mine" in listed.stdout and "pairs.toml, line 7: " in listed.stderr
+    assert played("pairs", "default", "mine").returncode == 0
+    assert played("pairs", "rm", "bad").returncode == 0
+    assert played("pairs").returncode == 0
 
 
 def shown_options(played, *arguments: str, stdin: str = "/show\n") -> str:

@@ -33,6 +33,14 @@ def write(file: PairsFile, text: str) -> None:
     file.path.write_bytes(text.encode())
 
 
+def mistakes(file: PairsFile) -> list[PairsFileError]:
+    """What is wrong with the file as a whole, or with its entries."""
+    try:
+        return list(file.read().problems.values())
+    except PairsFileError as error:
+        return [error]
+
+
 @pytest.mark.parametrize(
     "text, place, told",
     [
@@ -59,7 +67,7 @@ def write(file: PairsFile, text: str) -> None:
         ('\ndefault = "b"\n' + GOOD, "line 2", "default is 'b', no pair; known pairs: a, demo"),
         ('default = "demmo"\n', "line 1", "did you mean 'demo'?"),
         ("default = 3\n", "line 1", "default must be the name of a pair in quotes, not 3"),
-        (GOOD + "[other]\n[pairs.b]\nbase = 'y'\n", "line 4", "unknown key 'other'"),
+        (GOOD + "[other]\n[pairs.b]\nbase = 'y'\ndrafter = 'x'\n", "line 4", "unknown key 'other'"),
         (GOOD + "window =\n", "line 4, column 9", "unexpected end of the line"),
         ("[pairs.a]\ndrafter = x\n", "line 2, column 11", "with texts in quotes"),
         (GOOD + 'drafter = "z"\nwindow = 1\n', "line 4", 'key "drafter" already exists'),
@@ -70,9 +78,8 @@ def write(file: PairsFile, text: str) -> None:
 )
 def test_a_mistake_is_told_with_its_file_its_line_and_what_was_expected(file, text, place, told):
     write(file, text)
-    with pytest.raises(PairsFileError) as error:
-        file.read()
-    assert str(error.value).startswith(f"{file.path}, {place}: ") and told in str(error.value)
+    (error,) = mistakes(file)
+    assert str(error).startswith(f"{file.path}, {place}: ") and told in str(error)
     assert file.path.read_text() == text
 
 
@@ -96,9 +103,7 @@ def test_what_is_no_file_of_pairs_is_one_line(file, make):
 def test_no_text_ends_in_anything_but_pairs_or_an_error_with_a_line(tmp_path_factory, text):
     path = tmp_path_factory.getbasetemp() / "any.toml"
     path.write_bytes((GOOD + text).encode())
-    try:
-        PairsFile(path).read()
-    except PairsFileError as error:
+    for error in mistakes(PairsFile(path)):
         assert f"{path}, line " in str(error)
 
 
@@ -173,14 +178,51 @@ def test_a_form_that_cannot_be_added_to_is_refused_and_not_damaged(file):
 
 
 def test_an_unknown_default_can_be_repaired_but_not_made(file):
-    write(file, 'default = "gone"\n')
+    write(file, 'default = "gone"\n' + GOOD)
     with pytest.raises(PairsFileError, match="default is 'gone'"):
-        file.add(NamedPair("b", "x", "y"))
+        default_name()
+    file.add(NamedPair("b", "x", "y"))
     file.set_default("demo-other")
     assert default_name() == "demo-other"
-    with pytest.raises(PairsFileError, match="default is 'gone'"):
-        file.set_default("gone")
+    with pytest.raises(PairsFileError, match="default is 'nope'"):
+        file.set_default("nope")
     assert default_name() == "demo-other"
+
+
+BROKEN = '[pairs.bad]\ndrafter = "x"\nwindwo = 3\n'
+
+
+def test_one_bad_entry_blocks_no_pair_but_its_own(file):
+    """It blocked them all, the demonstration pair included."""
+    write(file, GOOD + BROKEN)
+    assert find_pair("a").base == "y" and find_pair("demo").is_built_in and default_name() == "demo"
+    assert "bad" not in known_pairs()
+    with pytest.raises(PairsFileError, match="line 6: unknown key 'windwo'"):
+        find_pair("bad")
+    file.set_default("a")
+    assert default_name() == "a"
+    with pytest.raises(PairsFileError, match="'bad' already; --force"):
+        file.add(NamedPair("bad", "x", "y"))
+    file.add(NamedPair("c", "x", "y"))
+    assert set(file.read().pairs) == {"a", "c"} and BROKEN in file.path.read_text()
+
+
+@pytest.mark.parametrize("broken", [BROKEN, "[pairs]\nbad = 3\n", "[pairs]\nbad = { windwo = 3 }\n"])
+def test_a_bad_entry_can_be_replaced_and_removed(file, broken):
+    write(file, broken)
+    file.add(NamedPair("bad", "x", "y"), replace=True)
+    assert find_pair("bad").drafter == "x" and not mistakes(file)
+    write(file, broken)
+    assert file.remove("bad") is False
+    assert file.read().pairs == {} and not mistakes(file)
+
+
+def test_a_file_that_is_no_toml_blocks_no_pair_that_is_built_in(file, caplog):
+    write(file, GOOD + "[pairs.\n")
+    assert find_pair("demo").is_built_in and "line 4" in caplog.text
+    for ask in (lambda: find_pair("a"), default_name, known_pairs):
+        with pytest.raises(PairsFileError, match="line 4"):
+            ask()
 
 
 def test_a_crash_between_writing_and_renaming_leaves_the_old_file(file, monkeypatch):
@@ -194,6 +236,13 @@ def test_a_crash_between_writing_and_renaming_leaves_the_old_file(file, monkeypa
         file.add(NamedPair("three", "x", "y"))
     assert file.path.read_text() == WRITTEN
     assert not list(file.path.parent.glob("*.partial")) and not list(file.path.parent.glob(".*.partial"))
+
+
+def test_a_name_of_the_file_may_be_as_long_as_the_file_system_allows(file, tmp_path):
+    """The name of its lock was longer."""
+    longest = PairsFile(tmp_path / ("p" * 255))
+    longest.add(NamedPair("b", "x", "y"))
+    assert list(longest.read().pairs) == ["b"]
 
 
 def test_a_link_to_the_file_stays_a_link(file, tmp_path):
