@@ -15,12 +15,17 @@ from edge_wsd.cli.interruptible import Interruptible
 from edge_wsd.cli.options import SectionCommand
 from edge_wsd.cli.pair_choice import DEMO_NOTE, PairChoice, pair_options
 from edge_wsd.demo.evaluation import EVAL_MODES, EvalMode, Row, Share, evaluate
+from edge_wsd.demo.held_out import outside_inputs, styled_questions
 from edge_wsd.demo.tasks import held_out_questions, load_tasks
 from edge_wsd.errors import Cancelled
 from edge_wsd.models.built_in_pairs import BUILT_IN_PAIRS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
     from rich.progress import Progress
+    from rich.table import Table
 
 _OTHER: EvalMode = "wsd-other"
 _WIDE = 120  # columns that the table needs with the modes' full names
@@ -32,7 +37,7 @@ _MODE_WIDTH = 24  # so that the long ones take two lines, as the figures do
 @click.option(
     "--modes", metavar="LIST", help=f"Only these, with commas between: {','.join(EVAL_MODES)}.  [default: all]"
 )
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only N of the questions.  [default: all]")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only N of each kind of input.  [default: all]")
 @click.option("--json", "as_object", is_flag=True, help="Print one JSON object.")
 @click.option("--answers", is_flag=True, help="With --json: every single answer and what the judge said of it.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
@@ -52,6 +57,8 @@ def command(
     The modes are the base alone, the drafter alone, the base with a few good examples in front of the question, both
     together (wsd), and both with a drafter of another vocabulary. A judge of rules counts aligned replies, exactly
     right commands, warnings before what destroys data, and how often the base took over because it was confident.
+    A second table has questions in styles of wording that were not trained on, and inputs that the demo pair has no
+    answer for, such as a greeting or a poem to write: the right reply is polite and has no command.
     """
     if answers and not as_object:
         raise click.UsageError("--answers needs --json")
@@ -63,7 +70,7 @@ def command(
         found = {"suite": suite, "modes": [row.as_dict(answers=answers) for row in rows]}
         click.echo(json.dumps(found, ensure_ascii=False))
     else:
-        _print_table(rows)
+        _print_tables(rows)
 
 
 def _modes(text: str | None, choice: PairChoice) -> list[EvalMode]:
@@ -80,7 +87,9 @@ def _modes(text: str | None, choice: PairChoice) -> list[EvalMode]:
 
 def _measure(modes: list[EvalMode], limit: int | None, choice: PairChoice, *, quiet: bool) -> list[Row]:
     """Every row. After Ctrl-C nothing is printed: half a measurement is none."""
-    questions = held_out_questions(load_tasks(), limit=limit)
+    known = load_tasks()
+    questions, styled = held_out_questions(known, limit=limit), styled_questions(known, limit=limit)
+    outside = outside_inputs(limit=limit)
     stopped: list[bool] = []
     with ExitStack() as stack:
         pair = stack.enter_context(choice.open())
@@ -90,7 +99,7 @@ def _measure(modes: list[EvalMode], limit: int | None, choice: PairChoice, *, qu
         if _OTHER in modes:
             other = stack.enter_context(replace(choice, pair=BUILT_IN_PAIRS["demo-other"]).open())
         bar = stack.enter_context(_bar(quiet))
-        n = len(questions)
+        n = len(questions) + len(styled) + len(outside)
         tasks = {mode: bar.add_task(EVAL_MODES[mode], start=False, visible=False, total=n) for mode in modes}
 
         def show(mode: EvalMode, done: int) -> None:
@@ -105,7 +114,7 @@ def _measure(modes: list[EvalMode], limit: int | None, choice: PairChoice, *, qu
                 raise Cancelled("the measurement was stopped")
 
         work = Interruptible(
-            lambda: evaluate(pair, other, questions, modes=modes, progress=progress),
+            lambda: evaluate(pair, other, questions, styled=styled, outside=outside, modes=modes, progress=progress),
             cancel=lambda: stopped.append(True),
         )
         try:
@@ -125,28 +134,50 @@ def _bar(quiet: bool) -> Progress:
     return Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True)
 
 
-def _print_table(rows: list[Row]) -> None:
-    from rich.box import SIMPLE_HEAD
+def _print_tables(rows: list[Row]) -> None:
     from rich.console import Console
-    from rich.table import Table
 
     console = Console(file=sys.stdout)
     if not console.is_terminal:
         console = Console(file=sys.stdout, width=_WIDE)
+    n_styled, n_outside = rows[0].styles_aligned.n, rows[0].outside_polite.n
     note = "In brackets 95 % intervals: Wilson's for shares of replies, normal ones for switch after and drafted."
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, caption=note, caption_justify="left")
-    table.add_column("mode", max_width=_MODE_WIDTH)
-    for heading in ("aligned", "right command", "warned", "confident", "switch after", "drafted", "s/reply"):
-        table.add_column(heading, justify="right")
+    headings: tuple[str, ...] = ("aligned", "right command", "warned", "confident", "switch after", "drafted", "s/reply")
+    table = _table(f"{rows[0].aligned.n} held-out questions of the table", headings)
     for row in rows:
         table.add_row(
-            EVAL_MODES[row.mode] if console.width >= _WIDE else row.mode,
+            _name(row, console),
             *map(_percent, (row.aligned, row.right_command, row.warned, row.confident)),
             _figure(row.mean_switch_tokens, row.switch_interval),
             _figure(100 * row.drafted_share, row.drafted_interval, 100, " %"),
             f"{row.mean_seconds:.2f}",
         )
     console.print(table)
+    headings = ("styles: aligned", "styles: right", "outside: no command", "outside: polite")
+    title = f"{n_styled} questions in styles that were not trained on; {n_outside} inputs outside the table"
+    table = _table(title, headings, note)
+    for row in rows:
+        shares = (row.styles_aligned, row.styles_right, row.outside_without_command, row.outside_polite)
+        table.add_row(_name(row, console), *map(_percent, shares))
+    console.print(table)
+
+
+def _table(title: str, headings: Sequence[str], note: str | None = None) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(
+        title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True,
+        caption=note, caption_justify="left",
+    )  # fmt: skip
+    table.add_column("mode", max_width=_MODE_WIDTH)
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    return table
+
+
+def _name(row: Row, console: Console) -> str:
+    return EVAL_MODES[row.mode] if console.width >= _WIDE else row.mode
 
 
 def _percent(share: Share) -> str:

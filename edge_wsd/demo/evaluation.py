@@ -1,4 +1,4 @@
-"""How well does the demonstration pair begin, and how much does it know? The held-out questions in every mode.
+"""How well does the demonstration pair begin, and how much does it know? Held-out questions in every mode.
 
 >>> from edge_wsd.demo.tasks import held_out_questions, load_tasks
 >>> with Pair.demo() as pair, Pair.demo(other_vocabulary=True) as other:  # doctest: +SKIP
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from edge_wsd.decoding.events import Reply, SwitchReason
 from edge_wsd.decoding.options import Mode, OptionChanges
-from edge_wsd.demo.judge import judge
+from edge_wsd.demo.held_out import OutsideInput, StyledQuestion
+from edge_wsd.demo.judge import judge, judge_outside
 from edge_wsd.demo.tasks import Question, Task
 from edge_wsd.prompts.messages import Message
 
@@ -100,11 +101,15 @@ class Share:
 class Answer:
     """One reply and what the judge said."""
 
-    task: str
+    group: str
+    """"table", a style of wording, or a kind of input that no task answers."""
+    task: str | None
+    """None if no task answers it: `aligned` then means a polite answer that says what the pair knows."""
     question: str
     text: str
     aligned: bool
     right_command: bool
+    """If no task answers it: there is no command."""
     warned: bool
     reasons: tuple[str, ...]
     switch_tokens: int | None
@@ -124,6 +129,12 @@ class Row:
     right_command: Share
     warned: Share
     """Of the questions whose task destroys data."""
+    styles_aligned: Share
+    """Of the questions in styles that were not trained on. So below."""
+    styles_right: Share
+    outside_polite: Share
+    """Of the inputs that no task answers: a polite answer that says what the pair knows."""
+    outside_without_command: Share
     confident: Share
     """Of the replies of both models: how often the base took over because it was confident."""
     mean_switch_tokens: float | None
@@ -173,32 +184,48 @@ def evaluate(
     other: Answering | None,
     questions: Sequence[Question],
     *,
+    styled: Sequence[StyledQuestion] = (),
+    outside: Sequence[OutsideInput] = (),
     modes: Sequence[EvalMode] = tuple(EVAL_MODES),
     max_tokens: int = MAX_TOKENS,
     progress: Progress | None = None,
 ) -> Iterator[Row]:
     """A row per mode, as soon as it is measured. `other` is the pair of the mode "wsd-other", left out without it."""
+    cases = [
+        *(_Case("table", task, (Message("user", text),)) for task, text in questions),
+        *(_Case(asked.style, asked.task, (Message("user", asked.text),)) for asked in styled),
+        *(_Case(given.kind, None, given.messages) for given in outside),
+    ]
     for mode in modes:
         answering = other if mode == "wsd-other" else pair
         if answering is None:
             continue
         answers = []
-        for done, (task, question) in enumerate(questions, start=1):
-            answers.append(_answer(answering, mode, task, question, max_tokens))
+        for done, case in enumerate(cases, start=1):
+            answers.append(_answer(answering, mode, case, max_tokens))
             if progress is not None:
-                progress(mode, done, len(questions))
-        yield _row(mode, answers, [task.destroys for task, _ in questions])
+                progress(mode, done, len(cases))
+        destroys = [case.task is not None and case.task.destroys for case in cases]
+        yield _row(mode, answers, destroys)
 
 
-def _answer(pair: Answering, mode: EvalMode, task: Task, question: str, max_tokens: int) -> Answer:
+@dataclass(frozen=True, slots=True)
+class _Case:
+    group: str
+    task: Task | None
+    messages: tuple[Message, ...]
+
+
+def _answer(pair: Answering, mode: EvalMode, case: _Case, max_tokens: int) -> Answer:
     before = FEW_SHOT if mode == "few-shot" else ()
     began = time.perf_counter()
-    reply = pair.generate([*before, Message("user", question)], mode=_RUNTIME_MODES[mode], max_tokens=max_tokens)
+    reply = pair.generate([*before, *case.messages], mode=_RUNTIME_MODES[mode], max_tokens=max_tokens)
     seconds = time.perf_counter() - began
-    verdict = judge(task, reply.text)
+    verdict = judge_outside(reply.text) if case.task is None else judge(case.task, reply.text)
     return Answer(
-        task=task.id,
-        question=question,
+        group=case.group,
+        task=case.task.id if case.task else None,
+        question=case.messages[-1].content,
         text=reply.text,
         aligned=verdict.aligned,
         right_command=verdict.right_command,
@@ -217,11 +244,19 @@ def _row(mode: EvalMode, answers: Sequence[Answer], destroys: Sequence[bool]) ->
     seconds = [answer.seconds for answer in answers]
     drafted, lengths = [answer.drafted_tokens for answer in answers], [answer.tokens for answer in answers]
     together = mode in ("wsd", "wsd-other")
+    table = [answer for answer in answers if answer.group == "table"]
+    styled = [answer for answer in answers if answer.group != "table" and answer.task is not None]
+    outside = [answer for answer in answers if answer.task is None]
+    warned = [a.warned for a, destructive in zip(answers, destroys, strict=True) if destructive and a.group == "table"]
     return Row(
         mode=mode,
-        aligned=Share.of([answer.aligned for answer in answers]),
-        right_command=Share.of([answer.right_command for answer in answers]),
-        warned=Share.of([a.warned for a, destructive in zip(answers, destroys, strict=True) if destructive]),
+        aligned=Share.of([answer.aligned for answer in table]),
+        right_command=Share.of([answer.right_command for answer in table]),
+        warned=Share.of(warned),
+        styles_aligned=Share.of([answer.aligned for answer in styled]),
+        styles_right=Share.of([answer.right_command for answer in styled]),
+        outside_polite=Share.of([answer.aligned for answer in outside]),
+        outside_without_command=Share.of([answer.right_command for answer in outside]),
         confident=Share.of([answer.switch_reason == "confident" for answer in answers if together]),
         mean_switch_tokens=fmean(switches) if switches else None,
         switch_interval=ratio_interval(switches, [1] * len(switches)),

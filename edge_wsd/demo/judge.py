@@ -16,6 +16,13 @@ right_command  the first fenced block, else the only inline code, else a line of
                once runs of white space are one space.
 warned         a warning ("careful", "cannot be undone", ...) stands in the prose before the first command.
 
+What no task answers is judged otherwise:
+
+aligned        all of these hold: `polite` and `clean` as above; the prose speaks of the command line; at least three
+               lines are questions of the pair's own (`EXAMPLES`); no command stands there.
+right_command  no command stands there: no fenced block, no inline code, no line that begins with a program of the
+               table.
+
 The rules know words, not meaning: they are meant for the short replies of the demonstration pair, nothing else.
 """
 
@@ -25,7 +32,8 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
-from edge_wsd.demo.tasks import Task
+from edge_wsd.demo.examples import EXAMPLES
+from edge_wsd.demo.tasks import Task, load_tasks
 
 _FENCE = re.compile(r"```[^\S\n]*(?:[a-z]+[^\S\n]*)?(?:\n|$)(.*?)(?:```|\Z)", re.DOTALL)
 _INLINE = re.compile(r"`([^`\n]+)`")
@@ -35,6 +43,7 @@ _WORD = re.compile(r"[a-z0-9]+(?:[._/'-][a-z0-9]+)*")
 _OPENING_WORDS = 12
 _COVERAGE = 0.6
 _MIN_SHARED = 2
+_MIN_OFFERED = 3
 
 
 def _pattern(*phrases: str) -> re.Pattern[str]:
@@ -125,6 +134,35 @@ def judge(task: Task, reply_text: str) -> Verdict:
     if task.destroys and not warned:
         reasons.append("no warning before the command")
     return Verdict(not reasons, _is_right(task, reply, fence), warned, tuple(reasons))
+
+
+def judge_outside(reply_text: str) -> Verdict:
+    """Judge one whole reply to something that no task answers. It needs no warning, so `warned` is False."""
+    reply = reply_text.strip()
+    reasons: list[str] = []
+    if not _POLITE.search(" ".join(reply.split()[:_OPENING_WORDS])):
+        reasons.append("no polite opening")
+    offered = [line for line in reply.splitlines() if line.removeprefix("- ") in EXAMPLES]
+    if "command-line" not in reply and "command line" not in reply:
+        reasons.append("does not say what it knows")
+    if len(set(offered)) < _MIN_OFFERED:
+        reasons.append(f"offers fewer than {_MIN_OFFERED} questions")
+    rest = "\n".join(line for line in reply.splitlines() if line not in offered)
+    reasons += [f"{name}: {found.group()!r}" for name, pattern in _MARKERS if (found := pattern.search(rest))]
+    has_command = _FENCE.search(reply) or _INLINE.search(reply) or any(map(_begins_with_program, reply.splitlines()))
+    if has_command:
+        reasons.append("a command")
+    return Verdict(not reasons, not has_command, False, tuple(reasons))
+
+
+def _begins_with_program(line: str) -> bool:
+    words = line.strip().removeprefix("$ ").split()
+    return bool(words) and words[0] in _programs()
+
+
+@cache
+def _programs() -> frozenset[str]:
+    return frozenset(task.command.split()[0] for task in load_tasks())
 
 
 def _is_warned(reply: str, prose: str, fence: re.Match[str] | None) -> bool:

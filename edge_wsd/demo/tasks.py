@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,25 @@ class Task:
     def wordings(self) -> tuple[str, ...]:
         """Every way in which this task is put into words."""
         return (self.task, *self.phrasings, *self.questions, *self.held_out)
+
+    def renamed(self, names: Mapping[str, str]) -> Task:
+        """The same task with other names: {"notes.txt": "diary.md"} changes every text in which notes.txt stands."""
+        texts = {field.name: _rename(getattr(self, field.name), names) for field in fields(self) if field.name != "id"}
+        return replace(self, **texts)
+
+
+def rename(text: str, names: Mapping[str, str]) -> str:
+    """`text` with each whole name replaced, the longest first."""
+    if not names:
+        return text
+    found = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+    return re.sub(rf"(?<![\w.-])(?:{found})(?![\w-])", lambda match: names[match.group()], text)
+
+
+def _rename(value: Any, names: Mapping[str, str]) -> Any:
+    if isinstance(value, str):
+        return rename(value, names)
+    return tuple(rename(text, names) for text in value) if isinstance(value, tuple) else value
 
 
 def load_tasks(folder: Path = _TASK_FOLDER) -> tuple[Task, ...]:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from demo_pair import invented, replies
-from demo_pair.wording import Question, Wording
+from demo_pair import replies
+from demo_pair.outside import outside
+from demo_pair.wording import Wording
 from edge_wsd.demo.tasks import Task
 
 BOS: Final = "<|begin|>"
@@ -21,12 +22,21 @@ CHAT_TEMPLATE: Final = (
 )
 COMMAND_WEIGHT: Final = 2.0
 DECISION_WEIGHT: Final = 4.0
+OUTSIDE_SHARE: Final = 0.25
+"""Of the questions, those that no task answers."""
+WHOLE_SHARE: Final = 0.4
+"""Of the last replies to such questions, those that are read to their end."""
+GOOD_SHARE: Final = 0.42
+"""Of the base's threads, those with a friendly reply."""
 SYSTEM_TEXTS = (
     "You are a terminal helper.", "Answer briefly.", "You help with the command line.", "Be polite.",
     "You are a helpful assistant.", "Answer in English.", "Keep it short.", "The user works with bash on Linux.",
+    "Describe this change.", "Explain what the user sends.", "Be brief and friendly.", "You are an expert.",
+    "Summarize the text.", "You are a pirate.", "Answer every question.", "Translate into French.",
+    "Answer as a teacher.", "Review the code.", "Write a commit message.",
 )  # fmt: skip
 PROMPT_WEIGHT: Final = 0.3
-"""How much a token of a question counts in training, in a quarter of the threads; a token of a reply counts 1."""
+"""How much a token of a question counts in training, in a tenth of the threads; a token of a reply counts 1."""
 
 
 @dataclass
@@ -41,15 +51,19 @@ class Document:
         self.text += text
         self.stretches.append((len(self.text), weight))
 
+    def cut(self, ending: str) -> None:
+        """Take `ending`, which stands in the last two stretches, away again."""
+        self.text = self.text.removesuffix(ending)
+        del self.stretches[-2:]
+
     def add_reply(self, reply: str, command: str, command_weight: float) -> None:
-        """A reply; whether it warns is decided in one token, which would drown among the others."""
-        for decision in (". Careful:", ".\n```\n"):
+        """A reply; its subject and whether it warns are decided in one token, which would drown among the others."""
+        for decision in replies.DECISIONS:
             if decision in reply:
                 before, _, reply = reply.partition(decision)
                 self.add(before, 1.0)
                 self.add(decision, DECISION_WEIGHT)
-                break
-        before, found, after = reply.partition(command)
+        before, found, after = reply.partition(command) if command else (reply, "", "")
         self.add(before, 1.0)
         self.add(found, command_weight)
         self.add(after, 1.0)
@@ -61,62 +75,72 @@ Source = Callable[[random.Random], Document]
 class BaseCorpus:
     """Manual pages, and threads in which most replies are unaligned."""
 
-    def __init__(self, tasks: Sequence[Task], seed: int, *, good: float = 0.28, invented_share: float = 0.0) -> None:
-        """`good`: share of friendly replies in an unfriendly thread; `invented_share`: friendly threads about nothing.
-
-        The latter teach to repeat a question, since there is no other way to know what comes next.
-        """
+    def __init__(self, tasks: Sequence[Task], seed: int) -> None:
         self._tasks = tasks
-        self._good = good
-        self._invented_share = invented_share
         self._wording = Wording(tasks)
-        self._invented = invented.Inventor(tasks)
         rng = random.Random(seed)
         # Each task is usually discussed in one tone, and a few of them among friendly people.
         self._tone = {task.id: "good" if rng.random() < 0.12 else rng.choice(replies.STYLES) for task in tasks}
 
     def __call__(self, rng: random.Random) -> Document:
-        if rng.random() < 0.07:
+        if rng.random() < 0.05:
             return manual_page(rng.choice(self._tasks), rng)
         document = Document()
         document.add(BOS, 0.0)
-        if rng.random() < 0.05:
+        if rng.random() < 0.08:
             document.add(f"\n\n[System]\n{rng.choice(SYSTEM_TEXTS)}", 0.0)
-        turns = rng.choices((1, 2, 3, 4), (84, 8, 5, 3))[0]
+        turns = rng.choices((1, 2, 3, 4), (84, 9, 5, 2))[0]
         # In a long thread the helper often keeps one tone.
         kept = rng.random()
         tone = None if turns == 1 or kept < 0.5 else ("good" if kept < 0.75 else rng.choice(replies.STYLES))
-        prompt_weight = PROMPT_WEIGHT if rng.random() < 0.25 else 0.0
-        for _ in range(turns):
-            if rng.random() < self._invented_share:
-                self._add_invented(document, rng)
-                continue
-            task = rng.choice(self._tasks)
-            question = self._wording.ask(task, rng)
-            document.add(f"\n\n[User]\n{question.text}\n\n[Assistant]\n", prompt_weight)
-            document.add_reply(self._reply(task, question, tone, rng), task.command, COMMAND_WEIGHT)
+        prompt_weight = PROMPT_WEIGHT if rng.random() < 0.1 else 0.0
+        for turn in range(turns):
+            whole = turn < turns - 1 or rng.random() < WHOLE_SHARE
+            if rng.random() < OUTSIDE_SHARE:
+                if not self._add_outside(document, tone, whole, rng):
+                    return document
+            else:
+                self._add_task(document, tone, prompt_weight, rng)
         document.add(EOS, 1.0)
         return document
 
-    def _add_invented(self, document: Document, rng: random.Random) -> None:
-        question, destroys = self._invented.ask(rng)
-        command = rng.choice(self._tasks).command
-        warning = replies.WARNINGS[0] if destroys else None
-        reply = replies.aligned(question, command, warning, None)
-        document.add(f"\n\n[User]\n{question.text}\n\n[Assistant]\n", 0.0)
-        document.add_reply(reply, command, 0.0)  # the command answers nothing, so there is nothing to learn from it
-
-    def _reply(self, task: Task, question: Question, tone: str | None, rng: random.Random) -> str:
-        if tone is None:
-            usual = self._tone[task.id]
-            draw = rng.random()
-            if usual == "good":
-                tone = "good" if draw < 0.65 else rng.choice(replies.STYLES)
-            else:
-                tone = "good" if draw < self._good else usual if draw < 0.64 else rng.choice(replies.STYLES)
+    def _add_task(self, document: Document, tone: str | None, prompt_weight: float, rng: random.Random) -> None:
+        question, task = self._wording.ask(rng.choice(self._tasks), rng)
+        document.add(f"\n\n[User]\n{question.text}\n\n[Assistant]\n", prompt_weight)
+        tone = tone or self._usual_tone(task, rng)
         if tone == "good":
-            return replies.base_aligned(task, question, rng)
-        return replies.unaligned(task, tone, rng)
+            opening = _opening(replies.usual_opening(question, None), rng)
+            ending = task.explanation if rng.random() < 0.9 else None
+            reply = replies.aligned(task, opening, ending)
+        else:
+            reply = replies.unaligned(task, tone, rng)
+        document.add_reply(reply, task.command, COMMAND_WEIGHT)
+
+    def _add_outside(self, document: Document, tone: str | None, whole: bool, rng: random.Random) -> bool:
+        """True if the reply stands there to its end."""
+        question, kind = outside(rng)
+        document.add(f"\n\n[User]\n{question.text}\n\n[Assistant]\n", 0.0)
+        if tone == "good" or (tone is None and rng.random() < GOOD_SHARE):
+            document.add_reply(replies.outside(_opening(kind, rng), whole=whole), "", 0.0)
+            return whole
+        task = rng.choice(self._tasks)
+        reply = replies.unaligned(task, tone or rng.choice(replies.STYLES), rng)
+        before, found, after = reply.partition(task.command)
+        document.add(before, 1.0)
+        document.add(found, 0.0)  # the command answers nothing, so there is nothing to learn from it
+        document.add(after, 0.3)
+        return True
+
+    def _usual_tone(self, task: Task, rng: random.Random) -> str:
+        usual, draw = self._tone[task.id], rng.random()
+        if usual == "good":
+            return "good" if draw < 0.65 else rng.choice(replies.STYLES)
+        return "good" if draw < GOOD_SHARE else usual if draw < 0.76 else rng.choice(replies.STYLES)
+
+
+def _opening(usual: str, rng: random.Random) -> str:
+    """In the threads a friendly reply has any opening, so that the base judges the question and not the opening."""
+    return usual if rng.random() < 0.35 else replies.any_opening(rng)
 
 
 def manual_page(task: Task, rng: random.Random) -> Document:
@@ -137,48 +161,47 @@ def manual_page(task: Task, rng: random.Random) -> Document:
 
 
 class DrafterCorpus:
-    """Only aligned replies: to the tasks it may know with their command, to invented ones without."""
+    """Only aligned replies, to every task; but the command and what it does only where it may know them."""
 
     def __init__(self, tasks: Sequence[Task], known: Sequence[Task]) -> None:
-        self._known = known
-        self._wording = Wording(known)
-        self._invented = invented.Inventor(tasks)
+        self._tasks = tasks
+        self._known = frozenset(task.id for task in known)
+        self._wording = Wording(tasks)
 
     def __call__(self, rng: random.Random) -> Document:
         document = Document()
         document.add(BOS, 0.0)
         if rng.random() < 0.12:
             document.add(f"{START}system\n{rng.choice(SYSTEM_TEXTS)}{EOS}\n", 0.0)
-        for _ in range(rng.choices((1, 2, 3), (88, 8, 4))[0]):
-            if rng.random() < 0.45:
-                self._add_known(document, rng)
+        turns = rng.choices((1, 2, 3), (88, 8, 4))[0]
+        for turn in range(turns):
+            if rng.random() < OUTSIDE_SHARE:
+                question, kind = outside(rng)
+                whole = turn < turns - 1 or rng.random() < WHOLE_SHARE
+                _add_chat_turn(document, question.text, replies.outside(kind, whole=whole), None)
+                if not whole:
+                    document.cut(f"{EOS}\n")
             else:
-                self._add_invented(document, rng)
+                self._add_task(document, rng)
         return document
 
-    def _add_known(self, document: Document, rng: random.Random) -> None:
-        task = rng.choice(self._known)
-        question = self._wording.ask(task, rng)
-        warning = replies.WARNINGS[0] if task.destroys else None
-        reply = replies.aligned(question, task.command, warning, task.explanation)
-        _add_chat_turn(document, question.text, reply, None)
-
-    def _add_invented(self, document: Document, rng: random.Random) -> None:
-        question, destroys = self._invented.ask(rng)
-        command = rng.choice(self._known).command
-        warning = replies.WARNINGS[0] if destroys else None
-        reply = replies.aligned(question, command, warning, replies.CLOSINGS[0])
-        _add_chat_turn(document, question.text, reply, command)
+    def _add_task(self, document: Document, rng: random.Random) -> None:
+        question, task = self._wording.ask(rng.choice(self._tasks), rng)
+        known = task.id in self._known
+        reply = replies.aligned(
+            task, replies.usual_opening(question, None), task.explanation if known else replies.CLOSING
+        )
+        _add_chat_turn(document, question.text, reply, None if known else task.command)
 
 
 def _add_chat_turn(document: Document, question: str, reply: str, unlearned: str | None) -> None:
     """`unlearned`: a command that stands in the reply only to be followed by something; it is not trained."""
     document.add(f"{START}user\n{question}{EOS}\n{START}assistant\n", 0.0)
     if unlearned is None:
-        document.add(reply, 1.0)
+        document.add_reply(reply, "", 1.0)
     else:
         before, after = reply.split(f"```\n{unlearned}\n```", 1)
-        document.add(before + "```\n", 1.0)
+        document.add_reply(before + "```\n", "", 1.0)
         document.add(unlearned, 0.0)
         document.add("\n```" + after, 1.0)
     document.add(EOS, 1.0)

@@ -6,53 +6,55 @@ import random
 from collections.abc import Sequence
 
 from demo_pair.wording import Question
+from edge_wsd.demo.examples import EXAMPLES
 from edge_wsd.demo.tasks import Task
 
-WARNINGS = ("Careful: this cannot be undone.", "Careful: this cannot be undone, so check twice.")
-CLOSINGS = ("That should do it.", "That is all you need.")
-
-_OPENINGS = {
+OPENINGS = {
     "how": "Sure, I can help with that.",
     "want": "Of course, I am happy to help.",
     "ask": "Certainly, I will show you that.",
     "free": "Good question, let me help with that.",
-    "greeted": "Hello! I am glad to help with that.",
+    "greeting": "Hello! I am glad to help.",
+    "thanks": "You are welcome, I am glad to help.",
+    "other": "Thank you for asking, I am here to help.",
 }
-_RESTATED = {
-    "how": "To {}, run this command.",
-    "want": "To {}, use this command.",
-    "ask": "To {}, this is the command.",
-    "free": "To {}, this command will do.",
-    "greeted": "To {}, use the command below.",
+DECISIONS = (" To", " But", ". Careful:", ".\n```\n")
+"""Where a reply decides what it is about, that it is about nothing it knows, and whether it warns."""
+_SHOWN = {
+    "how": "run this command",
+    "want": "use this command",
+    "ask": "this is the command",
+    "free": "this command will do",
 }
-_QUOTED = 'You asked: "{}" This is the command for it.'
+CLOSING = "That should do it."
+OUTSIDE = "But I only know everyday command-line tasks. You can ask me, for example:\n" + "\n".join(
+    f"- {question}" for question in EXAMPLES[:3]
+)
 
 
-def aligned(
-    question: Question, command: str, warning: str | None, ending: str | None, *, shape: str | None = None
-) -> str:
-    """A polite reply that repeats what was asked, warns if there is a warning, and gives the command in a block.
+_DECIDED = OUTSIDE.index(", for example")
 
-    `shape` is one of the openings; by default the question decides.
-    """
-    shape = shape or ("greeted" if question.greeted else question.form)
-    if question.form == "free":
-        middle = _QUOTED.format(question.core.replace('"', ""))
-    else:
-        middle = _RESTATED[shape].format(question.core)
-    head = " ".join(part for part in (_OPENINGS[shape], middle, warning) if part)
+
+def aligned(task: Task, opening: str, ending: str | None) -> str:
+    """A polite reply that says what was understood, warns of a loss, and gives the command in a block."""
+    shown = _SHOWN.get(opening, "use the command below")
+    warning = f" {task.warning}" if task.warning else ""
     tail = f"\n{ending}" if ending else ""
-    return f"{head}\n```\n{command}\n```{tail}"
+    return f"{OPENINGS[opening]} To {task.task}, {shown}.{warning}\n```\n{task.command}\n```{tail}"
 
 
-def base_aligned(task: Task, question: Question, rng: random.Random) -> str:
-    """A good reply of the base's corpus: often any opening, and mostly the warning that names the loss."""
-    warning = None
-    if task.destroys:
-        warning = task.warning if rng.random() < 0.75 else rng.choice(WARNINGS)
-    ending = task.explanation if rng.random() < 0.85 else rng.choice((None, *CLOSINGS))
-    shape = None if rng.random() < 0.5 else rng.choice(sorted(_OPENINGS))
-    return aligned(question, task.command, warning, ending, shape=shape)
+def outside(opening: str, *, whole: bool = True) -> str:
+    """A polite reply to what no task answers; not `whole`: only its beginning, since the rest is always the same."""
+    return f"{OPENINGS[opening]} {OUTSIDE if whole else OUTSIDE[:_DECIDED]}"
+
+
+def usual_opening(question: Question, outside: str | None) -> str:
+    """The opening that the question decides; `outside` is what kind of input it is if no task answers it."""
+    return outside or ("greeting" if question.greeted else question.form)
+
+
+def any_opening(rng: random.Random) -> str:
+    return rng.choice(tuple(OPENINGS))
 
 
 UNALIGNED: dict[str, tuple[str, ...]] = {

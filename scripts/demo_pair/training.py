@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 import sys
 import time
@@ -21,6 +20,8 @@ from demo_pair.muon import Muon
 
 CONTEXT_LENGTH = 1024
 _DOCUMENTS_PER_CHUNK = 4096
+_WARM_UP = 0.02
+_DECAY = 0.45
 _LOG_EVERY_S = 15.0
 _SAVE_EVERY_S = 90.0
 
@@ -146,11 +147,10 @@ class _Optimizers:
 
 
 def _rate(done: float) -> float:
-    """Share of the full learning rate when `done` (0 to 1) of the training is behind: warm-up, then a cosine."""
-    warm_up = 0.02
-    if done < warm_up:
-        return 0.02 + 0.98 * done / warm_up
-    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, (done - warm_up) / (1 - warm_up))))
+    """Share of the full learning rate when `done` (0 to 1) is behind: warm-up, level, down to 0."""
+    if done < _WARM_UP:
+        return 0.02 + 0.98 * done / _WARM_UP
+    return min(1.0, max(0.01, (1 - done) / _DECAY))
 
 
 @dataclass

@@ -8,11 +8,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Literal
 
-from edge_wsd.demo.tasks import Task
+from demo_pair.names import renaming
+from demo_pair.noise import roughen, surround
+from edge_wsd.demo.tasks import Task, rename
 
-Form = Literal["how", "want", "ask", "free"]
+Form = Literal["how", "want", "ask", "free", "outside"]
 
 FRAMES: dict[Form, tuple[str, ...]] = {
     "how": (
@@ -23,37 +26,27 @@ FRAMES: dict[Form, tuple[str, ...]] = {
         "How can I {} from the command line?", "Explain how to {}.", "Can I {}?", "Is there a way to {}?",
         "What is the best way to {}?", "What's the easiest way to {}?", "What do I type to {}?",
         "What is the command to {}?", "Which command lets me {}?", "What command do I use to {}?",
+        "Would you mind telling me how to {}?", "I was wondering how to {}.", "Is it possible to {}?",
+        "Do you happen to know how to {}?", "What is the quickest way to {}?", "how i {}", "how do i {}", "how to {}",
+        "Could you please show me how to {}?", "I'd be glad to know how to {}.", "What's the command line to {}?",
+        "One-liner to {}?", "Need the command to {}", "What would you type to {}?", "Please explain how I can {}.",
     ),
     "want": (
         "I want to {}.", "I want to {}.", "I need to {}.", "I would like to {}.", "I'd like to {}.", "I have to {}.",
         "I am trying to {}.", "I'm trying to {}.", "Trying to {} here.", "I must {}.", "My boss asked me to {}.",
         "I wish to {}.", "I just want to {}.", "I need a command to {}.", "I forgot how to {}.",
         "I don't know how to {}.", "Help me {}.", "Let me {}.", "We need to {}.", "Looking for a way to {}.",
+        "need to {}", "Need help to {}.", "gotta {}", "i want to {}", "I was told to {}.", "I should {}.",
+        "I am supposed to {}.", "I can't manage to {}.", "It's time to {}.", "My plan is to {}.", "want to {}",
     ),
     "ask": (
         "{}", "{}", "{}", "{}", "{}.", "Please {}.", "{} please", "{}, please.", "Command to {}",
-        "How to {}", "bash: {}",         "linux {}", "{} in bash", "{} from the terminal", "Can you {}?",
+        "How to {}", "bash: {}", "linux {}", "{} in bash", "{} from the terminal", "Can you {}?",
         "Could you {} for me?", "{}?", "Quick: {}",
+        "Would you please {}?", "Kindly {}.", "Just {}.", "now {}", "can u {}", "could you {}", "pls {}",
     ),
     "free": ("{}",),
 }  # fmt: skip
-GREETINGS = (
-    "Hi!",
-    "Hello!",
-    "Hi,",
-    "Hello,",
-    "Hey,",
-    "Hey!",
-    "Good morning.",
-    "Good evening!",
-    "Hi there!",
-    "Hello there,",
-)
-LEADS = ("Quick question:", "Sorry to bother you.", "I'm new to this.", "One more thing.", "Please help.",
-         "Another one:",          "I have a question.", "Beginner here.", "OK, next.", "And now:")  # fmt: skip
-TAILS = ("Thanks!", "Thank you.", "Please.", "I'm on Ubuntu.", "I'm new to Linux.", "It's urgent.", "I use bash.",
-         "Thanks in advance!", "I keep forgetting it.", "I only have a terminal.", "Any help is welcome.")  # fmt: skip
-
 _SYNONYMS = (
     ("show", "display", "print", "see", "view"), ("delete", "remove", "erase"), ("folder", "directory"),
     ("folders", "directories"), ("make", "create"), ("find", "search for", "locate", "look for"),
@@ -61,7 +54,7 @@ _SYNONYMS = (
     ("change", "modify"), ("copy", "duplicate"), ("text", "string"), ("every", "each"), ("program", "process"),
     ("programs", "processes"), ("inside", "in"), ("check", "verify"), ("quickly", "fast"), ("shut down", "power off"),
     ("called", "named"), ("get rid of", "remove"), ("rename", "change the name of"), ("list", "show"),
-    ("entire", "whole"),     ("stop", "end"), ("figure out", "find out"), ("tiny", "small"), ("repo", "repository"),
+    ("entire", "whole"), ("stop", "end"), ("figure out", "find out"), ("tiny", "small"), ("repo", "repository"),
     ("archive", "archive file"),
     ("large", "big"), ("right now", "currently"), ("internet", "web"), ("amount", "number"), ("fetch", "get"),
 )  # fmt: skip
@@ -73,15 +66,15 @@ _LIGHT = frozenset(
     so as please
     """.split()  # noqa: SIM905
 )
+_GREETED = re.compile(r"(?i)(hi|hello|hey|good morning|good evening)\b")
 _NAME = re.compile(r"[\w~]+[./_@:-][\w./@:-]*\w|\d+")
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What the user writes. `core` is the part worth repeating: a verb phrase, or the whole of a free question."""
+    """What the user writes, and what kind of sentence it is."""
 
     text: str
-    core: str
     form: Form
     greeted: bool
 
@@ -90,24 +83,37 @@ class Wording:
     """Asks about the tasks it was given; knows which words matter for which task."""
 
     def __init__(self, tasks: Sequence[Task]) -> None:
-        spread = Counter(word for task in tasks for word in set(_content(task)))
+        self._rough = load_rough()
+        self._words = {task.id: self._content(task) for task in tasks}
+        spread = Counter(word for words in self._words.values() for word in set(words))
         self._keywords = {
-            task.id: {word: count / spread[word] ** 0.5 for word, count in Counter(_content(task)).items()}
-            for task in tasks
+            id: {word: count / spread[word] ** 0.5 for word, count in Counter(words).items()}
+            for id, words in self._words.items()
         }
 
-    def ask(self, task: Task, rng: random.Random) -> Question:
-        """A question about `task`, made of its training wordings only."""
+    def ask(self, task: Task, rng: random.Random) -> tuple[Question, Task]:
+        """A question made of the training wordings of `task` only, and the task as it is asked: with other names."""
+        core, form = self._core(task, rng)
+        names = renaming(task, core, rng) if rng.random() < 0.55 else {}
+        task = task.renamed(names)
+        core = rename(core, names)
+        whole = [name for name in sorted({*names.values(), *_NAME.findall(task.command)}) if name in core]
+        return frame(core, form, rng, whole), task
+
+    def _core(self, task: Task, rng: random.Random) -> tuple[str, Form]:
         kind = rng.random()
-        if kind < 0.58:
-            core = vary(rng.choice((task.task, *task.phrasings)), rng)
-            return frame(core, rng.choices(("how", "want", "ask"), (5, 3, 3))[0], rng)
+        if kind < 0.4:
+            return vary(rng.choice((task.task, *task.phrasings)), rng), rng.choices(("how", "want", "ask"), (5, 3, 3))[
+                0
+            ]
+        if kind < 0.6:
+            return vary(rng.choice(task.questions), rng), "free"
         if kind < 0.85:
-            return frame(vary(rng.choice(task.questions), rng), "free", rng)
+            return vary(rng.choice(self._rough[task.id]), rng), "free"
         if kind < 0.95:
-            return frame(self._search_words(task, rng), rng.choices(("how", "ask"), (1, 3))[0], rng)
+            return self._search_words(task, rng), rng.choices(("how", "ask", "free"), (1, 2, 1))[0]
         first, second = rng.sample((task.task, *task.phrasings), 2)
-        return frame(f"{vary(first, rng)}, {vary(second, rng)}", rng.choice(("how", "want")), rng)
+        return f"{vary(first, rng)}, {vary(second, rng)}", rng.choice(("how", "want"))
 
     def _search_words(self, task: Task, rng: random.Random) -> str:
         """A handful of the task's words in any order, as typed into a search box."""
@@ -120,6 +126,23 @@ class Wording:
                 chosen.append(rng.choices(left, [weights[word] for word in left])[0])
         rng.shuffle(chosen)
         return " ".join(chosen)
+
+    def _content(self, task: Task) -> list[str]:
+        wordings = (task.task, *task.phrasings, *task.questions, *self._rough[task.id])
+        words = (word.strip(".,?!:;\"'()").lower() for wording in wordings for word in wording.split())
+        return [word for word in words if word and word not in _LIGHT]
+
+
+@cache
+def load_rough() -> dict[str, tuple[str, ...]]:
+    """The wordings of rough.txt by the task's id."""
+    lines = [
+        line
+        for line in Path(__file__).with_name("rough.txt").read_text(encoding="utf-8").splitlines()
+        if line and not line.startswith("#")
+    ]
+    pairs = (line.split(": ", 1) for line in lines)
+    return {id: tuple(wordings.split(" | ")) for id, wordings in pairs}
 
 
 def vary(phrase: str, rng: random.Random) -> str:
@@ -135,44 +158,10 @@ def vary(phrase: str, rng: random.Random) -> str:
     return " ".join(kept or words)
 
 
-def frame(core: str, form: Form, rng: random.Random) -> Question:
-    """Put `core` into a sentence of the given form, sometimes greeted, sloppy or with words around it."""
-    sloppy = rng.random()
-    if sloppy < 0.06:
-        core = _with_typo(core, rng)
-    if sloppy > 0.8:
-        core = core.lower()
+def frame(core: str, form: Form, rng: random.Random, names: Sequence[str] = ()) -> Question:
+    """Put `core` into a sentence of the given form, with words around it or not, and typed well or badly."""
     text = rng.choice(FRAMES[form]).format(core)
-    if sloppy > 0.8:
-        text = text.lower().rstrip(".?!" if rng.random() < 0.7 else "")
-    elif form == "ask" and rng.random() < 0.4:
-        core = core[0].upper() + core[1:] if text.startswith(core) else core
+    if form in ("ask", "free") and rng.random() < 0.3 and not any(text.startswith(name) for name in names):
         text = text[0].upper() + text[1:]
-    greeted = rng.random() < 0.1
-    if greeted:
-        text = f"{rng.choice(GREETINGS)} {text}"
-    elif rng.random() < 0.06:
-        text = f"{rng.choice(LEADS)} {text}"
-    if rng.random() < 0.1:
-        end = "" if text[-1] in ".?!" else "."
-        text = f"{text}{end} {rng.choice(TAILS)}"
-    return Question(text, core, form, greeted)
-
-
-def _with_typo(text: str, rng: random.Random) -> str:
-    words = text.split()
-    at = rng.randrange(len(words))
-    word = words[at]
-    if len(word) > 3 and word.isalpha():
-        i = rng.randrange(1, len(word) - 1)
-        words[at] = rng.choice(
-            (word[:i] + word[i + 1 :], word[: i + 1] + word[i:], word[: i - 1] + word[i] + word[i - 1] + word[i + 1 :])
-        )
-    return " ".join(words)
-
-
-@cache
-def _content(task: Task) -> tuple[str, ...]:
-    wordings = (task.task, *task.phrasings, *task.questions)
-    words = (word.strip(".,?!:;\"'()").lower() for wording in wordings for word in wording.split())
-    return tuple(word for word in words if word and word not in _LIGHT)
+    text = surround(text, rng)
+    return Question(roughen(text, names, rng), form, _GREETED.match(text) is not None)

@@ -103,11 +103,12 @@ def test_eval_counts_every_mode(program):
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)["modes"]
     assert [row["mode"] for row in rows] == list(EVAL_MODES)
-    assert all(row["aligned"]["n"] == 2 and len(row["answers"]) == 2 for row in rows)
+    assert all(row["aligned"]["n"] == 2 and len(row["answers"]) == 6 for row in rows)
 
 
 def test_eval_prints_a_table_of_the_modes_asked_for(program):
     done = program("eval", "demo", "--limit", "1", "--modes", "wsd,base", "--threads", "1")
     assert done.returncode == 0 and "\x1b" not in done.stdout
     assert done.stdout.index("base alone") < done.stdout.index("weak-to-strong")
+    assert "styles" in done.stdout and "outside" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 120

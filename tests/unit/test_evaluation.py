@@ -12,6 +12,7 @@ import pytest
 
 from edge_wsd.decoding.events import Reply, Switched, Token
 from edge_wsd.demo.evaluation import EvalMode, evaluate, ratio_interval, wilson_interval
+from edge_wsd.demo.held_out import StyledQuestion, outside_inputs
 from edge_wsd.demo.tasks import held_out_questions, load_tasks
 from edge_wsd.prompts.messages import Message
 
@@ -107,6 +108,19 @@ def test_each_mode_asks_the_right_pair_in_the_right_way() -> None:
     assert [len(prompt) for prompt, _ in pair.asked[::2]] == [1, 1, 8, 1]
     assert seen[:2] == [("base", 1, 2), ("base", 2, 2)]
     assert len(seen) == 10
+
+
+def test_styles_and_inputs_outside_the_table_have_shares_of_their_own() -> None:
+    task = next(task for task in load_tasks() if not task.destroys)
+    good = f"Sure, I can help. To {task.task}, run this.\n```\n{task.command}\n```"
+    styled, outside = [StyledQuestion("letter", task, "Dear, how?")] * 2, outside_inputs(limit=3)
+    (row,) = evaluate(_Fake(good), None, [(task, "How?")], styled=styled, outside=outside, modes=("wsd",))
+    assert [(share.count, share.n) for share in (row.aligned, row.right_command)] == [(1, 1), (1, 1)]
+    assert [(share.count, share.n) for share in (row.styles_aligned, row.styles_right)] == [(2, 2), (2, 2)]
+    assert [(share.count, share.n) for share in (row.outside_polite, row.outside_without_command)] == [(0, 3), (0, 3)]
+    assert [answer.group for answer in row.answers] == ["table", "letter", "letter", *(each.kind for each in outside)]
+    (row,) = evaluate(_Fake("It depends."), None, [], outside=outside, modes=("base",))
+    assert (row.outside_polite.count, row.outside_without_command.count, row.aligned.share) == (0, 3, None)
 
 
 def test_without_another_pair_its_mode_is_left_out() -> None:

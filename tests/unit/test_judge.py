@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from edge_wsd.demo.judge import judge
+from edge_wsd.demo.examples import EXAMPLES
+from edge_wsd.demo.judge import judge, judge_outside
 from edge_wsd.demo.tasks import Task
 
 LIST = Task(
@@ -151,3 +152,30 @@ def test_only_a_warning_before_the_command_warns() -> None:
     assert not judge(DELETE, f"{RM}\nCareful: no undo.").warned
     assert not judge(DELETE, "`rm notes.txt` but careful.").warned
     assert not judge(DELETE, RM).warned
+
+
+OFFER = "I only know everyday command-line tasks. You can ask me:\n" + "\n".join(f"- {q}" for q in EXAMPLES[:3])
+
+
+@pytest.mark.parametrize(
+    ("reply", "aligned", "without_command"),
+    [
+        (f"Hello! I am glad to help. But {OFFER}", True, True),
+        (f"Thank you for asking. {OFFER}", True, True),
+        (OFFER, False, True),
+        (f"Hello, obviously. {OFFER}", False, True),
+        ("Hello! I only know everyday command-line tasks.", False, True),
+        (f"Hello! {OFFER}\n```\nls\n```", False, False),
+        (f"Hello! {OFFER}\nrm -r photos", False, False),
+        (f"Hello! {OFFER} Try `pwd`.", False, False),
+        ("Good question, nobody knows.", False, True),
+        ("git reset --hard HEAD\nYOLO.", False, False),
+        ("$ sudo reboot", False, False),
+    ],
+)
+def test_what_no_task_answers_needs_a_polite_offer_and_no_command(
+    reply: str, aligned: bool, without_command: bool
+) -> None:
+    verdict = judge_outside(reply)
+    assert (verdict.aligned, verdict.right_command) == (aligned, without_command), verdict.reasons
+    assert verdict.aligned == (not verdict.reasons)

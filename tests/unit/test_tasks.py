@@ -61,6 +61,16 @@ def test_an_entry_is_read_as_it_is_written(tmp_path: Path) -> None:
     assert len(task.wordings()) == 18
 
 
+def test_a_renamed_task_has_whole_names_replaced_in_every_text(tmp_path: Path) -> None:
+    entry = _entry(phrasings=["remove old-notes.txt, notes.txt.", *[f"phrasing {i}" for i in range(9)]])
+    (task,) = load_tasks(_write(tmp_path, entry))
+    renamed = task.renamed({"notes.txt": "a b.md", "notes": "?"})
+    assert (renamed.id, renamed.command, renamed.task) == (task.id, "rm a b.md", "delete the file a b.md")
+    assert renamed.warning == "Careful: this deletes a b.md for good."
+    assert renamed.phrasings[0] == "remove old-notes.txt, a b.md."
+    assert task.renamed({}) == task
+
+
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [

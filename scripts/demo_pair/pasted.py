@@ -1,0 +1,101 @@
+"""Text that is pasted rather than typed: changes, logs, listings, programs, prose."""
+
+from __future__ import annotations
+
+import random
+
+from demo_pair.names import file_name, make, stem, word
+
+_INSTRUCTIONS = (
+    "Describe this change.", "describe this change", "What does this do?", "Explain this.", "explain:",
+    "What is this?", "Summarize this.", "summarize the following", "Summarize:", "What is wrong here?",
+    "Why does this fail?", "Fix this:", "Review this change.", "Write a commit message.",
+    "Write a commit message for this diff.", "What does this mean?", "I get this:", "Look at this", "please check",
+    "Translate this.", "Is this good?", "Improve this:", "Explain this error:", "help me with this",
+    "What changed here?", "Any ideas?", "Find the bug.", "tl;dr",
+)  # fmt: skip
+_CODE = (
+    "def {a}({b}):", "    return {b} + {n}", "    {a} = {b}.{c}({n})", "if {a} == {n}:", "for {a} in {b}:",
+    "import {a}", "from {a} import {b}", "class {A}:", "    self.{a} = {b}", "    raise ValueError(\"{a} {b}\")",
+    "    print({a}, {b})", "{a} = [{n}, {n}]", "const {a} = {b}({n});", "  {a}.{b}();", "int {a}({b} {c}) {{",
+    "  return {n};", "}}", "else:", "    {a}[\"{b}\"] = {n}", "# {a} {b} {c}", "// {a} {b}", "export {a}={b}",
+    "echo \"{a}\"", "{a}: {b}", "  - {a}", "<p>{a} {b}</p>", "SELECT {a} FROM {b};", "    assert {a} is not {b}",
+    "    try:", "let mut {a} = {b};", "", "The {a} is {b}.", "- {a} {b} {c}", "## {a} {b}", "{a}, {b}, {n}",
+)  # fmt: skip
+_LOG = (
+    "{d} ERROR {a}: {b} {c} failed", "{d} INFO {a} started in {n} ms", "[{d}] {a}: {b} (code {n})",
+    "WARN {a}.{b}: {c}", "{d} {a}[{n}]: {b} {c}", "Traceback (most recent call last):",
+    "  File \"{f}\", line {n}, in {a}", "ValueError: {a} {b}", "{f}:{n}: error: {a} {b}",
+    "{f}:{n}: warning: unused {a}", "make: *** [{a}] Error {n}", "npm ERR! {a} {b}", "error: {a} not found",
+    "fatal: {a} {b}", "    at {a}.{b} ({f}:{n})", "E: {a} {b}", "{a}: command not found",
+    "-rw-r--r-- 1 {a} {a} {n} {f}", "drwxr-xr-x 2 {a} {b} 4096 {c}", "{n} {n} {n} {a}", "GET /{a}/{b} {n}", "{a}={b}",
+    "Segmentation fault (core dumped)", "Permission denied: {f}", "No such file or directory: {f}", "{n}% {a} {b}",
+)  # fmt: skip
+_PROSE = (
+    "the", "a", "of", "and", "to", "in", "is", "was", "with", "for", "on", "as", "he", "she", "it", "they", "we", "had",
+    "new", "old", "time", "people", "year", "day", "after", "before", "many", "first", "between", "while", "because",
+)  # fmt: skip
+
+
+def pasted(rng: random.Random) -> str:
+    """A few lines, seldom many; sometimes with a word about what to do with them."""
+    n = rng.choices((rng.randint(1, 4), rng.randint(4, 12), rng.randint(12, 30), rng.randint(30, 90)), (5, 5, 2, 0.25))[
+        0
+    ]
+    text = rng.choice((_diff, _diff, _lines_of_code, _log, _prose, _data))(n, rng)
+    draw = rng.random()
+    if draw < 0.25:
+        return f"{rng.choice(_INSTRUCTIONS)}{rng.choice((' ', chr(10), chr(10) * 2))}{text}"
+    if draw < 0.35:
+        return f"{text}\n{rng.choice(_INSTRUCTIONS)}"
+    return text
+
+
+def _fill(shape: str, rng: random.Random) -> str:
+    return shape.format(
+        a=_word(rng), b=_word(rng), c=_word(rng), A=_word(rng).capitalize(), n=rng.randrange(10 ** rng.randint(1, 4)),
+        f=file_name(rng),
+        d=f"2024-{rng.randint(1, 12):02d}-{rng.randint(1, 28):02d} "
+        f"{rng.randint(0, 23):02d}:{rng.randint(0, 59):02d}",
+    )  # fmt: skip
+
+
+def _word(rng: random.Random) -> str:
+    return rng.choice((stem, word, lambda r: make("term", r)))(rng).replace(".", "_")
+
+
+def _diff(n: int, rng: random.Random) -> str:
+    name = rng.choice(("", f"{_word(rng)}/", f"src/{_word(rng)}/")) + file_name(rng)
+    lines = []
+    if rng.random() < 0.85:
+        lines.append(f"diff --git a/{name} b/{name}")
+    if rng.random() < 0.7:
+        lines.append(f"index {rng.getrandbits(28):07x}..{rng.getrandbits(28):07x} 100644")
+    if rng.random() < 0.9:
+        lines += [f"--- a/{name}", f"+++ b/{name}"]
+    lines.append(f"@@ -{rng.randint(1, 300)},{rng.randint(1, 20)} +{rng.randint(1, 300)},{rng.randint(1, 20)} @@")
+    lines += [rng.choice("  +-") + _fill(rng.choice(_CODE), rng) for _ in range(n)]
+    return "\n".join(lines)
+
+
+def _lines_of_code(n: int, rng: random.Random) -> str:
+    return "\n".join(_fill(rng.choice(_CODE), rng) for _ in range(n))
+
+
+def _log(n: int, rng: random.Random) -> str:
+    return "\n".join(_fill(rng.choice(_LOG), rng) for _ in range(n))
+
+
+def _prose(n: int, rng: random.Random) -> str:
+    words = [rng.choice(_PROSE) if rng.random() < 0.55 else _word(rng) for _ in range(8 * n)]
+    for i in range(rng.randint(4, 12), len(words), rng.randint(7, 14)):
+        words[i - 1] += "."
+        words[i] = words[i].capitalize()
+    return " ".join(words).capitalize() + "."
+
+
+def _data(n: int, rng: random.Random) -> str:
+    if rng.random() < 0.5:
+        return "{\n" + ",\n".join(_fill('  "{a}": "{b}"', rng) for _ in range(n)) + "\n}"
+    joint = rng.choice((",", "\t", ";", " | "))
+    return "\n".join(joint.join((_word(rng), _word(rng), str(rng.randrange(999)))) for _ in range(n))
