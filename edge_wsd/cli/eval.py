@@ -142,7 +142,7 @@ def _print_tables(rows: list[Row]) -> None:
         console = Console(file=sys.stdout, width=_WIDE)
     n_styled, n_outside = rows[0].styles_aligned.n, rows[0].outside_polite.n
     note = "In brackets 95 % intervals: Wilson's for shares of replies, normal ones for switch after and drafted."
-    headings: tuple[str, ...] = ("aligned", "right command", "warned", "confident", "switch after", "drafted", "s/reply")
+    headings = ["aligned", "right command", "warned", "confident", "switch after", "drafted", "s/reply"]
     table = _table(f"{rows[0].aligned.n} held-out questions of the table", headings)
     for row in rows:
         table.add_row(
@@ -153,7 +153,7 @@ def _print_tables(rows: list[Row]) -> None:
             f"{row.mean_seconds:.2f}",
         )
     console.print(table)
-    headings = ("styles: aligned", "styles: right", "outside: no command", "outside: polite")
+    headings = ["styles: aligned", "styles: right", "outside: no command", "outside: polite"]
     title = f"{n_styled} questions in styles that were not trained on; {n_outside} inputs outside the table"
     table = _table(title, headings, note)
     for row in rows:
