@@ -1,0 +1,95 @@
+"""What is read has a bound, whatever lies at the path."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge_wsd.reading import open_regular, parse_json, read_bounded
+
+needs_pipes = pytest.mark.skipif(sys.platform == "win32", reason="named pipes and device files")
+
+
+def test_a_file_is_read_whole_up_to_the_limit(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 2048)
+    assert read_bounded(path, 2048) == b"x" * 2048
+    with pytest.raises(OSError, match="it is larger than 1 KiB"):
+        read_bounded(path, 2047)
+
+
+def test_a_file_of_holes_is_refused_by_its_size(tmp_path: Path) -> None:
+    path = tmp_path / "holes"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(OSError, match="it is larger than 16 MiB"):
+        read_bounded(path, 16 << 20)
+
+
+@needs_pipes
+def test_a_named_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
+    # `chat --load PIPE` waited for ever for somebody to write
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with pytest.raises(OSError, match="a device or a pipe"):
+        read_bounded(path, 100)
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    with pytest.raises(OSError, match="a device or a pipe"):
+        open_regular(link)
+
+
+@needs_pipes
+@pytest.mark.parametrize("device", ["/dev/zero", "/dev/null", "/dev/random"])
+def test_a_device_is_refused(device: str) -> None:
+    # `chat --load /dev/zero` grew to 23 GB
+    with pytest.raises(OSError, match="a device or a pipe"):
+        read_bounded(device, 100)
+
+
+@needs_pipes
+def test_a_pipe_that_the_shell_opened_is_read_up_to_the_limit() -> None:
+    ours, theirs = os.pipe()
+    try:
+        os.write(theirs, b"from a command")
+        os.close(theirs)
+        assert read_bounded(f"/dev/fd/{ours}", 100) == b"from a command"
+    finally:
+        os.close(ours)
+
+
+def test_a_folder_and_an_impossible_name_are_told(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError, match="it is a folder"):
+        read_bounded(tmp_path, 100)
+    with pytest.raises(FileNotFoundError):
+        read_bounded(tmp_path / "none", 100)
+    for name in ("a\0b", "a\ud800b"):
+        with pytest.raises(OSError):
+            read_bounded(f"{tmp_path}/{name}", 100)
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, '{"a":' * 200_000, "[" * 200_000 + "]" * 200_000])
+def test_deep_json_is_a_value_error(text: str) -> None:
+    # it was a RecursionError, which nobody expected
+    with pytest.raises(ValueError, match="too many brackets"):
+        parse_json(text)
+
+
+@pytest.mark.parametrize("text", [r'"\ud800"', r'{"a": ["x\uDfFf"]}', r'{"\udc00": 1}', r'"\ude42\ud83d"'])
+def test_half_a_character_in_json_is_a_value_error(text: str) -> None:
+    with pytest.raises(ValueError, match="half a character"):
+        parse_json(text)
+
+
+@pytest.mark.parametrize("value", ["🙂 é \\ud800", {"a": [1, None, "\n"]}, "\\\\ud83d"])
+def test_sound_json_is_read(value: object) -> None:
+    assert parse_json(json.dumps(value)) == value
+    assert parse_json(b"\xef\xbb\xbf" + json.dumps(value, ensure_ascii=False).encode()) == value
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe[]", b"", b"{", b"9" * 5000])
+def test_what_is_no_json_is_a_value_error(data: bytes) -> None:
+    with pytest.raises(ValueError):
+        parse_json(data)
