@@ -24,12 +24,14 @@ from edge_wsd.llama.vocab import Vocab
 from edge_wsd.models.gguf_check import check_gguf, n_parts, part_paths
 from edge_wsd.models.gguf_file import read_header
 from edge_wsd.models.probe import probe_model
+from edge_wsd.reading import read_bounded
 
 from .imatrix import Activations, Imatrix
 
 CHUNK_TOKENS = 512
 """Tokens per chunk unless told otherwise; what llama.cpp's own tool uses."""
 SMALLEST_CHUNK, LARGEST_CHUNK = 16, 8192
+MOST_TEXT_BYTES = 256 << 20
 BUILT_IN_DATASET = "edge-wsd calibration text"
 _TEXT = Path(__file__).with_name("calibration.txt")
 _LAYERS, _OUTPUT = "blk.", "output.weight"
@@ -59,14 +61,13 @@ def calibration_text() -> str:
 def read_text(path: str | Path) -> str:
     """A text of the user's own. Raises `QuantizationError` if it is not UTF-8 text."""
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
+        return read_bounded(path, MOST_TEXT_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise QuantizationError(
             f"{path}: is not UTF-8 text (byte {error.start} is {error.object[error.start]:#04x}); save it as UTF-8"
         ) from error
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise QuantizationError(f"{path}: cannot be read: {reason}; check its name") from error
+    except OSError as error:
+        raise QuantizationError(f"{path}: cannot be read: {error.strerror or error}; check its name") from error
 
 
 def collect_imatrix(

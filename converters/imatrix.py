@@ -23,6 +23,7 @@ from edge_wsd.files import replacing
 from edge_wsd.models.gguf_fields import Fields
 from edge_wsd.models.gguf_file import DEFAULT_ALIGNMENT, MAGIC, MAX_NAME_BYTES, TensorInfo, read_header
 from edge_wsd.models.gguf_types import ValueType
+from edge_wsd.reading import open_regular
 
 from .imatrix_dat import read_dat
 
@@ -74,7 +75,7 @@ def read_imatrix(path: str | Path) -> Imatrix:
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(len(MAGIC))
             if head != MAGIC:
                 return _from_dat(path)
@@ -105,7 +106,7 @@ def _from_gguf(path: Path) -> Imatrix:
             raise fields.error(f"{key} is missing", _REMEDY)
     datasets = fields.array(_DATASETS, ValueType.STRING)
     pairs = _pairs(fields)
-    with path.open("rb") as file:
+    with open_regular(path) as file:
 
         def values(tensor: TensorInfo) -> npt.NDArray[np.float32]:
             file.seek(fields.header.data_offset + tensor.offset)

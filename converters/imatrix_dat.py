@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from edge_wsd.errors import ModelFileError
 from edge_wsd.models.gguf_file import MAX_NAME_BYTES
+from edge_wsd.reading import open_regular
 
 _INT = struct.Struct("<i")
 _SMALLEST_ENTRY = _INT.size + 1 + 2 * _INT.size + 4  # name length, name, calls, number of values, one value
@@ -67,7 +68,7 @@ class _Reader:
 
 def read_dat(path: Path) -> DatContent:
     """Content of the file at `path`. Raises `ModelFileError`, OSError."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         reader = _Reader(file, path)
         n_entries = reader.integer("the number of entries")
         if not 0 < n_entries <= reader.left // _SMALLEST_ENTRY:

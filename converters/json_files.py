@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from edge_wsd.errors import ConversionError
+from edge_wsd.reading import parse_json, read_bounded
 
 # Eight times the largest tokenizer.json of any known model.
 _MOST_BYTES = 256 * 2**20
@@ -14,15 +14,10 @@ _MOST_BYTES = 256 * 2**20
 
 def read_text(folder: Path, name: str) -> str | None:
     """The UTF-8 text of a file of `folder`; None when there is no such file. Raises ConversionError."""
-    path = folder / name
-    if not path.is_file():
-        return None
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise ConversionError(
-                f"{name} has more than {_MOST_BYTES >> 20} MiB; no model needs that, download it again"
-            )
-        return path.read_text(encoding="utf-8")
+        return read_bounded(folder / name, _MOST_BYTES).decode("utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except UnicodeDecodeError as error:
         raise ConversionError(f"{name} is not UTF-8 ({error}); download it again") from None
     except OSError as error:
@@ -35,10 +30,8 @@ def read_json(folder: Path, name: str) -> dict[str, Any] | None:
     if text is None:
         return None
     try:
-        values = json.loads(text)
-        if "\\ud" in text or "\\uD" in text:  # half a character, which no GGUF can hold, can only be written so
-            json.dumps(values, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:
+        values = parse_json(text)
+    except ValueError as error:
         raise ConversionError(f"{name} is not valid JSON ({error}); download it again") from None
     if not isinstance(values, dict):
         raise ConversionError(f"{name} holds a {type(values).__name__}, expected a JSON object")

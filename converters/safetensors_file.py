@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_wsd.errors import ConversionError
+from edge_wsd.reading import open_regular
 
 # The format's own limit; a longer header is damage or an attack.
 _MAX_HEADER_BYTES = 100_000_000
@@ -81,7 +82,7 @@ def read_tensors(path: Path) -> dict[str, StoredTensor]:
 
 
 def _read_header(path: Path, size: int) -> tuple[dict[str, Any], int]:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         length_bytes = file.read(8)
         length = int.from_bytes(length_bytes, "little")
         if len(length_bytes) < 8 or not 2 <= length <= min(size - 8, _MAX_HEADER_BYTES):

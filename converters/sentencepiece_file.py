@@ -9,6 +9,7 @@ from math import isfinite
 from pathlib import Path
 
 from edge_wsd.errors import ConversionError
+from edge_wsd.reading import read_bounded
 
 # Field numbers of sentencepiece_model.proto.
 _PIECE, _TRAINER, _NORMALIZER = 1, 2, 3
@@ -18,7 +19,7 @@ _CHARSMAP, _DUMMY_PREFIX = 2, 3
 _KINDS = {1: "unigram", 2: "bpe", 3: "word", 4: "char"}
 
 # Twelve times the largest of any known model.
-_MOST_BYTES = 64 * 2**20
+MOST_BYTES = 64 * 2**20
 _LAST_TYPE = 6
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
@@ -44,13 +45,10 @@ class SentencePieceModel:
 
 def read_sentencepiece(folder: Path, name: str) -> SentencePieceModel | None:
     """The model in a file of `folder`; None without it. Raises ConversionError, naming the file, when it is none."""
-    path = folder / name
-    if not path.is_file():
-        return None
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise ConversionError(f"{name} has more than {_MOST_BYTES >> 20} MiB, which no model needs")
-        return parse_sentencepiece(path.read_bytes(), name)
+        return parse_sentencepiece(read_bounded(folder / name, MOST_BYTES), name)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except OSError as error:
         raise ConversionError(f"{name} cannot be read: {error.strerror or error}") from None
 

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edge_wsd.errors import VerificationError
+from edge_wsd.reading import read_bounded
 
 from .json_files import read_json
+from .sentencepiece_file import MOST_BYTES
 from .sentencepiece_file import parse_sentencepiece as parse
 from .tokenizer_json import tokens_beside_model
 from .vocabulary import USER_DEFINED
@@ -71,7 +73,7 @@ class _SentencePiece:
             raise VerificationError(f"sentencepiece is not installed; {_INSTALL}") from None
         name = "tokenizer.model"
         try:
-            data = (folder / name).read_bytes()
+            data = read_bounded(folder / name, MOST_BYTES)
             self._model: Any = SentencePieceProcessor(model_proto=data)
         except (RuntimeError, OSError) as error:
             line = " ".join(str(error).split())

@@ -61,7 +61,7 @@ def parse_json(data: str | bytes) -> Any:
 
     JSON can name half a character (`\\ud800`), which no file, terminal or model takes.
     """
-    text = data if isinstance(data, str) else data.decode("utf-8-sig")
+    text = (data if isinstance(data, str) else data.decode()).removeprefix("\ufeff")
     try:
         value = json.loads(text)
         if "\\ud" in text or "\\uD" in text:

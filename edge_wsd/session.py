@@ -23,12 +23,14 @@ from edge_wsd.decoding.options import Options
 from edge_wsd.errors import BusyError, ClosedError, OptionError, SessionFileError, TemplateError
 from edge_wsd.files import write_atomically
 from edge_wsd.prompts.messages import Message, parse_messages
+from edge_wsd.reading import parse_json, read_bounded
 from edge_wsd.reply import fit, write_reply
 
 if TYPE_CHECKING:
     from edge_wsd.pair import Pair
 
 _FORMAT = "edge-wsd conversation 1"
+_MOST_BYTES = 64 << 20
 
 
 class Turn:
@@ -177,7 +179,7 @@ class Session:
     def load(cls, path: str | Path, pair: Pair) -> Session:
         """A saved conversation over `pair`. Raises `SessionFileError`."""
         try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
+            data = parse_json(read_bounded(path, _MOST_BYTES))
         except OSError as error:
             raise SessionFileError(f"{path}: cannot be read ({error.strerror})") from error
         except ValueError as error:

@@ -18,11 +18,12 @@ def user_data_dir() -> Path:
 
 
 def private_file(name: str) -> Path | None:
-    """A file in the user's data folder that only the user can read; None if it cannot be written."""
+    """A file in the user's data folder that only the user can read; None if it cannot be written or is none."""
     path = user_data_dir() / name
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NONBLOCK", 0)  # a pipe is not waited for
+        os.close(os.open(path, flags, 0o600))
     except (OSError, RuntimeError):  # RuntimeError: there is no home folder
         return None
-    return path
+    return path if path.is_file() else None

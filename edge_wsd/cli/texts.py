@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import stat
 import sys
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
 
 from edge_wsd.errors import EdgeWsdError
+from edge_wsd.reading import parse_json, read_bounded
 
 MOST_BYTES = 16 * 2**20
 """More than any context holds; without a bound an endless pipe would fill the memory."""
@@ -87,8 +86,8 @@ def read_messages(path: str) -> list[dict[str, Any]]:
     text = decoded(_bytes_of_stdin() if path == "-" else _bytes_of(path), path)
     expected = 'a JSON list of objects {"role": "user", "content": "..."}'
     try:
-        messages = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        messages = parse_json(text)
+    except ValueError as error:
         raise InputError(f"{path} is no conversation: {error}; expected {expected}") from error
     if not isinstance(messages, list) or not messages or not all(isinstance(entry, dict) for entry in messages):
         raise InputError(f"{path} is no conversation; expected {expected}")
@@ -102,8 +101,7 @@ def read_messages(path: str) -> list[dict[str, Any]]:
 
 def _bytes_of(path: str) -> bytes:
     try:
-        with Path(path).open("rb") as file:
-            return _some(file)
+        return read_bounded(path, MOST_BYTES)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
 

@@ -16,6 +16,7 @@ from edge_wsd.models.gguf_file import MAGIC, GgufHeader, TensorInfo, read_header
 from edge_wsd.models.gguf_model import check_model, check_vocabulary_only
 from edge_wsd.models.gguf_tokenizer import check_tokenizer
 from edge_wsd.models.gguf_types import ValueType
+from edge_wsd.reading import open_regular
 
 _PART_NAME = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 _HEAD_BYTES = 1024
@@ -69,7 +70,7 @@ def _check_is_gguf(path: Path) -> None:
             raise ModelFileError(f"{path}: no such file; check the name")
         if not path.is_file():
             raise ModelFileError(f"{path}: is not a regular file; give a model in GGUF format")
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(_HEAD_BYTES)
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}; check its permissions") from error

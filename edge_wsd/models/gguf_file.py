@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 
 from edge_wsd.errors import ModelFileError
 from edge_wsd.models.gguf_types import NUMBERS, TENSOR_TYPES, ValueType
+from edge_wsd.reading import open_regular
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -170,7 +171,7 @@ def read_header(path: str | Path) -> GgufHeader:
     """Header of the GGUF file at `path`. Raises `ModelFileError` that names the first defect found."""
     path = Path(path)
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             size = file.seek(0, 2)
             file.seek(0)
             return _read(_Reader(file, path, size))

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from edge_wsd.errors import StoreError
+from edge_wsd.reading import parse_json, read_bounded
 
 FILE_NAME = "manifest.json"
 FORMAT = 1
@@ -85,14 +86,12 @@ _NUMBERS_OR_NONE = ("tokenizer_texts", "tokenizer_equal")
 def read_manifest(path: Path) -> Manifest:
     """Raises StoreError that says what is wrong with the file at `path`, without its path."""
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise StoreError(f"its {FILE_NAME} is larger than {_MAX_BYTES >> 20} MiB")
-        values = json.loads(path.read_bytes())
+        values = parse_json(read_bounded(path, _MAX_BYTES))
     except FileNotFoundError:
         raise StoreError(f"it has no {FILE_NAME}") from None
     except OSError as error:
         raise StoreError(f"its {FILE_NAME} cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise StoreError(f"its {FILE_NAME} is not valid JSON: {error}") from None
     return _manifest(values)
 

@@ -34,6 +34,7 @@ from edge_wsd.models.named_pairs import (
     closest,
     is_pair_name,
 )
+from edge_wsd.reading import read_bounded
 
 if TYPE_CHECKING:  # read only where there is a file
     from tomlkit import TOMLDocument
@@ -151,14 +152,11 @@ class PairsFile:
     def _text(self) -> str:
         """The file's text; "" if there is no file."""
         try:
-            with self.path.open("rb") as file:
-                data = file.read(_MOST_BYTES + 1)
+            data = read_bounded(self.path, _MOST_BYTES)
         except FileNotFoundError:
             return ""
-        except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
-            raise PairsFileError(f"{self.path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-        if len(data) > _MOST_BYTES:
-            raise PairsFileError(f"{self.path}: is larger than {_MOST_BYTES >> 20} MiB, too large for a file of pairs")
+        except OSError as error:
+            raise PairsFileError(f"{self.path}: cannot be read: {error.strerror or error}") from error
         try:
             return data.decode("utf-8-sig")
         except UnicodeDecodeError as error:

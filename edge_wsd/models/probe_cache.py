@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 
 from edge_wsd.files import write_atomically
+from edge_wsd.reading import parse_json, read_bounded
 
 _LOG = logging.getLogger(__name__)
 _FORMAT = 1
 _MOST_ENTRIES = 500
+_MOST_BYTES = 8 << 20
 CACHE_VARIABLE = "EDGE_WSD_CACHE"
 
 
@@ -53,10 +55,10 @@ class ProbeCache:
 
     def _read(self) -> dict[str, str]:
         try:
-            content = json.loads(self.path.read_bytes())
+            content = parse_json(read_bounded(self.path, _MOST_BYTES))
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, RecursionError) as error:
+        except (OSError, ValueError) as error:
             _LOG.warning("%s is ignored: %s", self.path, error)
             return {}
         if not isinstance(content, dict) or content.get("format") != _FORMAT:

@@ -6,13 +6,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from edge_wsd.errors import TemplateError
 from edge_wsd.prompts.chat_template import ChatTemplate
 from edge_wsd.prompts.plain_template import PlainTemplate
 from edge_wsd.prompts.renderer import shared_renderer
 from edge_wsd.prompts.template import Template
+from edge_wsd.reading import read_bounded
 
 _MAX_FILE_BYTES = 1 << 20
 
@@ -44,14 +43,8 @@ def _choose(model: str, choice: str, model_template: str | None, bos: str, eos: 
 def _read(model: str, choice: str) -> str:
     expected = f"--{model}-template takes chat, plain or the name of a Jinja file"
     try:
-        with Path(choice).open("rb") as file:
-            raw = file.read(_MAX_FILE_BYTES + 1)
-        if len(raw) > _MAX_FILE_BYTES:
-            raise TemplateError(f"template {choice!r} is larger than {_MAX_FILE_BYTES >> 10} KiB; {expected}")
-        return raw.decode().removeprefix("\ufeff")
+        return read_bounded(choice, _MAX_FILE_BYTES).decode().removeprefix("\ufeff")
     except UnicodeDecodeError:
         raise TemplateError(f"template {choice!r} is not UTF-8 text; {expected}") from None
     except OSError as error:
         raise TemplateError(f"template {choice!r} cannot be read: {error.strerror or error}; {expected}") from error
-    except ValueError:  # a NUL byte in the name
-        raise TemplateError(f"template {choice!r} is no file name; {expected}") from None

@@ -3,11 +3,27 @@
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from converters.calibration import read_text as read_calibration_text
+from converters.imatrix import read_imatrix
+from converters.imatrix_dat import read_dat
+from converters.json_files import read_json
+from converters.safetensors_file import read_tensors
+from converters.sentencepiece_file import read_sentencepiece
+from edge_wsd.cli.texts import read_messages, read_text
+from edge_wsd.errors import EdgeWsdError
+from edge_wsd.models.gguf_check import check_gguf
+from edge_wsd.models.gguf_file import read_header
+from edge_wsd.models.manifest import read_manifest
+from edge_wsd.models.pairs_file import PairsFile
+from edge_wsd.prompts.choose import base_template
 from edge_wsd.reading import open_regular, parse_json, read_bounded
+from edge_wsd.session import Session
 
 needs_pipes = pytest.mark.skipif(sys.platform == "win32", reason="named pipes and device files")
 
@@ -93,3 +109,41 @@ def test_sound_json_is_read(value: object) -> None:
 def test_what_is_no_json_is_a_value_error(data: bytes) -> None:
     with pytest.raises(ValueError):
         parse_json(data)
+
+
+READERS: dict[str, Callable[[Path], Any]] = {
+    "a prompt": lambda path: read_text(str(path)),
+    "messages": lambda path: read_messages(str(path)),
+    "a saved conversation": lambda path: Session.load(path, None),  # type: ignore[arg-type]
+    "a template": lambda path: base_template(str(path), None, bos="", eos=""),
+    "a calibration text": read_calibration_text,
+    "an importance matrix": read_imatrix,
+    "an old importance matrix": read_dat,
+    "a GGUF header": read_header,
+    "a model": check_gguf,
+    "a manifest": read_manifest,
+    "the pairs": lambda path: PairsFile(path).read(),
+    "a config": lambda path: read_json(path.parent, path.name),
+    "a tokenizer": lambda path: read_sentencepiece(path.parent, path.name),
+    "weights": read_tensors,
+}
+
+
+@needs_pipes
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+def test_no_reader_waits_at_a_pipe_or_swallows_a_device(read: Callable[[Path], Any], tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to("/dev/zero")
+    for path in (pipe, link, tmp_path):
+        with pytest.raises((EdgeWsdError, OSError), match=r"pipe|folder|regular|directory"):
+            read(path)
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, r'{"format": "edge-wsd conversation 1", "system": "\ud800"}'])
+@pytest.mark.parametrize("name", ["messages", "a saved conversation", "a manifest", "a config"])
+def test_no_reader_of_json_stumbles_over_brackets_or_half_a_character(name: str, text: str, tmp_path: Path) -> None:
+    path = tmp_path / "file.json"
+    path.write_text(text)
+    with pytest.raises(EdgeWsdError, match=r"brackets|half a character"):
+        READERS[name](path)
