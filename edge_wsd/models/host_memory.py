@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_wsd.control_groups import ControlGroup, own_groups, read_lines
+
 _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
 _SELF = Path("/proc/self/cgroup")
@@ -39,12 +41,8 @@ def host_memory(
 
 
 def _meminfo(path: Path) -> dict[str, int]:
-    try:
-        lines = path.read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:  # not a Linux
-        return {}
     found = {}
-    for line in lines:
+    for line in read_lines(path):
         name, _, value = line.partition(":")
         number = value.split()
         if number and number[0].isdigit():
@@ -52,35 +50,19 @@ def _meminfo(path: Path) -> dict[str, int]:
     return found
 
 
-def _container_limit(root: Path, self_: Path) -> tuple[int, int] | None:
-    """Bytes left and bytes in all that the control groups around this process allow; None for no limit.
-
-    Groups of version 2. Each lies in others, any of which may be the narrowest.
-    """
-    group = root
-    for line in _lines(self_):
-        if line.startswith("0::"):
-            group = root / line[3:].lstrip("/")
+def _container_limit(cgroup: Path, self_: Path) -> tuple[int, int] | None:
+    """Bytes left and bytes in all that the control groups around this process allow; None for no limit."""
     found = []
-    for folder in (group, *group.parents):
-        limit, used = _number(folder / "memory.max"), _number(folder / "memory.current")
+    for group in own_groups("memory", cgroup, self_):
+        limit = group.number("memory.max", "memory.limit_in_bytes")
+        used = group.number("memory.current", "memory.usage_in_bytes")
         if limit is not None and used is not None:
-            cache = [
-                int(line.split()[1]) for line in _lines(folder / "memory.stat") if line.startswith("inactive_file ")
-            ]
-            found.append((max(limit - used + sum(cache), 0), limit))
-        if folder == root:
-            break
+            found.append((max(limit - used + _droppable(group), 0), limit))
     return (min(left for left, _ in found), min(limit for _, limit in found)) if found else None
 
 
-def _number(path: Path) -> int | None:
-    text = "".join(_lines(path)).strip()
-    return int(text) if text.isdigit() else None  # "max" is no limit
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        return []
+def _droppable(group: ControlGroup) -> int:
+    """Bytes of files that the group caches and has not used of late."""
+    name = "inactive_file" if group.version == 2 else "total_inactive_file"
+    words = (line.split() for line in group.lines("memory.stat", "memory.stat"))
+    return sum(int(row[1]) for row in words if row[0] == name)

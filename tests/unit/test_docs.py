@@ -23,14 +23,12 @@ from scripts.models_table import TABLES as MODELS_TABLES
 from scripts.options_table import FILES as FILES_WITH_TABLES
 from scripts.options_table import ROOT, TABLES, command_names, renewed
 
-GUIDES = ("docs/command-line.md", "docs/library.md", "docs/models.md")
+GUIDES = ("docs/command-line.md", "docs/library.md", "docs/models.md", "docs/speed.md")
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", *GUIDES)
 TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in DOCUMENTS}
 README = TEXTS["README.md"]
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]*)(?:#([^)]*))?\)")
-# On a machine that is busy with other things, several threads would mostly wait for each other.
-ONE_THREAD = "import edge_wsd.llama.context\nedge_wsd.llama.context.physical_cores = lambda: 1\n"
 _FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 
 
@@ -173,7 +171,7 @@ def test_the_python_examples_run(name, tmp_path):
     (tmp_path / "drafter.gguf").symlink_to(files.drafter_path())
     (tmp_path / "base.gguf").symlink_to(files.base_path())
     program = tmp_path / "examples.py"
-    program.write_text("\n".join([ONE_THREAD, *blocks(name, "python")]), encoding="utf-8")
+    program.write_text("\n".join(blocks(name, "python")), encoding="utf-8")
     environment = {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, str(program)],
