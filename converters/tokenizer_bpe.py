@@ -43,8 +43,14 @@ def read_bpe(
     notes.extend([*default_ends(table, special), *stop_notes(checkpoint, table, special)])
     return Vocabulary(
         "gpt2", pre.name, table, special, add_bos, add_eos, [" ".join(pair) for pair in merges],
-        chat_template=chat_template(checkpoint), notes=tuple(notes),
+        chat_template=chat_template(checkpoint), notes=tuple(notes), add_space_prefix=_add_space_prefix(checkpoint),
     )  # fmt: skip
+
+
+def _add_space_prefix(checkpoint: Checkpoint) -> bool | None:
+    """False where the checkpoint says so: llama.cpp's default for such tokenizers, but other tools read the key."""
+    stated = (checkpoint.json("tokenizer_config.json") or {}).get("add_prefix_space")
+    return False if stated is False else None
 
 
 def _pre_tokenizer(checkpoint: Checkpoint, tokenizer: Mapping[str, Any], name: str | None) -> PreTokenizer:
