@@ -55,14 +55,16 @@ class Context:
         """`tap` looks at what the passes compute."""
         settings = settings or ModelSettings()
         self.model = model
-        self.batch_size = settings.batch
         self.n_vocab = model.vocab.n_tokens
-        self.batch = Batch(settings.batch)
         self._tap = tap  # keeps the callback alive that llama.cpp calls
         self._handle = _create(model, settings, n_sequences, tap)
+        self.batch_size = int(llama_cpp.llama_n_batch(self.handle))
+        """Tokens of a pass: what the settings say, and no more than the context holds. llama.cpp ends the process
+        at one more."""
+        self.batch = Batch(self.batch_size)
         self.memory = llama_cpp.llama_get_memory(self.handle)
-        self.n_ctx = int(llama_cpp.llama_n_ctx_seq(self.handle))
-        """Tokens that one sequence can hold."""
+        self.n_ctx = min(model.context_length(settings), int(llama_cpp.llama_n_ctx_seq(self.handle)))
+        """Tokens that one sequence can hold: those asked for. llama.cpp makes room for a multiple of 256."""
         self._n_sequences = n_sequences
         self._free = list(range(n_sequences - 1, -1, -1))
         self._owner: Sequence | None = None

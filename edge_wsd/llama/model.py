@@ -14,12 +14,15 @@ from types import TracebackType
 
 import llama_cpp
 
-from edge_wsd.errors import ClosedError, ModelLoadError
+from edge_wsd.errors import ClosedError, ModelLoadError, OptionError
 from edge_wsd.llama import library
 from edge_wsd.llama.settings import ALL_LAYERS, AUTO, ModelSettings, context_length
 from edge_wsd.llama.vocab import Vocab
 
 Progress = Callable[[float], None]
+
+_LEARNED_POSITIONS = frozenset({"gpt2", "starcoder", "mpt"})
+"""Their positions are rows of a tensor; llama.cpp ends the process where it looks for one more."""
 
 
 class Model:
@@ -87,6 +90,11 @@ class Model:
         return _string(llama_cpp.llama_model_desc, self.handle)
 
     @property
+    def architecture(self) -> str:
+        """Such as `llama`."""
+        return _string(llama_cpp.llama_model_meta_val_str, self.handle, b"general.architecture")
+
+    @property
     def n_params(self) -> int:
         return int(llama_cpp.llama_model_n_params(self.handle))
 
@@ -105,8 +113,14 @@ class Model:
         return not (llama_cpp.llama_model_is_recurrent(self.handle) or llama_cpp.llama_model_is_hybrid(self.handle))
 
     def context_length(self, settings: ModelSettings) -> int:
-        """Tokens a context gets under `settings`."""
-        return context_length(settings, self.n_ctx_train)
+        """Tokens a context gets under `settings`. Raises `OptionError` for more than the model has places for."""
+        length = context_length(settings, self.n_ctx_train)
+        if length > self.n_ctx_train and self.architecture in _LEARNED_POSITIONS:
+            raise OptionError(
+                f"context_length must be at most {self.n_ctx_train} for {self.path.name}, not {length}: "
+                f"{self.architecture} models learn each position by itself and know no further one"
+            )
+        return length
 
     def close(self) -> None:
         """Free the memory. Closing twice does nothing."""

@@ -12,6 +12,7 @@ FlashAttention = Literal["auto", "on", "off"]
 GpuLayers = int | Literal["auto"]
 AUTO: Literal["auto"] = "auto"
 ALL_LAYERS = -1
+SHORTEST_CONTEXT, DEFAULT_CONTEXT_LENGTH, LONGEST_CONTEXT = 16, 8192, 1 << 24
 
 
 @dataclass(frozen=True)  # no slots: `ModelSettings.field` reads a default
@@ -42,7 +43,7 @@ class ModelSettings:
         checks.require_whole("threads", self.threads, 1, 512, or_none=True)
         checks.require_choice("kv_type", self.kv_type, get_args(KvType))
         checks.require_choice("flash_attention", self.flash_attention, get_args(FlashAttention))
-        checks.require_whole("context_length", self.context_length, 16, or_none=True)
+        checks.require_whole("context_length", self.context_length, SHORTEST_CONTEXT, LONGEST_CONTEXT, or_none=True)
         checks.require_whole("batch", self.batch, 8, 8192)
         checks.require_flag("mmap", self.mmap)
         checks.require_flag("memory_check", self.memory_check)
@@ -54,9 +55,7 @@ def _is_layers(value: object) -> bool:
     return isinstance(value, str) and value == AUTO
 
 
-DEFAULT_CONTEXT_LENGTH = 8192
-
-
 def context_length(settings: ModelSettings, n_ctx_train: int) -> int:
     """Tokens of a context under `settings`, for a model that was trained with `n_ctx_train`; 0 if that is unknown."""
-    return settings.context_length or min(n_ctx_train or DEFAULT_CONTEXT_LENGTH, DEFAULT_CONTEXT_LENGTH)
+    trained = n_ctx_train or DEFAULT_CONTEXT_LENGTH
+    return settings.context_length or max(SHORTEST_CONTEXT, min(trained, DEFAULT_CONTEXT_LENGTH))

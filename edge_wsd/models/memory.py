@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from edge_wsd.llama.settings import ModelSettings, context_length
@@ -93,14 +93,16 @@ def placed_memory(
 
     `n_ctx` replaces the context length of the settings. `repacked` are the types that are copied out of a mapped file.
     """
-    n_ctx = cells(n_ctx or context_length(settings, shape.n_ctx_train))
+    n_ctx = n_ctx or context_length(settings, shape.n_ctx_train)
+    settings = replace(settings, batch=min(settings.batch, n_ctx))
+    n_cells = cells(n_ctx)
     host = _host_weights(shape, placement, repacked, mmap=settings.mmap) + Sizes(
-        kv_cache=_kv_bytes(shape, settings, n_ctx, placement, HOST),
-        compute=_host_compute(shape, settings, n_ctx, placement),
+        kv_cache=_kv_bytes(shape, settings, n_cells, placement, HOST),
+        compute=_host_compute(shape, settings, n_cells, placement),
         logits=shape.n_vocab * min(n_scored, settings.batch) * _F32_BYTES,
         vocabulary=shape.n_vocab * _TOKEN_BYTES + shape.n_merges * _MERGE_BYTES,
     )
-    gpus = tuple(_on_gpu(shape, settings, n_ctx, placement, number) for number in range(n_gpus))
+    gpus = tuple(_on_gpu(shape, settings, n_cells, placement, number) for number in range(n_gpus))
     return ModelMemory(shape, n_ctx, placement, host, gpus)
 
 

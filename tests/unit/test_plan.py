@@ -122,7 +122,7 @@ def test_explicit_settings_are_kept():
     asked = ModelSettings(gpu_layers=5, context_length=3000, kv_type="q8_0")
     plan = plan_pair(DRAFTER, BASE, None, asked, machine(32, 24))
     assert plan.base.settings == asked
-    assert plan.base.memory.gpu_layers == 5 and plan.base.memory.n_ctx == cells(3000) == 3072
+    assert plan.base.memory.gpu_layers == 5 and plan.base.memory.n_ctx == 3000 and cells(3000) == 3072
     one = plan_pair(DRAFTER, BASE, ModelSettings(main_gpu=1), ModelSettings(main_gpu=0), machine(32, 24, 24))
     assert set(one.drafter.memory.placement) == {1} and set(one.base.memory.placement) == {0}
 
