@@ -12,6 +12,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import signal
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ from edge_wsd import child_process
 from edge_wsd.prompts.renderer_child import CPU_SECONDS, read_frame, write_frame
 
 _MODULE = "edge_wsd.prompts.renderer_child"
-_WALL_SECONDS = 30.0
+_WATCHDOG_SECONDS = 30.0
 """For a system without a clock for processor time, and for a child that hangs. Starting the child is part of it."""
 _END_SECONDS = 1.0
 _LONGEST_REASON = 200
@@ -84,13 +85,9 @@ class Renderer:
         if self._child is not None and self._child.poll() is not None:
             self._drop()  # ended by somebody else
         if self._child is None:
-            self._child = subprocess.Popen(
-                list(self._command or ()) or child_process.python_command(_MODULE, "nothing"),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=child_process.environment(),
-                creationflags=child_process.creation_flags(),
+            self._child = child_process.start(
+                self._command or child_process.python_command(_MODULE, "nothing"),
+                **dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE),
                 start_new_session=True,  # Ctrl-C in the terminal is for us
             )
         return self._child
@@ -107,7 +104,7 @@ class Renderer:
 def _exchange(child: subprocess.Popen[bytes], request: Mapping[str, Any]) -> dict[str, Any] | None:
     """None if the child ended without an answer."""
     assert child.stdin is not None and child.stdout is not None
-    watchdog = threading.Timer(_WALL_SECONDS, child.kill)
+    watchdog = threading.Timer(_WATCHDOG_SECONDS, child.kill)
     watchdog.daemon = True
     watchdog.start()
     try:
@@ -125,9 +122,9 @@ def _why_it_ended(child: subprocess.Popen[bytes]) -> str:
         code = child.wait(_END_SECONDS)
     except subprocess.TimeoutExpired:
         return "the process that renders it answers no more"
-    ending = child_process.describe_ending(code)
-    if ending in ("SIGPROF", "SIGKILL"):
+    if code < 0 and signal.Signals(-code).name in ("SIGPROF", "SIGKILL"):  # its own clock, or the watchdog
         return f"it takes more than {CPU_SECONDS:g} s"
+    ending = child_process.describe_ending(code)
     said = (child.stderr.read() if child.stderr else b"").decode(errors="replace").split("\n")
     last = next((line.strip() for line in reversed(said) if line.strip()), "")
     return f"the process that renders it ended ({ending}){': ' if last else ''}{last[:_LONGEST_REASON]}"
