@@ -88,5 +88,9 @@ class ClosedError(EdgeWsdError):
     """A model, context or pair was used after it was closed."""
 
 
+class ForkedError(EdgeWsdError):
+    """A model, context or pair was used in a child that was forked from its process; llama.cpp cannot follow there."""
+
+
 class Cancelled(EdgeWsdError):
     """A decode was stopped from another thread. Never leaves the library: a reply ends as `cancelled`."""

@@ -13,10 +13,12 @@ from types import TracebackType
 
 import llama_cpp
 
+from edge_wsd import checks
 from edge_wsd._native import CancelFlag
-from edge_wsd.errors import Cancelled, ClosedError, ModelLoadError, OptionError
+from edge_wsd.errors import Cancelled, ModelLoadError, OptionError
 from edge_wsd.llama import library
 from edge_wsd.llama.batch import Batch
+from edge_wsd.llama.handle import Handle, require_own_workers
 from edge_wsd.llama.model import Model
 from edge_wsd.llama.sequence import Sequence
 from edge_wsd.llama.settings import ModelSettings
@@ -42,7 +44,7 @@ _FLASH_ATTENTION = {
 
 
 class Context:
-    """Owner of a llama.cpp context. Decodes one batch at a time. Close it before its model."""
+    """Owner of a llama.cpp context and of its sequences. Decodes one batch at a time; closed with its model at last."""
 
     def __init__(
         self,
@@ -57,35 +59,49 @@ class Context:
         self.model = model
         self.n_vocab = model.vocab.n_tokens
         self._tap = tap  # keeps the callback alive that llama.cpp calls
-        self._handle = _create(model, settings, n_sequences, tap)
+        checks.require_whole("n_sequences", n_sequences, 1, int(llama_cpp.llama_max_parallel_sequences()))
+        self._handle = Handle(_create(model, settings, n_sequences, tap), f"{model.path}: this context")
+        model.contexts.append(self)
         self.batch_size = int(llama_cpp.llama_n_batch(self.handle))
         """Tokens of a pass: what the settings say, and no more than the context holds. llama.cpp ends the process
         at one more."""
         self.batch = Batch(self.batch_size)
-        self.memory = llama_cpp.llama_get_memory(self.handle)
         self.n_ctx = min(model.context_length(settings), int(llama_cpp.llama_n_ctx_seq(self.handle)))
         """Tokens that one sequence can hold: those asked for. llama.cpp makes room for a multiple of 256."""
-        self._n_sequences = n_sequences
-        self._free = list(range(n_sequences - 1, -1, -1))
+        self._sequences: list[Sequence | None] = [None] * n_sequences
         self._owner: Sequence | None = None
         self.watch(CancelFlag())
 
     @property
     def handle(self) -> int:
-        """llama.cpp's pointer. Raises `ClosedError` once the context is closed."""
-        if not self._handle:
-            raise ClosedError(f"{self.model.path}: this context is closed; load the model again")
-        return self._handle
+        """llama.cpp's pointer. Raises `ClosedError` once the context is closed, `ForkedError` in a forked child."""
+        return self._handle.pointer
+
+    @property
+    def memory(self) -> int:
+        """llama.cpp's pointer to the KV memory; raises as `handle` does."""
+        return int(llama_cpp.llama_get_memory(self.handle))
+
+    @property
+    def is_open(self) -> bool:
+        return self._handle.is_open
+
+    def require_open(self) -> None:
+        """Raises as `handle` does."""
+        self._handle.require_open()
 
     def sequence(self) -> Sequence:
         """A new, empty sequence. Raises `OptionError` once all `n_sequences` are in use."""
-        if not self._free:
-            raise OptionError(f"all {self._n_sequences} sequences of this context are in use; close one first")
-        return Sequence(self, self._free.pop())
+        self.require_open()
+        if None not in self._sequences:
+            raise OptionError(f"all {len(self._sequences)} sequences of this context are in use; close one first")
+        index = self._sequences.index(None)
+        self._sequences[index] = sequence = Sequence(self, index)
+        return sequence
 
     def release(self, index: int) -> None:
         """Take a closed sequence's place back."""
-        self._free.append(index)
+        self._sequences[index] = None
 
     def claim(self, sequence: Sequence) -> None:
         """Give the logits buffer to `sequence`; the one that had it keeps a copy of its last row."""
@@ -100,15 +116,22 @@ class Context:
         llama_cpp.llama_set_abort_callback(self.handle, callback, ctypes.c_void_p(flag.address))
 
     def raise_if_cancelled(self) -> None:
-        if self.handle and self._cancel.is_set:
+        self.require_open()
+        if self._cancel.is_set:
             raise Cancelled("cancelled")
 
     def close(self) -> None:
-        """Free the memory. Closing twice does nothing."""
+        """Close its sequences and free the memory. Closing twice does nothing."""
         with library.LOCK:
-            if self._handle:
-                llama_cpp.llama_free(self._handle)
-            self._handle = 0
+            if pointer := self._handle.take():
+                llama_cpp.llama_free(pointer)
+            for sequence in self._sequences:
+                if sequence is not None:
+                    sequence.close()
+            if self in self.model.contexts:
+                self.model.contexts.remove(self)
+            self._owner = None
+            self._cancel = CancelFlag()  # nothing polls it; the caller's own is no longer held
 
     def __enter__(self) -> Context:
         return self
@@ -118,12 +141,14 @@ class Context:
 
 
 def _create(model: Model, settings: ModelSettings, n_sequences: int, tap: Tap | None) -> int:
+    n_threads = settings.threads or default_threads(model.size_bytes)
+    require_own_workers(n_threads)
     length = model.context_length(settings)
     parameters = llama_cpp.llama_context_default_params()
     parameters.n_ctx = length * n_sequences
     parameters.n_batch = parameters.n_ubatch = settings.batch
     parameters.n_seq_max = n_sequences
-    parameters.n_threads = parameters.n_threads_batch = settings.threads or default_threads(model.size_bytes)
+    parameters.n_threads = parameters.n_threads_batch = n_threads
     parameters.type_k = parameters.type_v = _KV_TYPES[settings.kv_type]
     parameters.flash_attn_type = _FLASH_ATTENTION[settings.flash_attention]
     parameters.swa_full = True  # a window that forgets could not be cut back
@@ -137,4 +162,10 @@ def _create(model: Model, settings: ModelSettings, n_sequences: int, tap: Tap | 
                 f"{model.path}: no context of {length} tokens with KV type {settings.kv_type} could be made"
                 f"{library.because(lines)}; try a smaller context length or another KV type"
             )
+    if not llama_cpp.llama_get_memory(handle):
+        llama_cpp.llama_free(handle)
+        raise ModelLoadError(
+            f"{model.path}: this kind of model keeps nothing of what it has read, so it cannot write a text token by "
+            "token (it makes embeddings, or writes by diffusion); expected a language model"
+        )
     return int(handle)

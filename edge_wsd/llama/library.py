@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -23,6 +24,16 @@ logging.getLogger("edge_wsd").addHandler(logging.NullHandler())  # silent until 
 # One decode at a time in a process: two contexts on one device gain nothing from running at once, and
 # concurrent graphs have crashed other bindings. Reentrant, because a decode may happen inside a load.
 LOCK = threading.RLock()
+
+
+def _renew_lock() -> None:
+    """In a forked child nobody would ever give it back, if another thread of the parent held it."""
+    global LOCK  # noqa: PLW0603
+    LOCK = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_renew_lock)
 
 _LEVELS = {1: logging.DEBUG, 2: logging.INFO, 3: logging.WARNING, 4: logging.ERROR}
 _CONTINUATION = 5

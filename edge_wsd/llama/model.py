@@ -11,13 +11,18 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import llama_cpp
 
-from edge_wsd.errors import ClosedError, ModelLoadError, OptionError
+from edge_wsd.errors import ModelLoadError, OptionError
 from edge_wsd.llama import library
+from edge_wsd.llama.handle import Handle, require_own_workers
 from edge_wsd.llama.settings import ALL_LAYERS, AUTO, ModelSettings, context_length
 from edge_wsd.llama.vocab import Vocab
+
+if TYPE_CHECKING:
+    from edge_wsd.llama.context import Context
 
 Progress = Callable[[float], None]
 
@@ -26,11 +31,13 @@ _LEARNED_POSITIONS = frozenset({"gpt2", "starcoder", "mpt"})
 
 
 class Model:
-    """Owner of a llama.cpp model. Close it after its contexts."""
+    """Owner of a llama.cpp model and of the contexts made of it. After `close` everything of it is a `ClosedError`."""
 
     def __init__(self, handle: int, path: Path) -> None:
-        self._handle = handle
+        self._handle = Handle(handle, f"{path}: this model")
         self.path = path
+        self.contexts: list[Context] = []
+        """Those that are open; `Context` enters and leaves itself."""
         self.vocab = Vocab(self)
 
     @classmethod
@@ -43,12 +50,13 @@ class Model:
         simulated: bool = False,
         progress: Progress | None = None,
     ) -> Model:
-        """Load a GGUF file. `progress` is called with 0 to 1. Raises `ModelLoadError`.
+        """Load a GGUF file. `progress` is called with 0 to 1. Raises `ModelLoadError`, `ForkedError`.
 
         A simulated model has no weights: it and its contexts only tell, in llama.cpp's log, what they would need.
         "auto" layers are all of them here; `edge_wsd.models.plan` knows how many fit. Check the file first
         (`edge_wsd.models.gguf_check`): llama.cpp can end the process on a damaged one.
         """
+        require_own_workers()
         settings = settings or ModelSettings()
         path = Path(path)
         parameters = llama_cpp.llama_model_default_params()
@@ -73,10 +81,8 @@ class Model:
 
     @property
     def handle(self) -> int:
-        """llama.cpp's pointer. Raises `ClosedError` once the model is closed: llama.cpp would end the process."""
-        if not self._handle:
-            raise ClosedError(f"{self.path}: this model is closed; load it again")
-        return self._handle
+        """llama.cpp's pointer. Raises `ClosedError` once the model is closed, `ForkedError` in a forked child."""
+        return self._handle.pointer
 
     @property
     def chat_template(self) -> str | None:
@@ -123,11 +129,12 @@ class Model:
         return length
 
     def close(self) -> None:
-        """Free the memory. Closing twice does nothing."""
+        """Close its contexts and free the memory. Closing twice does nothing."""
         with library.LOCK:
-            if self._handle:
-                llama_cpp.llama_model_free(self._handle)
-            self._handle = 0
+            for context in list(self.contexts):
+                context.close()
+            if pointer := self._handle.take():
+                llama_cpp.llama_model_free(pointer)
 
     def __enter__(self) -> Model:
         return self

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_wsd.errors import OptionError
+from edge_wsd.llama.handle import Handle
 
 _CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 
@@ -20,7 +21,7 @@ class Sampler:
         if temperature <= 0:
             raise OptionError("a sampler needs a temperature above 0; greedy decoding needs no sampler")
         parameters = llama_cpp.llama_sampler_chain_default_params()
-        self._handle = llama_cpp.llama_sampler_chain_init(parameters)
+        self._handle = Handle(llama_cpp.llama_sampler_chain_init(parameters), "this sampler")
         if top_k > 0:
             self._add(llama_cpp.llama_sampler_init_top_k(top_k))
         if top_p < 1:
@@ -31,10 +32,13 @@ class Sampler:
         self._add(llama_cpp.llama_sampler_init_dist(seed))
 
     def _add(self, sampler: object) -> None:
-        llama_cpp.llama_sampler_chain_add(self._handle, sampler)  # the chain owns it from here on
+        llama_cpp.llama_sampler_chain_add(self._handle.pointer, sampler)  # the chain owns it from here on
 
     def sample(self, logits: NDArray[np.float32]) -> int:
-        """Draw a token from a row of logits, float32 [n_vocab]."""
+        """Draw a token from a row of logits, float32 [n_vocab]. Raises `ClosedError`."""
+        # llama.cpp divides by the temperature first: what is not below 0 would overflow at low ones.
+        peak = logits.max()
+        logits = logits - peak if np.isfinite(peak) else np.where(logits == peak, np.float32(0), -np.float32(np.inf))
         candidates = np.empty(len(logits), _CANDIDATE)
         candidates["id"] = np.arange(len(logits), dtype=np.int32)
         candidates["logit"] = logits
@@ -45,10 +49,10 @@ class Sampler:
             selected=-1,
             sorted=False,
         )
-        llama_cpp.llama_sampler_apply(self._handle, ctypes.byref(array))
+        llama_cpp.llama_sampler_apply(self._handle.pointer, ctypes.byref(array))
         return int(candidates["id"][array.selected])
 
     def close(self) -> None:
-        if self._handle:
-            llama_cpp.llama_sampler_free(self._handle)
-            self._handle = None
+        """Free it. Closing twice does nothing."""
+        if pointer := self._handle.take():
+            llama_cpp.llama_sampler_free(pointer)

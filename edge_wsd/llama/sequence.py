@@ -16,7 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_wsd import _native
-from edge_wsd.errors import Cancelled, ContextFullError, DecodeError, OptionError, VocabularyError
+from edge_wsd.errors import (
+    Cancelled,
+    ClosedError,
+    ContextFullError,
+    DecodeError,
+    LogitsError,
+    OptionError,
+    VocabularyError,
+)
 from edge_wsd.llama import library
 from edge_wsd.llama.sampler import Sampler
 from edge_wsd.llama.scores import Row, Scores
@@ -71,12 +79,22 @@ class Sequence:
         With an empty context the first proposed token is scored by what is there already. Raises
         `ContextFullError` before anything is decoded, `Cancelled`, `DecodeError`, `LogitsError`.
         """
-        context, proposed = list(context), list(proposed)
+        with library.LOCK:  # until the rows are read, nobody may free or overwrite them
+            self.require_open()
+            try:
+                return self._score(list(context), list(proposed))
+            except LogitsError as error:
+                raise LogitsError(
+                    f"{self._context.model.path}: the model computes no probabilities ({error}); its weights are "
+                    "damaged, or overflow in their type: check the file, or get it in another type"
+                ) from error
+
+    def _score(self, context: list[int], proposed: list[int]) -> Scores:
         self._opening_row = None
         n_first = self._context.batch_size - 1
         if len(proposed) > n_first:
-            first = self.score(context, proposed[:n_first])
-            return first.joined(self.score([], proposed[n_first:]))
+            first = self._score(context, proposed[:n_first])
+            return first.joined(self._score([], proposed[n_first:]))
         if proposed and not self._context.model.can_cut:
             # The proposed tokens may be cut off again, and this memory can only go back to a saved state.
             self.extend(context)
@@ -96,18 +114,16 @@ class Sequence:
         return Scores(rows, lambda row, sampler: self._draw(start + row, sampler))
 
     def logits(self, tokens: Iterable[int]) -> NDArray[np.float32]:
-        """Append `tokens`, at most a batch of them. Row i is what follows token i, of shape (n_tokens, n_vocab).
-
-        The rows are llama.cpp's own buffer: read them before the next decode in the same context.
-        """
+        """Append `tokens`, at most a batch of them. Row i is what follows token i, of shape (n_tokens, n_vocab)."""
         tokens = list(tokens)
         if not 1 <= len(tokens) <= self._context.batch_size:
             raise OptionError(f"logits of {len(tokens)} tokens at once; expected 1 to {self._context.batch_size}")
         self._opening_row = None
-        self._decode(tokens, len(tokens))
         n_vocab = self._context.n_vocab
-        values = np.ctypeslib.as_array((ctypes.c_float * (len(tokens) * n_vocab)).from_address(self._buffer()))
-        return values.reshape(len(tokens), n_vocab)
+        with library.LOCK:
+            self._decode(tokens, len(tokens))
+            buffer = (ctypes.c_float * (len(tokens) * n_vocab)).from_address(self._buffer())
+            return np.array(buffer, np.float32).reshape(len(tokens), n_vocab)
 
     def _score_batch(self, context: list[int], proposed: list[int], n_known: int) -> list[Row]:
         n_rows = len(proposed) + 1 - n_known
@@ -131,6 +147,9 @@ class Sequence:
 
     def cut(self, n: int) -> None:
         """Keep the first `n` tokens. Memory that cannot be cut goes back to a checkpoint and decodes the rest again."""
+        if n < 0:
+            raise OptionError(f"a sequence cannot be cut back to {n} tokens; expected 0 or more")
+        self.require_open()
         if n >= len(self.tokens):
             return
         with library.LOCK:
@@ -160,7 +179,7 @@ class Sequence:
             self._checkpoint = self._save(llama_cpp.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY)
 
     def _remove_from(self, n: int) -> bool:
-        return bool(llama_cpp.llama_memory_seq_rm(self._context.memory, self._index, n, -1))
+        return bool(llama_cpp.llama_memory_seq_rm(self._memory, self._index, n, -1))
 
     def _restore_partial(self, saved: SequenceState) -> None:
         self._load(saved, llama_cpp.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY)
@@ -189,21 +208,42 @@ class Sequence:
         """Make `other`, a sequence of the same context, equal to this one."""
         if other._context is not self._context:
             raise OptionError("a sequence can only be copied inside its context; save and restore it instead")
+        if other is self:
+            return
         other.clear()
         with library.LOCK:
-            llama_cpp.llama_memory_seq_cp(self._context.memory, self._index, other._index, -1, -1)
-        other.tokens = list(self.tokens)
+            llama_cpp.llama_memory_seq_cp(self._memory, self._index, other._index, -1, -1)
+            other.tokens = list(self.tokens)
 
     def close(self) -> None:
-        """Give the sequence's place in the context back. Closing twice does nothing."""
-        if not self._closed:
-            self.clear()
-            self._context.release(self._index)
+        """Give the sequence's place in the context back. Closing twice does nothing, nor behind the context."""
+        with library.LOCK:
+            if not self._closed and self._context.is_open:
+                self.clear()
+            if not self._closed:
+                self._context.release(self._index)
             self._closed = True
+            self.tokens = []
+
+    def require_open(self) -> None:
+        """Raises `ClosedError` once this sequence or its context is closed, `ForkedError` in a forked child."""
+        if self._closed and self._context.is_open:
+            raise ClosedError(f"{self._context.model.path}: this sequence is closed; make another one of its context")
+        self._context.require_open()
+
+    @property
+    def _handle(self) -> int:
+        self.require_open()
+        return self._context.handle
+
+    @property
+    def _memory(self) -> int:
+        self.require_open()
+        return self._context.memory
 
     def _save(self, flags: int) -> SequenceState:
-        handle = self._context.handle
         with library.LOCK:
+            handle = self._handle
             size = llama_cpp.llama_state_seq_get_size_ext(handle, self._index, flags)
             buffer = (ctypes.c_uint8 * size)()
             written = llama_cpp.llama_state_seq_get_data_ext(handle, buffer, size, self._index, flags)
@@ -214,9 +254,7 @@ class Sequence:
     def _load(self, state: SequenceState, flags: int) -> None:
         data = (ctypes.c_uint8 * len(state.data)).from_buffer_copy(state.data)
         with library.error_lines() as lines:
-            read = llama_cpp.llama_state_seq_set_data_ext(
-                self._context.handle, data, len(state.data), self._index, flags
-            )
+            read = llama_cpp.llama_state_seq_set_data_ext(self._handle, data, len(state.data), self._index, flags)
             if read == 0:
                 self.clear()
                 raise DecodeError(f"a saved sequence does not fit this context{library.because(lines)}")
@@ -240,20 +278,22 @@ class Sequence:
         return self._buffer() + (length - self._rows.first) * self._context.n_vocab * _FLOAT_BYTES
 
     def _buffer(self) -> int:
-        buffer = llama_cpp.llama_get_logits(self._context.handle)
+        buffer = llama_cpp.llama_get_logits(self._handle)
         return ctypes.cast(buffer, ctypes.c_void_p).value or 0
 
     def _draw(self, length: int, sampler: Sampler) -> tuple[int, float]:
         """A token drawn from what follows the first `length` tokens."""
-        rows = self._rows
-        if rows is not None and rows.first <= length <= rows.last:
-            row = self._view(self._buffer() + (length - rows.first) * self._context.n_vocab * _FLOAT_BYTES)
-        elif self._opening_row is not None and self._opening_row[0] == length:
-            row = self._opening_row[1]
-        else:
-            raise DecodeError("these logits are gone: another decode came between scoring and sampling")
-        token = sampler.sample(row)
-        return token, _native.score_row(row.ctypes.data, self._context.n_vocab, token)[0]
+        with library.LOCK:
+            self.require_open()
+            rows = self._rows
+            if rows is not None and rows.first <= length <= rows.last:
+                row = self._view(self._buffer() + (length - rows.first) * self._context.n_vocab * _FLOAT_BYTES)
+            elif self._opening_row is not None and self._opening_row[0] == length:
+                row = self._opening_row[1]
+            else:
+                raise DecodeError("these logits are gone: another decode came between scoring and sampling")
+            token = sampler.sample(row)
+            return token, _native.score_row(row.ctypes.data, self._context.n_vocab, token)[0]
 
     def _copy_head(self) -> tuple[int, NDArray[np.float32]] | None:
         """The row after the last token and the length of the text it follows."""
@@ -267,6 +307,7 @@ class Sequence:
 
     def _decode(self, tokens: list[int], n_rows: int) -> None:
         """Append `tokens` in pieces of at most a batch, with logits at the last `n_rows`."""
+        self.require_open()
         context = self._context
         if min(tokens) < 0 or max(tokens) >= context.n_vocab:
             raise VocabularyError(f"a token id is outside the vocabulary of {context.n_vocab} tokens")
@@ -288,11 +329,11 @@ class Sequence:
         code = None
         try:
             with library.error_lines() as lines:
-                code = llama_cpp.llama_decode(context.handle, context.batch.struct)
+                code = llama_cpp.llama_decode(self._handle, context.batch.struct)
         finally:  # also when Ctrl-C raises right behind the call
             if code != 0:
                 # Whatever part was finished stays, so memory is asked what the ledger has to say.
-                kept = llama_cpp.llama_memory_seq_pos_max(context.memory, self._index) + 1
+                kept = llama_cpp.llama_memory_seq_pos_max(self._memory, self._index) + 1
                 self.tokens = (self.tokens + piece)[:kept]
             else:
                 self.tokens += piece

@@ -13,6 +13,7 @@ from edge_wsd.errors import (
     ClosedError,
     ContextFullError,
     DecodeError,
+    LogitsError,
     ModelLoadError,
     OptionError,
     VocabularyError,
@@ -283,6 +284,36 @@ def test_drawing_is_seeded_and_follows_the_probabilities(context):
     assert all(scores.choose(row, only)[0] == scores.choose(row)[0] for row in range(len(PROPOSED) + 1))
     token, logprob = scores.choose(2, Sampler(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, seed=3))
     assert logprob == pytest.approx(sequence_logprob(context, PROMPT + PROPOSED[:2], token), abs=CLOSE)
+
+
+def test_a_temperature_close_to_0_draws_the_most_probable_token(context):
+    """llama.cpp divided the logits by it, which overflowed, and took the last token of the vocabulary."""
+    sequence = context.sequence()
+    scores = sequence.score(PROMPT, PROPOSED)
+    for temperature in (1e-45, 1e-40, 1e-38, 1e-30, 1e-6):
+        cold = Sampler(temperature=temperature, top_k=0, top_p=1.0, min_p=0.0, seed=0)
+        assert [scores.choose(row, cold) for row in range(6)] == [scores.choose(row) for row in range(6)]
+        cold.close()
+
+
+def test_infinite_logits_are_drawn_from_and_nothing_else():
+    logits = np.array([0.0, np.inf, 5.0, np.inf, -np.inf], np.float32)
+    sampler = Sampler(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, seed=0)
+    assert {sampler.sample(logits) for _ in range(100)} == {1, 3}
+    sampler.close()
+
+
+def test_a_model_whose_numbers_overflow_is_named_with_what_to_do(tmp_path):
+    tiny = TinyModel()
+    for tensor in tiny.tensors:
+        if tensor.name == "output_norm.weight":
+            tensor.data = np.full(tiny.n_embd, np.nan, np.float32).tobytes()
+    with Model.load(tiny.write(tmp_path / "nan.gguf")) as model, Context(model, SETTINGS) as context:
+        sequence = context.sequence()
+        with pytest.raises(LogitsError, match=r"nan\.gguf: .*row 0 of 6: .* are NaN.*check the file"):
+            sequence.score(PROMPT, PROPOSED)
+        with pytest.raises(LogitsError, match=r"nan\.gguf: "):
+            sequence.score([1], [])
 
 
 def test_drawing_after_another_decode_is_an_error_and_not_a_wrong_token(context):
