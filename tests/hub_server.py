@@ -16,6 +16,7 @@ import json
 import re
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -41,6 +42,10 @@ class Fault:
     """A wrong byte."""
     ignore_range: bool = False
     extra: bytes = b""
+    silent: bool = False
+    """The connection stays open and nothing is sent, until the hub is closed."""
+    answer: bytes | Iterable[bytes] | None = None
+    """What is sent as the whole body of a JSON answer or, with `status`, of that status."""
     times: int = 1
     method: str = "GET"
 
@@ -80,6 +85,7 @@ class HubServer:
         self.requests: list[Request] = []
         self.bytes_per_second: float | None = None
         self._lock = threading.Lock()
+        self.closed = threading.Event()
         self._servers = [self._start("hub"), self._start("cdn")]
         self.url, self.cdn = (f"http://127.0.0.1:{server.server_address[1]}" for server in self._servers)
 
@@ -99,6 +105,7 @@ class HubServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.closed.set()
         for server in self._servers:
             server.shutdown()
             server.server_close()
@@ -129,7 +136,8 @@ class HubServer:
         """The next fault planned for this request, or for the body of its answer; it is used up."""
         with self._lock:
             for fault in self.faults:
-                fits = path.endswith(fault.path) and method == fault.method and body == (fault.status is None)
+                is_body = fault.status is None and fault.answer is None and not fault.silent
+                fits = path.endswith(fault.path) and method == fault.method and body == is_body
                 if fits and fault.times > 0:
                     fault.times -= 1
                     return fault
@@ -157,7 +165,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.request_noted = Request(self.command, self.origin, path, token, self.headers.get("Range"))
         self.hub.note(self.request_noted)
         planned = self.hub.fault(self.command, path, body=False)
-        if planned is not None and planned.status is not None:
+        if planned is not None and planned.silent:
+            self.hub.closed.wait(60)
+            self.close_connection = True
+        elif planned is not None and planned.answer is not None:
+            self._raw(planned)
+        elif planned is not None and planned.status is not None:
             self._error(planned.status, **planned.headers)
         elif self.origin == "cdn":
             commit, _, name = path.removeprefix("/cdn/").partition("/")
@@ -269,6 +282,20 @@ class _Handler(BaseHTTPRequestHandler):
         if cut:
             self.close_connection = True
             self.connection.close()
+
+    def _raw(self, fault: Fault) -> None:
+        """What the fault says, as far as the client wants it; its end is that of the connection."""
+        self.send_response(fault.status or 200)
+        for name, value in {"Content-Type": "application/json", "Connection": "close", **fault.headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.close_connection = True
+        try:
+            for piece in [fault.answer] if isinstance(fault.answer, bytes) else fault.answer or ():
+                self.wfile.write(piece)
+                self.request_noted.sent += len(piece)
+        except OSError:  # the client has gone
+            return
 
     def _gated(self, token: str | None) -> None:
         self._error(403 if token else 401, **{"X-Error-Code": "GatedRepo"})

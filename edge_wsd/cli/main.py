@@ -132,7 +132,8 @@ def run(args: list[str]) -> int:
         return DONE
     except Exception as error:
         if debug:
-            raise
+            show_traceback(error)
+            return FAILED
         return _tell(error)
 
 
@@ -167,8 +168,18 @@ def _tell(error: Exception) -> int:
 def complain(text: str) -> None:
     """One line on stderr, whatever the text holds."""
     from edge_wsd.cli.terminal import neutralise
+    from edge_wsd.redaction import redacted
 
-    click.echo(f"{PROGRAM}: error: {neutralise(' '.join(text.split()))}", err=True)
+    click.echo(f"{PROGRAM}: error: {neutralise(redacted(' '.join(text.split())))}", err=True)
+
+
+def show_traceback(error: Exception) -> None:
+    """The traceback of an error on stderr, for `--debug`, without secrets."""
+    import traceback
+
+    from edge_wsd.redaction import redacted
+
+    click.echo(redacted("".join(traceback.format_exception(error))), err=True, nl=False)
 
 
 def _write_any_character() -> None:

@@ -1,40 +1,47 @@
-"""The Hugging Face hub: what a repository holds, and one file's bytes, through the `huggingface_hub` client.
+"""The Hugging Face hub: what a repository holds, and one file's bytes.
 
 >>> hub = Hub()
 >>> snapshot = hub.snapshot("someone/Pilot-3B-GGUF", revision="main")
 >>> snapshot.revision, snapshot.licence, [file.path for file in snapshot.files]
 
 The client's own download is not used: it begins a file again from zero after each interruption, and its faster
-transport (xet) cannot be resumed either. Its endpoint, token, headers, redirects and offline mode are.
+transport (xet) cannot be resumed either. Nothing of an answer is believed: what becomes a path, a number or a part of
+a message is checked here.
 """
 
 from __future__ import annotations
 
-import os
+import re
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from pathlib import PurePosixPath
+from typing import Any, Literal, TypeVar
+from urllib.parse import quote
 
-from huggingface_hub import HfApi, constants, hf_hub_url
-from huggingface_hub.hf_api import ModelInfo, RepoFile
-from huggingface_hub.utils import (  # type: ignore[attr-defined]  # public, but not exported for type checkers
-    build_hf_headers,
-    get_session,
-    hf_raise_for_status,
-)
-
-from edge_wsd import __version__
 from edge_wsd.errors import HubError
+from edge_wsd.models.background import POLL_S, in_background
+from edge_wsd.models.hub_client import HubClient
+from edge_wsd.models.hub_environment import printable
 from edge_wsd.models.hub_errors import CLIENT_ERRORS, UnexpectedAnswer, explain, wait_before_retry
 from edge_wsd.models.manifest import is_safe_path
 
 T = TypeVar("T")
-_MAX_PAGES = 1000
-_LIBRARY = "edge-wsd"
+_MOST_PAGES = 1000
+_MOST_FILES = 100_000
+_LARGEST_FILE = 1 << 50
+_MOST_PARAMETERS = 1 << 50
+_LONGEST_LICENCE = 200
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 DEFAULT_REVISION = "main"
+
+Waiting = Literal["look up", "wait"]
+"""For an answer, or for the next try."""
+Tick = Callable[[Waiting, str], None]
+"""Called ten times a second while the hub is waited for, with for how long or why; may raise to give up."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +55,11 @@ class Patience:
     """Waits double up to this."""
     longest_asked_wait_s: float = 300.0
     """A hub that asks for a longer pause is an error."""
-    silence_s: float = constants.HF_HUB_DOWNLOAD_TIMEOUT
-    """A connection without any byte for this long is taken as cut."""
+    tries_to_begin: int = 3
+    """The same before anything has arrived: without a network nobody wants to wait long to be told."""
+    silence_s: float | None = None
+    """A connection without any byte for this long is taken as cut. None: as the client does (HF_HUB_DOWNLOAD_TIMEOUT,
+    else 10)."""
 
 
 @dataclass(frozen=True)
@@ -81,120 +91,144 @@ class Hub:
     def __init__(
         self, *, token: str | None = None, endpoint: str | None = None, patience: Patience | None = None
     ) -> None:
-        self.endpoint = (endpoint or os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
+        """Raises HubError for an endpoint that is no address."""
         self.patience = patience or Patience()
-        self._token = token
-        self._api = HfApi(endpoint=self.endpoint, token=token, library_name=_LIBRARY, library_version=__version__)
+        self._client = HubClient(endpoint, token, self.patience.silence_s)
+        self.endpoint = self._client.endpoint
 
-    def snapshot(self, repo: str, revision: str | None = None, *, pause: Callable[[float, str], None]) -> Snapshot:
+    def snapshot(self, repo: str, revision: str | None = None, *, tick: Tick) -> Snapshot:
         """What `repo` holds at a branch, tag or commit. Raises HubError with one line.
 
-        Asks before anything large is fetched whether the user may have it. `pause(seconds, reason)` waits before
-        the next try, and may raise to give up.
+        Asks before anything large is fetched whether the user may have it.
         """
         revision = revision or DEFAULT_REVISION
-        with self._told(repo, revision):
-            info = self._persistently(
-                lambda: self._api.model_info(repo, revision=revision, timeout=self.patience.silence_s), pause
+        try:
+            address = f"/api/models/{repo}/revision/{quote(revision, safe='')}"
+            info, _ = self._ask(partial(self._client.json, address), tick)
+            about = _object(info)
+            if about.get("gated"):
+                self._ask(partial(self._client.check_access, repo), tick)
+            commit = _commit(about)
+            return Snapshot(
+                _same_name(about, repo), commit, _licence(about), self._files(repo, commit, tick), _n_parameters(about)
             )
-            if info.gated:
-                self._persistently(lambda: self._api.auth_check(repo), pause)
-            if info.sha is None:
-                raise UnexpectedAnswer("it names no commit")
-            files = tuple(self._files(repo, info.sha, pause))
-        parameters = info.safetensors.total if info.safetensors is not None else None
-        name = info.id if info.id and info.id.lower() == repo.lower() else repo
-        return Snapshot(name, info.sha, _licence(info), files, parameters)
+        except CLIENT_ERRORS as error:
+            raise self.error(error, repo, revision) from error
 
-    def _files(self, repo: str, commit: str, pause: Callable[[float, str], None]) -> Iterator[RemoteFile]:
-        """All files of a commit.
-
-        The client's own listing would wait for as long as a hub asks it to, and would not hear Ctrl-C.
-        """
-        tree = f"{self.endpoint}/api/models/{repo}/tree/{commit}"
-        query: str | None = "recursive=true"
-        for _ in range(_MAX_PAGES):
-            response = self._persistently(partial(self._get, f"{tree}?{query}"), pause)
-            for entry in response.json():
-                if entry["type"] == "file":
-                    yield _remote_file(RepoFile(**entry))  # type: ignore[no-untyped-call]
-            following = response.links.get("next", {}).get("url")
-            if following is None:
-                return
-            query = urlsplit(following).query  # a mirror may pass on addresses of the hub behind it
-        raise UnexpectedAnswer(f"its list of files has more than {_MAX_PAGES} pages")
-
-    def _get(self, url: str) -> Any:
-        response = get_session().get(url, headers=self._headers(), timeout=self.patience.silence_s)
-        hf_raise_for_status(response)
-        return response
-
-    def _headers(self) -> dict[str, str]:
-        headers: dict[str, str] = build_hf_headers(
-            token=self._token, library_name=_LIBRARY, library_version=__version__
-        )
-        return headers
-
-    @contextmanager
-    def open(self, snapshot: Snapshot, file: RemoteFile, offset: int) -> Iterator[tuple[int, Iterator[bytes]]]:
-        """The bytes of a file from `offset` on: where they really begin (0 if the hub cannot resume), and the stream.
-
-        The token goes to the endpoint alone, not to where it redirects. Raises the client's own errors.
-        """
-        url = hf_hub_url(snapshot.repo, file.path, revision=snapshot.revision, endpoint=self.endpoint)
-        headers = self._headers()
-        headers["Accept-Encoding"] = "identity"  # ranges count the bytes of the file itself
-        if offset:
-            headers["Range"] = f"bytes={offset}-"
-        with get_session().stream("GET", url, headers=headers, timeout=self.patience.silence_s) as response:
-            hf_raise_for_status(response)
-            begin = _begin(response.headers.get("Content-Range")) if response.status_code == 206 else 0
-            if begin not in (0, offset):
-                raise UnexpectedAnswer(f"asked for byte {offset} on, it sent byte {begin} on")
-            yield begin, response.iter_bytes()
+    def open(
+        self, snapshot: Snapshot, file: RemoteFile, offset: int
+    ) -> AbstractContextManager[tuple[int, Iterator[bytes]]]:
+        """The bytes of a file from `offset` on; see `HubClient.file`. Raises CLIENT_ERRORS, HubError."""
+        return self._client.file(snapshot.repo, snapshot.revision, file.path, offset)
 
     def error(self, error: Exception, repo: str, revision: str) -> HubError:
         """The client's error as one line that says what to do."""
         return explain(error, endpoint=self.endpoint, repo=repo, revision=revision)
 
-    @contextmanager
-    def _told(self, repo: str, revision: str) -> Iterator[None]:
-        try:
-            yield
-        except CLIENT_ERRORS as error:
-            raise self.error(error, repo, revision) from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:  # the client read what is no hub's answer
-            raise self.error(UnexpectedAnswer(f"{type(error).__name__}: {error}"), repo, revision) from error
+    def _files(self, repo: str, commit: str, tick: Tick) -> tuple[RemoteFile, ...]:
+        """All files of a commit."""
+        files: dict[str, RemoteFile] = {}
+        query: str | None = "recursive=true"
+        for _ in range(_MOST_PAGES):
+            page, query = self._ask(partial(self._client.json, f"/api/models/{repo}/tree/{commit}?{query}"), tick)
+            for file in _page_of_files(page):
+                if file.path in files:
+                    raise UnexpectedAnswer(f"it lists {printable(file.path)!r} twice")
+                files[file.path] = file
+            if query is None:
+                _require_tree(files)
+                return tuple(files.values())
+            if len(files) > _MOST_FILES:
+                raise UnexpectedAnswer(f"it lists more than {_MOST_FILES} files")
+        raise UnexpectedAnswer(f"its list of files has more than {_MOST_PAGES} pages")
 
-    def _persistently(self, ask: Callable[[], T], pause: Callable[[float, str], None]) -> T:
-        attempt = 0
+    def _ask(self, ask: Callable[[], T], tick: Tick) -> T:
+        """The answer, asked for again where that helps. Whoever waits can give up at any time."""
+        attempt, began = 0, time.monotonic()
+
+        def waiting() -> None:
+            seconds = time.monotonic() - began
+            tick("look up", "" if seconds < 1 else f"{seconds:.0f} s")
+
         while True:
             try:
-                return ask()
+                return in_background(ask, waiting)
             except CLIENT_ERRORS as error:
                 attempt += 1
-                pause(*wait_before_retry(error, attempt, self.patience))
+                seconds, reason = wait_before_retry(error, attempt, self.patience, self.patience.tries_to_begin)
+                _wait(seconds, reason, tick)
 
 
-def _remote_file(entry: RepoFile) -> RemoteFile:
-    if not is_safe_path(entry.path) or type(entry.size) is not int or entry.size < 0:
-        raise UnexpectedAnswer(f"it lists a file {entry.path!r:.60}, whose name or size makes no sense")
-    if entry.lfs is not None:
-        return RemoteFile(entry.path, entry.lfs.size, entry.lfs.sha256, None)
-    return RemoteFile(entry.path, entry.size, None, entry.blob_id)
+def _wait(seconds: float, reason: str, tick: Tick) -> None:
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        tick("wait", f"{reason}; next try in {left:.0f} s")
+        time.sleep(min(left, POLL_S))
 
 
-def _licence(info: ModelInfo) -> str | None:
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UnexpectedAnswer(f"it is a {type(value).__name__}, expected an object")
+    return value
+
+
+def _commit(about: dict[str, Any]) -> str:
+    commit = about.get("sha")
+    if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
+        raise UnexpectedAnswer(f"it names the commit {commit!r:.60}, expected 40 hexadecimal digits")
+    return commit
+
+
+def _same_name(about: dict[str, Any], repo: str) -> str:
+    """The repository's name as its owner writes it, if it is the one that was asked for."""
+    name = about.get("id")
+    return name if isinstance(name, str) and name.isascii() and name.lower() == repo.lower() else repo
+
+
+def _licence(about: dict[str, Any]) -> str | None:
     """From the model card, else from the tag the hub makes of it."""
-    card: Any = info.card_data or {}
-    found = card.get("license_name") if card.get("license") == "other" else card.get("license")
+    card, tags = about.get("cardData"), about.get("tags")
+    found: Any = None
+    if isinstance(card, dict):
+        found = card.get("license_name") if card.get("license") == "other" else card.get("license")
     if isinstance(found, list):
-        found = ", ".join(map(str, found))
-    tagged = (tag.partition(":")[2] for tag in info.tags or () if tag.startswith("license:"))
-    return str(found) if found else next(tagged, None)
+        found = ", ".join(str(one)[:_LONGEST_LICENCE] for one in found[:10])
+    if not found and isinstance(tags, list):
+        named = (tag.partition(":")[2] for tag in tags if isinstance(tag, str) and tag.startswith("license:"))
+        found = next(named, None)
+    return printable(found, _LONGEST_LICENCE) if isinstance(found, str) and found else None
 
 
-def _begin(content_range: str | None) -> int:
-    """The first byte of `bytes 5-9/10`; -1 if that cannot be told."""
-    first = (content_range or "").removeprefix("bytes ").partition("-")[0]
-    return int(first) if first.isdigit() else -1
+def _n_parameters(about: dict[str, Any]) -> int | None:
+    weights = about.get("safetensors")
+    total = weights.get("total") if isinstance(weights, dict) else None
+    return total if type(total) is int and 0 < total <= _MOST_PARAMETERS else None
+
+
+def _page_of_files(page: Any) -> Iterator[RemoteFile]:
+    if not isinstance(page, list):
+        raise UnexpectedAnswer(f"its list of files is a {type(page).__name__}")
+    for entry in map(_object, page):
+        if entry.get("type") == "file":
+            yield _remote_file(entry)
+
+
+def _remote_file(entry: dict[str, Any]) -> RemoteFile:
+    path, size, lfs = entry.get("path"), entry.get("size"), entry.get("lfs")
+    if not isinstance(path, str) or not is_safe_path(path):
+        raise UnexpectedAnswer(f"it lists a file {path!r:.60}, which can be none here")
+    identity, form = (entry.get("oid"), _COMMIT) if lfs is None else (_object(lfs).get("oid"), _SHA256)
+    size = size if lfs is None else _object(lfs).get("size")
+    if type(size) is not int or not 0 <= size <= _LARGEST_FILE:
+        raise UnexpectedAnswer(f"it says that {printable(path)!r} has {size!r:.40} bytes")
+    if not isinstance(identity, str) or not form.fullmatch(identity):
+        raise UnexpectedAnswer(f"it names {identity!r:.80} as the checksum of {printable(path)!r}")
+    return RemoteFile(path, size, identity if lfs is not None else None, identity if lfs is None else None)
+
+
+def _require_tree(files: dict[str, RemoteFile]) -> None:
+    """No file may be the folder of another."""
+    for path in files:
+        folder = next((str(parent) for parent in PurePosixPath(path).parents if str(parent) in files), None)
+        if folder is not None:
+            raise UnexpectedAnswer(f"it lists {printable(folder)!r} as a file and as a folder")

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import time
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, cast
-
-from huggingface_hub import constants
-from huggingface_hub.errors import (
-    DisabledRepoError,
-    EntryNotFoundError,
-    GatedRepoError,
-    HfHubHTTPError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from typing import TYPE_CHECKING
 
 from edge_wsd.errors import HubError
+from edge_wsd.models.hub_environment import one_line, printable
+from edge_wsd.models.hub_library import HTTP_ERROR, OfflineModeIsEnabled, constants
 
 if TYPE_CHECKING:
     from edge_wsd.models.hub import Patience
 
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+_REPO, _REVISION, _ENTRY, _GATED = "RepoNotFound", "RevisionNotFound", "EntryNotFound", "GatedRepo"
+_DISABLED = "Access to this resource is disabled."
+_UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
 
 
 class UnexpectedAnswer(Exception):
@@ -33,100 +27,91 @@ class ShortBody(UnexpectedAnswer):
     """A file ended before its last byte, as if that were its end."""
 
 
+class Refusal(Exception):
+    """The hub answered with a status that is no success; `code`, `message` and `retry_after` are of its headers."""
+
+    def __init__(self, status: int, code: str, message: str, retry_after: str | None) -> None:
+        super().__init__(f"{status} {printable(code)} {printable(message)}".strip())
+        self.status, self.code, self.message, self.retry_after = status, code, message, retry_after
+
+
 class HubUnreachable(HubError):
     """No connection, or none is wanted."""
 
 
-# The client changed the HTTP library below it twice; the parent of its own error is that library's root of all errors.
-_HTTP_ERROR = cast("type[Exception]", HfHubHTTPError.__mro__[1])
-CLIENT_ERRORS: tuple[type[Exception], ...] = (HfHubHTTPError, _HTTP_ERROR, OfflineModeIsEnabled, UnexpectedAnswer)
+CLIENT_ERRORS: tuple[type[Exception], ...] = (HTTP_ERROR, OfflineModeIsEnabled, UnexpectedAnswer, Refusal)
 
 
-def status_of(error: Exception) -> int | None:
-    """The HTTP status the hub answered with; None if there was no answer."""
-    response = getattr(error, "response", None)
-    return None if response is None else int(response.status_code)
-
-
-def is_cut(error: Exception) -> bool:
-    """Whether a connection failed, with no answer or in the middle of one."""
-    if isinstance(error, ShortBody):
-        return True
-    return isinstance(error, _HTTP_ERROR) and status_of(error) is None
-
-
-def wait_before_retry(error: Exception, attempt: int, patience: Patience) -> tuple[float, str]:
+def wait_before_retry(error: Exception, attempt: int, patience: Patience, most: int) -> tuple[float, str]:
     """Seconds to wait before the next try and why. Raises `error` if trying again is pointless or was tried enough.
 
-    `attempt` counts failures in a row from 1.
+    `attempt` counts failures in a row from 1, `most` is how many of them are too many.
     """
-    status = status_of(error)
-    if isinstance(error, OfflineModeIsEnabled) or attempt >= patience.tries:
+    if attempt >= most or not _passes(error):
         raise error
-    if not is_cut(error) and status not in _PASSING:
-        raise error
-    asked = _asked_wait(error)
+    asked = _asked_wait(error.retry_after) if isinstance(error, Refusal) else None
     if asked is not None and asked > patience.longest_asked_wait_s:
         raise error
     wait = min(patience.first_wait_s * 2 ** (attempt - 1), patience.longest_wait_s) if asked is None else asked
-    return wait, "the connection failed" if status is None else f"the hub answered {status}"
+    return wait, f"the hub answered {error.status}" if isinstance(error, Refusal) else "the connection failed"
 
 
-def _asked_wait(error: Exception) -> float | None:
-    """Seconds of the answer's `Retry-After`, given as a number or a date; None without one."""
-    response: Any = getattr(error, "response", None)
-    value = None if response is None else response.headers.get("Retry-After")
-    if value is None:
-        return None
-    if value.strip().isdigit():
-        return float(value)
+def _passes(error: Exception) -> bool:
+    if isinstance(error, Refusal):
+        return error.status in _PASSING
+    return isinstance(error, HTTP_ERROR | ShortBody) and _UNTRUSTED not in str(error)
+
+
+def _asked_wait(value: str | None) -> float | None:
+    """Seconds that a `Retry-After` asks for, given as a number or a date; None without one."""
+    text = (value or "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:18])
     try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except (TypeError, ValueError):
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except (TypeError, ValueError, OverflowError):
         return None
 
 
 def explain(error: Exception, *, endpoint: str, repo: str, revision: str) -> HubError:
-    """One line that says what to do. Never holds a token."""
+    """One line that says what to do. Never holds a token or a password."""
     if isinstance(error, OfflineModeIsEnabled) or constants.HF_HUB_OFFLINE:
         return HubUnreachable(f"{repo} cannot be fetched: HF_HUB_OFFLINE is set")
-    status = status_of(error)
-    if status is None:
-        if isinstance(error, UnexpectedAnswer) and not isinstance(error, ShortBody):
-            return HubError(f"{endpoint} gave no sensible answer about {repo}: {error}; is HF_ENDPOINT right?")
-        reason = _first_line(error) or type(error).__name__
-        return HubUnreachable(f"{endpoint} cannot be reached for {repo}: {reason}; what has arrived is kept")
-    return HubError(_refusal(error, status, repo, revision, endpoint))
+    if isinstance(error, Refusal):
+        return HubError(_refusal(error, repo, revision, endpoint))
+    if isinstance(error, UnexpectedAnswer) and not isinstance(error, ShortBody):
+        return HubError(f"{endpoint} gave no sensible answer about {repo}: {one_line(error)}; is HF_ENDPOINT right?")
+    advice = ""
+    if _UNTRUSTED in str(error):
+        advice = "; SSL_CERT_FILE names the certificates to trust, for example those of a company's proxy"
+    return HubUnreachable(f"{endpoint} cannot be reached for {repo}: {one_line(error)}{advice}")
 
 
-def _refusal(error: Exception, status: int, repo: str, revision: str, endpoint: str) -> str:
+def _refusal(error: Refusal, repo: str, revision: str, endpoint: str) -> str:
     page = f"{endpoint}/{repo}"
-    if isinstance(error, RevisionNotFoundError):
+    if error.code == _REVISION:
         return f"{repo} has no revision {revision!r}; its branches and tags are at {page}/tree/main"
-    if isinstance(error, EntryNotFoundError):
-        return f"a file of {repo} is gone from the hub: {_first_line(error)}; try again"
-    if isinstance(error, DisabledRepoError):
+    if error.code == _ENTRY:
+        return f"a file of {repo} is gone from the hub; try again"
+    if error.message == _DISABLED:
         return f"{repo} was disabled by the hub; see {page}"
-    if status in (401, 403) or isinstance(error, (GatedRepoError, RepositoryNotFoundError)):
-        return _no_access(error, status, repo, page)
-    if status == 404:
+    if error.status in (401, 403) or error.code in (_GATED, _REPO):
+        return _no_access(error, repo, page)
+    if error.status == 404:
         return f"there is no repository {repo} at {endpoint}; check the name"
-    if status == 429:
+    if error.status == 407:
+        return "the proxy wants a name and password (407); HTTPS_PROXY may be http://NAME:PASSWORD@HOST:PORT"
+    if error.status == 429:
         return f"the hub wants fewer requests (429) and does not answer for {repo}; try again later, or log in"
-    return f"{endpoint} answered {status} for {repo}; try again later: what has arrived is kept"
+    return f"{endpoint} answered {error.status} for {repo}; try again later"
 
 
-def _no_access(error: Exception, status: int, repo: str, page: str) -> str:
+def _no_access(error: Refusal, repo: str, page: str) -> str:
     login = "`hf auth login` or set HF_TOKEN"
-    if isinstance(error, GatedRepoError):
+    if error.code == _GATED:
         return f"{repo} is gated: accept its licence at {page}, then {login} to a token of that account"
-    response: Any = getattr(error, "response", None)
-    if "Invalid credentials" in (response.headers.get("X-Error-Message", "") if response is not None else ""):
+    if "Invalid credentials" in error.message:
         return "the hub does not know the token; run `hf auth login` again or set HF_TOKEN, or remove it to go without"
-    if isinstance(error, RepositoryNotFoundError) and status != 403:
+    if error.status != 403:
         return f"there is no repository {repo}, or it is private; check the name at {page}; if it is yours, {login}"
-    return f"the hub refuses {repo} ({status}); if {page} asks for something, do it, then {login}"
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), "")
+    return f"the hub refuses {repo} (403); if {page} asks for something, do it, then {login}"

@@ -20,6 +20,8 @@ FORMAT = 1
 READY, CONVERTED = "ready GGUF", "converted"
 _MAX_BYTES = 1 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_NAME_BYTES = 255
 
 
 @dataclass(frozen=True)
@@ -137,8 +139,9 @@ def _file(entry: Any) -> StoredFile:
 
 
 def is_safe_path(name: str) -> bool:
-    """Whether this relative path with `/` stays inside its folder on every system and hides nothing."""
+    """Whether this relative path with `/` stays inside its folder on every system, hides nothing and is plain text."""
     path = PurePosixPath(name)
-    if not name or "\\" in name or "\0" in name or path.is_absolute() or PureWindowsPath(name).drive:
+    if not name or "\\" in name or _NO_TEXT.search(name) or path.is_absolute() or PureWindowsPath(name).drive:
         return False
-    return all(part not in ("", ".", "..") and ":" not in part for part in name.split("/"))
+    parts = name.split("/")
+    return all(part not in ("", ".", "..") and ":" not in part and len(part.encode()) <= _NAME_BYTES for part in parts)

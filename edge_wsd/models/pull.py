@@ -9,13 +9,11 @@ checkpoint is deleted as soon as it is converted; files that `hf` has in its cac
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_wsd.errors import HubError, StoreError
-from edge_wsd.models.hub import DEFAULT_REVISION, Hub, Snapshot
+from edge_wsd.errors import StoreError
+from edge_wsd.models.hub import DEFAULT_REVISION, Hub, Snapshot, Waiting
 from edge_wsd.models.hub_errors import HubUnreachable
 from edge_wsd.models.manifest import CONVERTED, Manifest
 from edge_wsd.models.model_name import DEFAULT_TYPE, HubModel, parse_model_name
@@ -24,7 +22,6 @@ from edge_wsd.models.room import Room, room_for
 from edge_wsd.models.staging import Options, Progress, Staging, Step
 from edge_wsd.models.store import Store, StoredModel
 
-_POLL_S = 0.1
 _SHORTEST_COMMIT = 7
 
 
@@ -164,23 +161,15 @@ def _same(model: StoredModel | None, snapshot: Snapshot) -> StoredModel | None:
 def _look_up(
     hub: Hub, store: Store, wanted: HubModel, revision: str | None, progress: Progress
 ) -> tuple[Snapshot, Choice]:
-    progress(Step("look up", note=str(wanted)))
+    def tick(stage: Waiting, note: str) -> None:
+        progress(Step(stage, note=note if stage == "wait" else ", ".join(filter(None, (str(wanted), note)))))
+
+    tick("look up", "")
     try:
-        snapshot = hub.snapshot(wanted.repo, revision, pause=_pauser(progress))
+        snapshot = hub.snapshot(wanted.repo, revision, tick=tick)
     except HubUnreachable as error:
-        names = ", ".join(model.name for model in store.models()) or "nothing"
-        raise HubError(f"{error}; in the store there is {names}") from error
+        raise HubUnreachable(f"{error}; {store.contents()}") from error
     return snapshot, choose(snapshot, wanted.type)
-
-
-def _pauser(progress: Progress) -> Callable[[float, str], None]:
-    def pause(seconds: float, reason: str) -> None:
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            progress(Step("wait", note=f"{reason}; next try in {left:.0f} s"))
-            time.sleep(min(left, _POLL_S))
-
-    return pause
 
 
 def _silent(_step: Step) -> None:

@@ -24,7 +24,10 @@ _TYPE = re.compile(
     re.IGNORECASE,
 )
 _OTHER_NAMES = {"FP16": "F16", "FP32": "F32"}
-_NOT_MODELS = re.compile(r"mmproj|imatrix|(?:^|[-._])lora(?:[-._]|$)", re.IGNORECASE)
+_PROJECTOR = re.compile(r"mmproj", re.IGNORECASE)
+_BESIDE_MODELS = re.compile(r"imatrix|(?:^|[-._])lora(?:[-._]|$)", re.IGNORECASE)
+_ADAPTER_TYPES = ("F16", "BF16", "F32")
+"""What adapters are stored in; a file of any other type that is called like one is a model."""
 _WEIGHTS = re.compile(r"model(?:-\d{5}-of-\d{5})?\.safetensors")
 _TEXTS = re.compile(
     r"[^/]+\.(?:json|jinja)|tokenizer\.model|merges\.txt|README\.md|additional_chat_templates/[^/]+\.jinja"
@@ -65,28 +68,29 @@ def choose(snapshot: Snapshot, type_name: str | None) -> Choice:
     None is DEFAULT_TYPE, or the one type the repository has. A type may also be the name of a GGUF file. Raises
     HubError that lists what there is, ConversionError for a type that no conversion makes.
     """
+    everything = gguf_candidates(snapshot.files, everything=True)
     candidates = gguf_candidates(snapshot.files)
-    found = _of_type(candidates, type_name or DEFAULT_TYPE)
+    found = _named(everything, type_name) or _of_type(candidates, type_name or DEFAULT_TYPE)
     if not found and type_name is None and len(candidates) == 1 and not is_checkpoint(snapshot.files):
         found = candidates
     if len(found) > 1:
         stems = ", ".join(f"{snapshot.repo}:{candidate.stem}" for candidate in found)
         raise HubError(f"{snapshot.repo} has {len(found)} files of type {found[0].type}; name the one wanted: {stems}")
     if found:
-        return _ready(snapshot, found[0])
+        return _ready(snapshot, found[0], candidates)
     if is_checkpoint(snapshot.files):
         from edge_wsd.converters.types import find_type
 
         return Choice(CONVERTED, find_type(type_name or DEFAULT_TYPE).name, tuple(checkpoint_files(snapshot.files)))
-    raise HubError(_nothing(snapshot, candidates, type_name or DEFAULT_TYPE))
+    raise HubError(_nothing(snapshot, candidates, everything, type_name or DEFAULT_TYPE))
 
 
-def gguf_candidates(files: Iterable[RemoteFile]) -> list[Candidate]:
-    """Every language model in GGUF format, by type."""
+def gguf_candidates(files: Iterable[RemoteFile], *, everything: bool = False) -> list[Candidate]:
+    """Every language model in GGUF format, by type; with `everything` also what its name says to be something else."""
     groups: dict[tuple[str, int], list[RemoteFile]] = {}
     for file in sorted(files, key=lambda file: file.path):
         path = PurePosixPath(file.path)
-        if path.suffix.lower() != ".gguf" or _NOT_MODELS.search(path.stem):
+        if path.suffix.lower() != ".gguf":
             continue
         part = _PART.fullmatch(path.stem)
         stem, count = (part["stem"], int(part["count"])) if part else (path.stem, 1)
@@ -95,7 +99,16 @@ def gguf_candidates(files: Iterable[RemoteFile]) -> list[Candidate]:
         Candidate(type_of(path), PurePosixPath(path).name, tuple(parts), count)
         for (path, count), parts in groups.items()
     ]
-    return sorted(found, key=lambda candidate: (candidate.type, candidate.stem))
+    models = (candidate for candidate in found if everything or _is_model(candidate))
+    return sorted(models, key=lambda candidate: (candidate.type, candidate.stem))
+
+
+def _is_model(candidate: Candidate) -> bool:
+    """By its name, as a repository is not fetched to look: no projector, matrix or adapter."""
+    if _PROJECTOR.search(candidate.stem):
+        return False
+    quantized = candidate.type not in (candidate.stem, *_ADAPTER_TYPES)
+    return quantized or not _BESIDE_MODELS.search(candidate.stem)
 
 
 def type_of(path: str) -> str:
@@ -133,20 +146,22 @@ def is_weights(file: RemoteFile) -> bool:
 def _of_type(candidates: list[Candidate], type_name: str) -> list[Candidate]:
     wanted = type_name.upper()
     wanted = _OTHER_NAMES.get(wanted, wanted)
-    by_name = [candidate for candidate in candidates if candidate.stem.upper() == type_name.upper()]
-    return by_name or [candidate for candidate in candidates if candidate.type.upper() == wanted]
+    return [candidate for candidate in candidates if candidate.type.upper() == wanted]
 
 
-def _ready(snapshot: Snapshot, candidate: Candidate) -> Choice:
+def _named(candidates: list[Candidate], name: str | None) -> list[Candidate]:
+    return [candidate for candidate in candidates if name is not None and candidate.stem.upper() == name.upper()]
+
+
+def _ready(snapshot: Snapshot, candidate: Candidate, models: list[Candidate]) -> Choice:
     missing = candidate.missing_part()
     if missing is not None:
         raise HubError(
             f"{snapshot.repo} has only {len(candidate.files)} of {candidate.n_parts} parts of {candidate.stem}: "
             f"part {missing} is missing; choose another type: {_types(gguf_candidates(snapshot.files))}"
         )
-    name = candidate.type
-    same = [other for other in gguf_candidates(snapshot.files) if other.type == name]
-    return Choice(READY, name if len(same) == 1 else candidate.stem, candidate.files)
+    is_known_by_type = [model for model in models if model.type == candidate.type] == [candidate]
+    return Choice(READY, candidate.type if is_known_by_type else candidate.stem, candidate.files)
 
 
 def _part_number(path: str) -> int:
@@ -158,11 +173,17 @@ def _types(candidates: list[Candidate]) -> str:
     return ", ".join(dict.fromkeys(candidate.type for candidate in candidates))
 
 
-def _nothing(snapshot: Snapshot, candidates: list[Candidate], type_name: str) -> str:
+def _nothing(snapshot: Snapshot, candidates: list[Candidate], everything: list[Candidate], type_name: str) -> str:
     repo = snapshot.repo
     paths = [file.path for file in snapshot.files]
     if candidates:
         return f"{repo} has no GGUF file of type {type_name}; it has {_types(candidates)}"
+    if everything:
+        stems = ", ".join(candidate.stem for candidate in everything)
+        return (
+            f"{repo} has no GGUF file that its name says to be a model: {stems} seem to be adapters, projectors or "
+            f"matrices; take one nevertheless by its name, as in {repo}:{everything[0].stem}"
+        )
     if "adapter_config.json" in paths:
         return f"{repo} is a LoRA adapter, not a model; download it and merge it with `edge-wsd convert BASE --lora`"
     pickle = next((path for path in paths if path.endswith(_PICKLES)), None)

@@ -29,6 +29,8 @@ from edge_wsd.models.model_name import DEFAULT_TYPE, HubModel, LocalFile, StoreN
 STORE_VARIABLE = "EDGE_WSD_STORE"
 _STAGING, _LOCKS, _TRASH = ".staging", ".locks", ".trash"
 _LOCK_POLL_S = 0.2
+_LISTED = 5
+_LONGEST_NAME = 200
 _FOLDER = re.compile(r"[a-z0-9_][a-z0-9_.-]*[a-z0-9_]")  # a plain name on every system
 
 
@@ -78,8 +80,10 @@ def store_root() -> Path:
 def folder_name(repo: str, type_name: str) -> str:
     """The same for names that differ in case alone, and a plain file name on every system."""
     name = f"{repo.replace('/', '--')}--{type_name}".lower()
-    if not _FOLDER.fullmatch(name):
-        raise StoreError(f"{repo}:{type_name} cannot be the name of a folder; expected owner/repo:TYPE")
+    if not _FOLDER.fullmatch(name) or len(name) > _LONGEST_NAME:
+        raise StoreError(
+            f"{repo}:{type_name} cannot be the name of a folder; expected owner/repo:TYPE, shorter than {_LONGEST_NAME}"
+        )
     return name
 
 
@@ -136,8 +140,14 @@ class Store:
         """Where it is put together, on the same disk. Use it under the model's lock only."""
         return self.root / _STAGING / folder_name(repo, type_name)
 
+    def contents(self) -> str:
+        """What there is, as a part of a message."""
+        names = [model.name for model in self.models()]
+        more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+        return f"the store has {', '.join(names[:_LISTED])}{more}" if names else "the store is empty"
+
     def explain_missing(self, wanted: HubModel | StoreName) -> str:
-        """One line for a model that is not in the store: what to type, what may have been meant."""
+        """One line for a model that is not in the store: what there is, how to get it, what may have been meant."""
         type_name = wanted.type or DEFAULT_TYPE
         if isinstance(wanted, HubModel):
             line = f"{wanted} is not in the store; fetch it with `edge-wsd pull {wanted.repo}:{type_name}`"
@@ -147,7 +157,7 @@ class Store:
         if close:
             return f"{line}; did you mean {' or '.join(close)}?"
         if isinstance(wanted, StoreName):
-            line += f"; `edge-wsd models` lists them, `edge-wsd pull OWNER/{wanted.name}:{type_name}` fetches one"
+            line += f"; {self.contents()}, and `edge-wsd pull OWNER/REPO:{type_name}` fetches from the hub"
         return line
 
     @contextmanager
@@ -223,7 +233,9 @@ class Store:
                 return wanted
         model = self.find(name)
         if model is None:
-            raise StoreError(self.explain_missing(wanted))
+            close = self._close_names(wanted)
+            hint = f"did you mean {' or '.join(close)}?" if close else self.contents()
+            raise StoreError(f"there is no model {str(wanted)!r} in the store to remove; {hint}")
         return HubModel(model.manifest.repo, model.manifest.type)
 
     def bytes_of(self, name: HubModel) -> int:

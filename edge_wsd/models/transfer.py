@@ -1,32 +1,31 @@
 """Brings files of a repository to disk: several at once, resumed where they were cut, checked before they count.
 
-A file that is being fetched is called `NAME.SHA.incomplete`. It gets its name only when its checksum is right, so
-a file that has its name needs no second check.
+A file that is being fetched has a name of its path and checksum that ends in `.incomplete`. It gets its own only when
+its checksum is right, so a file that has its name needs no second check.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import shutil
+import queue
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from huggingface_hub import try_to_load_from_cache
-
 from edge_wsd.errors import HubError
+from edge_wsd.models.background import POLL_S
 from edge_wsd.models.hub import Hub, RemoteFile, Snapshot
+from edge_wsd.models.hub_client import cached_file
 from edge_wsd.models.hub_errors import CLIENT_ERRORS, ShortBody, wait_before_retry
 
 WORKERS = 4
 """Files fetched at once."""
 _INCOMPLETE = ".incomplete"
 _READ_BYTES = 1 << 20
-_POLL_S = 0.1
 _TRIES_OF_CHECKSUM = 2
 
 Progress = Callable[[int, int, str], None]
@@ -34,7 +33,7 @@ Progress = Callable[[int, int, str], None]
 
 
 class _Stopped(Exception):
-    """Another file failed or the user gave up; what has arrived stays."""
+    """Another file failed or the user gave up; nobody waits for this one, and what has arrived stays."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +47,10 @@ class Place:
 
     @property
     def partial(self) -> Path:
+        """Beside the target, whose own name may be as long as the file system allows."""
         identity = (self.file.sha256 or self.file.git_sha1 or "unknown")[:16]
-        return self.target.with_name(f"{self.target.name}.{identity}{_INCOMPLETE}")
+        name = hashlib.sha256(self.target.name.encode()).hexdigest()[:16]
+        return self.target.with_name(f"{name}.{identity}{_INCOMPLETE}")
 
     def is_complete(self) -> bool:
         return self.target.is_file() and self.target.stat().st_size == self.file.n_bytes
@@ -67,9 +68,8 @@ def places(snapshot: Snapshot, files: Sequence[RemoteFile], folder: Path) -> lis
 
 
 def _cached(snapshot: Snapshot, file: RemoteFile) -> Path | None:
-    found = try_to_load_from_cache(snapshot.repo, file.path, revision=snapshot.revision)
-    path = Path(found) if isinstance(found, str) else None
-    return path if path is not None and path.is_file() and path.stat().st_size == file.n_bytes else None
+    path = cached_file(snapshot.repo, snapshot.revision, file.path)
+    return path if path is not None and path.stat().st_size == file.n_bytes else None
 
 
 def fetch(
@@ -78,55 +78,89 @@ def fetch(
     """Fetches what is not there yet of `now` (None: of all `wanted`, over which the progress counts).
 
     Raises HubError (checksum, access, connection), OSError of the disk, or what `progress` raises; in each case
-    what has arrived stays for the next call.
+    what has arrived stays for the next call. A hub that is silent holds nobody up who gives up.
     """
     job = _Job(hub, snapshot, wanted)
-    with ThreadPoolExecutor(WORKERS, thread_name_prefix="edge-wsd fetch") as pool:
-        try:
-            missing = [place for place in (wanted if now is None else now) if not place.is_complete()]
-            waiting = {pool.submit(job.fetch, place) for place in missing}
-            while waiting:
-                done, waiting = wait(waiting, _POLL_S, "FIRST_EXCEPTION")
-                _raise_first(done)
-                progress(*job.state())
-        finally:  # whatever ends this early ends the threads too; after the last file there are none
-            job.stop.set()
+    missing = [place for place in (wanted if now is None else now) if not place.is_complete()]
+    try:
+        job.begin(missing)
+        n_left = len(missing)
+        while n_left:
+            n_left -= job.wait_for_one()
+            progress(*job.state())
+    finally:
+        job.end()
     progress(*job.state())
 
 
-def _raise_first(done: set[Future[None]]) -> None:
-    errors = [error for future in done if (error := future.exception()) is not None]
-    for error in errors:
-        if not isinstance(error, _Stopped):
-            raise error
-
-
 class _Job:
-    """The files of one call, and how far they are."""
+    """The files of one call, and how far they are.
+
+    Each is fetched in a thread. One that waits for a silent hub is not waited for when the job ends, so whatever is
+    done to a file is done while the job goes on, under its lock.
+    """
 
     def __init__(self, hub: Hub, snapshot: Snapshot, wanted: Sequence[Place]) -> None:
         self._hub, self._snapshot = hub, snapshot
         self._total = sum(place.file.n_bytes for place in wanted)
         self._there = {place.file.path: place.n_bytes_there() for place in wanted}
         self._note = ""
-        self.stop = threading.Event()
+        self._missing: queue.SimpleQueue[Place] = queue.SimpleQueue()
+        self._ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+        self._stop = threading.Event()
+        self._writing = threading.Lock()
 
     def state(self) -> tuple[int, int, str]:
         return sum(self._there.values()), self._total, self._note
 
-    def fetch(self, place: Place) -> None:
-        """One file, in a thread of its own."""
-        self._check_stop()
-        place.target.parent.mkdir(parents=True, exist_ok=True)
+    def begin(self, missing: Sequence[Place]) -> None:
+        """Starts as many threads as there is work for, at most WORKERS."""
+        for place in missing:
+            self._missing.put(place)
+        for _ in range(min(WORKERS, len(missing))):
+            threading.Thread(target=self._work, name="edge-wsd fetch", daemon=True).start()
+
+    def wait_for_one(self) -> bool:
+        """Waits a moment. Whether a file was finished meanwhile; raises what kept one from being fetched."""
+        try:
+            error = self._ended.get(timeout=POLL_S)
+        except queue.Empty:
+            return False
+        if error is not None:
+            raise error
+        return True
+
+    def end(self) -> None:
+        """No thread touches a file any more."""
+        with self._writing:
+            self._stop.set()
+
+    def _work(self) -> None:
+        while not self._stop.is_set():
+            try:
+                place = self._missing.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                self._fetch(place)
+            except BaseException as error:  # raised by `wait_for_one`
+                self._ended.put(error)
+                return
+            self._ended.put(None)
+
+    def _fetch(self, place: Place) -> None:
+        with self._going_on():
+            place.target.parent.mkdir(parents=True, exist_ok=True)
         if place.cached is not None and self._take_from_cache(place, place.cached.resolve()):
             return
         problem = ""
         for _ in range(_TRIES_OF_CHECKSUM):
             problem = self._fetch_once(place)
-            if not problem:
-                place.partial.replace(place.target)
-                return
-            place.partial.unlink()
+            with self._going_on():
+                if not problem:
+                    place.partial.replace(place.target)
+                    return
+                place.partial.unlink()
             self._there[place.file.path] = 0
         raise HubError(
             f"{place.file.path} of {self._snapshot.repo} arrived wrong {_TRIES_OF_CHECKSUM} times: {problem}; "
@@ -141,17 +175,29 @@ class _Job:
             self._there[place.file.path] = 0
             return False
         try:
-            os.link(cached, place.target)
+            with self._going_on():
+                os.link(cached, place.target)
         except OSError:  # another disk, or one without links
-            shutil.copyfile(cached, place.partial)
-            place.partial.replace(place.target)
+            self._copy(cached, place)
         return True
+
+    def _copy(self, source: Path, place: Place) -> None:
+        with self._going_on():
+            partial = place.partial.open("wb", buffering=0)
+        with source.open("rb") as file, partial:
+            while piece := file.read(_READ_BYTES):
+                with self._going_on():
+                    partial.write(piece)
+        with self._going_on():
+            place.partial.replace(place.target)
 
     def _fetch_once(self, place: Place) -> str:
         """All bytes of a file into its partial file, over as many connections as it takes. Returns what is wrong."""
         digest = _Digest(place.file)
         failures = 0
-        with place.partial.open("ab") as partial:
+        with self._going_on():
+            partial = place.partial.open("ab", buffering=0)  # what was written is in the file, not on its way there
+        with partial:
             digest.begin_with(place.partial, self._check_stop)
             while digest.n_bytes < place.file.n_bytes:
                 before = digest.n_bytes
@@ -161,7 +207,6 @@ class _Job:
                     failures = 1 if digest.n_bytes > before else failures + 1
                     self._pause_after(error, failures)
                 self._note = ""
-            partial.flush()
             os.fsync(partial.fileno())
         return digest.problem()
 
@@ -169,11 +214,12 @@ class _Job:
         """What one connection delivers. Raises the client's errors, ShortBody if the stream ends too early."""
         with self._hub.open(self._snapshot, place.file, digest.n_bytes) as (begin, stream):
             if begin != digest.n_bytes:
-                partial.truncate(0)  # opened for appending, so writing goes on at the new end
+                with self._going_on():
+                    partial.truncate(0)  # opened for appending, so writing goes on at the new end
                 digest.reset()
             for piece in stream:
-                self._check_stop()
-                partial.write(piece)
+                with self._going_on():
+                    partial.write(piece)
                 digest.update(piece)
                 self._there[place.file.path] = digest.n_bytes
                 if digest.n_bytes > place.file.n_bytes:
@@ -182,16 +228,25 @@ class _Job:
             raise ShortBody(f"{place.file.path} ended after {digest.n_bytes} of {place.file.n_bytes} bytes")
 
     def _pause_after(self, error: Exception, failures: int) -> None:
+        patience = self._hub.patience
         try:
-            seconds, reason = wait_before_retry(error, failures, self._hub.patience)
+            seconds, reason = wait_before_retry(error, failures, patience, patience.tries)
         except CLIENT_ERRORS:
-            raise self._hub.error(error, self._snapshot.repo, self._snapshot.revision) from error
+            told = self._hub.error(error, self._snapshot.repo, self._snapshot.revision)
+            raise type(told)(f"{told}; what has arrived is kept for the next pull") from error
         self._note = reason
-        if self.stop.wait(seconds):
+        if self._stop.wait(seconds):
             raise _Stopped
 
+    @contextmanager
+    def _going_on(self) -> Iterator[None]:
+        """What is done in the block is done before the job ends, or not at all."""
+        with self._writing:
+            self._check_stop()
+            yield
+
     def _check_stop(self) -> None:
-        if self.stop.is_set():
+        if self._stop.is_set():
             raise _Stopped
 
 

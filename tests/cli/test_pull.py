@@ -95,6 +95,24 @@ def test_ctrl_c_leaves_what_has_arrived_for_the_next_pull(start, program, hub):
     assert hub.requests[-1].range is not None
 
 
+@pytest.mark.parametrize("path", ["/main", FILE])
+@pytest.mark.parametrize("command", ["pull", "run"])
+def test_ctrl_c_is_heard_while_a_hub_is_silent(hub, environment, tmp_path, path, command):
+    """Its connection had to time out first, which took up to 15 s."""
+    if command == "run" and path == FILE:
+        pytest.skip("the question comes before the file")
+    hub.faults.append(Fault(path, silent=True, times=9))
+    environment["HF_HUB_DOWNLOAD_TIMEOUT"] = "600"
+    words = ["pull", NAME] if command == "pull" else ["run", "--drafter", NAME, "--base", NAME, "hello"]
+    person = Person([sys.executable, "-m", "edge_wsd", *words], environment, tmp_path)
+    try:
+        waits_until(lambda: any(one.path.endswith(path) for one in hub.requests))
+        person.types("\x03")
+        assert person.leaves() == 130
+    finally:
+        person.close()
+
+
 def test_two_pulls_of_one_model_fetch_it_once_and_the_second_says_that_it_waits(start, hub):
     hub.bytes_per_second = SLOW
     first = start("pull", NAME, real=True)

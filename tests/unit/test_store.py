@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from edge_wsd.errors import StoreError
+from edge_wsd.errors import HubError, StoreError
 from edge_wsd.models.hub import RemoteFile, Snapshot
 from edge_wsd.models.manifest import FILE_NAME, Manifest, StoredFile, is_safe_path
 from edge_wsd.models.model_name import HubModel, LocalFile, StoreName, find_model, parse_model_name
-from edge_wsd.models.repository import checkpoint_files, gguf_candidates, type_of
+from edge_wsd.models.repository import checkpoint_files, choose, gguf_candidates, type_of
 from edge_wsd.models.store import STORE_VARIABLE, Store, folder_name, store_root
 
 CONTENT = b"GGUF and more"
@@ -121,7 +121,7 @@ def test_a_name_that_fits_several_is_refused_but_the_default_type_is_meant_witho
         ("owner/modle:Q8_0", "fetch it with `edge-wsd pull owner/modle:Q8_0`; did you mean owner/model:Q8_0?"),
         ("owner/model:F16", "did you mean owner/model:Q8_0?"),
         ("modell", "did you mean owner/model:Q8_0?"),
-        ("nothing-alike", "`edge-wsd models` lists them, `edge-wsd pull OWNER/nothing-alike:Q4_K_M` fetches one"),
+        ("nothing-alike", "the store has owner/model:Q8_0, and `edge-wsd pull OWNER/REPO:Q4_K_M` fetches from"),
         ("new/one", "`edge-wsd pull new/one:Q4_K_M`"),
     ],
 )
@@ -193,6 +193,18 @@ def test_a_manifest_survives_writing_and_reading(store):
     assert store.find("a/b:Q8_0").manifest == manifest_of(
         "a/b:Q8_0", licence="ä\n", tokenizer_texts=10, tokenizer_equal=9
     )
+
+
+def test_what_cannot_be_removed_is_told_what_there_is(store):
+    """`models rm nope` advised to pull OWNER/nope."""
+    with pytest.raises(StoreError, match=r"no model 'nope' in the store to remove; the store is empty$"):
+        store.removable("nope")
+    for number in range(7):
+        put(store, f"owner/model-{number}:Q8_0")
+    with pytest.raises(StoreError, match=r"to remove; the store has owner/model-0:Q8_0, .* and 2 more$"):
+        store.removable("some/thing:F16")
+    with pytest.raises(StoreError, match=r"did you mean owner/model-1:Q8_0"):
+        store.removable("model-1x")
 
 
 def test_one_holder_of_a_lock_at_a_time_and_the_other_is_told_that_it_waits(store):
@@ -288,9 +300,28 @@ def snapshot(*paths: str) -> Snapshot:
     return Snapshot("a/b", "c" * 40, None, tuple(RemoteFile(path, 1, None, None) for path in paths), None)
 
 
-def test_projectors_and_matrices_are_no_models():
+def test_projectors_matrices_and_adapters_are_no_models():
     files = snapshot("m-Q4_0.gguf", "mmproj-m-F16.gguf", "m.imatrix.gguf", "lora-F16.gguf", "m.txt").files
     assert [one.stem for one in gguf_candidates(files)] == ["m-Q4_0"]
+
+
+@pytest.mark.parametrize("stem", ["m-imatrix-Q4_K_M", "m-lora-merged-Q8_0", "lora_m.Q5_0", "Q4_0/m-lora-Q4_0"])
+def test_a_quantized_model_may_have_the_name_of_a_matrix_or_adapter(stem):
+    """Such files were hidden, and the repository said to hold no model."""
+    assert choose(snapshot(f"{stem}.gguf", "config.json"), None).files[0].path == f"{stem}.gguf"
+
+
+@pytest.mark.parametrize("name", ["lora-F16", "m.imatrix", "mmproj-F16", "LORA-f16"])
+def test_whatever_is_named_in_full_is_taken(name):
+    """Files with `imatrix` or `lora` in their names were hidden even then."""
+    files = snapshot("m-F16.gguf", "lora-F16.gguf", "m.imatrix.gguf", "mmproj-F16.gguf")
+    assert choose(files, name).files[0].path.lower() == f"{name}.gguf".lower()
+    assert choose(files, "F16").files[0].path == "m-F16.gguf"
+
+
+def test_a_repository_with_nothing_but_adapters_says_how_to_take_one():
+    with pytest.raises(HubError, match=r"lora-F16, m\.imatrix seem to be .* a/b:lora-F16"):
+        choose(snapshot("lora-F16.gguf", "m.imatrix.gguf"), None)
 
 
 def test_a_checkpoint_is_its_texts_and_one_copy_of_its_weights():
