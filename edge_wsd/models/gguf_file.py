@@ -26,6 +26,12 @@ VERSIONS = (2, 3)
 DEFAULT_ALIGNMENT = 32
 MAX_HEADER_BYTES = 1 << 28
 """The largest vocabularies in use need about a tenth of this."""
+MAX_PAIRS, MAX_TENSORS, MAX_ELEMENTS = 1 << 14, 1 << 16, 1 << 22
+"""Values, tensors, and elements of all arrays together. Models in use have about 60, 2,000 and a million."""
+MAX_TRAILING_BYTES = 1 << 20
+"""Behind the last tensor. llama.cpp maps a file whole, whatever it is."""
+MIN_ALIGNMENT = 32
+"""llama.cpp ends the process when it is handed a tensor that lies elsewhere."""
 MAX_NAME_BYTES = 63
 """Longest tensor name llama.cpp can hold."""
 MAX_DIMENSIONS = 4
@@ -82,6 +88,7 @@ class _Reader:
     def __init__(self, file: BinaryIO, path: Path, size: int) -> None:
         self._file, self._path, self.size = file, path, size
         self._window, self._at, self._passed = b"", 0, 0
+        self._elements_left = MAX_ELEMENTS
 
     def error(self, defect: str) -> ModelFileError:
         return ModelFileError(f"{self._path}: {on_one_line(defect)}; {REMEDY}")
@@ -109,6 +116,12 @@ class _Reader:
         self._window, self._at = self._window[self._at :] + fresh, 0
         if len(self._window) < n_bytes:
             raise self.error(f"{what} could not be read whole: the file became shorter meanwhile")
+
+    def allow(self, n_elements: int, what: str) -> None:
+        """Counts the elements of arrays: each costs far more in memory than the eight bytes it may have here."""
+        self._elements_left -= n_elements
+        if self._elements_left < 0:
+            raise self.error(f"{what} has {n_elements} elements, with which the header has more than {MAX_ELEMENTS}")
 
     def take(self, n_bytes: int, what: str) -> bytes:
         self.need(n_bytes, what)
@@ -190,12 +203,14 @@ def _read(reader: _Reader) -> GgufHeader:
         raise reader.error(f"GGUF version {version} is not supported ({reason})")
     n_tensors = reader.number(ValueType.UINT64, "the number of tensors")
     n_pairs = reader.number(ValueType.UINT64, "the number of metadata values")
-    for count, smallest, what in (
-        (n_pairs, _SMALLEST_PAIR, "metadata values"),
-        (n_tensors, _SMALLEST_TENSOR, "tensors"),
+    for count, smallest, most, what in (
+        (n_pairs, _SMALLEST_PAIR, MAX_PAIRS, "metadata values"),
+        (n_tensors, _SMALLEST_TENSOR, MAX_TENSORS, "tensors"),
     ):
         if count * smallest > reader.left:
             raise reader.error(f"claims {count} {what}, more than its {reader.size} bytes can hold")
+        if count > most:
+            raise reader.error(f"claims {count} {what}, expected at most {most}")
     metadata, types, arrays = _read_metadata(reader, n_pairs)
     alignment = _alignment(reader, metadata, types, arrays)
     tensors = _read_tensors(reader, n_tensors, alignment)
@@ -240,6 +255,7 @@ def _read_array(reader: _Reader, key: str, type_: ValueType) -> list[str] | arra
     smallest = _LENGTH.size if type_ is ValueType.STRING else NUMBERS[type_].n_bytes
     if count * smallest > reader.left:
         raise reader.error(f"{key} claims {count} elements, but the file ends after {reader.left} bytes")
+    reader.allow(count, key)
     if type_ is ValueType.STRING:
         return reader.texts(count, key)
     return reader.numbers(type_, count, key)
@@ -252,8 +268,8 @@ def _alignment(reader: _Reader, metadata: dict[str, Any], types: dict[str, Value
     value = metadata[key]
     if key in arrays or types[key] is not ValueType.UINT32:
         raise reader.error(f"{key} must be a uint32")
-    if value == 0 or value & (value - 1) or value > reader.size:
-        raise reader.error(f"{key} is {value}, not a power of two within the file")
+    if value < MIN_ALIGNMENT or value & (value - 1) or value > reader.size:
+        raise reader.error(f"{key} is {value}, expected a power of two from {MIN_ALIGNMENT} to the size of the file")
     return int(value)
 
 
@@ -306,6 +322,9 @@ def _check_places(reader: _Reader, tensors: tuple[TensorInfo, ...], alignment: i
         if end > reader.size:
             raise reader.error(f"tensor {tensor.name} ends at byte {end}, but the file has only {reader.size} bytes")
         expected += _round_up(tensor.n_bytes, alignment)
+    behind = reader.size - max(data_offset + expected, reader.position)
+    if behind > MAX_TRAILING_BYTES:
+        raise reader.error(f"{behind} bytes follow its last tensor, of which the header says nothing")
 
 
 def _round_up(value: int, alignment: int) -> int:

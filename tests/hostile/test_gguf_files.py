@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from edge_wsd.errors import ModelFileError
+from edge_wsd.models import gguf_file
 from edge_wsd.models.gguf_check import check_gguf
 from edge_wsd.models.gguf_file import read_header
 from edge_wsd.models.probe import python_command
@@ -205,8 +206,10 @@ DEFECTS: dict[str, tuple[Callable[[TinyModel], None], str]] = {
     "experts nobody uses": (setter(llama__expert_count=u32(4)), "do not fit together"),
     "experts used, none there": (setter(llama__expert_used_count=u32(1)), "do not fit together"),
     "too many predicted layers": (setter(llama__nextn_predict_layers=u32(9)), "nextn_predict_layers is 9"),
-    "alignment of 3": (setter(general__alignment=u32(3)), "not a power of two"),
-    "alignment of 0": (setter(general__alignment=u32(0)), "not a power of two"),
+    "alignment of 33": (setter(general__alignment=u32(33)), "expected a power of two"),
+    "alignment of 16": (setter(general__alignment=u32(16)), "expected a power of two from 32"),
+    "alignment of 0": (setter(general__alignment=u32(0)), "expected a power of two"),
+    "alignment beyond the file": (setter(general__alignment=u32(1 << 30)), "to the size of the file"),
     "alignment as a string": (setter(general__alignment=string("32")), "must be a uint32"),
     "tensor missing": (without("blk.1.attn_k.weight"), "blk.1.attn_k.weight is missing"),
     "norm missing": (without("output_norm.weight"), "output_norm.weight is missing"),
@@ -320,7 +323,7 @@ class Shrinking(io.BytesIO):
 
 def test_a_file_that_shrinks_while_it_is_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     raw = TinyModel().header()[:-100]
-    monkeypatch.setattr(Path, "open", lambda path, mode: Shrinking(raw))
+    monkeypatch.setattr(gguf_file, "open_regular", lambda path: Shrinking(raw))
     with pytest.raises(ModelFileError, match="became shorter meanwhile"):
         read_header("model.gguf")
 

@@ -1,0 +1,99 @@
+"""Files that claim or are more than they hold: refused before memory is taken for it.
+
+They are full of holes: terabytes for a disk of any size, read as zeros. A header of zeros is one of empty strings.
+"""
+
+import struct
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from edge_wsd.errors import ModelFileError
+from edge_wsd.models import gguf_file
+from edge_wsd.models.gguf_check import check_gguf
+from edge_wsd.models.gguf_file import MAX_ELEMENTS, MAX_PAIRS, MAX_TENSORS, MAX_TRAILING_BYTES, read_header
+from tests.tiny_models import TinyModel, numbers, strings, text
+
+BOUND = 32 << 20
+"""Bytes of memory that reading a small header may take, whatever it claims."""
+
+
+def beginning(n_tensors: int, n_pairs: int) -> bytes:
+    return b"GGUF" + struct.pack("<IQQ", 3, n_tensors, n_pairs)
+
+
+def array(type_: int, count: int) -> bytes:
+    return text("tokenizer.ggml.tokens") + struct.pack("<IIQ", 9, type_, count)
+
+
+def with_holes(path: Path, head: bytes, size: int = 1 << 32) -> Path:
+    with path.open("wb") as file:
+        file.write(head)
+        file.truncate(size)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("head", "reason"),
+    [
+        (beginning(0, 1) + array(8, 33_000_000), "33000000 elements, with which"),
+        (beginning(0, 1) + array(5, 33_000_000), "33000000 elements, with which"),
+        (beginning(0, 1) + array(8, 1 << 62), "claims 4611686018427387904 elements"),
+        (beginning(0, 12_000_000), "claims 12000000 metadata values"),
+        (beginning(6_000_000, 0), "claims 6000000 tensors"),
+        (beginning(0, MAX_PAIRS + 1), "expected at most"),
+        (beginning(MAX_TENSORS + 1, 0), "expected at most"),
+        (beginning(0, 1) + struct.pack("<Q", 1 << 31), "larger than 256 MiB"),
+    ],
+)
+def test_a_header_that_claims_too_much_is_refused_before_it_is_read(tmp_path: Path, head: bytes, reason: str) -> None:
+    # 33 million empty tokens took 37 s and 4 GB
+    path = with_holes(tmp_path / "holes.gguf", head)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ModelFileError, match=reason):
+            check_gguf(path)
+        assert tracemalloc.get_traced_memory()[1] < BOUND
+    finally:
+        tracemalloc.stop()
+
+
+def test_many_arrays_count_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = TinyModel()
+    n_there = sum(len(read_header(model.write(tmp_path / "a.gguf")).metadata[key]) for key in ARRAYS)
+    model.metadata |= {f"general.tags{i}": strings(["x"] * 50) for i in range(4)}
+    path = model.write(tmp_path / "many.gguf")
+    monkeypatch.setattr(gguf_file, "MAX_ELEMENTS", n_there + 200)
+    check_gguf(path)
+    monkeypatch.setattr(gguf_file, "MAX_ELEMENTS", n_there + 199)
+    with pytest.raises(ModelFileError, match=r"general\.tags3 has 50 elements"):
+        check_gguf(path)
+    assert MAX_ELEMENTS > 4_000_000
+
+
+ARRAYS = ("tokenizer.ggml.tokens", "tokenizer.ggml.token_type", "tokenizer.ggml.merges")
+
+
+def test_a_vocabulary_of_a_million_tokens_is_no_lie(tmp_path: Path) -> None:
+    model = TinyModel()
+    model.metadata["general.numbers"] = numbers(5, [0] * 1_000_000)
+    check_gguf(model.write(tmp_path / "large.gguf"))
+
+
+@pytest.mark.parametrize("behind", [MAX_TRAILING_BYTES + 1, 40 << 30])
+def test_a_good_file_with_gigabytes_of_nothing_behind_its_tensors_is_refused(tmp_path: Path, behind: int) -> None:
+    # llama.cpp maps all of it
+    model = TinyModel()
+    path = with_holes(tmp_path / "tail.gguf", model.to_bytes(), len(model.to_bytes()) + behind)
+    with pytest.raises(ModelFileError, match=rf"{behind} bytes follow its last tensor"):
+        check_gguf(path)
+    check_gguf(with_holes(path, model.to_bytes(), len(model.to_bytes()) + MAX_TRAILING_BYTES))
+
+
+def test_a_vocabulary_with_gigabytes_of_nothing_behind_it_is_refused(tmp_path: Path) -> None:
+    model = TinyModel()
+    model.tensors = []
+    path = with_holes(tmp_path / "tail.gguf", model.to_bytes())
+    with pytest.raises(ModelFileError, match="follow its last tensor"):
+        check_gguf(path, need_weights=False)
