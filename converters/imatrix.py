@@ -31,6 +31,7 @@ FILE_TYPE = "imatrix"
 _DATASETS, _CHUNK_COUNT, _CHUNK_SIZE = (f"imatrix.{name}" for name in ("datasets", "chunk_count", "chunk_size"))
 _SUMS, _COUNTS = ".in_sum2", ".counts"
 _F32 = 0
+_MOST_BYTES = 4 << 30  # that of a model of 60 layers and 384 experts has 1.5
 _REMEDY = "the file is damaged, or no importance matrix: make it again with `edge-wsd imatrix`"
 
 
@@ -76,6 +77,9 @@ def read_imatrix(path: str | Path) -> Imatrix:
     path = Path(path)
     try:
         with open_regular(path) as file:
+            if file.seek(0, 2) > _MOST_BYTES:
+                raise ModelFileError(f"{path}: is larger than {_MOST_BYTES >> 30} GiB, which no importance matrix is")
+            file.seek(0)
             head = file.read(len(MAGIC))
             if head != MAGIC:
                 return _from_dat(path)

@@ -156,3 +156,13 @@ def test_a_name_too_long_for_the_format_is_refused(tmp_path):
     matrix = Imatrix({"x" * 60: Activations(SUMS, np.array([1], np.int64))}, 1, 512)
     with pytest.raises(QuantizationError, match="longer than the 63 bytes"):
         write_imatrix(tmp_path / "imatrix.gguf", matrix)
+
+
+@pytest.mark.parametrize("head", [b"GGUF", struct.pack("<ii", 1, 3) + b"abc" + struct.pack("<ii", 1, 2**31 - 1)])
+def test_a_file_of_holes_is_not_read(tmp_path, head):
+    # every value that such a file claims would be read
+    with (tmp_path / "holes").open("wb") as holes:
+        holes.write(head)
+        holes.truncate(1 << 40)
+    with pytest.raises(ModelFileError, match="larger than 4 GiB"):
+        read_imatrix(tmp_path / "holes")
