@@ -15,7 +15,7 @@ import signal
 import site
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,10 +55,16 @@ def python_command(module: str, arguments: str) -> list[str]:
             "command must be given in a frozen application: the program and arguments that run "
             f"{module}.main with {arguments} that follow"
         )
-    folders = import_path()
-    sites = [folder for folder in folders if folder in _site_folders()]
     flags = ["-I", "-S", "-X", f"utf8={sys.flags.utf8_mode}", *(["-B"] if sys.dont_write_bytecode else [])]
-    return [sys.executable, *flags, "-c", _ENTRY, json.dumps([folders, sites]), module]
+    return [sys.executable, *flags, "-c", _ENTRY, _places(), module]
+
+
+def _places() -> str:
+    """What a child needs to know to import what this process does. A child hands on what it was given."""
+    if _ENTRY in sys.orig_argv:
+        return sys.orig_argv[sys.orig_argv.index(_ENTRY) + 1]
+    folders = import_path()
+    return json.dumps([folders, [folder for folder in folders if folder in _site_folders()]])
 
 
 def import_path() -> list[str]:
@@ -121,6 +127,11 @@ class Ended:
     def ending(self) -> str:
         return "its time was over" if self.returncode is None else describe_ending(self.returncode)
 
+    def last_words(self) -> str:
+        """The last line of its log."""
+        lines = self.stderr.decode(errors="replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+
     def reports(self) -> list[dict[str, Any]]:
         """The lines of its output that are JSON objects: its own. What a library prints in between is passed over."""
         return [report for line in self.stdout.splitlines() if (report := read_report(line))]
@@ -136,14 +147,17 @@ def read_report(line: bytes) -> dict[str, Any]:
 
 
 def start(command: Sequence[str], **pipes: Any) -> subprocess.Popen[bytes]:
-    """A child with the environment that belongs to it; `pipes` as for `Popen`. Raises OSError if it does not start."""
-    return subprocess.Popen(list(command), env=environment(), creationflags=creation_flags(), **pipes)
+    """A child in its `environment`; `pipes` as for `Popen`. Raises OSError if it does not start."""
+    return subprocess.Popen(list(command), creationflags=creation_flags(), **{"env": environment(), **pipes})
 
 
-def run(command: Sequence[str], *, timeout_s: float) -> Ended:
-    """Run a child to its end, or until its time is over. Raises OSError if it does not start."""
+def run(command: Sequence[str], *, timeout_s: float, variables: Mapping[str, str] | None = None) -> Ended:
+    """Run a child to its end, or until its time is over, with `variables` in its environment.
+
+    Raises OSError if it does not start.
+    """
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with start(command, **pipes) as child:
+    with start(command, env={**environment(), **(variables or {})}, **pipes) as child:
         try:
             stdout, stderr = child.communicate(timeout=timeout_s)
         except BaseException as error:

@@ -15,6 +15,10 @@ class ModelLoadError(EdgeWsdError):
     """llama.cpp refused a model or could not make a context for it; carries the last lines of its log."""
 
 
+class KernelError(ModelLoadError):
+    """llama.cpp, as it is installed, does not run on this processor; says how to build it anew."""
+
+
 class DecodeError(EdgeWsdError):
     """`llama_decode` failed; the sequence's ledger is what is really in memory."""
 

@@ -100,7 +100,7 @@ def compare(case: Case, folder: Path) -> list[dict[str, Any]]:
         given = {**case.settings, "mmap": mapped, "gpu_layers": 0, "threads": 1}
         settings = ModelSettings(**given)
         everywhere = place(shape.n_layers, 0, [])
-        memory = placed_memory(shape, settings, everywhere, repacked=repacked_types(), n_scored=settings.batch)
+        memory = placed_memory(shape, settings, everywhere, repacked=repacked_types(settings), n_scored=settings.batch)
         command = [sys.executable, __file__, "--measure", str(path), json.dumps(given)]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)

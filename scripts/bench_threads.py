@@ -2,9 +2,9 @@
 
     python scripts/bench_threads.py MODEL.gguf [--busy 0 1 2] [--runs 5] [--seconds 1.0] [--threads 1 2] [--spins ...]
 
-Every way is a process of its own, since OpenMP reads its environment when it is loaded. All of them hold the model; one at
-a time decodes token after token for SECONDS, beside as many busy processes as `--busy` says, in turns so that a drifting
-machine hits all alike. Prints the medians in tokens per second, and as its last line one JSON object.
+Every way is a process of its own, since OpenMP reads its environment when it is loaded. All of them hold the model; one
+at a time decodes token after token for SECONDS, beside as many busy processes as `--busy` says, in turns so that a
+drifting machine hits all alike. Prints the medians in tokens per second, and as its last line one JSON object.
 
 A way is a number of threads and how often one of them looks before it sleeps (GOMP_SPINCOUNT; `passive` is
 OMP_WAIT_POLICY=passive; `default` what edge-wsd sets). Only GNU's OpenMP listens to it.

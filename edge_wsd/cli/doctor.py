@@ -11,12 +11,12 @@ from typing import Any
 
 import click
 
-from edge_wsd import __version__
+from edge_wsd import __version__, child_process
+from edge_wsd.cli.doctor_child import BINDING, LAST_STEP
 from edge_wsd.cli.main import FAILED
 from edge_wsd.cli.terminal import neutralise
-from edge_wsd.errors import EdgeWsdError
+from edge_wsd.errors import KernelError, OptionError
 
-BINDING = "llama-cpp-python"
 WHEELS = "https://abetlen.github.io/llama-cpp-python/whl"
 # what it is for, the switch for a build from source, the folder of ready wheels, a remark
 GPU_BUILDS = (
@@ -24,16 +24,18 @@ GPU_BUILDS = (
     ("Metal", "GGML_METAL", "metal", "for Macs with Apple silicon"),
     ("Vulkan", "GGML_VULKAN", "vulkan", "for other GPUs"),
 )
-_SELF_TEST_QUESTION = "How do I list files by size?"
-_SELF_TEST_TOKENS = 16
+_CHILD = "edge_wsd.cli.doctor_child"
+_TIMEOUT_S = 180.0
+_EXTRA_BUFFERS = {None: "not tested", True: "used", False: "not used: they do not work here"}
 
 
 @click.command()
 @click.option("--json", "as_object", is_flag=True, help="Print one JSON object.")
 @click.pass_context
 def command(context: click.Context, *, as_object: bool) -> None:
-    """Show versions, backends, devices and free memory; whether layers can really be put on a GPU; and what to install
-    if not. Ends with a self-test: the demo pair writes a few tokens. Exit code 1 if something does not work.
+    """Show versions, backends, devices and free memory; whether layers can really be put on a GPU, and what to install
+    if not; whether llama.cpp's kernels work on this processor. Ends with a self-test: the demo pair writes a few
+    tokens. Exit code 1 if something does not work.
     """
     report = examine()
     if as_object:
@@ -60,11 +62,14 @@ def examine() -> dict[str, Any]:
         "devices": [],
         "offload": False,
         "install": [],
+        "extra_buffers": None,
         "self_test": None,
+        "warnings": [],
         "problems": problems,
     }
-    if _examine_library(report):
-        _test_demo_pair(report)
+    died = not _ask_child(report, "library")
+    if (died or report["backends"]) and _examine_kernels(report):
+        _ask_child(report, "pair")
     if not report["offload"]:
         report["install"] = [
             {"for": name, "build": build, "wheel": wheel, "note": note}
@@ -90,45 +95,39 @@ def _native(problems: list[str]) -> str | None:
         return None
 
 
-def _examine_library(report: dict[str, Any]) -> bool:
-    """What llama.cpp says of itself. That it cannot be loaded, for want of a libcudart perhaps, is a problem."""
+def _examine_kernels(report: dict[str, Any]) -> bool:
+    """Whether llama.cpp's kernels hold on this processor, found out anew. If only plain ones do, that is no problem."""
+    from edge_wsd.llama import kernels
+
     try:
-        from edge_wsd.llama import library
-    except (ImportError, OSError, RuntimeError, AttributeError) as error:
-        report["problems"].append(f"{BINDING} cannot be loaded: {error}; install it again as below")
+        found = kernels.recall(again=True)
+    except (KernelError, OptionError) as error:
+        report["problems"].append(str(error))
         return False
-    report["versions"].update(library.versions())
-    report["backends"] = library.backends()
-    report["devices"] = [
-        {
-            "index": device.index,
-            "name": device.name,
-            "description": device.description,
-            "type": device.type,
-            "free_bytes": device.free_bytes,
-            "total_bytes": device.total_bytes,
-        }
-        for device in library.devices()
-    ]
-    report["offload"] = library.supports_offload()
+    report["extra_buffers"] = found.extra_buffers
+    if not found.extra_buffers:
+        report["warnings"].append(kernels.advice(found))
     return True
 
 
-def _test_demo_pair(report: dict[str, Any]) -> None:
+def _ask_child(report: dict[str, Any], what: str) -> bool:
+    """Adds to the report what `doctor_child` says of `what`, and how it ended. Whether it got to its end."""
     try:
-        from edge_wsd.pair import Pair
-
-        with Pair.demo() as pair:
-            reply = pair.generate(_SELF_TEST_QUESTION, max_tokens=_SELF_TEST_TOKENS)
-    except (EdgeWsdError, ImportError) as error:
-        report["problems"].append(f"the self-test failed: {error}")
-        return
-    report["self_test"] = {
-        "text": reply.text,
-        "n_tokens": reply.stats.n_tokens,
-        "ttft_s": reply.stats.ttft_s,
-        "total_s": reply.stats.total_s,
-    }
+        child = child_process.run([*child_process.python_command(_CHILD, ""), what], timeout_s=_TIMEOUT_S)
+    except (OSError, OptionError) as error:
+        report["problems"].append(f"no child process can be started: {error}")
+        return False
+    step = "starting a child process"
+    for facts in child.reports():
+        step = facts.pop("begin", step)
+        report["versions"].update(facts.pop("versions", {}))
+        report["problems"] += [facts.pop("problem")] if "problem" in facts else []
+        report.update(facts)
+    if child.returncode == 0 and step == LAST_STEP:
+        return True
+    words = "" if child.returncode and child.returncode < 0 else f": {child.last_words()}"
+    report["problems"].append(f"{step} failed ({child.ending}){words}")
+    return False
 
 
 def install_commands(binding_version: str | None) -> list[tuple[str, str, str, str]]:
@@ -166,9 +165,11 @@ def lines_of(report: dict[str, Any]) -> list[str]:
             f"{'device ' + str(device['index']):18}{device['name']} ({device['type']}): {device['description']}, {free}"
         )
     lines.append(f"{'GPU offload':18}{'yes' if report['offload'] else 'no: everything runs on the CPU'}")
+    lines.append(f"{'fastest kernels':18}{_EXTRA_BUFFERS[report['extra_buffers']]}")
     test = report["self_test"]
     if test is not None:
         lines.append(f"{'self-test':18}{test['n_tokens']} tokens in {test['total_s']:.2f} s: {test['text']!r}")
+    lines += [f"{'WARNING':18}{' '.join(warning.split())}" for warning in report["warnings"]]
     lines += [f"{'PROBLEM':18}{' '.join(problem.split())}" for problem in report["problems"]]
     if report["install"]:
         lines += ["", "To use a GPU, build llama.cpp for it or take a ready wheel:"]

@@ -77,6 +77,9 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
+        from edge_wsd.cli.warnings import hear_warnings
+
+        hear_warnings()
         command: click.Command = import_module(f"edge_wsd.cli.{cmd_name}").command
         inner = command.commands.values() if isinstance(command, click.Group) else ()
         for each in (command, *inner):

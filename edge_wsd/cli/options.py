@@ -51,6 +51,10 @@ MODEL_FLAGS: dict[str, tuple[str, str]] = {
     "flash_attention": ("--flash-attention", "Flash attention."),
     "batch": ("--batch", "Prompt tokens per pass."),
     "mmap": ("--mmap", "Map the file into memory instead of reading it."),
+    "extra_buffers": (
+        "--extra-buffers",
+        "Weights rearranged for the CPU's fastest kernels; auto where they work.",
+    ),
     "memory_check": ("--memory-check", "Refuse to load a pair that cannot fit into memory."),
 }
 _UNSET_MEANS = {

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -70,7 +71,14 @@ def install_log() -> None:
 
 
 install_log()
-llama_cpp.llama_backend_init()
+
+
+@cache
+def start() -> None:
+    """Start llama.cpp's backends, once. This runs code that was compiled for one kind of processor: where a model is
+    to be loaded, ask first whether it holds here (`edge_wsd.llama.kernels`).
+    """
+    llama_cpp.llama_backend_init()
 
 
 @contextmanager
@@ -111,6 +119,7 @@ def ggml_function(name: str, result: type | None, *arguments: type) -> Any:
 
 def devices() -> list[Device]:
     """The devices that the installed llama.cpp sees, in its own order."""
+    start()
     pointer, size = ctypes.c_void_p, ctypes.c_size_t
     count = ggml_function("ggml_backend_dev_count", size)
     get = ggml_function("ggml_backend_dev_get", pointer, size)
@@ -138,6 +147,7 @@ def devices() -> list[Device]:
 
 def backends() -> list[str]:
     """Names of the backends compiled in, such as CPU, CUDA, MTL, Vulkan."""
+    start()
     count = ggml_function("ggml_backend_reg_count", ctypes.c_size_t)
     get = ggml_function("ggml_backend_reg_get", ctypes.c_void_p, ctypes.c_size_t)
     name = ggml_function("ggml_backend_reg_name", ctypes.c_char_p, ctypes.c_void_p)
@@ -146,11 +156,13 @@ def backends() -> list[str]:
 
 def supports_offload() -> bool:
     """Whether layers can really be put on a GPU: a backend for one is compiled in and sees a device."""
+    start()
     return bool(llama_cpp.llama_supports_gpu_offload()) and any("gpu" in device.type for device in devices())
 
 
 def versions() -> dict[str, str]:
     """Versions of the binding and of the llama.cpp inside it, and the instruction sets it was built for."""
+    start()
     return {
         "llama-cpp-python": version("llama-cpp-python"),
         "llama.cpp": ggml_function("llama_version", ctypes.c_char_p)().decode(errors="replace"),

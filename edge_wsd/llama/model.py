@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import llama_cpp
 
 from edge_wsd.errors import ModelLoadError, OptionError
-from edge_wsd.llama import library
+from edge_wsd.llama import kernels, library
 from edge_wsd.llama.handle import Handle, require_own_workers
 from edge_wsd.llama.settings import ALL_LAYERS, AUTO, ModelSettings, context_length
 from edge_wsd.llama.vocab import Vocab
@@ -48,18 +48,27 @@ class Model:
         *,
         vocab_only: bool = False,
         simulated: bool = False,
+        host_only: bool = False,
         progress: Progress | None = None,
     ) -> Model:
         """Load a GGUF file. `progress` is called with 0 to 1. Raises `ModelLoadError`, `ForkedError`.
 
         A simulated model has no weights: it and its contexts only tell, in llama.cpp's log, what they would need.
-        "auto" layers are all of them here; `edge_wsd.models.plan` knows how many fit. Check the file first
-        (`edge_wsd.models.gguf_check`): llama.cpp can end the process on a damaged one.
+        `host_only` leaves out GPUs, which otherwise help even with layers that are not theirs. "auto" layers are all
+        of them here; `edge_wsd.models.plan` knows how many fit. Check the file first (`edge_wsd.models.gguf_check`):
+        llama.cpp can end the process on a damaged one. Where its kernels do not hold on this processor, they are left
+        out (`edge_wsd.llama.kernels`).
         """
         require_own_workers()
         settings = settings or ModelSettings()
         path = Path(path)
+        extra_buffers = kernels.uses_extra_buffers(settings)
+        library.start()
         parameters = llama_cpp.llama_model_default_params()
+        no_devices = (ctypes.c_void_p * 1)(None)
+        if host_only:
+            parameters.devices = ctypes.cast(no_devices, ctypes.c_void_p)
+        parameters.use_extra_bufts = extra_buffers
         parameters.n_gpu_layers = ALL_LAYERS if settings.gpu_layers == AUTO else settings.gpu_layers
         if settings.main_gpu is not None:
             parameters.main_gpu, parameters.split_mode = settings.main_gpu, llama_cpp.LLAMA_SPLIT_MODE_NONE

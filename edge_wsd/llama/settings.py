@@ -9,6 +9,7 @@ from edge_wsd import checks
 
 KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
 FlashAttention = Literal["auto", "on", "off"]
+ExtraBuffers = Literal["auto", "on", "off"]
 GpuLayers = int | Literal["auto"]
 AUTO: Literal["auto"] = "auto"
 ALL_LAYERS = -1
@@ -33,6 +34,8 @@ class ModelSettings:
     batch: int = 512
     """Tokens per pass over the model; a cancel takes effect between two of them at the latest."""
     mmap: bool = True
+    extra_buffers: ExtraBuffers = "auto"
+    """Weights on the CPU rearranged for its fastest kernels; "auto" where they hold (`edge_wsd.llama.kernels`)."""
     memory_check: bool = True
     """Refuse to load a pair that certainly does not fit into memory."""
 
@@ -43,6 +46,7 @@ class ModelSettings:
         checks.require_whole("threads", self.threads, 1, 512, or_none=True)
         checks.require_choice("kv_type", self.kv_type, get_args(KvType))
         checks.require_choice("flash_attention", self.flash_attention, get_args(FlashAttention))
+        checks.require_choice("extra_buffers", self.extra_buffers, get_args(ExtraBuffers))
         checks.require_whole("context_length", self.context_length, SHORTEST_CONTEXT, LONGEST_CONTEXT, or_none=True)
         checks.require_whole("batch", self.batch, 8, 8192)
         checks.require_flag("mmap", self.mmap)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from edge_wsd.errors import PlanError
+from edge_wsd.llama import repacking
 from edge_wsd.llama.settings import AUTO, ModelSettings, context_length
 from edge_wsd.models.machine import Machine, is_unified, margin
 from edge_wsd.models.memory import ModelMemory, Sizes, placed_memory
@@ -72,7 +73,6 @@ def lay_out(
     wanted: Sequence[Wanted],
     *,
     longest: int | None = None,
-    repacked: frozenset[str] = frozenset(),
     floors: Floors | None = None,
 ) -> Layout:
     """The drafter and then the base, each with as many layers on GPUs as fit or as its settings say.
@@ -83,7 +83,7 @@ def lay_out(
     memories, settings = [], []
     for role, one in enumerate(wanted):
         n_ctx = one.n_ctx if one.settings.context_length or longest is None else min(one.n_ctx, longest)
-        best = _best(_Room(machine, free, one, n_ctx, repacked, role, floors or {}))
+        best = _best(_Room(machine, free, one, n_ctx, role, floors or {}))
         memories.append(best[0])
         settings.append(best[1])
         free = [left - sizes.total for left, sizes in zip(free, best[0].gpus, strict=True)]
@@ -98,7 +98,6 @@ class _Room:
     free: list[int]
     wanted: Wanted
     n_ctx: int
-    repacked: frozenset[str]
     role: int
     floors: Floors
 
@@ -106,7 +105,7 @@ class _Room:
         shape, settings = self.wanted.shape, self.wanted.settings
         placement = place(shape.n_layers, gpu_layers, [self.free[number] for number in group], group)
         n_gpus = len(self.machine.gpus)
-        repacked = self.repacked if self.machine.repacks else frozenset()
+        repacked = repacking.repacked_types(settings) if self.machine.repacks else {}
         memory = placed_memory(shape, settings, placement, n_gpus, n_ctx=self.n_ctx, repacked=repacked)
         return replace(memory, gpus=tuple(map(self._at_least_measured, self.machine.gpus, memory.gpus)))
 

@@ -7,10 +7,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
+from edge_wsd.llama.repacking import NOTHING_REPACKED, Repacking
 from edge_wsd.llama.settings import ModelSettings, context_length
 from edge_wsd.models.compute_buffer import compute_bytes, input_bytes
 from edge_wsd.models.gguf_file import GgufHeader
@@ -21,7 +22,6 @@ N_SCORED = 129
 """Tokens with logits in one pass: the largest chunk of proposals, and what follows it."""
 _CELL_BLOCK = 256  # llama.cpp rounds a context up to it
 _TOKEN_BYTES, _MERGE_BYTES = 150, 125  # measured: llama.cpp's tables of a vocabulary
-_REPACKED_ROWS = 8
 _F32_BYTES = 4
 
 
@@ -86,12 +86,13 @@ def placed_memory(
     n_gpus: int = 0,
     *,
     n_ctx: int | None = None,
-    repacked: Collection[str] = (),
+    repacked: Mapping[str, Repacking] = NOTHING_REPACKED,
     n_scored: int = N_SCORED,
 ) -> ModelMemory:
     """Memory of a model whose layers lie as `placement` says, on the host and `n_gpus` GPUs.
 
-    `n_ctx` replaces the context length of the settings. `repacked` are the types that are copied out of a mapped file.
+    `n_ctx` replaces the context length of the settings. `repacked` are the types that are copied out of a mapped file
+    (`edge_wsd.llama.repacking`).
     """
     n_ctx = n_ctx or context_length(settings, shape.n_ctx_train)
     settings = replace(settings, batch=min(settings.batch, n_ctx))
@@ -126,22 +127,28 @@ def _kv_bytes(shape: ModelShape, settings: ModelSettings, n_ctx: int, placement:
     )
 
 
-def _host_weights(shape: ModelShape, placement: Placement, repacked: Collection[str], *, mmap: bool) -> Sizes:
+def _host_weights(shape: ModelShape, placement: Placement, repacked: Mapping[str, Repacking], *, mmap: bool) -> Sizes:
     behind = list(shape.output_weights) if placement[-1] == HOST else []
     if shape.is_tied:  # one tensor serves both ends, unless the output is rearranged
         behind = [weight for weight in behind if weight.name != EMBEDDING or _is_repacked(weight, repacked)]
     staying = [layer for layer, place_ in enumerate(placement[:-1]) if place_ == HOST]
     weights = sum(weight.n_bytes for weight in (*shape.input_weights, *behind))
     weights += sum(shape.layer_bytes[layer] for layer in staying)
-    copied = 0
+    copied = added = 0
     if repacked:
         inside = (weight for layer in staying for weight in shape.layers[layer])
-        copied = sum(weight.n_bytes for weight in (*behind, *inside) if _is_repacked(weight, repacked))
-    return Sizes(weights=weights, mapped=weights - copied if mmap else 0)
+        moved = [weight for weight in (*behind, *inside) if _is_repacked(weight, repacked)]
+        copied = sum(weight.n_bytes for weight in moved)
+        added = sum(_added_bytes(weight, repacked[weight.type]) for weight in moved)
+    return Sizes(weights=weights + added, mapped=weights - copied if mmap else 0)
 
 
-def _is_repacked(weight: Weight, repacked: Collection[str]) -> bool:
-    return len(weight.shape) > 1 and weight.type in repacked and weight.shape[1] % _REPACKED_ROWS == 0
+def _added_bytes(weight: Weight, repacking: Repacking) -> int:
+    return repacking.added_bytes(weight.shape, TYPE_BY_NAME[weight.type].block)
+
+
+def _is_repacked(weight: Weight, repacked: Mapping[str, Repacking]) -> bool:
+    return weight.type in repacked and repacked[weight.type].takes(weight.shape)
 
 
 def _host_compute(shape: ModelShape, settings: ModelSettings, n_ctx: int, placement: Placement) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edge_wsd.errors import PlanError
+from edge_wsd.llama.kernels import uses_extra_buffers
 from edge_wsd.llama.library import Device
 from edge_wsd.llama.measure import Simulated
 from edge_wsd.llama.settings import AUTO, ModelSettings
@@ -133,11 +134,13 @@ def plan_pair(
     exact (`edge_wsd.llama.measure.simulate`). Check files first. Raises `ModelFileError`, and `PlanError` for a GPU
     that is not there; that a pair does not fit is no error here, but the verdict.
     """
-    machine = Machine.this() if devices is None else devices if isinstance(devices, Machine) else Machine.of(devices)
     wanted = [
         Wanted(model if isinstance(model, ModelShape) else shape_of_file(model), settings or ModelSettings())
         for model, settings in ((drafter, drafter_settings), (base, base_settings))
     ]
+    for one in wanted:
+        uses_extra_buffers(one.settings)  # asked before anything of llama.cpp runs in this process
+    machine = Machine.this() if devices is None else devices if isinstance(devices, Machine) else Machine.of(devices)
     layout, n_ctx_given_up = _settle(machine, wanted, {})
     if measure is not None and machine.gpus:
         floors = _measured(layout, measure)
@@ -147,10 +150,9 @@ def plan_pair(
 
 def _settle(machine: Machine, wanted: list[Wanted], floors: Floors) -> tuple[Layout, bool]:
     """The layout, and whether contexts had to become shorter for it."""
-    from edge_wsd.llama.repacking import repacked_types
 
     def at(longest: int | None) -> Layout:
-        return lay_out(machine, wanted, longest=longest, repacked=repacked_types(), floors=floors)
+        return lay_out(machine, wanted, longest=longest, floors=floors)
 
     whole = at(None)
     automatic = [one.n_ctx for one in wanted if one.settings.context_length is None]

@@ -19,9 +19,7 @@ def remedy(layout: Layout, wanted: Sequence[Wanted]) -> str:
 
 
 def _try(layout: Layout, wanted: Sequence[Wanted]) -> Layout:
-    from edge_wsd.llama.repacking import repacked_types
-
-    return lay_out(layout.machine, wanted, longest=MIN_CONTEXT, repacked=repacked_types())
+    return lay_out(layout.machine, wanted, longest=MIN_CONTEXT)
 
 
 def _fewer_layers(layout: Layout, wanted: Sequence[Wanted]) -> str:

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from edge_wsd.remembered import CACHE_VARIABLE as CACHE
+
 FAKE = [sys.executable, str(Path(__file__).with_name("fake_program.py"))]
 REAL = [sys.executable, "-m", "edge_wsd"]
 
@@ -19,8 +21,8 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """No colours or settings of the person who runs the tests, and a home of its own."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("EDGE_WSD")}
+    """No colours or settings of the person who runs the tests, and a home of its own; the cache is all tests'."""
+    kept = {name: value for name, value in os.environ.items() if name == CACHE or not name.startswith("EDGE_WSD")}
     for name in ("NO_COLOR", "FORCE_COLOR", "COLORTERM", "COLUMNS", "XDG_DATA_HOME", "XDG_CACHE_HOME"):
         kept.pop(name, None)
     return {**kept, "HOME": str(tmp_path), "TERM": "xterm-256color", "PYTHONIOENCODING": "utf-8"}

@@ -54,9 +54,8 @@ def test_doctor_names_the_build_that_fits_the_machine_first(monkeypatch, platfor
     assert all('"llama-cpp-python==0.3.36"' in row[1] and "--extra-index-url https://" in row[2] for row in rows)
 
 
-def test_doctor_explains_a_library_that_cannot_be_loaded(monkeypatch):
-    report = {"problems": [], "versions": {}}
-    monkeypatch.setitem(doctor.sys.modules, "edge_wsd.llama.library", None)
-    monkeypatch.delattr("edge_wsd.llama.library", raising=False)
-    assert doctor._examine_library(report) is False
-    assert "llama-cpp-python cannot be loaded" in report["problems"][0]
+def test_doctor_explains_a_library_that_cannot_be_loaded(program, tmp_path):
+    done = program("doctor", "--json", LLAMA_CPP_LIB_PATH=str(tmp_path))
+    (problem,) = json.loads(done.stdout)["problems"]
+    assert done.returncode == 1
+    assert "llama-cpp-python cannot be loaded" in problem and "install it again as below" in problem

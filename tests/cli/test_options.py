@@ -33,6 +33,7 @@ GIVEN = {
     "flash_attention": ("off", "off"),
     "context_length": ("128", 128),
     "batch": ("64", 64),
+    "extra_buffers": ("off", "off"),
 }
 
 

@@ -11,6 +11,7 @@ import pytest
 from edge_wsd.errors import PlanError
 from edge_wsd.llama.library import Device
 from edge_wsd.llama.measure import Simulated, read_log
+from edge_wsd.llama.repacking import Repacking
 from edge_wsd.llama.settings import DEFAULT_CONTEXT_LENGTH, ModelSettings
 from edge_wsd.models.host_memory import host_memory
 from edge_wsd.models.known_shapes import KNOWN_MODELS, known_shape
@@ -32,7 +33,7 @@ ALL_OF_DRAFTER, ALL_OF_BASE = DRAFTER.n_layers + 1, BASE.n_layers + 1
 
 @pytest.fixture(autouse=True)
 def _a_processor_that_rearranges_nothing(monkeypatch):
-    monkeypatch.setattr("edge_wsd.llama.repacking.repacked_types", frozenset)
+    monkeypatch.setattr("edge_wsd.llama.repacking.repacked_types", lambda settings: {})
 
 
 def machine(host: float, *gpus: float, kind: str = "gpu", name: str = "CUDA") -> list[Device]:
@@ -174,7 +175,7 @@ def test_mapped_weights_of_the_base_may_be_read_again_and_others_may_not():
 
 
 def test_weights_that_are_rearranged_cannot_be_read_again(monkeypatch):
-    monkeypatch.setattr("edge_wsd.llama.repacking.repacked_types", lambda: frozenset({"Q4_K"}))
+    monkeypatch.setattr("edge_wsd.llama.repacking.repacked_types", lambda settings: {"Q4_K": Repacking()})
     assert plan_on(machine(20), base=LARGE).is_impossible
 
 
@@ -257,7 +258,8 @@ def test_a_tied_embedding_is_on_the_gpu_a_second_time():
 
 def test_on_the_host_a_tied_embedding_is_there_once_unless_the_output_is_rearranged():
     (embedding,) = DRAFTER.input_weights
-    for repacked, weights in (((), DRAFTER.weights_bytes), (("Q8_0",), DRAFTER.weights_bytes + embedding.n_bytes)):
+    twice = DRAFTER.weights_bytes + embedding.n_bytes
+    for repacked, weights in (({}, DRAFTER.weights_bytes), ({"Q8_0": Repacking()}, twice)):
         memory = placed_memory(DRAFTER, ModelSettings(), place(DRAFTER.n_layers, 0, []), repacked=repacked)
         assert memory.host.weights == weights
 

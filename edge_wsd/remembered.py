@@ -1,0 +1,73 @@
+"""What this program found out and need not find out again, in the user's cache directory."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+
+from edge_wsd.files import write_atomically
+from edge_wsd.reading import parse_json, read_bounded
+
+_LOG = logging.getLogger(__name__)
+_FORMAT = 1
+_MOST_BYTES = 8 << 20
+CACHE_VARIABLE = "EDGE_WSD_CACHE"
+
+
+def cache_directory() -> Path:
+    """Where this program may keep what it can make again: `$EDGE_WSD_CACHE`, else what the system provides."""
+    given = os.environ.get(CACHE_VARIABLE)
+    if given:
+        return Path(given)
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "edge-wsd"
+
+
+class Remembered:
+    """Texts by key in a JSON file. One that is damaged or cannot be written costs work, never an answer."""
+
+    def __init__(self, path: Path, kind: str, *, most: int, otherwise: str) -> None:
+        """`kind` names the entries in the file, of which there are at most `most`; the oldest make room.
+
+        `otherwise` says in a warning what comes of a file that cannot be written.
+        """
+        self.path, self._kind, self._most, self._otherwise = path, kind, most, otherwise
+
+    def get(self, key: str) -> str | None:
+        """What was remembered under `key`; None if nothing was."""
+        return self._read().get(key)
+
+    def put(self, key: str, value: str) -> None:
+        """If the file cannot be written, a warning is logged."""
+        entries = self._read()
+        entries.pop(key, None)
+        entries[key] = value
+        kept = dict(list(entries.items())[-self._most :])
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.path, json.dumps({"format": _FORMAT, self._kind: kept}, indent=1).encode())
+        except OSError as error:
+            _LOG.warning("%s cannot be written (%s): %s", self.path, error, self._otherwise)
+
+    def _read(self) -> dict[str, str]:
+        try:
+            content = parse_json(read_bounded(self.path, _MOST_BYTES))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            _LOG.warning("%s is ignored: %s", self.path, error)
+            return {}
+        if not isinstance(content, dict) or content.get("format") != _FORMAT:
+            return {}
+        entries = content.get(self._kind)
+        if not isinstance(entries, dict):
+            return {}
+        return {key: value for key, value in entries.items() if isinstance(value, str)}
