@@ -57,6 +57,30 @@ def test_mypy_passes_what_is_documented_and_names_what_is_misspelt(tmp_path):
         assert word in complaint
 
 
+CONVERTERS = """\
+from edge_wsd.converters import convert
+from edge_wsd.converters.types import find_type
+
+name: str = find_type("Q4_K_M").name
+find_type(3)
+find_type("Q4_0", nonsense=True)
+number: int = find_type("Q4_0").name
+convert("a", "b", typ="Q4_0")
+"""
+
+
+def test_mypy_as_it_is_configured_sees_across_the_converters(tmp_path):
+    """Everything of `edge_wsd.converters` was Any: any call of it passed."""
+    program = tmp_path / "program.py"
+    program.write_text(CONVERTERS)
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", f"--cache-dir={tmp_path / 'cache'}", str(program)],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    found = re.findall(r"program\.py:(\d+): error:", done.stdout)
+    assert sorted(set(map(int, found))) == [5, 6, 7, 8], done.stdout + done.stderr
+
+
 def test_whatever_a_user_may_catch_or_name_is_in_the_package():
     for name in edge_wsd.__all__:
         assert getattr(edge_wsd, name) is not None
