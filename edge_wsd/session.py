@@ -8,29 +8,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, ref
 
 from edge_wsd._native import CancelFlag
+from edge_wsd.conversation_file import SavedConversation
 from edge_wsd.decoding.events import Dropped, Event, Finished, Reply
 from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.options import Options
-from edge_wsd.errors import BusyError, ClosedError, OptionError, SessionFileError, TemplateError
-from edge_wsd.files import write_atomically
+from edge_wsd.errors import BusyError, ClosedError, SessionFileError, TemplateError
 from edge_wsd.prompts.messages import Message, parse_messages
-from edge_wsd.reading import parse_json, read_bounded
 from edge_wsd.reply import fit, write_reply
 
 if TYPE_CHECKING:
     from edge_wsd.pair import Pair
-
-_FORMAT = "edge-wsd conversation 1"
-_MOST_BYTES = 64 << 20
 
 
 class Turn:
@@ -164,38 +159,13 @@ class Session:
 
     def save(self, path: str | Path) -> None:
         """Write messages, system prompt and options as JSON. Raises `SessionFileError`."""
-        data = {
-            "format": _FORMAT,
-            "system": self.system,
-            "messages": [asdict(message) for message in self._messages],
-            "options": asdict(self.options),
-        }
-        try:
-            write_atomically(Path(path), (json.dumps(data, ensure_ascii=False, indent=2) + "\n").encode())
-        except OSError as error:
-            raise SessionFileError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
+        SavedConversation(self.system, self.messages, self.options).write(path)
 
     @classmethod
     def load(cls, path: str | Path, pair: Pair) -> Session:
         """A saved conversation over `pair`. Raises `SessionFileError`."""
+        saved = SavedConversation.read(path)
         try:
-            data = parse_json(read_bounded(path, _MOST_BYTES))
-        except OSError as error:
-            raise SessionFileError(f"{path}: cannot be read ({error.strerror})") from error
-        except ValueError as error:
-            raise SessionFileError(f"{path}: is not a saved conversation ({error})") from error
-        if not isinstance(data, dict) or data.get("format") != _FORMAT:
-            raise SessionFileError(f"{path}: is not a saved conversation; expected a file written by /save")
-        try:
-            options = dict(data["options"])
-            options["stop"] = tuple(options.get("stop", ()))
-            if not isinstance(data["system"], str | None):
-                raise TypeError("the system prompt is no text")
-            return cls(
-                pair,
-                system=data["system"],
-                options=Options().with_changes(**options),
-                messages=data["messages"],
-            )
-        except (KeyError, TypeError, ValueError, OptionError, TemplateError) as error:
+            return cls(pair, system=saved.system, options=saved.options, messages=saved.messages)
+        except TemplateError as error:
             raise SessionFileError(f"{path}: is a damaged conversation ({error})") from error

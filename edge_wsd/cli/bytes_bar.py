@@ -33,11 +33,10 @@ def with_bar(title: str, work: Callable[[Callable[[int, int], None]], T], *, qui
 
 
 def _bar(quiet: bool) -> Progress:
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
     from rich.progress import TransferSpeedColumn as Rate
 
-    console = Console(stderr=True)
+    from edge_wsd.cli.consoles import progress_bar
+
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), Rate())
-    hidden = quiet or not console.is_terminal
-    return Progress(*columns, TimeRemainingColumn(), console=console, disable=hidden, transient=True)
+    return progress_bar(*columns, TimeRemainingColumn(), quiet=quiet)

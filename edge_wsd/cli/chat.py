@@ -6,30 +6,34 @@ import sys
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edge_wsd import __version__
 from edge_wsd.cli import chat_commands
-from edge_wsd.cli.chat_input import LineReader, PromptReader, Reader, without_quotes
+from edge_wsd.cli.as_found import keys_unseen, on_continue
+from edge_wsd.cli.chat_input import LineReader, Reader, without_quotes
+from edge_wsd.cli.chat_options import changed_options
 from edge_wsd.cli.interruptible import Interruptible
+from edge_wsd.cli.main import explained, show_traceback
 from edge_wsd.cli.options import GIVEN, PER_MODEL_NOTE, SectionCommand, reply_options
 from edge_wsd.cli.paint import Style, style_options
-from edge_wsd.cli.pair_choice import DEMO_NOTE, PairChoice, pair_options
+from edge_wsd.cli.pair_choice import PairChoice, demo_remarks, pair_options
 from edge_wsd.cli.screen import Screen, screen_for
-from edge_wsd.cli.terminal import is_terminal, keys_unseen, neutralise
-from edge_wsd.cli.texts import checked
-from edge_wsd.decoding.events import Dropped, Event, Finished, Token
+from edge_wsd.cli.terminal import is_dumb, is_terminal, one_line
+from edge_wsd.cli.texts import checked, system_option
+from edge_wsd.cli.waiting import WaitingLine
+from edge_wsd.decoding.events import Dropped, Event, Finished, Reply, Token
 from edge_wsd.decoding.options import Options
-from edge_wsd.errors import EdgeWsdError
+from edge_wsd.errors import EdgeWsdError, SessionFileError
 
 if TYPE_CHECKING:
     from edge_wsd.pair import LoadedModel, Pair
 
 
 @click.command(cls=SectionCommand, epilog=PER_MODEL_NOTE)
-@click.option("--system", metavar="TEXT", help="What both models are told first.")
+@system_option
 @click.option("--load", metavar="FILE", help="Go on with a conversation saved by /save.")
 @style_options
 @click.option("-q", "--quiet", is_flag=True, help="No greeting and no status lines.")
@@ -57,23 +61,31 @@ def command(
     screen = screen_for(style, interactive=interactive)
     with pair_choice.open() as pair:
         chat = Chat(pair, screen, options, system, interactive=interactive)
+        chat.given = dict(context.meta[GIVEN])
         chat.shows_status = not quiet
+        chat.shows_tracebacks = bool(context.find_root().meta.get("edge_wsd.debug"))
         chat.defaults = pair_choice.defaults
+        if pair_choice.is_demo:
+            chat.remarks = demo_remarks()
         if load is not None:
             chat.load(Path(load))
-            chat.session.options = chat.session.options.with_changes(**context.meta[GIVEN])
-            chat.session.system = chat.session.system if system is None else system
         if not quiet:
             pair_choice.warn(pair)
-            screen.greet(_greeting(pair_choice))
-        if interactive:
-            chat.hold(PromptReader(chat_commands.complete))
-        else:
-            chat.hold(LineReader())
+            screen.greet([f"edge-wsd {__version__}", *(chat.remarks or [one_line(pair_choice.title)])])
+            if load is not None:
+                screen.note(chat.loaded_note(Path(load)))
+                screen.space()
+        chat.hold(_reader(pair_choice) if interactive else LineReader())
 
 
-def _greeting(pair_choice: PairChoice) -> list[str]:
-    return [f"edge-wsd {__version__}", DEMO_NOTE if pair_choice.is_demo else neutralise(pair_choice.title)]
+def _reader(pair_choice: PairChoice) -> Reader:
+    """Of a person: with line editing, if the terminal can do that."""
+    if is_dumb():
+        return LineReader(prompts=True)
+    from edge_wsd.cli.line_editor import LineEditor
+
+    example = [f"{question}  (or /help)" for question in pair_choice.examples[:1]]
+    return LineEditor(chat_commands.complete, [*example, "Your question, or /help", "/help"])
 
 
 class Chat:
@@ -86,9 +98,16 @@ class Chat:
         self.interactive = interactive
         self.defaults = Options()
         """What `/set NAME default` goes back to."""
+        self.given: dict[str, Any] = {}
+        """Options of the command line, which win over those of a file; `/set` takes them out."""
+        self.remarks: list[str] = []
+        """What is to be known about the pair, for the greeting and `/help`."""
         self.shows_status = True
-        self.enclosed: list[str] = []
-        """Texts read from files, which go in front of the next message."""
+        self.shows_tracebacks = False
+        self.enclosed: dict[str, str] = {}
+        """Texts of files by their names, which go in front of the next message."""
+        self._given_system = system
+        self._answered: tuple[Options, str | None, int] | None = None
 
     def hold(self, reader: Reader) -> None:
         """Until the input ends. An error ends a conversation read from a pipe, but not one with a person."""
@@ -101,29 +120,56 @@ class Chat:
                 if not self.interactive:
                     raise
                 self.screen.note("Ctrl-D or /quit leaves")
-            except (EdgeWsdError, OSError) as error:
+            except Exception as error:
                 if not self.interactive or isinstance(error, BrokenPipeError):
                     raise
-                self.screen.error(str(error))
-                self.screen.space()
+                self._tell(error)
+
+    def _tell(self, error: Exception) -> None:
+        """Whatever went wrong, the conversation is not lost."""
+        if self.shows_tracebacks:
+            show_traceback(error)
+        else:
+            self.screen.error(explained(error))
+        self.screen.space()
 
     def _take(self, line: str) -> None:
         if (name_and_rest := chat_commands.split(line)) is not None:
             chat_commands.execute(self, *name_and_rest)
         else:
-            message = checked("\n\n".join([*self.enclosed, without_quotes(line)]), "the message")
-            self.enclosed.clear()
-            self.answer(lambda: self.session.stream(message))
+            chat_commands.refuse_habits(line)
+            self._ask(without_quotes(line))
         self.screen.space()
+
+    def _ask(self, text: str) -> None:
+        """Answers a message, with the files in front of it. They stay for the next one if it did not come to that."""
+        message = checked("\n\n".join([*self.enclosed.values(), text]), "the message")
+        n_before = len(self.session.messages)
+        try:
+            self.answer(lambda: self.session.stream(message))
+        finally:
+            if len(self.session.messages) > n_before:
+                self.enclosed.clear()
+            elif self.enclosed:
+                names = ", ".join(self.enclosed)
+                self.screen.note(f"the text of {names} still goes with your next message; /read none drops it")
 
     def answer(self, events_of: Callable[[], Iterable[Event]]) -> None:
         """Streams one answer. Ctrl-C ends it, and what there is of it stays in the conversation."""
-        work: Interruptible[Event] = Interruptible(events_of, cancel=self.session.cancel)
+        line = WaitingLine("reading the prompt")
+        work: Interruptible[Event] = Interruptible(
+            events_of, cancel=self.session.cancel, waiting=lambda: line.tick(self.screen.column)
+        )
+        on_continue.append(self.screen.colour_again)
         with keys_unseen(), closing(iter(work)) as events:
             try:
                 for event in events:
+                    line.erase()
+                    line.tell("")
                     self._show(event)
             finally:
+                line.erase()
+                on_continue.remove(self.screen.colour_again)
                 self.screen.end()
         if work.interrupted and not self.interactive:
             raise KeyboardInterrupt
@@ -135,14 +181,67 @@ class Chat:
             self.screen.note(f"{event.n_messages} of the oldest messages no longer fit and were left out")
         elif isinstance(event, Finished):
             self.screen.end()
+            self._remember(event.reply)
             if self.shows_status:
                 self.screen.status(event.reply, self.session.options)
 
+    def _remember(self, reply: Reply) -> None:
+        whole = reply.finish_reason != "cancelled"
+        self._answered = (*self._settings(), len(self.session.messages)) if whole else None
+
+    def _settings(self) -> tuple[Options, str | None]:
+        return self.session.options, self.session.system
+
+    def would_repeat(self) -> bool:
+        """Whether the last answer, written again, would be the same word for word."""
+        options = self.session.options
+        fixed = options.temperature == 0 or options.seed is not None
+        return fixed and self._answered == (*self._settings(), len(self.session.messages))
+
+    def set_option(self, name: str, value: Any) -> None:
+        """Changes an option from the next answer on."""
+        self.session.options = self.session.options.with_changes(**{name: value})
+        self.given.pop(name, None)
+
+    def set_system(self, text: str | None) -> None:
+        """Changes the system text from the next answer on."""
+        self.session.system, self._given_system = text, None
+
+    def drop_enclosed(self) -> str:
+        """Forgets texts that have been read for the next message. Returns what to say of it, "" for nothing."""
+        names = ", ".join(self.enclosed)
+        self.enclosed.clear()
+        return f", the text of {names} is dropped" if names else ""
+
+    def save(self, path: Path) -> bool:
+        """Keeps the conversation. Returns whether the file held another one; nothing else is overwritten."""
+        from edge_wsd.conversation_file import holds_conversation
+
+        replaces = holds_conversation(path)
+        if not replaces and path.is_file() and path.stat().st_size:
+            raise SessionFileError(f"{path} is there and is no conversation, so it stays as it is; choose another name")
+        self.session.save(path)
+        return replaces
+
     def load(self, path: Path) -> None:
-        """Takes up a saved conversation. On an error the present one stays."""
+        """Takes up a saved conversation. What the command line said stays. On an error the present one stays."""
         from edge_wsd.session import Session
 
-        self.session = Session.load(path, self.pair)
+        session = Session.load(path, self.pair)
+        session.options = session.options.with_changes(**self.given)
+        if self._given_system is not None:
+            session.system = self._given_system
+        self.session, self._answered = session, None
+
+    def loaded_note(self, path: Path) -> str:
+        """What has been loaded, in one line."""
+        count = len(self.session.messages)
+        parts = [f"{count} message{'' if count == 1 else 's'} loaded from {path}"]
+        if self.session.system is not None:
+            parts.append("a system text")
+        if changed := changed_options(self.session.options, self.defaults):
+            parts.append(changed)
+        return f"{', '.join(parts)}; /show messages shows what was said"
 
     def pair_rows(self) -> list[tuple[str, str]]:
         """The two models and their vocabularies, for `/show`."""

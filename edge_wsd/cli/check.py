@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from edge_wsd.cli.guard import print_json
 
 if TYPE_CHECKING:
     from edge_wsd.llama.vocab import Vocab, VocabularyVerdict
@@ -33,7 +34,7 @@ def command(*, drafter: str, base: str, as_object: bool) -> None:
     verdict, about = compare(find_model(drafter), find_model(base))
     if as_object:
         found = {"verdict": verdict.verdict, "reason": verdict.reason, "notes": list(verdict.notes), **about}
-        click.echo(json.dumps(found, ensure_ascii=False))
+        print_json(found)
     else:
         for line in verdict_lines(verdict, about):
             click.echo(line)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import shutil
 import sys
@@ -13,6 +12,7 @@ import click
 
 from edge_wsd import __version__, child_process
 from edge_wsd.cli.doctor_child import BINDING, LAST_STEP
+from edge_wsd.cli.guard import print_json
 from edge_wsd.cli.main import FAILED
 from edge_wsd.cli.terminal import neutralise
 from edge_wsd.errors import KernelError, OptionError
@@ -39,7 +39,7 @@ def command(context: click.Context, *, as_object: bool) -> None:
     """
     report = examine()
     if as_object:
-        click.echo(json.dumps(report, ensure_ascii=False))
+        print_json(report)
     else:
         for line in lines_of(report):
             click.echo(neutralise(line))

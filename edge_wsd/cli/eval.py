@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import sys
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edge_wsd.cli.guard import print_json
 from edge_wsd.cli.interruptible import Interruptible
 from edge_wsd.cli.options import SectionCommand
 from edge_wsd.cli.pair_choice import DEMO_NOTE, PairChoice, pair_options
@@ -33,7 +33,7 @@ _MODE_WIDTH = 24  # so that the long ones take two lines, as the figures do
 
 
 @click.command(cls=SectionCommand)
-@click.argument("suite", type=click.Choice(["demo"]))
+@click.argument("suite", required=False, metavar="demo")
 @click.option(
     "--modes", metavar="LIST", help=f"Only these, with commas between: {','.join(EVAL_MODES)}.  [default: all]"
 )
@@ -44,7 +44,7 @@ _MODE_WIDTH = 24  # so that the long ones take two lines, as the figures do
 @functools.partial(pair_options, unnamed="demo")
 def command(
     *,
-    suite: str,
+    suite: str | None,
     modes: str | None,
     limit: int | None,
     as_object: bool,
@@ -60,6 +60,9 @@ def command(
     A second table has questions in styles of wording that were not trained on, and inputs that the demo pair has no
     answer for, such as a greeting or a poem to write: the right reply is polite and has no command.
     """
+    if suite != "demo":
+        wrong = "" if suite is None else f", not {suite!r}"
+        raise click.UsageError(f"say what to measure: `edge-wsd eval demo`{wrong}; --pair NAME measures another pair")
     if answers and not as_object:
         raise click.UsageError("--answers needs --json")
     wanted = _modes(modes, pair_choice)
@@ -68,7 +71,7 @@ def command(
     rows = _measure(wanted, limit, pair_choice, quiet=quiet)
     if as_object:
         found = {"suite": suite, "modes": [row.as_dict(answers=answers) for row in rows]}
-        click.echo(json.dumps(found, ensure_ascii=False))
+        print_json(found)
     else:
         _print_tables(rows)
 
@@ -125,13 +128,13 @@ def _measure(modes: list[EvalMode], limit: int | None, choice: PairChoice, *, qu
 
 
 def _bar(quiet: bool) -> Progress:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import TimeRemainingColumn as Left
 
-    console = Console(stderr=True)
+    from edge_wsd.cli.consoles import progress_bar
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), Left())
-    return Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True)
+    return progress_bar(*columns, quiet=quiet)
 
 
 def _print_tables(rows: list[Row]) -> None:

@@ -86,11 +86,11 @@ def _collect(model: Path, target: Path, given: dict[str, Any], *, force: bool, q
 
 
 def _bar(quiet: bool) -> Progress:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import TimeRemainingColumn as Left
 
-    console = Console(stderr=True)
+    from edge_wsd.cli.consoles import progress_bar
+
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -98,4 +98,4 @@ def _bar(quiet: bool) -> Progress:
         TimeElapsedColumn(),
         Left(),
     )
-    return Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True)
+    return progress_bar(*columns, quiet=quiet)

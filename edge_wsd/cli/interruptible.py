@@ -16,10 +16,11 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Generic, TypeVar
 
-from edge_wsd.cli.terminal import leave_at_once
+from edge_wsd.cli.as_found import leave_at_once
 
 T = TypeVar("T")
 _END = object()
+_TICK_S = 0.25
 _POLL_S = 0.2 if os.name == "nt" else None  # elsewhere a signal wakes the waiting thread
 _CTRL_C = (signal.SIGINT,)
 _ALL_ENDS = (*_CTRL_C, *(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)))
@@ -40,11 +41,13 @@ class Interruptible(Generic[T]):
         *,
         cancel: Callable[[], object],
         signals: Sequence[signal.Signals] = _CTRL_C,
+        waiting: Callable[[], object] | None = None,
     ) -> None:
-        """`signals` are those that interrupt."""
+        """`signals` are those that interrupt; `waiting` is called now and then while nothing comes."""
         self._work = work
         self._cancel = cancel
         self._signals = signals
+        self._waiting = waiting
         self._items: queue.SimpleQueue[object] = queue.SimpleQueue()
         self.interrupted = False
 
@@ -71,7 +74,9 @@ class Interruptible(Generic[T]):
     def _wait(self) -> object:
         while True:
             with contextlib.suppress(queue.Empty):
-                return self._items.get(timeout=_POLL_S)
+                return self._items.get(timeout=_TICK_S if self._waiting else _POLL_S)
+            if self._waiting is not None:
+                self._waiting()
 
     @contextmanager
     def _listening(self) -> Iterator[None]:
@@ -111,12 +116,12 @@ class _Failure:
         self.error = error
 
 
-def call(work: Callable[[], T], *, cancel: Callable[[], object]) -> T:
+def call(work: Callable[[], T], *, cancel: Callable[[], object], waiting: Callable[[], object] | None = None) -> T:
     """The result of `work()`, run in a thread. Raises KeyboardInterrupt after Ctrl-C, however it ended.
 
     The end of the session or of the system counts as Ctrl-C: long work leaves nothing half-done then either.
     """
-    job: Interruptible[T] = Interruptible(lambda: [work()], cancel=cancel, signals=_ALL_ENDS)
+    job: Interruptible[T] = Interruptible(lambda: [work()], cancel=cancel, signals=_ALL_ENDS, waiting=waiting)
     try:
         results = list(job)
     except Exception as error:

@@ -87,6 +87,16 @@ class LazyGroup(click.Group):
                 debug_option(each)  # click adds it to the command's parameters
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does it, but for a word that is no command the way is told."""
+        if args[0] not in COMMANDS:
+            from edge_wsd.cli.habits import unknown_command
+
+            raise click.UsageError(unknown_command(args, COMMANDS), ctx)
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
@@ -108,6 +118,11 @@ def main(args: Sequence[str] | None = None) -> None:
     """Run the program and exit with its code."""
     if "_EDGE_WSD_COMPLETE" in os.environ:  # a shell asks click for completions
         cli.main(args=args, prog_name=PROGRAM)
+    from edge_wsd.cli.as_found import watch_terminal
+    from edge_wsd.cli.guard import guard_streams
+
+    guard_streams()
+    watch_terminal()
     sys.exit(run(list(sys.argv[1:] if args is None else args)))
 
 
@@ -126,7 +141,8 @@ def run(args: list[str]) -> int:
         return error.exit_code
     except click.ClickException as error:
         asked = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else PROGRAM
-        complain(f"{error.format_message()} (see {asked} --help)")
+        text = _advice(error, args) or error.format_message()
+        complain(text if "--help" in text else f"{text} (see {asked} --help)")
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
@@ -136,8 +152,9 @@ def run(args: list[str]) -> int:
     except Exception as error:
         if debug:
             show_traceback(error)
-            return FAILED
-        return _tell(error)
+        else:
+            complain(explained(error))
+        return FAILED
 
 
 def _invoke(context: click.Context, args: list[str]) -> int:
@@ -149,40 +166,53 @@ def _invoke(context: click.Context, args: list[str]) -> int:
         return leaving.exit_code
 
 
+def _advice(error: click.ClickException, args: list[str]) -> str | None:
+    """What to type instead of an option or an argument that is not understood, where that is known."""
+    if isinstance(error, click.NoSuchOption):
+        from edge_wsd.cli.habits import unknown_option
+
+        in_group = error.ctx is not None and error.ctx.parent is None
+        return unknown_option(error.option_name, args, outside_command=in_group)
+    extra = "unexpected extra argument" in error.message
+    if extra and isinstance(error, click.UsageError) and error.ctx is not None and error.ctx.info_name == "chat":
+        return 'a chat takes no question here: type it inside, or `edge-wsd run "..."`'
+    return None
+
+
 def _asks_for_debug(args: list[str]) -> bool:
     """Also true for an error that comes before the options have been read."""
     before_dashes = args[: args.index("--")] if "--" in args else args
     return "--debug" in before_dashes or os.environ.get("EDGE_WSD_DEBUG", "") not in ("", "0", "false")
 
 
-def _tell(error: Exception) -> int:
+def explained(error: Exception) -> str:
+    """What the user is told of an error: what it says itself, or that it is a mistake of ours."""
     if isinstance(error, EdgeWsdError):
-        text = str(error)
-    elif isinstance(error, OSError):
+        return str(error)
+    if isinstance(error, OSError):
         where = error.filename or "the output cannot be written"
-        text = f"{where}: {error.strerror or error}"
-    else:
-        text = f"internal error: {type(error).__name__}: {error}; run again with --debug to see where"
-    _abandon_stdout_if_unwritable()
-    complain(text)
-    return FAILED
+        return f"{where}: {error.strerror or error}"
+    return f"internal error: {type(error).__name__}: {error}; run again with --debug to see where"
 
 
 def complain(text: str) -> None:
     """One line on stderr, whatever the text holds."""
-    from edge_wsd.cli.terminal import neutralise
+    from edge_wsd.cli.terminal import one_line
     from edge_wsd.redaction import redacted
 
-    click.echo(f"{PROGRAM}: error: {neutralise(redacted(' '.join(text.split())))}", err=True)
+    _abandon_stdout_if_unwritable()
+    click.echo(f"{PROGRAM}: error: {one_line(redacted(text))}", err=True)
 
 
 def show_traceback(error: Exception) -> None:
     """The traceback of an error on stderr, for `--debug`, without secrets."""
     import traceback
 
+    from edge_wsd.cli.terminal import neutralise
     from edge_wsd.redaction import redacted
 
-    click.echo(redacted("".join(traceback.format_exception(error))), err=True, nl=False)
+    _abandon_stdout_if_unwritable()
+    click.echo(neutralise(redacted("".join(traceback.format_exception(error)))), err=True, nl=False)
 
 
 def _write_any_character() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edge_wsd.cli.guard import print_json
 from edge_wsd.cli.main import FAILED, complain
 from edge_wsd.cli.terminal import is_terminal, neutralise
 from edge_wsd.errors import StoreError
@@ -53,7 +54,7 @@ def _list(context: click.Context, as_object: bool) -> None:
             "damaged": problems,
             "unfinished": [{"name": one.name, "n_bytes": one.n_bytes} for one in unfinished],
         }
-        click.echo(json.dumps(value, ensure_ascii=False))
+        print_json(value)
     else:
         _print_list(store, models, n_problems=len(problems))
         for one in unfinished:
@@ -121,7 +122,7 @@ def show(*, name: str, ctx: int | None, template: bool, as_object: bool) -> None
     model = None if isinstance(parse_model_name(name), LocalFile) else store.find(name)
     if as_object:
         origin = None if model is None else _as_object(model)
-        click.echo(json.dumps({**facts, "store": origin}, ensure_ascii=False))
+        print_json({**facts, "store": origin})
     elif template:
         if facts["chat_template"] is None:
             raise StoreError(f"{name} has no chat template")

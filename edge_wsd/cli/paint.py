@@ -18,7 +18,8 @@ from typing import Any, TextIO, TypeVar
 import click
 from rich.cells import get_character_cell_size
 
-from edge_wsd.cli.terminal import colours_wanted, many_colours, neutralise
+from edge_wsd.cli.guard import drawing_on
+from edge_wsd.cli.terminal import colours_wanted, is_dumb, many_colours, neutralise, one_line
 from edge_wsd.decoding.events import Source
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -61,11 +62,21 @@ def style_options(function: F) -> F:
     )(decorated)
 
 
-def legend(style: Style) -> str:
-    """One line that explains the style; empty if there is nothing to explain."""
+def legend(style: Style, room: int) -> list[str]:
+    """What explains the style, in lines of at most `room` columns; none if there is nothing to explain."""
     if style is Style.COLOURS:
-        return f"{colour_of('drafter')}\u25a0 drafter begins{RESET}  {colour_of('base')}\u25a0 base finishes{RESET}"
-    return "\u00abdrafter begins\u00bb base finishes" if style is Style.MARKS else ""
+        begins = f"{colour_of('drafter')}\u25a0 drafter begins{RESET}"
+        finishes = f"{colour_of('base')}\u25a0 base finishes{RESET}"
+        return [f"{begins}  {finishes}"] if room >= 33 else [begins, finishes]
+    return ["\u00abdrafter begins\u00bb base finishes"] if style is Style.MARKS else []
+
+
+def aside(line: str) -> None:
+    """A line on stderr that is not the answer: faint where that is possible."""
+    if sys.stderr is not None:
+        faint = colours_wanted(sys.stderr)
+        drawing_on(sys.stderr).write(f"{DIM if faint else ''}{one_line(line)}{RESET if faint else ''}\n")
+        sys.stderr.flush()
 
 
 class Painter:
@@ -76,15 +87,17 @@ class Painter:
     """
 
     def __init__(self, out: TextIO, style: Style, *, wrap: bool = False, raw: bool = False) -> None:
-        self._out = out
+        self._out = drawing_on(out)
         self._style = style
         self._raw = raw
         # marks take room of their own, so their lines are left to the terminal
-        wrap = wrap and style is not Style.MARKS
-        self._width = shutil.get_terminal_size().columns - 1 if wrap else None
+        wrap = wrap and style is not Style.MARKS and not is_dumb()
+        self._screen_width = shutil.get_terminal_size().columns
+        self._width = self._screen_width - 1 if wrap else None
         self._source: Source | None = None
         self._column = 0
         self._word: list[tuple[str, Source]] = []  # what has been written since the last space
+        self._breaks = ""  # marks stand around text and not around the line breaks at its ends
         self._at_line_start = True
 
     def write(self, text: str, source: Source) -> None:
@@ -94,19 +107,55 @@ class Painter:
         self._at_line_start = text.endswith("\n")
         if not self._raw:
             text = neutralise(text)
-        pieces: list[str] = []
-        if self._width is None:
-            pieces += [self._change_to(source), text]
+        if self._style is Style.MARKS:
+            text = self._marked(text, source)
+            self._advance(text)
+        elif self._width is None:
+            self._advance(text)
+            text = self._change_to(source) + text
         else:
+            pieces: list[str] = []
             for character in text:
                 self._place(character, source, pieces)
-        self._out.write("".join(pieces))
-        self._out.flush()
+            text = "".join(pieces)
+        self._put(text)
 
     def end(self) -> None:
         """Ends the colours and the line."""
-        self._out.write(self._change_to(None) + ("" if self._at_line_start else "\n"))
+        self._put(self._change_to(None) + self._breaks + ("" if self._at_line_start else "\n"))
+
+    def colour_again(self) -> None:
+        """The colour is set anew: while the program was stopped somebody else wrote to the terminal."""
+        if self._style is Style.COLOURS and self._source is not None:
+            self._put(colour_of(self._source))
+
+    def _put(self, text: str) -> None:
+        self._out.write(text)
         self._out.flush()
+
+    @property
+    def column(self) -> int:
+        """Where the cursor is, if this is a terminal."""
+        return self._column
+
+    def _advance(self, text: str) -> None:
+        """Follows the cursor where the terminal breaks the lines."""
+        for character in text if not self._raw else "":
+            width = get_character_cell_size(character)
+            if character == "\n" or self._column + width > self._screen_width:
+                self._column = 0
+            self._column += width
+
+    def _marked(self, text: str, source: Source) -> str:
+        inside = text.strip("\n")
+        if not inside:
+            self._breaks += text
+            return ""
+        before, _, after = text.partition(inside)
+        close = "\u00bb" if self._source == "drafter" != source else ""
+        mark = "\u00ab" if source == "drafter" != self._source else ""
+        before, self._breaks, self._source = self._breaks + before, after, source
+        return f"{close}{before}{mark}{inside}"
 
     def _change_to(self, source: Source | None) -> str:
         before, self._source = self._source, source
@@ -114,9 +163,7 @@ class Painter:
             return ""
         if self._style is Style.COLOURS:
             return RESET if source is None else colour_of(source)
-        if self._style is Style.MARKS:
-            return ("\u00bb" if before == "drafter" else "") + ("\u00ab" if source == "drafter" else "")
-        return ""
+        return "\u00bb" if self._style is Style.MARKS and before == "drafter" else ""
 
     def _place(self, character: str, source: Source, pieces: list[str]) -> None:
         assert self._width is not None

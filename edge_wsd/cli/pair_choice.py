@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,9 @@ from click.shell_completion import CompletionItem
 from edge_wsd.cli.first_use import Consent, models_of
 from edge_wsd.cli.interruptible import call
 from edge_wsd.cli.options import GIVEN, ROLES, SectionOption, model_options
-from edge_wsd.cli.terminal import is_terminal
+from edge_wsd.cli.waiting import waiting_for
 from edge_wsd.decoding.options import Options
+from edge_wsd.demo.examples import EXAMPLES
 from edge_wsd.errors import Cancelled, EdgeWsdError
 from edge_wsd.llama.settings import ALL_LAYERS, AUTO, ModelSettings
 from edge_wsd.models.built_in_pairs import DEMO_PAIRS
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from edge_wsd.pair import Pair
 
 DEMO_NOTE = "demo pair: a demonstration, not an assistant"
+DEMO_WARNING = "Its commands can be wrong: read them before you run them."
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -55,6 +56,11 @@ class PairChoice:
         return Options(**self.pair.options)
 
     @property
+    def examples(self) -> tuple[str, ...]:
+        """Questions to begin with, where those are known."""
+        return EXAMPLES if self.is_demo else ()
+
+    @property
     def title(self) -> str:
         """The pair in one line, for a person."""
         drafter, base = (Path(model).name for model in (self.pair.drafter, self.pair.base))
@@ -70,22 +76,19 @@ class PairChoice:
 
         drafter, base = models_of(self.pair, self.consent)
         stopped: list[bool] = []
-        line = _ProgressLine()
+        with waiting_for("looking at the models") as line:
 
-        def progress(role: str, share: float) -> None:
-            line.show(role, share)
-            if stopped:
-                raise Cancelled("loading was stopped")
+            def progress(role: str, share: float) -> None:
+                line.go_on(f"loading the {role} {share:4.0%}")
+                if stopped:
+                    raise Cancelled("loading was stopped")
 
-        def load() -> Pair:
-            pair = Pair.load(drafter, base, progress=progress, name=self.pair.name or None, **self.loading)
-            pair.options = self.defaults
-            return pair
+            def load() -> Pair:
+                pair = Pair.load(drafter, base, progress=progress, name=self.pair.name or None, **self.loading)
+                pair.options = self.defaults
+                return pair
 
-        try:
-            return call(load, cancel=lambda: stopped.append(True))
-        finally:
-            line.erase()
+            return call(load, cancel=lambda: stopped.append(True), waiting=line.tick)
 
     def warn(self, pair: Pair) -> None:
         """A line on stderr for each setting that the user will not get, or will not be glad of."""
@@ -110,6 +113,12 @@ class PairChoice:
         return found + list(pair.plan.notes if pair.plan else ())
 
 
+def demo_remarks() -> list[str]:
+    """What a person should know who talks to the demo pair, and what can be asked."""
+    questions = (f"  {question}" for question in EXAMPLES[:3])
+    return [DEMO_NOTE, "It answers questions about the command line, such as:", *questions, DEMO_WARNING]
+
+
 def beyond_training(role: str, n_ctx: int, trained: int) -> str:
     """What to say of a context that is longer than the model's texts were."""
     return f"--ctx {n_ctx}: the {role} was trained with {trained} tokens and may fail beyond them"
@@ -119,24 +128,6 @@ def _has_gpu() -> bool:
     from edge_wsd.llama.library import supports_offload
 
     return supports_offload()
-
-
-class _ProgressLine:
-    """`loading the base  42 %` on a terminal's stderr, gone once both are loaded."""
-
-    def __init__(self) -> None:
-        self._wanted = is_terminal(sys.stderr)
-        self._shown = ""
-
-    def show(self, role: str, share: float) -> None:
-        line = f"loading the {role} {share:4.0%}"
-        if self._wanted and line != self._shown:
-            self._shown = line
-            click.echo(f"\r{line}\x1b[K", err=True, nl=False)
-
-    def erase(self) -> None:
-        if self._shown:
-            click.echo("\r\x1b[K", err=True, nl=False)
 
 
 def pair_options(function: F, unnamed: str | None = None) -> F:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from edge_wsd.cli.first_use import terms_text
+from edge_wsd.cli.guard import print_json
 from edge_wsd.cli.main import FAILED, complain
 from edge_wsd.cli.options import REPLY_FLAGS, default_of
 from edge_wsd.cli.pair_choice import complete_model, complete_pair
@@ -70,7 +70,7 @@ def list_(context: click.Context, *, as_object: bool) -> None:
     pairs, default = with_built_in(read.pairs), read.default or FIRST_PAIR
     if as_object:
         listed = {"default": default, "pairs": [as_json(pair, default) for pair in pairs.values()]}
-        click.echo(json.dumps(listed, ensure_ascii=False))
+        print_json(listed)
     else:
         print_table(list(pairs.values()), default)
         state = "your pairs and the default are in" if file.path.exists() else "pairs that you add will be in"
@@ -89,7 +89,7 @@ def show(*, name: str, as_object: bool) -> None:
     pair = find_pair(name)
     default = PairsFile().read().default or FIRST_PAIR
     if as_object:
-        click.echo(json.dumps(as_json(pair, default), ensure_ascii=False))
+        print_json(as_json(pair, default))
         return
     origin = f"built in: {pair.about}" if pair.is_built_in else f"yours, in {PairsFile().path}"
     rows = [("pair", f"{pair.name}{' (default)' if name == default else ''}"), ("origin", origin)]

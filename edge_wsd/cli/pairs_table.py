@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,13 +65,11 @@ def as_json(pair: NamedPair, default: str) -> dict[str, Any]:
 def print_table(pairs: Sequence[NamedPair], default: str) -> None:
     """Two lines for each pair: the drafter above the base."""
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(file=sys.stdout)
-    if not console.is_terminal:
-        console = Console(file=sys.stdout, width=_WIDE)
+    from edge_wsd.cli.consoles import table_console
+
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("pair", no_wrap=True)
     table.add_column("drafter, base", overflow="fold")
@@ -83,7 +80,7 @@ def print_table(pairs: Sequence[NamedPair], default: str) -> None:
         states = [named_state(text).text for text in models]
         shown = [_short(text) for text in models]
         table.add_row(*(Text(neutralise(text)) for text in (pair.name + mark, "\n".join(shown), "\n".join(states))))
-    console.print(table)
+    table_console(_WIDE).print(table)
 
 
 def _short(text: str) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
+from edge_wsd.cli.guard import print_json
 from edge_wsd.cli.main import FAILED, complain
 from edge_wsd.cli.options import MODEL_FLAGS, PER_MODEL_NOTE, SectionCommand, default_of, model_options
 from edge_wsd.cli.terminal import neutralise
@@ -63,7 +63,7 @@ def command(
     shapes = (_shape_of(named.drafter, drafter_type), _shape_of(named.base, base_type))
     plan = plan_pair(*shapes, drafter_settings, base_settings, measure=simulate)
     if as_object:
-        click.echo(json.dumps({**plan.as_dict(), "flags": flags_of(plan)}, ensure_ascii=False))
+        print_json({**plan.as_dict(), "flags": flags_of(plan)})
     else:
         for line in lines_of(plan):
             click.echo(neutralise(line))

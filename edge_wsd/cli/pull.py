@@ -147,11 +147,12 @@ class _Bar:
 
 
 def _columns(quiet: bool) -> Progress:
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, Task, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, DownloadColumn, Task, TextColumn, TimeRemainingColumn
     from rich.progress import TransferSpeedColumn as Rate
     from rich.table import Column
     from rich.text import Text
+
+    from edge_wsd.cli.consoles import progress_bar
 
     class Bytes(DownloadColumn):
         """Of what counts texts or nothing, no bytes."""
@@ -165,7 +166,6 @@ def _columns(quiet: bool) -> Progress:
         def render(self, task: Task) -> Text:
             return super().render(task) if task.fields["unit"] == "bytes" else Text("")
 
-    console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
         BarColumn(),
@@ -173,4 +173,4 @@ def _columns(quiet: bool) -> Progress:
         Speed(),
         TimeRemainingColumn(compact=True),
     )
-    return Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True)
+    return progress_bar(*columns, quiet=quiet)

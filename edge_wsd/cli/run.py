@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from contextlib import closing
@@ -10,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edge_wsd.cli.guard import print_json
+from edge_wsd.cli.habits import quoted
 from edge_wsd.cli.interruptible import Interruptible
 from edge_wsd.cli.main import INTERRUPTED
-from edge_wsd.cli.options import PER_MODEL_NOTE, SectionCommand, reply_options
-from edge_wsd.cli.paint import DIM, RESET, Painter, Style, style_options
-from edge_wsd.cli.pair_choice import DEMO_NOTE, PairChoice, pair_options
+from edge_wsd.cli.options import GIVEN, PER_MODEL_NOTE, SectionCommand, reply_options
+from edge_wsd.cli.paint import Painter, Style, aside, style_options
+from edge_wsd.cli.pair_choice import DEMO_NOTE, DEMO_WARNING, PairChoice, pair_options
 from edge_wsd.cli.status import as_json, status_lines
-from edge_wsd.cli.terminal import colours_wanted, is_terminal
-from edge_wsd.cli.texts import checked, piped_text, read_messages, read_stdin
+from edge_wsd.cli.terminal import is_terminal
+from edge_wsd.cli.texts import checked, piped_text, read_conversation, read_stdin, system_option
+from edge_wsd.cli.waiting import WaitingLine
 from edge_wsd.decoding.events import Dropped, Event, Finished, Reply, Token
 from edge_wsd.decoding.options import Options
 from edge_wsd.errors import EdgeWsdError
@@ -27,22 +29,24 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=SectionCommand, epilog=PER_MODEL_NOTE)
-@click.argument("prompt", required=False, metavar="[PROMPT | -]")
-@click.option("--system", metavar="TEXT", help="What both models are told first.")
+@click.argument("words", nargs=-1, metavar="[PROMPT | -]")
+@system_option
 @click.option(
     "--messages",
     metavar="FILE",
-    help='A whole conversation instead of PROMPT: a JSON list of {"role", "content"}. '
+    help='A whole conversation instead of PROMPT: a JSON list of {"role", "content"}, or a file written by /save. '
     "If it ends with an assistant message, that message is continued.",
 )
-@click.option("--json", "as_object", is_flag=True, help="Print one JSON object: text, switch, tokens, stats.")
+@click.option("--json", "as_object", is_flag=True, help="Print one JSON object: text, switch, tokens, stats and more.")
 @style_options
 @click.option("-q", "--quiet", is_flag=True, help="Nothing on stderr but errors.")
 @reply_options
 @pair_options
+@click.pass_context
 def command(
+    context: click.Context,
     *,
-    prompt: str | None,
+    words: tuple[str, ...],
     system: str | None,
     messages: str | None,
     as_object: bool,
@@ -59,53 +63,60 @@ def command(
     """
     if sys.stdout is None:
         raise EdgeWsdError("stdout is closed, so the answer has nowhere to go")
-    conversation, question = _what_to_answer(prompt, messages, system, quiet=quiet)
+    conversation, question, saved = _what_to_answer(_prompt_of(words), messages, system, quiet=quiet)
+    if saved is not None:
+        options = saved.with_changes(**context.meta[GIVEN])
     if pair_choice.is_demo and not quiet:
-        _aside(DEMO_NOTE)
+        aside(DEMO_NOTE)
+        aside(DEMO_WARNING)
     with pair_choice.open() as pair:
         if not quiet:
             pair_choice.warn(pair)
         session = pair.session(system=system, options=options, messages=conversation)
-        answer = _Answer(session, style, as_object=as_object)
+        answer = _Answer(session, style, as_object=as_object, quiet=quiet)
         answer.write(question)
     if answer.reply is not None and not quiet:
         for line in status_lines(answer.reply, options, shutil.get_terminal_size().columns):
-            _aside(line)
+            aside(line)
     if answer.interrupted:
-        click.get_current_context().exit(INTERRUPTED)
+        context.exit(INTERRUPTED)
+
+
+def _prompt_of(words: tuple[str, ...]) -> str | None:
+    if len(words) > 1:
+        raise click.UsageError(f"the question is one argument, so put it in quotes: edge-wsd run {quoted(words)}")
+    return words[0] if words else None
 
 
 def _what_to_answer(
     prompt: str | None, messages: str | None, system: str | None, *, quiet: bool
-) -> tuple[list[dict[str, Any]], str | None]:
-    """The messages so far and the next question; None if the messages hold it."""
+) -> tuple[list[dict[str, Any]], str | None, Options | None]:
+    """The messages so far; the next question, None if the messages hold it; options that were saved with them."""
     if messages is not None:
         if prompt is not None:
             raise click.UsageError("give either PROMPT or --messages FILE, not both")
-        conversation = read_messages(messages)
+        conversation, saved = read_conversation(messages)
         if system is not None and any(message["role"] == "system" for message in conversation):
-            raise click.UsageError(f"{messages} holds a system message, so --system is not possible")
-        return conversation, None
+            if saved is None:
+                raise click.UsageError(f"{messages} holds a system message, so --system is not possible")
+            conversation = conversation[1:]  # as `chat --load` does it
+        return conversation, None, saved
     if prompt is None and (sys.stdin is None or is_terminal(sys.stdin)):
         raise click.UsageError("PROMPT is missing; give it as an argument or on stdin")
     if prompt is None or prompt == "-":
-        return [], read_stdin()
+        return [], read_stdin(), None
     question = checked(prompt, "the prompt")
     text = piped_text(quiet=quiet)
-    return [], f"{text}\n\n{question}" if text else question
-
-
-def _aside(line: str) -> None:
-    """A line that is not the answer."""
-    click.echo(f"{DIM}{line}{RESET}" if colours_wanted(sys.stderr) else line, err=True)
+    return [], f"{text}\n\n{question}" if text else question, None
 
 
 class _Answer:
     """One answer on its way from the session to stdout."""
 
-    def __init__(self, session: Session, style: Style, *, as_object: bool) -> None:
+    def __init__(self, session: Session, style: Style, *, as_object: bool, quiet: bool) -> None:
         self._session = session
         self._as_object = as_object
+        self._quiet = quiet
         self._style = style
         self.reply: Reply | None = None
         self.interrupted = False
@@ -115,22 +126,30 @@ class _Answer:
         painter = None
         if not self._as_object:
             painter = Painter(sys.stdout, self._style, raw=not is_terminal(sys.stdout))
-        work: Interruptible[Event] = Interruptible(lambda: self._session.stream(question), cancel=self._session.cancel)
+        line = WaitingLine("reading the prompt", quiet=self._quiet)
+        work: Interruptible[Event] = Interruptible(
+            lambda: self._session.stream(question),
+            cancel=self._session.cancel,
+            waiting=lambda: line.tick(painter.column if painter else 0),
+        )
         try:
             with closing(iter(work)) as events:
                 for event in events:
+                    line.erase()
+                    line.tell("")
                     self._take(event, painter)
         finally:
+            line.erase()
             self.interrupted = work.interrupted
             if painter is not None:
                 painter.end()
         if self._as_object and self.reply is not None:
-            click.echo(json.dumps(as_json(self.reply), ensure_ascii=False, allow_nan=False))
+            print_json(as_json(self.reply))
 
     def _take(self, event: Event, painter: Painter | None) -> None:
         if isinstance(event, Token) and painter is not None:
             painter.write(event.text, event.source)
         elif isinstance(event, Dropped):
-            _aside(f"{event.n_messages} of the oldest messages no longer fit and were left out")
+            aside(f"{event.n_messages} of the oldest messages no longer fit and were left out")
         elif isinstance(event, Finished):
             self.reply = event.reply

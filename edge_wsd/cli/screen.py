@@ -7,11 +7,14 @@ import sys
 from collections.abc import Sequence
 from typing import TextIO
 
+from edge_wsd.cli.guard import drawing_on
 from edge_wsd.cli.paint import BOLD, DIM, RESET, Painter, Style, legend
+from edge_wsd.cli.rows import broken, row_lines
 from edge_wsd.cli.status import status_lines
-from edge_wsd.cli.terminal import neutralise
+from edge_wsd.cli.terminal import colours_wanted, is_terminal, neutralise, one_line
 from edge_wsd.decoding.events import Reply, Token
 from edge_wsd.decoding.options import Options
+from edge_wsd.redaction import redacted
 
 _RED = "\x1b[31m"
 
@@ -30,10 +33,11 @@ class Screen:
 
     def greet(self, lines: Sequence[str]) -> None:
         """The first lines, with the legend below them."""
-        for number, line in enumerate(lines):
-            self._say(line, "" if number == 0 else DIM)
-        if explanation := legend(self._style):
-            self._say(explanation)
+        for number, text in enumerate(lines):
+            for line in self._lines(neutralise(text)):
+                self._say(line, "" if number == 0 else DIM)
+        for line in legend(self._style, self._room()):
+            self._say(line)
         self.space()
 
     def token(self, token: Token) -> None:
@@ -48,6 +52,16 @@ class Screen:
             self._painter.end()
             self._painter = None
 
+    @property
+    def column(self) -> int:
+        """Where the cursor is in the answer that is being written."""
+        return self._painter.column if self._painter is not None else 0
+
+    def colour_again(self) -> None:
+        """Goes on in the answer's colour after something else was on the screen."""
+        if self._painter is not None:
+            self._painter.colour_again()
+
     def status(self, reply: Reply, options: Options) -> None:
         """What the finished answer tells about itself."""
         for line in status_lines(reply, options, shutil.get_terminal_size().columns - 1):
@@ -55,32 +69,31 @@ class Screen:
 
     def note(self, text: str) -> None:
         """A short remark."""
-        for line in self._lines(neutralise(text)):
+        indent = text[: len(text) - len(text.lstrip(" "))]
+        for line in self._lines(indent + one_line(text)):
             self._say(line, DIM)
 
     def error(self, text: str) -> None:
         """One line about what went wrong."""
-        for line in self._lines(neutralise(" ".join(text.split()))):
+        for line in self._lines(one_line(redacted(text))):
             self._say(line, _RED)
 
     def table(self, rows: Sequence[tuple[str, str]]) -> None:
-        """Names and values, the values aligned; long ones are broken between words."""
-        width = max(len(name) for name, _ in rows)
-        room = max(shutil.get_terminal_size().columns - width - 5, 20)
-        for name, value in rows:
-            lines = [line for paragraph in value.split("\n") for line in _broken(neutralise(paragraph), room)]
-            self._say(f"  {self._bold(name.ljust(width))}  {lines[0]}")
-            for line in lines[1:]:
-                self._say(" " * (width + 4) + line)
+        """Names and values: the values aligned, or each below its name where there is no room for that."""
+        for line in row_lines(rows, self._room(), bold=self._bold):
+            self._say(line)
 
     def space(self) -> None:
         """An empty line where a person looks; nothing in a pipe."""
         if self._wrap:
             self._say("")
 
+    def _room(self) -> int:
+        return shutil.get_terminal_size().columns - 1
+
     def _lines(self, text: str) -> list[str]:
         """Lines that fit the terminal; in a pipe a remark stays one line."""
-        return _broken(text, shutil.get_terminal_size().columns - 1) if self._wrap else [text]
+        return broken(text, self._room()) if self._wrap else [text]
 
     def _bold(self, text: str) -> str:
         return f"{BOLD}{text}{RESET}" if self._dims else text
@@ -90,15 +103,7 @@ class Screen:
         self._aside.flush()
 
 
-def _broken(line: str, room: int) -> list[str]:
-    import textwrap
-
-    return textwrap.wrap(line, room, drop_whitespace=True) or [""]
-
-
 def screen_for(style: Style, *, interactive: bool) -> Screen:
     """This process's screen: with a person everything is on stdout, else what is said aside is on stderr."""
-    from edge_wsd.cli.terminal import colours_wanted, is_terminal
-
-    out, aside = sys.stdout, sys.stdout if interactive else sys.stderr
+    out, aside = sys.stdout, drawing_on(sys.stdout if interactive else sys.stderr)
     return Screen(out, aside, style, wrap=interactive, raw=not is_terminal(out), dims=colours_wanted(aside))

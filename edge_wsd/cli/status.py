@@ -87,6 +87,7 @@ def statistics_rows(reply: Reply) -> list[tuple[str, str]]:
     return [
         ("switch", where),
         ("ended", ending),
+        ("seed", "none: greedy" if reply.seed is None else str(reply.seed)),
         ("tokens", f"{stats.n_tokens}, of which the drafter wrote {stats.n_draft} ({stats.draft_share:.0%})"),
         ("proposed by the drafter", f"{stats.n_drafted}, kept {stats.n_accepted}"),
         ("passes of the base", str(stats.base_passes)),
@@ -108,6 +109,8 @@ def as_json(reply: Reply) -> dict[str, Any]:
     return {
         "text": reply.text,
         "finish_reason": reply.finish_reason,
+        "stop": reply.stop,
+        "seed": reply.seed,
         "switch": None
         if switch is None
         else {"index": switch.index, "reason": switch.reason, "confidence": _finite(switch.confidence)},

@@ -6,13 +6,19 @@ import os
 import select
 import stat
 import sys
-from typing import Any, BinaryIO
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, BinaryIO, TypeVar
 
 import click
 
+from edge_wsd.conversation_file import SavedConversation, is_conversation
+from edge_wsd.decoding.options import Options
 from edge_wsd.errors import EdgeWsdError
+from edge_wsd.prompts.messages import Message
 from edge_wsd.reading import parse_json, read_bounded
 
+F = TypeVar("F", bound=Callable[..., Any])
 MOST_BYTES = 16 * 2**20
 """More than any context holds; without a bound an endless pipe would fill the memory."""
 
@@ -27,6 +33,11 @@ def checked(text: str, what: str) -> str:
     """The text, if it can be a prompt: valid, without NUL, not blank."""
     if not text.strip():
         raise InputError(f"{what} is empty; give it some text")
+    return valid(text, what)
+
+
+def valid(text: str, what: str) -> str:
+    """The text, if a model can read it: no half characters, which stand for bytes that are not UTF-8, and no NUL."""
     position = text.find("\0")
     if position >= 0:
         raise InputError(f"{what} holds a NUL character at position {position}; only text can be answered")
@@ -37,6 +48,15 @@ def checked(text: str, what: str) -> str:
             f"{what} is not valid UTF-8 at position {error.start}; convert it, e.g. with iconv -t UTF-8"
         ) from error
     return text
+
+
+def system_option(function: F) -> F:
+    """Adds `--system`."""
+
+    def check(_context: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+        return None if value is None else valid(value, "--system")
+
+    return click.option("--system", metavar="TEXT", callback=check, help="What both models are told first.")(function)
 
 
 def decoded(data: bytes, what: str) -> str:
@@ -81,22 +101,33 @@ def read_text(path: str) -> str:
     return checked(decoded(_bytes_of(path), path), path)
 
 
-def read_messages(path: str) -> list[dict[str, Any]]:
-    """A conversation: a JSON list of {"role": ..., "content": ...}; `-` reads stdin."""
+def read_conversation(path: str) -> tuple[list[dict[str, Any]], Options | None]:
+    """Messages from a JSON list of {"role": ..., "content": ...}; `-` reads stdin.
+
+    A file written by /save has options as well, and its system text becomes the first message.
+    """
     text = decoded(_bytes_of_stdin() if path == "-" else _bytes_of(path), path)
-    expected = 'a JSON list of objects {"role": "user", "content": "..."}'
+    expected = 'a JSON list of objects {"role": "user", "content": "..."}, or a file written by /save'
     try:
-        messages = parse_json(text)
+        data = parse_json(text)
     except ValueError as error:
         raise InputError(f"{path} is no conversation: {error}; expected {expected}") from error
-    if not isinstance(messages, list) or not messages or not all(isinstance(entry, dict) for entry in messages):
+    options = None
+    if is_conversation(data):
+        saved = SavedConversation.parse(data, path)
+        system = [] if saved.system is None else [Message("system", saved.system)]
+        data, options = [asdict(message) for message in (*system, *saved.messages)], saved.options
+    if not isinstance(data, list) or not data or not all(isinstance(entry, dict) for entry in data):
         raise InputError(f"{path} is no conversation; expected {expected}")
-    for number, entry in enumerate(messages, start=1):
-        if set(entry) != {"role", "content"} or not all(isinstance(value, str) for value in entry.values()):
-            raise InputError(f"message {number} of {path} must hold a role and a content, both text, and nothing else")
-        if entry["role"] != "assistant" and entry["role"] != "system":
-            checked(entry["content"], f"message {number} of {path}")
-    return messages
+    for number, entry in enumerate(data, start=1):
+        _check_message(entry, f"message {number} of {path}")
+    return data, options
+
+
+def _check_message(entry: dict[str, Any], what: str) -> None:
+    if set(entry) != {"role", "content"} or not all(isinstance(value, str) for value in entry.values()):
+        raise InputError(f"{what} must hold a role and a content, both text, and nothing else")
+    (checked if entry["role"] == "user" else valid)(entry["content"], what)
 
 
 def _bytes_of(path: str) -> bytes:

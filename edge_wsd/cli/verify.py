@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from edge_wsd.cli.guard import print_json
 from edge_wsd.cli.interruptible import call
 from edge_wsd.cli.terminal import neutralise
 from edge_wsd.cli.texts import read_text
@@ -96,7 +96,7 @@ def _verify(checkpoint: str, gguf: str, given: dict[str, Any], *, as_object: boo
 
     result = _interruptible(lambda **how: verify(checkpoint, gguf, **given, **how), quiet=quiet)
     if as_object:
-        click.echo(json.dumps(verification_object(result), ensure_ascii=False))
+        print_json(verification_object(result))
     else:
         print_verification(result)
     if not result.holds:
@@ -109,7 +109,7 @@ def _compare(parent: str, candidates: Sequence[str], given: dict[str, Any], *, a
 
     table = _interruptible(lambda **how: compare_quants(parent, candidates, **given, **how), quiet=quiet)
     if as_object:
-        click.echo(json.dumps(table_object(table), ensure_ascii=False))
+        print_json(table_object(table))
     else:
         print_table(table)
 
@@ -133,12 +133,12 @@ def _interruptible(work: Callable[..., T], *, quiet: bool) -> T:
 
 
 def _bar(quiet: bool) -> Progress:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
     from rich.progress import TimeRemainingColumn as Left
 
-    console = Console(stderr=True)
+    from edge_wsd.cli.consoles import progress_bar
+
     columns = (
         TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), Left(),
     )  # fmt: skip
-    return Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True)
+    return progress_bar(*columns, quiet=quiet)

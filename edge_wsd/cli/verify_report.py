@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,10 +122,9 @@ def _table(*left: str, right: tuple[str, ...], last: str | None = None) -> Table
 
 
 def _console() -> Console:
-    from rich.console import Console
+    from edge_wsd.cli.consoles import table_console
 
-    wide = None if sys.stdout.isatty() else _WIDE
-    return Console(file=sys.stdout, width=wide, markup=False, emoji=False, highlight=False)
+    return table_console(_WIDE)
 
 
 def _verdict(holds: bool) -> Text:

@@ -1,25 +1,35 @@
-"""Warnings of the library that a person must hear: each is one line on stderr."""
+"""What the log has for a person: each warning, of the library or of another one, is one line on stderr."""
 
 from __future__ import annotations
 
 import logging
+import sys
 
 import click
 
-from edge_wsd.cli.terminal import neutralise
+from edge_wsd.cli.guard import drawing_on
+from edge_wsd.cli.terminal import can_draw, one_line
+from edge_wsd.redaction import redacted
 
-# llama.cpp's own warnings are for those who ask for its log.
-_HEARD = ("edge_wsd.llama.kernels",)
+# The commands tell what matters of our own; llama.cpp's warnings are for those who ask for its log.
+_OURS, _HEARD = "edge_wsd", ("edge_wsd.llama.kernels",)
 
 
 class _Line(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(f"edge-wsd: warning: {neutralise(' '.join(record.getMessage().split()))}", err=True)
+        try:
+            if can_draw(sys.stderr):
+                drawing_on(sys.stderr).write("\r\x1b[K")  # a line that says what is waited for may stand there
+            click.echo(f"edge-wsd: warning: {one_line(redacted(record.getMessage()))}", err=True)
+        except Exception:
+            self.handleError(record)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not record.name.startswith(_OURS) or record.name.startswith(_HEARD)
 
 
 def hear_warnings() -> None:
     """Show them from now on. Calling twice does nothing."""
-    for name in _HEARD:
-        logger = logging.getLogger(name)
-        if not any(isinstance(handler, _Line) for handler in logger.handlers):
-            logger.addHandler(_Line(logging.WARNING))
+    root = logging.getLogger()
+    if not any(isinstance(handler, _Line) for handler in root.handlers):
+        root.addHandler(_Line(logging.WARNING))

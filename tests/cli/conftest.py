@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edge_wsd.remembered import CACHE_VARIABLE as CACHE
+from tests.cli.terminal import Person
 
 FAKE = [sys.executable, str(Path(__file__).with_name("fake_program.py"))]
 REAL = [sys.executable, "-m", "edge_wsd"]
@@ -62,3 +63,29 @@ def start(environment: dict[str, str], tmp_path: Path) -> Callable[..., subproce
         return subprocess.Popen([*(REAL if real else FAKE), *arguments], cwd=tmp_path, env=environment, **pipes)
 
     return begin
+
+
+@pytest.fixture
+def at_terminal(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Person]]:
+    """Sits a person down before `edge-wsd` over the played pair, or the real one with `real=True`."""
+    people: list[Person] = []
+
+    def sit_down(*arguments: str, real: bool = False, **how: Any) -> Person:
+        people.append(Person([*(REAL if real else FAKE), *arguments], environment, tmp_path, **how))
+        return people[-1]
+
+    yield sit_down
+    for somebody in people:
+        somebody.close()
+
+
+@pytest.fixture
+def person(at_terminal: Callable[..., Person]) -> Callable[..., Person]:
+    """Sits a person down before a chat: `person()` waits for the first prompt."""
+
+    def sit_down(*arguments: str, **how: Any) -> Person:
+        somebody = at_terminal("chat", *arguments, **how)
+        somebody.waits_for(">>> ")
+        return somebody
+
+    return sit_down

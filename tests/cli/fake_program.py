@@ -2,34 +2,32 @@
 
 What the pair does is asked for by a word of the prompt: `slow` writes a word every 50 ms, `reads` takes its time over
 the prompt, `deaf` as well and cannot be stopped, `escape` writes control sequences, `full` and `broken` fail,
-`long` writes much.
+`long` writes much, `logs` logs a warning.
 """
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 import time
 import types
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from edge_wsd.cli.main import main
+from edge_wsd.conversation_file import SavedConversation
 from edge_wsd.decoding.events import Event, Finished, Reply, Scored, Statistics, Switched, Token
 from edge_wsd.decoding.options import Options
-from edge_wsd.errors import ContextFullError, SessionFileError
+from edge_wsd.errors import ContextFullError
+from edge_wsd.prompts.messages import Message
 
 DRAFTED = 3
 SCORED, CONFIDENCES = (-0.5, -float("inf"), -0.1), (None, None, 0.9)
 DISCARDED = (-7.0, -8.0)
 """Of drafted tokens behind the switch, which the base replaces by its own."""
-
-
-class Message(types.SimpleNamespace):
-    role: str
-    content: str
 
 
 class Session:
@@ -41,15 +39,22 @@ class Session:
 
     def stream(self, prompt: str | None = None) -> Iterator[Event]:
         self._cancelled.clear()
+        before = self.messages
         if prompt is not None:
             self.messages += (Message(role="user", content=prompt),)
-        return self._write(self.messages[-1].content)
+        try:
+            yield from self._write(self.messages[-1].content)
+        except Exception:
+            self.messages = before
+            raise
 
     def _write(self, prompt: str) -> Iterator[Event]:
         if "full" in prompt:
             raise ContextFullError("the prompt has 900 tokens,\nthe context 512; use --ctx", needed=900, available=512)
         if "broken" in prompt:
-            raise ZeroDivisionError("a mistake of ours")
+            raise ZeroDivisionError("a mistake of ours\x1b[2J\x9b2J\nedge-wsd: error: forged")
+        if "logs" in prompt:
+            logging.getLogger("some.library").warning("%s", "odd\x1b[2J\x9b2J\nedge-wsd: error: forged")
         if "deaf" in prompt:
             time.sleep(20)
         if "reads" in prompt:
@@ -84,8 +89,13 @@ class Session:
         reason = "cancelled" if self._cancelled.is_set() else "stop"
         kept = [replace(token, logprob=SCORED[i]) if i < DRAFTED else token for i, token in enumerate(tokens)]
         confidences = (*CONFIDENCES, *[None] * len(tokens))[: len(tokens)]
-        self.last = Reply(text, tuple(kept), confidences, reason, switch, stats)
-        self.messages += (Message(role="assistant", content=text),)
+        seed = None if self.options.temperature == 0 else 7 if self.options.seed is None else self.options.seed
+        stop = "[User]" if reason == "stop" else None
+        self.last = Reply(text, tuple(kept), confidences, reason, switch, stats, stop, seed)
+        if tokens:
+            self.messages += (Message(role="assistant", content=text),)
+        else:  # cancelled before the first word: the turn did not happen
+            self.messages = self.messages[:-1]
         return Finished(self.last)
 
     def regenerate(self) -> Iterator[Event]:
@@ -99,14 +109,13 @@ class Session:
         self.messages = ()
 
     def save(self, path: Path) -> None:
-        path.write_text("\n".join(message.content for message in self.messages))
+        messages = tuple(Message(message.role, message.content) for message in self.messages)
+        SavedConversation(self.system, messages, self.options).write(path)
 
     @classmethod
     def load(cls, path: Path, _pair: Pair) -> Session:
-        if not path.exists():
-            raise SessionFileError(f"{path}: cannot be read; give another file")
-        messages = [{"role": "user", "content": line} for line in path.read_text().splitlines()]
-        return cls(None, Options(), messages)
+        saved = SavedConversation.read(path)
+        return cls(saved.system, saved.options, [asdict(message) for message in saved.messages])
 
 
 class Pair:

@@ -7,19 +7,27 @@ import os
 import re
 import select
 import signal
+import struct
 import subprocess
 import termios
 import time
+
+import pyte
 
 _SEQUENCE = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07]*\x07|[()][A-Z0-9]|[=>])")
 
 
 class Person:
-    """Runs a program in a pseudo terminal of 90 columns."""
+    """Runs a program in a pseudo terminal."""
 
-    def __init__(self, command: list[str], environment: dict[str, str], folder: object) -> None:
+    def __init__(
+        self, command: list[str], environment: dict[str, str], folder: object, *, columns: int = 90, rows: int = 60
+    ) -> None:
         self._ours, theirs = os.openpty()
-        environment = {**environment, "PROMPT_TOOLKIT_NO_CPR": "1", "COLUMNS": "90", "LINES": "30"}
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        environment = {**environment, "PROMPT_TOOLKIT_NO_CPR": "1"}
+        self._screen = pyte.Screen(columns, rows)
+        self._stream = pyte.Stream(self._screen)
 
         def take_the_terminal() -> None:  # so that the byte of Ctrl-C becomes a signal
             os.setsid()
@@ -48,8 +56,13 @@ class Person:
         """Everything the terminal got."""
         return self._raw
 
-    def types(self, text: str) -> None:
-        os.write(self._ours, text.encode())
+    @property
+    def lines(self) -> list[str]:
+        """What stands on the screen now, without empty lines."""
+        return [line.rstrip() for line in self._screen.display if line.strip()]
+
+    def types(self, text: str | bytes) -> None:
+        os.write(self._ours, text.encode() if isinstance(text, str) else text)
 
     def line(self, text: str) -> None:
         self.types(text)
@@ -71,19 +84,30 @@ class Person:
             data = os.read(self._ours, 65536)
         except OSError:  # Linux tells the end of a terminal that way
             return False
-        self._raw += data.decode(errors="replace")
+        text = data.decode(errors="replace")
+        self._raw += text
+        self._stream.feed(text)
         return bool(data)
+
+    def rests(self) -> None:
+        """Until nothing more is shown for a moment."""
+        while select.select([self._ours], [], [], 0.5)[0] and self._read(0):
+            pass
 
     def leaves(self, *, seconds: float = 30) -> int:
         """Waits until the program ends. Returns its exit code."""
         end = time.monotonic() + seconds
         while self.process.poll() is None and time.monotonic() < end:
             self._read(0.1)
-        return self.process.wait(timeout=1)
+        code = self.process.wait(timeout=1)
+        while select.select([self._ours], [], [], 0)[0] and self._read(0):
+            pass
+        return code
 
     def echoes(self) -> bool:
-        """Whether the terminal shows what is typed."""
-        return bool(termios.tcgetattr(self._ours)[3] & termios.ECHO)
+        """Whether the terminal shows what is typed, and hands it over line by line."""
+        both = termios.ECHO | termios.ICANON
+        return termios.tcgetattr(self._ours)[3] & both == both
 
     def close(self) -> None:
         if self.process.poll() is None:

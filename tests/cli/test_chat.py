@@ -4,34 +4,11 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.cli.terminal import Person
-
-HERE = Path(__file__).parent
 PROMPT = ">>> "
-
-
-@pytest.fixture
-def person(environment, tmp_path) -> Iterator[Callable]:
-    """Sits a person down: `person()` runs chat over the played pair and waits for the first prompt."""
-    people = []
-
-    def sit_down(*arguments: str):
-        command = [sys.executable, str(HERE / "fake_program.py"), "chat", *arguments]
-        somebody = Person(command, environment, tmp_path)
-        people.append(somebody)
-        somebody.waits_for(PROMPT)
-        return somebody
-
-    yield sit_down
-    for somebody in people:
-        somebody.close()
 
 
 def test_each_line_of_a_pipe_is_a_message_and_answers_go_to_stdout(played):
@@ -127,6 +104,114 @@ def test_a_file_goes_in_front_of_the_next_message(played, tmp_path):
     (tmp_path / "notes.txt").write_text("some notes\n")
     done = played("chat", "-q", stdin="/read notes.txt\nwhat is it\nagain\n")
     assert done.stdout == "Sure, you said some notes what is it\nSure, you said again\n"
+
+
+def test_save_destroys_nothing_but_a_conversation(played, tmp_path):
+    """`/save base.gguf` replaced a model."""
+    contents = {"base.gguf": b"GGUF" + bytes(100), "notes.txt": b"my notes", "data.json": b'{"format": "other"}'}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+        done = played("chat", "-q", stdin=f"one\n/save {name}\n")
+        assert done.returncode == 1 and name in done.stderr and "no conversation" in done.stderr
+        assert (tmp_path / name).read_bytes() == content
+    assert "cannot be written" in played("chat", "-q", stdin="one\n/save .\n").stderr
+
+
+def test_save_replaces_a_conversation_and_fills_an_empty_file(played, tmp_path):
+    (tmp_path / "talk.json").touch()
+    assert "place" not in played("chat", "-q", stdin="one\n/save talk.json\n").stderr
+    assert "in the place of the conversation" in played("chat", "-q", stdin="two\n/save talk.json\n").stderr
+    assert played("chat", "-q", "--load", "talk.json", stdin="/show messages\n").stderr.count("two") == 2
+
+
+def test_a_refused_save_does_not_end_a_conversation_with_a_person(person, tmp_path):
+    (tmp_path / "base.gguf").write_bytes(b"GGUF")
+    somebody = person()
+    somebody.line("/save base.gguf")
+    somebody.waits_for("no conversation")
+    somebody.line("hello")
+    somebody.waits_for("said hello")
+
+
+@pytest.mark.parametrize("typed", ["my talk.json", '"my talk.json"', "my\\ talk.json", "'my talk.json'"])
+def test_names_of_files_may_be_quoted_and_escaped(played, tmp_path, typed):
+    done = played("chat", "-q", stdin=f"one\n/save {typed}\n/load {typed}\n/read {typed}\n")
+    assert done.returncode == 0 and (tmp_path / "my talk.json").exists(), done.stderr
+    assert "2 messages loaded from my talk.json" in done.stderr
+
+
+def test_what_was_loaded_is_told(played, person, tmp_path):
+    played("chat", "-q", "--window", "3", stdin="/system Short.\none\n/save talk.json\n")
+    loaded = "2 messages loaded from talk.json, a system text, window 3"
+    assert loaded in played("chat", "--load", "talk.json", stdin="").stderr
+    assert loaded in played("chat", "-q", stdin="/load talk.json\n").stderr
+    assert loaded not in played("chat", "-q", "--load", "talk.json", stdin="").stderr
+
+
+def test_the_command_line_wins_over_a_file_until_the_option_is_set(played):
+    """`/load` replaced the `--max-tokens` of the command line."""
+    played("chat", "-q", "--window", "3", "--max-tokens", "9", "--system", "Short.", stdin="one\n/save talk.json\n")
+    lines = "/set window 5\n/load talk.json\n/set max_tokens\n/set window\n/system\n"
+    given = ("--max-tokens", "7", "--window", "4", "--system", "Mine.")
+    shown = played("chat", "-q", *given, stdin=lines).stderr
+    assert "max_tokens = 7" in shown and "window = 3" in shown and "system: Mine." in shown
+
+
+def test_text_that_was_read_goes_with_the_conversation_that_is_forgotten(played, tmp_path):
+    """`/clear` kept it for the next message."""
+    (tmp_path / "notes.txt").write_text("some notes\n")
+    done = played("chat", "-q", stdin="/read notes.txt\n/clear\nwhat is it\n")
+    assert done.stdout == "Sure, you said what is it\n" and "notes.txt is dropped" in done.stderr
+    done = played("chat", "-q", stdin="/read notes.txt\n/read none\nwhat is it\n")
+    assert done.stdout == "Sure, you said what is it\n"
+
+
+def test_text_that_was_read_outlives_an_answer_that_never_began(person, tmp_path):
+    """A cancel before the first word lost it."""
+    (tmp_path / "notes.txt").write_text("some notes\n")
+    somebody = person()
+    somebody.line("/read notes.txt")
+    somebody.waits_for("go with your next message")
+    for message in ("reads", "too full"):
+        somebody.waits_for(PROMPT)
+        somebody.line(message)
+        if message == "reads":
+            time.sleep(0.5)
+            somebody.types("\x03")
+            somebody.waits_for("nothing was written")
+        somebody.waits_for("notes.txt still goes with your next message")
+    somebody.waits_for(PROMPT)
+    somebody.line("hello")
+    somebody.waits_for("Sure, you said some notes hello")
+    somebody.waits_for(PROMPT)
+    somebody.line("again")
+    somebody.waits_for("Sure, you said again")
+
+
+def test_a_mistake_of_ours_does_not_end_a_conversation_with_a_person(person):
+    """It lost the conversation."""
+    somebody = person()
+    somebody.line("broken")
+    somebody.waits_for("internal error: ZeroDivisionError")
+    somebody.line("/save talk.json")
+    somebody.waits_for("saved to talk.json")
+
+
+def test_regen_says_when_the_answer_stays_the_same(played):
+    stays = "the answer stays the same"
+    assert f"at temperature 0 {stays}" in played("chat", "-q", stdin="one\n/regen\n").stderr
+    assert (
+        f"with the seed 5 {stays}"
+        in played("chat", "-q", "--temperature", "1", "--seed", "5", stdin="one\n/regen\n").stderr
+    )
+    assert stays not in played("chat", "-q", "--temperature", "1", stdin="one\n/regen\n").stderr
+    assert stays not in played("chat", "-q", stdin="one\n/set window 3\n/regen\n").stderr
+    assert stays not in played("chat", "-q", stdin="one\n/system Short.\n/regen\n").stderr
+
+
+def test_stats_tell_the_seed(played):
+    assert "seed                     7" in played("chat", "-q", "--temperature", "1", stdin="one\n/stats\n").stderr
+    assert "none: greedy" in played("chat", "-q", stdin="one\n/stats\n").stderr
 
 
 def test_the_system_text_is_shown_set_and_removed(played):

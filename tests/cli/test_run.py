@@ -38,8 +38,9 @@ def test_json_is_one_object_with_the_contracted_fields(played):
     done = played("run", "hello", "--json")
     answer = json.loads(done.stdout)
     assert done.stdout.count("\n") == 1
-    assert set(answer) == {"text", "finish_reason", "switch", "tokens", "stats"}
+    assert set(answer) == {"text", "finish_reason", "stop", "seed", "switch", "tokens", "stats"}
     assert answer["text"] == "Sure, you said hello" and answer["finish_reason"] == "stop"
+    assert answer["stop"] == "[User]" and answer["seed"] is None
     assert answer["switch"] == {"index": 2, "reason": "confident", "confidence": 0.9}
     assert answer["tokens"][2] == {
         "id": 102,
@@ -214,6 +215,42 @@ def test_a_conversation_can_be_given_as_messages(played, tmp_path):
 def test_a_file_that_is_no_conversation_is_refused_in_one_line(played, tmp_path, data):
     done = played("run", "--messages", conversation(tmp_path, data))
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and "messages.json" in done.stderr
+
+
+def test_a_conversation_that_chat_saved_is_taken_with_its_options(played):
+    played("chat", "-q", "--max-tokens", "3", "--system", "Short.", stdin="one\n/save talk.json\n")
+    assert played("run", "-q", "--messages", "talk.json").stdout == "Sure, you said\n"
+    assert played("run", "-q", "--messages", "talk.json", "--max-tokens", "2").stdout == "Sure, you\n"
+    assert played("run", "-q", "--messages", "talk.json", "--system", "Other.").returncode == 0
+
+
+@pytest.mark.parametrize("role", ["user", "assistant", "system"])
+def test_half_a_character_in_a_message_is_one_line(played, tmp_path, role):
+    """It ended in an internal error."""
+    data = f'[{{"role": "{role}", "content": "a\\ud800b"}}, {{"role": "user", "content": "x"}}]'
+    done = played("run", "--messages", conversation(tmp_path, data))
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "internal" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", b"caf\xe9"],
+        ["run", "hello", "--system", b"caf\xe9"],
+        ["chat", "--system", b"caf\xe9"],
+        ["run", "hello", "--stop", b"caf\xe9"],
+        ["run", "hello", "--pair", b"caf\xe9"],
+        ["run", "--messages", b"caf\xe9"],
+        ["chat", "--load", b"caf\xe9"],
+        [b"caf\xe9"],
+        ["run", b"--caf\xe9"],
+    ],
+)
+def test_bytes_that_are_no_text_are_told_in_one_line(played, arguments):
+    """Some ended in an internal error."""
+    done = played(*arguments)
+    assert done.returncode in (1, 2) and done.stderr.count("\n") == 1
+    assert "internal" not in done.stderr and done.stdout == ""
 
 
 def test_a_missing_file_is_named(played):

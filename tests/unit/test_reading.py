@@ -15,7 +15,7 @@ from converters.imatrix_dat import read_dat
 from converters.json_files import read_json
 from converters.safetensors_file import read_tensors
 from converters.sentencepiece_file import read_sentencepiece
-from edge_wsd.cli.texts import read_messages, read_text
+from edge_wsd.cli.texts import read_conversation, read_text
 from edge_wsd.errors import EdgeWsdError
 from edge_wsd.models.gguf_check import check_gguf
 from edge_wsd.models.gguf_file import read_header
@@ -113,7 +113,7 @@ def test_what_is_no_json_is_a_value_error(data: bytes) -> None:
 
 READERS: dict[str, Callable[[Path], Any]] = {
     "a prompt": lambda path: read_text(str(path)),
-    "messages": lambda path: read_messages(str(path)),
+    "messages": lambda path: read_conversation(str(path)),
     "a saved conversation": lambda path: Session.load(path, None),  # type: ignore[arg-type]
     "a template": lambda path: base_template(str(path), None, bos="", eos=""),
     "a calibration text": read_calibration_text,

@@ -1,0 +1,199 @@
+"""What people type who know Ollama, llama.cpp, mlx-lm or `llm`, and how the same is done here, in one line each."""
+
+from __future__ import annotations
+
+import difflib
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+
+_LEAVE = "to leave, type /quit or press Ctrl-D"
+_HELP = "/help lists the commands"
+_BLOCK = 'Alt-Enter breaks a line; between lines of """ a message may have several'
+_NO_SERVER = (
+    'there is no server; `edge-wsd chat` talks in the terminal, and `edge-wsd run "..." --json` is for programs'
+)
+_NOTHING_STAYS = "no model stays loaded between two commands; `edge-wsd models` lists those of the store"
+_WORDS_ONLY = "the models read text alone; /read FILE puts a text file in front of your next message"
+_LEFT_ALONE = "a terminal breaks lines between words, a pipe gets them as they are"
+_NO_PENALTIES = "there are no penalties; /set temperature, top_k, top_p and min_p shape the sampling"
+
+
+def when_loaded(what: str, flag: str) -> str:
+    """How to choose what cannot be changed in a conversation."""
+    return f"{what} is chosen when the pair is loaded: leave with /quit, then `edge-wsd chat {flag} ...`"
+
+
+MESSAGES: Mapping[str, str] = {
+    **dict.fromkeys(("exit", "quit", "bye", "q", ":q", "exit()", "quit()", "logout"), _LEAVE),
+    **dict.fromkeys(("help", "h", "?"), _HELP),
+    **dict.fromkeys(("clear", "reset", "r"), "/clear forgets what was said"),
+    **dict.fromkeys(("!multi", "!end"), _BLOCK),
+    "!edit": "Ctrl-X Ctrl-E opens your message in $EDITOR",
+    "!fragment": "/read FILE puts a text file in front of your next message",
+}
+"""Whole messages that are meant as commands."""
+
+SLASH_COMMANDS: Mapping[str, str] = {
+    **dict.fromkeys(("new", "reset", "restart", "forget", "undo"), "/clear forgets what was said"),
+    **dict.fromkeys(("retry", "regenerate", "redo", "again"), "/regen writes the last answer again"),
+    **dict.fromkeys(("history", "messages"), "/show messages shows what was said"),
+    **dict.fromkeys(("info", "pair", "settings"), "/show shows the pair and the options"),
+    **dict.fromkeys(
+        ("model", "models", "switch"), "one pair for a chat: leave with /quit, then `edge-wsd chat --pair NAME`"
+    ),
+    **dict.fromkeys(("params", "parameters", "options", "opt"), "/set shows the options, /set NAME VALUE changes one"),
+    **dict.fromkeys(("prompt", "sys"), "/system TEXT sets what the models are told first"),
+    **dict.fromkeys(("file", "open", "attach", "include"), "/read FILE puts a text file in front of your next message"),
+    "glob": "/read FILE takes one file; use it several times for several",
+    **dict.fromkeys(("image", "audio", "video"), _WORDS_ONLY),
+    **dict.fromkeys(("multi", "multiline"), _BLOCK),
+    **dict.fromkeys(("edit", "editor"), "Ctrl-X Ctrl-E opens your message in $EDITOR"),
+    **dict.fromkeys(("export", "write"), "/save FILE saves the conversation"),
+    **dict.fromkeys(("import", "resume"), "/load FILE takes up a saved conversation"),
+    **dict.fromkeys(("stop", "abort"), "Ctrl-C stops an answer"),
+    "verbose": "/stats on shows a line of figures after each answer, /stats all of the last one",
+    **dict.fromkeys(("quiet", "silent"), "/stats off hides the line after each answer"),
+    "shortcuts": "/help lists the keys as well",
+    **dict.fromkeys(("copy", "think"), _HELP),
+}
+"""Names behind a slash."""
+
+SET_NAMES: Mapping[str, str] = {
+    **dict.fromkeys(("history", "nohistory"), "the conversation always counts; /clear forgets it"),
+    **dict.fromkeys(("wordwrap", "nowordwrap"), _LEFT_ALONE),
+    **dict.fromkeys(("format", "noformat"), 'for JSON use `edge-wsd run "..." --json`'),
+    "verbose": "/stats on",
+    "quiet": "/stats off",
+    **dict.fromkeys(("think", "nothink"), "there is nothing of the kind to set; /set lists the options"),
+    "template": when_loaded("a template", "--drafter-template"),
+    **dict.fromkeys(("num_ctx", "ctx", "ctx_size", "n_ctx", "context_length"), when_loaded("the context", "--ctx")),
+    **dict.fromkeys(("num_gpu", "n_gpu_layers", "ngl", "gpu_layers"), when_loaded("the number", "--gpu-layers")),
+    **dict.fromkeys(("num_thread", "n_threads", "threads"), when_loaded("the number", "--threads")),
+    **dict.fromkeys(("model", "pair", "drafter", "base"), when_loaded("a model", "--pair")),
+    **dict.fromkeys(
+        ("repeat_penalty", "repeat_last_n", "presence_penalty", "frequency_penalty", "mirostat", "typical_p", "tfs_z"),
+        _NO_PENALTIES,
+    ),
+}
+"""Names behind `/set`."""
+
+SAME_OPTIONS: Mapping[str, str] = {
+    "num_predict": "max_tokens",
+    "n_predict": "max_tokens",
+    "n": "max_tokens",
+    "max_length": "max_tokens",
+    "temp": "temperature",
+    "draft_max": "chunk",
+}
+"""Other names for options of a reply."""
+
+SHOW_NAMES: Mapping[str, str] = {
+    "info": "/show alone shows the pair and the options",
+    **dict.fromkeys(("parameters", "options"), "/set shows the options"),
+    "system": "/system shows the system text",
+    "template": "`edge-wsd models show FILE --template` shows a model's template",
+    **dict.fromkeys(("license", "licence", "modelfile", "model"), "`edge-wsd models show FILE` tells all of a model"),
+    **dict.fromkeys(("history", "conversation"), "/show messages shows what was said"),
+    "stats": "/stats shows the figures of the last answer",
+}
+"""Names behind `/show`."""
+
+COMMANDS: Mapping[str, str] = {
+    **dict.fromkeys(("list", "ls"), "`edge-wsd models` lists the models of the store, `edge-wsd pairs` the pairs"),
+    **dict.fromkeys(("ps", "stop", "load", "unload"), _NOTHING_STAYS),
+    **dict.fromkeys(("serve", "server", "start"), _NO_SERVER),
+    **dict.fromkeys(("show", "info", "inspect"), "`edge-wsd models show NAME` tells all of a model"),
+    **dict.fromkeys(
+        ("rm", "remove", "delete"), "`edge-wsd models rm NAME` deletes a model, `edge-wsd pairs rm NAME` a pair"
+    ),
+    **dict.fromkeys(("get", "download", "install"), "`edge-wsd pull OWNER/REPO:TYPE` brings a model into the store"),
+    **dict.fromkeys(
+        ("create", "cp", "copy", "alias", "aliases"),
+        "`edge-wsd pairs add NAME --drafter MODEL --base MODEL` names a pair",
+    ),
+    **dict.fromkeys(("push", "upload", "share"), "models are only fetched, with `edge-wsd pull`"),
+    **dict.fromkeys(
+        ("signin", "signout", "login", "logout", "keys"),
+        "`hf auth login` keeps a token of the hub, and HF_TOKEN names one",
+    ),
+    **dict.fromkeys(("generate", "complete", "prompt", "ask", "cli"), '`edge-wsd run "..."` writes one answer'),
+    **dict.fromkeys(("logs", "history"), "nothing is logged; /save keeps a conversation of `edge-wsd chat`"),
+    **dict.fromkeys(("bench", "benchmark", "stats"), '`edge-wsd run "..."` shows its rates, --json all figures'),
+    "version": "`edge-wsd --version` shows the version, `edge-wsd doctor` those of all parts",
+    "update": "`pip install --upgrade edge-wsd` updates the program",
+    **dict.fromkeys(
+        ("import", "add"), "a GGUF file is used where it lies: `edge-wsd pairs add NAME --drafter FILE --base FILE`"
+    ),
+}
+"""Commands of other programs. `help` has an answer of its own."""
+
+OPTIONS: Mapping[str, str] = {
+    **dict.fromkeys(("-p", "--prompt"), 'the question is an argument: edge-wsd run "..."'),
+    **dict.fromkeys(
+        ("-m", "--model", "-mu", "--model-url", "-hf", "--hf-repo", "-md", "--model-draft"),
+        "name a pair with --pair NAME, or two models with --drafter MODEL --base MODEL",
+    ),
+    **dict.fromkeys(
+        ("-n", "--n-predict", "--predict", "--max-new-tokens", "--num-predict"), "the length is --max-tokens N"
+    ),
+    "--temp": "it is called --temperature X",
+    **dict.fromkeys(("-t", "-tb", "--threads-batch"), "it is called --threads N"),
+    **dict.fromkeys(("-c", "--ctx-size", "--num-ctx", "--context-length"), "it is called --ctx N"),
+    **dict.fromkeys(("-ngl", "--n-gpu-layers", "--num-gpu"), "it is called --gpu-layers N"),
+    **dict.fromkeys(("-b", "--batch-size", "-ub"), "it is called --batch N"),
+    **dict.fromkeys(("-s", "-sys", "--system-prompt"), "it is called --system TEXT"),
+    **dict.fromkeys(("-f", "--file", "--fragment"), 'a text comes from stdin: edge-wsd run "..." < FILE'),
+    **dict.fromkeys(("-o", "--option"), "options have names of their own, such as --temperature 0.7"),
+    **dict.fromkeys(("-i", "--interactive", "-cnv", "--conversation"), "`edge-wsd chat` holds a conversation"),
+    **dict.fromkeys(("-v", "--verbose"), "--json prints all figures, --debug the traceback of an error"),
+    **dict.fromkeys(("--no-stream", "--keepalive", "--nowordwrap", "--hidethinking"), "it is not needed here"),
+    "--format": "for JSON use --json",
+    **dict.fromkeys(("--draft", "--draft-max", "--num-draft-tokens"), "it is called --chunk N"),
+    **dict.fromkeys(("-kvu", "-ctk", "-ctv", "--cache-type-k", "--cache-type-v"), "it is called --kv-type TYPE"),
+    **dict.fromkeys(("-fa", "--flash-attn"), "it is called --flash-attention"),
+}
+"""Options of other programs."""
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """The one of `known` that was probably meant: the only one that begins so, else a similar one."""
+    known = list(known)
+    beginnings = [each for each in known if name and each.startswith(name)]
+    if beginnings:
+        return beginnings[0] if len(beginnings) == 1 else None
+    similar = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
+    return similar[0] if similar else None
+
+
+def quoted(words: Iterable[str]) -> str:
+    """A question as one argument of a shell."""
+    text = " ".join(words)
+    return f'"{text}"' if not set(text) & set('"$`\\!') else shlex.quote(text)
+
+
+def unknown_command(args: Sequence[str], known: Iterable[str]) -> str:
+    """What to type instead of a command that does not exist; `args` begin with it."""
+    name, *more = args
+    known = list(known)
+    if name == "help":
+        topic = more[0] if more and more[0] in known else ""
+        return f"type `edge-wsd {topic + ' ' if topic else ''}--help`"
+    if name in COMMANDS:
+        return f"there is no command {name!r}; {COMMANDS[name]}"
+    words = [word for word in args if not word.startswith("-")]
+    if len(words) > 1 or len(name.split()) > 1:
+        return f"there is no command {name!r}; for an answer type `edge-wsd run {quoted(words)}`"
+    meant = closest(name, known)
+    if meant is not None:
+        return f"there is no command {name!r}; did you mean `edge-wsd {meant}`?"
+    return f"there is no command {name!r}; `edge-wsd run {quoted(words)}` would answer it as a question"
+
+
+def unknown_option(name: str, args: Iterable[str], *, outside_command: bool) -> str | None:
+    """What to type instead of an option that does not exist; None if there is nothing to say of it."""
+    typed = next((each for each in args if each in OPTIONS and each.startswith(name[:2])), name)
+    if typed in OPTIONS:
+        return f"there is no option {typed}; {OPTIONS[typed]}"
+    if outside_command:
+        return f"there is no option {name} here; options stand behind a command: edge-wsd chat {name} ..."
+    return None

@@ -1,0 +1,116 @@
+"""A person types at a terminal: history over sessions, several lines, completion, and the keys of a shell."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+
+from prompt_toolkit import PromptSession
+from prompt_toolkit.application import get_app
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+from prompt_toolkit.document import Document
+from prompt_toolkit.filters import is_searching
+from prompt_toolkit.formatted_text import AnyFormattedText
+from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.output import create_output
+from prompt_toolkit.search import accept_search
+from prompt_toolkit.styles import Style
+
+from edge_wsd.cli.chat_input import CONTINUATION, PROMPT, Complete, is_open_block
+from edge_wsd.cli.guard import drawing_on
+from edge_wsd.cli.places import private_file
+
+
+class LineEditor:
+    """Reads messages and commands, with a history that outlives the program."""
+
+    def __init__(self, complete: Complete, placeholders: Sequence[str]) -> None:
+        """The first of `placeholders` that fits stands where nothing has been typed yet."""
+        path = private_file("chat_history")
+        history: History = _LastingHistory(str(path)) if path is not None else InMemoryHistory()
+        self._session: PromptSession[str] = PromptSession(
+            [("class:prompt", PROMPT)],
+            history=history,
+            multiline=True,
+            key_bindings=_keys(),
+            completer=_CommandCompleter(complete),
+            complete_while_typing=True,
+            enable_suspend=True,
+            enable_open_in_editor=True,
+            prompt_continuation=lambda _width, _line, _wrapped: [("class:prompt", CONTINUATION)],
+            placeholder=lambda: _placeholder(placeholders),
+            style=Style([("prompt", "bold"), ("placeholder", "fg:ansibrightblack")]),
+            reserve_space_for_menu=6,
+            include_default_pygments_style=False,
+            output=create_output(drawing_on(sys.stdout)),
+        )
+
+    def read(self) -> str:
+        """The next message; blank ones are passed over. Raises EOFError and KeyboardInterrupt."""
+        while True:
+            text = self._session.prompt()
+            if text.strip():
+                return text
+
+
+def _placeholder(choices: Sequence[str]) -> AnyFormattedText:
+    app = get_app()
+    if app.is_done or app.layout.is_searching:  # the text of a search stands in the same place
+        return []
+    room = app.output.get_size().columns - len(PROMPT) - 1
+    return [("class:placeholder", next((each for each in choices if len(each) <= room), ""))]
+
+
+class _LastingHistory(FileHistory):
+    """What cannot be stored, for want of room or because a key sent half a character, costs no conversation."""
+
+    def store_string(self, string: str) -> None:
+        try:
+            super().store_string(string.encode(errors="replace").decode())
+        except OSError:
+            return  # it stays in the history of this conversation
+
+
+def _keys() -> KeyBindings:
+    keys = KeyBindings()
+
+    @keys.add("enter", filter=~is_searching)
+    def _enter(event: KeyPressEvent) -> None:
+        buffer = event.current_buffer
+        state = buffer.complete_state
+        if state is not None and state.current_completion is not None:
+            buffer.complete_state = None  # Enter takes the completion, the next one sends
+        elif is_open_block(buffer.text):
+            buffer.newline()
+        else:
+            buffer.validate_and_handle()
+
+    @keys.add("enter", filter=is_searching)
+    def _send_what_was_found(event: KeyPressEvent) -> None:
+        accept_search()
+        event.current_buffer.validate_and_handle()
+
+    @keys.add("escape", "enter")
+    def _break_line(event: KeyPressEvent) -> None:
+        event.current_buffer.newline()
+
+    return keys
+
+
+class _CommandCompleter(Completer):
+    """Completes a line that begins with a slash."""
+
+    def __init__(self, complete: Complete) -> None:
+        self._complete = complete
+
+    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
+        text = document.text_before_cursor
+        if text.startswith("/") and "\n" not in text:
+            for candidate in self._complete(text):
+                yield Completion(
+                    candidate.text,
+                    start_position=-candidate.replaces,
+                    display=candidate.shown,
+                    display_meta=candidate.meaning,
+                )

@@ -1,0 +1,79 @@
+"""What the program is busy with, told on a terminal's stderr once it has taken a second, and gone afterwards."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from edge_wsd.cli.guard import drawing_on
+from edge_wsd.cli.interruptible import call
+from edge_wsd.cli.paint import DIM, RESET
+from edge_wsd.cli.terminal import can_draw, colours_wanted, one_line
+
+T = TypeVar("T")
+PATIENCE_S = 1.0
+_LEAST_ROOM = 16
+
+
+class WaitingLine:
+    """`the base reads the prompt: 512 of 2476 tokens, 12 s`, behind whatever the line holds already.
+
+    `tell` may be called from any thread, what draws only from the one that shows all else.
+    """
+
+    def __init__(self, what: str = "", *, quiet: bool = False) -> None:
+        self._wanted = can_draw(sys.stderr) and not quiet
+        self._shown = ""
+        self.tell(what)
+
+    def tell(self, what: str) -> None:
+        """What is waited for from now on; "" for nothing."""
+        self._what, self._since = what, time.monotonic()
+
+    def go_on(self, what: str) -> None:
+        """The same wait, told in other words."""
+        self._what = what
+
+    def tick(self, column: int = 0) -> None:
+        """Shows it, or shows it anew, if it takes long. The cursor, in `column`, stays where it is."""
+        what, waited = self._what, time.monotonic() - self._since
+        room = shutil.get_terminal_size().columns - column - 1
+        if not (self._wanted and what and waited >= PATIENCE_S and room >= _LEAST_ROOM):
+            return
+        text = one_line(f"{' ' if column else ''}{what}, {waited:.0f} s")[:room]
+        if text != self._shown:
+            self._shown = text
+            faint = colours_wanted(sys.stderr)
+            self._draw(f"\x1b7{DIM if faint else ''}{text}{RESET if faint else ''}\x1b[K\x1b8")
+
+    def erase(self) -> None:
+        """Takes it off the screen."""
+        if self._shown:
+            self._shown = ""
+            self._draw("\x1b[K")
+
+    @staticmethod
+    def _draw(text: str) -> None:
+        out = drawing_on(sys.stderr)
+        out.write(text)
+        out.flush()
+
+
+@contextmanager
+def waiting_for(what: str) -> Iterator[WaitingLine]:
+    """A line that is gone after the block."""
+    line = WaitingLine(what)
+    try:
+        yield line
+    finally:
+        line.erase()
+
+
+def wait_for(what: str, work: Callable[[], T], *, cancel: Callable[[], object]) -> T:
+    """The result of `work()`, which Ctrl-C cancels, with a line that says what is waited for."""
+    with waiting_for(what) as line:
+        return call(work, cancel=cancel, waiting=line.tick)

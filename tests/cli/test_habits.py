@@ -1,0 +1,121 @@
+"""What people type who know other programs: each gets the right way told, in one line."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge_wsd.cli import habits
+from edge_wsd.cli.chat_commands import COMMANDS
+from edge_wsd.cli.main import COMMANDS as PROGRAM_COMMANDS
+from edge_wsd.cli.options import REPLY_FLAGS
+
+
+@pytest.mark.parametrize(
+    "line, way",
+    [
+        ("exit", "/quit"),
+        ("quit", "/quit"),
+        (" Quit ", "/quit"),
+        ("help", "/help"),
+        ("!multi", '"""'),
+        ("!fragment notes.txt", "/read FILE"),
+        ("/set parameter temperature 0.5", "/set temperature 0.5"),
+        ("/set parameter num_predict 100", "/set max_tokens 100"),
+        ("/set temperature=0.5", "/set temperature 0.5"),
+        ("/set temperature = 0.5", "/set temperature 0.5"),
+        ("/set --temp 0.5", "/set temperature 0.5"),
+        ("/set temprature 0.5", "/set temperature 0.5"),
+        ("/set system Be brief.", "/system Be brief."),
+        ("/set verbose", "/stats on"),
+        ("/set num_ctx 4096", "--ctx"),
+        ("/set kv_type q8_0", "--kv-type"),
+        ("/set repeat_penalty 1.1", "penalties"),
+        ("/temperature 0.5", "/set temperature 0.5"),
+        ("/max_tokens 5", "/set max_tokens 5"),
+        ("/show info", "/show alone"),
+        ("/show modelfile", "edge-wsd models show"),
+        ("/show nonsense", "/show messages"),
+        ("/sta", "/stats"),
+        ("/hlep", "/help"),
+        ("/reset", "/clear"),
+        ("/image cat.png", "text"),
+        ("/glob *.py", "/read FILE"),
+        ("/zzzz", "/help"),
+    ],
+)
+def test_a_chat_tells_the_right_way_in_one_line(played, line, way):
+    done = played("chat", "-q", stdin=f"{line}\n")
+    assert done.returncode == 1 and done.stdout == ""
+    assert way in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("line", ['"""exit"""', "exit the loop", "Help me!", "/etc/hosts is gone"])
+def test_a_message_that_only_looks_like_a_command_is_answered(played, line):
+    assert played("chat", "-q", stdin=f"{line}\n").stdout.startswith("Sure, you said ")
+
+
+@pytest.mark.parametrize("topic, shown", [("set", "/set [NAME"), ("/set", "/set [NAME"), ("shortcuts", "Alt-Enter")])
+def test_help_may_be_asked_about_one_thing(played, topic, shown):
+    done = played("chat", "-q", stdin=f"/? {topic}\n")
+    assert done.returncode == 0 and shown in done.stderr and "/quit" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments, way",
+    [
+        (["list"], "edge-wsd models"),
+        (["ps"], "edge-wsd models"),
+        (["serve"], "edge-wsd chat"),
+        (["help"], "edge-wsd --help"),
+        (["help", "run"], "edge-wsd run --help"),
+        (["version"], "edge-wsd --version"),
+        (["rm", "some-model"], "edge-wsd models rm"),
+        (["generate"], "edge-wsd run"),
+        (["chta"], "edge-wsd chat"),
+        (["How", "do", "I", "list", "files?"], 'edge-wsd run "How do I list files?"'),
+        (["How do I list files?"], 'edge-wsd run "How do I list files?"'),
+        (["hello"], 'edge-wsd run "hello"'),
+        (["run", "How", "do", "I"], 'edge-wsd run "How do I"'),
+        (["run", "what", "is", "$HOME"], "edge-wsd run 'what is $HOME'"),
+        (["chat", "hello", "there"], "edge-wsd run"),
+        (["run", "-p", "hello"], "edge-wsd run"),
+        (["run", "--temp", "0.5", "hello"], "--temperature"),
+        (["run", "-ngl", "99", "hello"], "--gpu-layers"),
+        (["run", "-n", "99", "hello"], "--max-tokens"),
+        (["run", "--model=x.gguf", "hello"], "--pair NAME"),
+        (["-m", "x.gguf", "-p", "hello"], "--pair NAME"),
+        (["--pair", "demo", "chat"], "edge-wsd chat --pair"),
+        (["eval"], "edge-wsd eval demo"),
+        (["eval", "mmlu"], "edge-wsd eval demo"),
+    ],
+)
+def test_the_program_tells_the_right_way_in_one_line(played, arguments, way):
+    """`edge-wsd eval` said "Missing argument '{demo}'"."""
+    done = played(*arguments)
+    assert done.returncode == 2 and done.stdout == ""
+    assert way in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_no_habit_stands_in_the_way_of_what_there_is():
+    assert not set(habits.COMMANDS) & set(PROGRAM_COMMANDS)
+    assert not set(habits.SLASH_COMMANDS) & set(COMMANDS)
+    assert not set(habits.SET_NAMES) & set(REPLY_FLAGS)
+    assert set(habits.SAME_OPTIONS.values()) <= set(REPLY_FLAGS)
+
+
+@pytest.mark.parametrize("name, known, meant", [("se", ["set", "send"], None), ("sen", ["set", "send"], "send")])
+def test_what_is_meant_is_not_guessed_among_several_beginnings(name, known, meant):
+    assert habits.closest(name, known) == meant
+
+
+def test_no_habit_names_an_option_that_a_command_has():
+    import click
+
+    from edge_wsd.cli.main import cli
+    from edge_wsd.cli.options import SectionOption  # noqa: F401  (what the options are made of)
+
+    with click.Context(cli) as context:
+        for name in ("run", "chat"):
+            command = cli.get_command(context, name)
+            own = {flag for param in command.params for flag in (*param.opts, *param.secondary_opts)}
+            assert not own & set(habits.OPTIONS)
