@@ -2,8 +2,8 @@
 
     python scripts/train_demo_pair.py            # two CPU cores are enough
 
-Stages: vocabulary, drafter, other, base, convert. The base learns in one process and both drafters in another, each
-with half of the threads. A stage whose result exists is skipped, and training goes on from its last checkpoint.
+Stages: vocabulary, drafter, other, base, convert. The drafters learn beside each other, the base in two processes
+that share each batch. A stage whose result exists is skipped, and training goes on from its last checkpoint.
 Everything is seeded.
 """
 
@@ -22,8 +22,8 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from demo_pair.corpus import BaseCorpus, DrafterCorpus, Source, known_tasks  # noqa: E402
-from demo_pair.recipes import RECIPES, SEED, VOCABULARIES  # noqa: E402
-from demo_pair.training import CONTEXT_LENGTH, train  # noqa: E402
+from demo_pair.recipes import RECIPES, SEED, VOCABULARIES, WORKERS  # noqa: E402
+from demo_pair.training import CONTEXT_LENGTH, Worker, train  # noqa: E402
 from demo_pair.vocabulary import save_tokenizer, train_tokenizer  # noqa: E402
 from tokenizers import Tokenizer  # noqa: E402
 
@@ -39,12 +39,11 @@ def main() -> None:
     tasks = load_tasks()
     if "vocabulary" in options.stages:
         make_vocabularies(tasks, options.out)
-    drafters = [stage for stage in options.stages if stage in ("drafter", "other")]
-    if drafters and "base" in options.stages:
-        train_side_by_side(drafters, options)
-    else:
-        for stage in [*drafters, *(stage for stage in options.stages if stage == "base")]:
-            train_one(stage, tasks, options)
+    trained = [stage for stage in STAGES[1:-1] if stage in options.stages]
+    if options.worker is not None:
+        train_one(trained[0], tasks, options)
+    elif trained:
+        train_all(trained, options)
     if "convert" in options.stages:
         convert_all(options.out, options.target or options.out, options.type)
 
@@ -56,6 +55,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES, metavar="STAGE")
     parser.add_argument("--type", default="Q8_0", choices=("Q8_0", "F32"), help="type of the GGUF weights (Q8_0)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (2)")
     return parser.parse_args()
 
@@ -80,28 +80,38 @@ def make_vocabularies(tasks: tuple[Task, ...], out: Path) -> None:
         print(f"vocabulary {name}: {tokenizer.get_vocab_size()} entries", file=sys.stderr, flush=True)
 
 
-def train_side_by_side(drafters: list[str], options: argparse.Namespace) -> None:
-    """The base in a process of its own beside the drafters: two of one thread do more than one of two."""
-    threads = str(max(1, options.threads // 2))
-    common = ["--out", str(options.out), "--device", options.device, "--threads", threads]
+def train_all(stages: list[str], options: argparse.Namespace) -> None:
+    """The drafters beside each other, then the base in two processes: these do more than one of two threads."""
     began = time.monotonic()
-    runs = [
-        subprocess.Popen([sys.executable, __file__, *common, "--stages", *stages]) for stages in (drafters, ["base"])
-    ]
+    run_together([["--stages", stage, "--worker", "0"] for stage in stages if stage != "base"], options)
+    if "base" in stages:
+        (options.out / "meeting").unlink(missing_ok=True)
+        run_together([["--stages", "base", "--worker", str(index)] for index in range(WORKERS)], options)
+    print(f"trained for {(time.monotonic() - began) / 60:.0f} minutes", file=sys.stderr)
+
+
+def run_together(commands: list[list[str]], options: argparse.Namespace) -> None:
+    threads = str(max(1, options.threads // WORKERS))
+    common = [sys.executable, __file__, "--out", str(options.out), "--device", options.device, "--threads", threads]
+    runs = [subprocess.Popen([*common, *command]) for command in commands]
     try:
         if any([run.wait() for run in runs]):
             raise SystemExit("training was stopped; the same command goes on where it was")
     finally:
         for run in runs:
             run.terminate()
-    print(f"trained for {(time.monotonic() - began) / 60:.0f} minutes", file=sys.stderr)
 
 
 def train_one(name: str, tasks: tuple[Task, ...], options: argparse.Namespace) -> None:
     tokenizer = Tokenizer.from_file(str(options.out / ("other.json" if name == "other" else "shared.json")))
     folder = options.out / name
-    train(RECIPES[name], make_source(name, tasks), tokenizer, folder, options.device)
-    save_tokenizer(tokenizer, folder, chat=name in ("drafter", "other"), context_length=CONTEXT_LENGTH)
+    worker = Worker(options.worker, WORKERS) if name == "base" else Worker()
+    if worker.count > 1:
+        meeting = f"file://{(options.out / 'meeting').resolve()}"
+        torch.distributed.init_process_group("gloo", init_method=meeting, rank=worker.index, world_size=worker.count)
+    train(RECIPES[name], make_source(name, tasks), tokenizer, folder, options.device, worker)
+    if not worker.index:
+        save_tokenizer(tokenizer, folder, chat=name != "base", context_length=CONTEXT_LENGTH)
 
 
 def convert_all(out: Path, target: Path, kind: str) -> None:

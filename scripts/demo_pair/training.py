@@ -109,6 +109,32 @@ def _pad(rows: list[tuple[list[int], list[float]]]) -> Batch:
     return Batch(ids, weights)
 
 
+@dataclass(frozen=True)
+class Worker:
+    """One of `count` processes that share each batch; threads would wait for each other at every layer."""
+
+    index: int = 0
+    count: int = 1
+
+    def part(self, batch: Batch) -> Batch:
+        """Every `count`-th document, padded no further than needed; a batch of fewer is read by all."""
+        if len(batch.ids) < self.count:
+            return batch
+        ids, weights = batch.ids[self.index :: self.count], batch.weights[self.index :: self.count]
+        used = int((weights > 0).any(0).nonzero().max()) + 1
+        return Batch(ids[:, :used], weights[:, :used])
+
+    def average(self, model: LlamaForCausalLM) -> None:
+        """Replace the gradients by the mean of all workers'."""
+        if self.count == 1:
+            return
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        torch.distributed.all_reduce(flat)
+        for gradient, mean in zip(gradients, flat.div_(self.count).split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(mean.view_as(gradient))
+
+
 def loss_of(model: LlamaForCausalLM, batch: Batch) -> torch.Tensor:
     """Weighted mean cross-entropy; logits are made only where a token counts."""
     hidden = model.model(input_ids=batch.ids, use_cache=False).last_hidden_state[:, :-1]
@@ -161,7 +187,9 @@ class _State:
     tokens: int = 0
 
 
-def train(recipe: Recipe, source: Source, tokenizer: Tokenizer, folder: Path, device: str) -> LlamaForCausalLM:
+def train(
+    recipe: Recipe, source: Source, tokenizer: Tokenizer, folder: Path, device: str, worker: Worker
+) -> LlamaForCausalLM:
     """Train or go on training; the finished model is saved in `folder` and loaded from there the next time."""
     if (folder / "config.json").exists():
         return LlamaForCausalLM.from_pretrained(folder).to(device)
@@ -178,10 +206,14 @@ def train(recipe: Recipe, source: Source, tokenizer: Tokenizer, folder: Path, de
     folder.mkdir(parents=True, exist_ok=True)
     n = sum(p.numel() for p in model.parameters())
     _say(f"{recipe.name}: {n / 1e6:.2f} M parameters, {recipe.tokens / 1e6:.1f} M tokens, on {device}")
-    for _ in _steps(model, optimizers, recipe, source, tokenizer, state, device):
+    for _ in _steps(model, optimizers, recipe, source, tokenizer, state, device, worker):
+        if worker.index:
+            continue
         saved = {"model": model.state_dict(), "optimizers": optimizers.state_dict(), **vars(state)}
         torch.save(saved, checkpoint.with_suffix(".tmp"))
         checkpoint.with_suffix(".tmp").replace(checkpoint)
+    if worker.index:
+        return model
     model.save_pretrained(folder)
     checkpoint.unlink(missing_ok=True)
     return model
@@ -202,6 +234,7 @@ def _steps(
     tokenizer: Tokenizer,
     state: _State,
     device: str,
+    worker: Worker,
 ) -> Iterator[None]:
     """Train to the end; yields at the end of a chunk when a checkpoint is due."""
     model.train()
@@ -209,14 +242,16 @@ def _steps(
     tokens_logged, losses = state.tokens, []
     while state.tokens < recipe.tokens:
         for batch in chunk_of_batches(source, tokenizer, recipe.seed, state.chunk, recipe.batch_tokens):
-            loss = loss_of(model, Batch(batch.ids.to(device), batch.weights.to(device)))
+            part = worker.part(batch)
+            loss = loss_of(model, Batch(part.ids.to(device), part.weights.to(device)))
             loss.backward()
+            worker.average(model)
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizers.step(_rate(state.tokens / recipe.tokens))
             state.tokens += batch.ids.numel()
             losses.append(loss.detach())
             now = time.monotonic()
-            if now - logged > _LOG_EVERY_S:
+            if now - logged > _LOG_EVERY_S and not worker.index:
                 speed = (state.tokens - tokens_logged) / (now - logged)
                 mean = float(torch.stack(losses).mean())
                 done = state.tokens / recipe.tokens
