@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import get_app
@@ -14,7 +14,7 @@ from prompt_toolkit.formatted_text import AnyFormattedText
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.output import create_output
-from prompt_toolkit.search import accept_search
+from prompt_toolkit.search import SearchDirection, accept_search, start_search, stop_search
 from prompt_toolkit.styles import Style
 
 from edge_wsd.cli.chat_input import CONTINUATION, PROMPT, Complete, is_open_block
@@ -72,30 +72,84 @@ class _LastingHistory(FileHistory):
             return  # it stays in the history of this conversation
 
 
+_MOVES = (
+    "c-a",
+    "c-e",
+    "c-b",
+    "c-f",
+    "c-k",
+    "c-w",
+    "c-d",
+    "c-t",
+    "c-l",
+    "left",
+    "right",
+    "home",
+    "end",
+    "delete",
+    "tab",
+)
+"""Keys that end a search, as in a shell, and do what they always do with the line that was found."""
+
+
 def _keys() -> KeyBindings:
     keys = KeyBindings()
 
     @keys.add("enter", filter=~is_searching)
     def _enter(event: KeyPressEvent) -> None:
         buffer = event.current_buffer
-        state = buffer.complete_state
-        if state is not None and state.current_completion is not None:
-            buffer.complete_state = None  # Enter takes the completion, the next one sends
+        menu = buffer.complete_state
+        if menu is not None and menu.current_completion is not None and len(menu.completions) > 1:
+            buffer.complete_state = None  # Enter takes what was chosen, the next one sends
         elif is_open_block(buffer.text):
             buffer.newline()
         else:
             buffer.validate_and_handle()
+
+    @keys.add("escape", "enter")
+    def _break_line(event: KeyPressEvent) -> None:
+        event.current_buffer.newline()
+
+    @keys.add("c-@")
+    def _nothing(_event: KeyPressEvent) -> None:
+        """A selection, which it begins otherwise, would swallow what is typed next."""
+
+    _add_search(keys)
+    return keys
+
+
+def _add_search(keys: KeyBindings) -> None:
+    """Ctrl-R and Ctrl-S as in a shell: Enter sends what was found, other keys edit it, Ctrl-G and Ctrl-C go back."""
+    before: list[tuple[int, int]] = []
+
+    def start(direction: SearchDirection) -> Callable[[KeyPressEvent], None]:
+        def begin(event: KeyPressEvent) -> None:
+            before[:] = [(event.current_buffer.working_index, event.current_buffer.cursor_position)]
+            start_search(direction=direction)
+
+        return begin
+
+    keys.add("c-r", filter=~is_searching)(start(SearchDirection.BACKWARD))
+    keys.add("c-s", filter=~is_searching)(start(SearchDirection.FORWARD))
 
     @keys.add("enter", filter=is_searching)
     def _send_what_was_found(event: KeyPressEvent) -> None:
         accept_search()
         event.current_buffer.validate_and_handle()
 
-    @keys.add("escape", "enter")
-    def _break_line(event: KeyPressEvent) -> None:
-        event.current_buffer.newline()
+    @keys.add("c-g", filter=is_searching)
+    @keys.add("c-c", filter=is_searching)
+    def _go_back(event: KeyPressEvent) -> None:
+        stop_search()
+        buffer = event.current_buffer
+        buffer.working_index, buffer.cursor_position = before[0]
 
-    return keys
+    for key in _MOVES:
+
+        @keys.add(key, filter=is_searching)
+        def _edit_what_was_found(event: KeyPressEvent) -> None:
+            accept_search()
+            event.key_processor.feed_multiple(event.key_sequence, first=True)
 
 
 class _CommandCompleter(Completer):

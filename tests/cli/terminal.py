@@ -89,9 +89,9 @@ class Person:
         self._stream.feed(text)
         return bool(data)
 
-    def rests(self) -> None:
+    def rests(self, seconds: float = 0.5) -> None:
         """Until nothing more is shown for a moment."""
-        while select.select([self._ours], [], [], 0.5)[0] and self._read(0):
+        while select.select([self._ours], [], [], seconds)[0] and self._read(0):
             pass
 
     def leaves(self, *, seconds: float = 30) -> int:
