@@ -8,16 +8,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, ref
 
 from edge_wsd._native import CancelFlag
 from edge_wsd.conversation_file import SavedConversation
-from edge_wsd.decoding.events import Dropped, Event, Finished, Reply
+from edge_wsd.decoding.events import Dropped, Event, Finished, Reply, Source
 from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.options import Options
 from edge_wsd.errors import BusyError, ClosedError, SessionFileError, TemplateError
@@ -64,6 +65,9 @@ class Session:
         self.system = system
         self.options = options or Options()
         self.last: Reply | None = None
+        self.on_reading: Callable[[Source, int, int], None] | None = None
+        """Called, in the thread that writes, with a model, the tokens it has read and those it is reading. Reading a
+        long prompt takes a while, in which there is no event."""
         self._pair = pair
         self._messages: list[Message] = list(parsed)
         self._first = 0  # messages before it no longer fit and are left out
@@ -128,6 +132,7 @@ class Session:
         before, reply = self._messages, None
         self._running = pair.running = turn
         try:
+            self._report_reading()
             messages = self._messages[:n_kept] + added
             system = [] if self.system is None else [Message("system", self.system)]
             n_dropped = fit(pair, system, messages[self._first :], self.options)
@@ -143,8 +148,14 @@ class Session:
         finally:
             if reply is None:
                 self._messages = before
+            pair.drafter.context.on_pass = pair.base.context.on_pass = None
             self._running = pair.running = None
             pair.busy.release()
+
+    def _report_reading(self) -> None:
+        if self.on_reading is not None:
+            self._pair.drafter.context.on_pass = partial(self.on_reading, "drafter")
+            self._pair.base.context.on_pass = partial(self.on_reading, "base")
 
     def _keep(self, reply: Reply, before: list[Message]) -> None:
         """Add the reply to the conversation. A turn that was cancelled before its first word did not happen."""

@@ -19,7 +19,7 @@ from edge_wsd.cli.pair_choice import DEMO_NOTE, DEMO_WARNING, PairChoice, pair_o
 from edge_wsd.cli.status import as_json, status_lines
 from edge_wsd.cli.terminal import is_terminal
 from edge_wsd.cli.texts import checked, piped_text, read_conversation, read_stdin, system_option
-from edge_wsd.cli.waiting import WaitingLine
+from edge_wsd.cli.waiting import Reading, WaitingLine
 from edge_wsd.decoding.events import Dropped, Event, Finished, Reply, Token
 from edge_wsd.decoding.options import Options
 from edge_wsd.errors import EdgeWsdError
@@ -127,7 +127,8 @@ class _Answer:
         if not self._as_object:
             painter = Painter(sys.stdout, self._style, raw=not is_terminal(sys.stdout))
         line = WaitingLine("reading the prompt", quiet=self._quiet)
-        work: Interruptible[Event] = Interruptible(
+        self._session.on_reading = lambda *progress: work.put(Reading(*progress))
+        work: Interruptible[Event | Reading] = Interruptible(
             lambda: self._session.stream(question),
             cancel=self._session.cancel,
             waiting=lambda: line.tick(painter.column if painter else 0),
@@ -135,9 +136,12 @@ class _Answer:
         try:
             with closing(iter(work)) as events:
                 for event in events:
-                    line.erase()
-                    line.tell("")
-                    self._take(event, painter)
+                    if isinstance(event, Reading):
+                        line.reading(event)
+                    else:
+                        line.erase()
+                        line.tell("")
+                        self._take(event, painter)
         finally:
             line.erase()
             self.interrupted = work.interrupted

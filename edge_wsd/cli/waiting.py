@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from edge_wsd.cli.guard import drawing_on
 from edge_wsd.cli.interruptible import call
@@ -17,6 +17,15 @@ from edge_wsd.cli.terminal import can_draw, colours_wanted, one_line
 T = TypeVar("T")
 PATIENCE_S = 1.0
 _LEAST_ROOM = 16
+_WORTH_TELLING = 32
+
+
+class Reading(NamedTuple):
+    """What `Session.on_reading` tells."""
+
+    model: str
+    n_read: int
+    n_tokens: int
 
 
 class WaitingLine:
@@ -38,13 +47,19 @@ class WaitingLine:
         """The same wait, told in other words."""
         self._what = what
 
+    def reading(self, progress: Reading) -> None:
+        """How far a model is with the prompt. Proposals of a few tokens are not worth a word."""
+        if progress.n_tokens >= _WORTH_TELLING:
+            begin = self.go_on if self._what.startswith(f"the {progress.model}") else self.tell
+            begin(f"the {progress.model} reads the prompt: {progress.n_read} of {progress.n_tokens} tokens")
+
     def tick(self, column: int = 0) -> None:
         """Shows it, or shows it anew, if it takes long. The cursor, in `column`, stays where it is."""
         what, waited = self._what, time.monotonic() - self._since
         room = shutil.get_terminal_size().columns - column - 1
         if not (self._wanted and what and waited >= PATIENCE_S and room >= _LEAST_ROOM):
             return
-        text = one_line(f"{' ' if column else ''}{what}, {waited:.0f} s")[:room]
+        text = f"{' ' if column else ''}{one_line(what)}, {waited:.0f} s"[:room]
         if text != self._shown:
             self._shown = text
             faint = colours_wanted(sys.stderr)

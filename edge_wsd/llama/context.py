@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from types import TracebackType
 
 import llama_cpp
@@ -68,6 +69,8 @@ class Context:
         self.batch = Batch(self.batch_size)
         self.n_ctx = min(model.context_length(settings), int(llama_cpp.llama_n_ctx_seq(self.handle)))
         """Tokens that one sequence can hold: those asked for. llama.cpp makes room for a multiple of 256."""
+        self.on_pass: Callable[[int, int], None] | None = None
+        """Called before each pass of a decode with the tokens that have been read and those there are to read."""
         self._sequences: list[Sequence | None] = [None] * n_sequences
         self._owner: Sequence | None = None
         self.watch(CancelFlag())

@@ -318,6 +318,8 @@ class Sequence:
             # The first piece takes the remainder, so the last one is full: the rows are never split over two.
             start, end = 0, (len(tokens) - 1) % context.batch_size + 1
             while start < len(tokens):
+                if context.on_pass is not None:
+                    context.on_pass(start, len(tokens))
                 self._decode_piece(tokens[start:end], n_rows if end == len(tokens) else 0)
                 start, end = end, end + context.batch_size
 

@@ -1,8 +1,8 @@
 """The command line over a pair that is played: `python fake_program.py run hello`.
 
 What the pair does is asked for by a word of the prompt: `slow` writes a word every 50 ms, `reads` takes its time over
-the prompt, `deaf` as well and cannot be stopped, `escape` writes control sequences, `full` and `broken` fail,
-`long` writes much, `logs` logs a warning.
+the prompt, `pauses` does so after the first words, `deaf` before them and cannot be stopped, `escape` writes control
+sequences, `full` and `broken` fail, `long` writes much, `logs` logs a warning.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ class Session:
         self.system, self.options = system, options
         self.messages = tuple(Message(**entry) for entry in messages)
         self.last: Reply | None = None
+        self.on_reading: Callable[[str, int, int], None] | None = None
         self._cancelled = threading.Event()
 
     def stream(self, prompt: str | None = None) -> Iterator[Event]:
@@ -58,7 +59,7 @@ class Session:
         if "deaf" in prompt:
             time.sleep(20)
         if "reads" in prompt:
-            self._cancelled.wait(20)
+            self._read("drafter", 20)
         texts = self._texts(prompt)
         tokens: list[Token] = []
         for position, text in enumerate(texts):
@@ -74,7 +75,14 @@ class Session:
                 yield Switched(DRAFTED - 1, "confident", 0.9)
             if "slow" in prompt:
                 time.sleep(0.05)
+            if "pauses" in prompt and position == DRAFTED - 1:
+                self._read("base", 2)
         yield self._finish(tokens)
+
+    def _read(self, model: str, seconds: float) -> None:
+        assert self.on_reading is not None
+        self.on_reading(model, 512, 2476)
+        self._cancelled.wait(seconds)
 
     def _texts(self, prompt: str) -> list[str]:
         if "escape" in prompt:

@@ -149,6 +149,37 @@ def test_ctrl_z_at_the_prompt_stops_the_chat_and_keeps_the_line(shell):
     shell.waits_for("said half a question")
 
 
+@pytest.mark.parametrize("command", [("run",), ("chat",)])
+@pytest.mark.parametrize("style", ["--color", "--marks"])
+def test_a_long_wait_for_a_prompt_is_told_and_leaves_no_trace(at_terminal, command, style):
+    """Nothing was shown for 26 seconds."""
+    question = "pauses " + "word " * 20
+    somebody = at_terminal(*command, style, *([question] if command == ("run",) else []), columns=60)
+    if command == ("chat",):
+        somebody.waits_for(PROMPT)
+        somebody.line(question)
+    somebody.waits_for("the base reads the prompt: 512 of 2476 ")
+    assert any("you said the base reads" in line for line in somebody.lines), somebody.lines
+    somebody.waits_for("switch after")
+    text = " ".join(somebody.lines)
+    closing = "\u00bb" if style == "--marks" else ""
+    assert "reads" not in text and f"you said{closing} pauses word word" in text
+
+
+def test_a_wait_before_the_first_word_is_told(at_terminal):
+    somebody = at_terminal("run", "reads")
+    somebody.waits_for("the drafter reads the prompt: 512 of 2476 tokens, 1 s")
+    somebody.types("\x03")
+    assert somebody.leaves() == 130 and not any("reads" in line for line in somebody.lines)
+
+
+def test_nothing_is_told_where_nobody_looks_or_wants_it(played, at_terminal):
+    assert "reads" not in played("run", "pauses").stderr
+    somebody = at_terminal("run", "pauses", "-q")
+    somebody.leaves()
+    assert "reads" not in somebody.raw
+
+
 def test_a_dumb_terminal_gets_no_sequence_and_can_chat(at_terminal, environment):
     """Editors' terminals showed escape sequences as text."""
     environment["TERM"] = "dumb"

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from edge_wsd import Options, Session
+from edge_wsd import ModelSettings, Options, Pair, Session
 from edge_wsd.decoding.events import Dropped, Finished, Scored, Switched, Token
 from edge_wsd.errors import (
     BusyError,
@@ -34,6 +34,25 @@ def test_the_base_gives_every_token_of_the_reply_its_log_probability(pair):
     reply = pair.generate("hello", OPTIONS)
     assert all(token.logprob is not None and token.logprob < 0 for token in reply.tokens)
     assert [confidence is not None for confidence in reply.confidences] == [False, False, True] + [False] * 9
+
+
+def test_the_reading_of_a_long_prompt_is_reported_pass_by_pass(files):
+    """A prompt of minutes was read in silence."""
+    settings = ModelSettings(context_length=512, threads=1, batch=64)
+    seen = []
+    with Pair.load(files["drafter"], files["base"], drafter_settings=settings, base_settings=settings) as pair:
+        session = pair.session(options=OPTIONS)
+        session.on_reading = lambda model, done, total: seen.append((model, done, total))
+        reply = session.ask("hello there " * 25)
+        pair.session(options=OPTIONS).ask("hello " * 30)  # which nobody wants to hear of
+    prompt = {"drafter": reply.stats.drafter_prompt_tokens, "base": reply.stats.base_prompt_tokens}
+    assert min(prompt.values()) > 128
+    for model, n_tokens in prompt.items():
+        passes = [(done, total) for name, done, total in seen if name == model and total >= n_tokens]
+        total = passes[0][1]
+        assert n_tokens <= total <= n_tokens + OPTIONS.chunk
+        # the first pass takes the remainder
+        assert passes == [(done, total) for done in (0, *range((total - 1) % 64 + 1, total, 64))]
 
 
 def test_the_second_turn_decodes_only_what_is_new_in_both_memories(pair):
