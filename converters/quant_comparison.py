@@ -21,7 +21,7 @@ from edge_wsd.errors import Cancelled, ConversionError, VerificationError
 from edge_wsd.files import scratch_folder
 from edge_wsd.llama.model import Model
 from edge_wsd.llama.settings import ModelSettings
-from edge_wsd.llama.vocab import compare_vocabularies
+from edge_wsd.llama.vocabulary_verdict import compare_vocabularies
 from edge_wsd.models.probe import probe_model
 
 from .comparison import Comparison

@@ -1,4 +1,4 @@
-"""The native core: reads rows of logits in place, and flags that cancel a decode.
+"""The native core: reads rows of logits in place, whole vocabularies, and flags that cancel a decode.
 
 A row is `n_vocab` contiguous float32 values; a matrix is `n_rows` such rows without gaps, as llama.cpp keeps
 its logits. `address` is where it begins, for example `ctypes.addressof(pointer.contents)` or
@@ -33,6 +33,19 @@ def score_rows(
     `TypeError`, for it is not converted. With `n_rows` 0 the address is not looked at. The other errors are
     those of `score_row` and name the row.
     """
+
+def all_texts(get_text: int, vocabulary: int, n_tokens: int) -> list[bytes]:
+    """The text of every token: what the function at the address `get_text` (`llama_vocab_get_text`) says of each.
+
+    `vocabulary` is the address of the `llama_vocab`; `n_tokens` must be the number of its tokens. Raises `ValueError`
+    for a null address.
+    """
+
+def all_pieces(to_piece: int, vocabulary: int, n_tokens: int) -> list[bytes]:
+    """The same for the bytes that tokens stand for, from `llama_token_to_piece`; empty for control tokens."""
+
+def all_attributes(get_attributes: int, vocabulary: int, n_tokens: int) -> NDArray[np.int32]:
+    """The same for the attribute bits, from `llama_vocab_get_attr`; shape (n_tokens,)."""
 
 def isa() -> str:
     """Names the implementation in use: "avx512", "avx2", "neon" or "portable"."""

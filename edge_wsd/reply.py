@@ -46,7 +46,10 @@ def _roles(pair: Pair) -> tuple[tuple[LoadedModel, Source], ...]:
 
 def _missing(model: LoadedModel, messages: Sequence[Message], options: Options) -> ContextFullError | None:
     n_ctx = model.context.n_ctx
-    n_prompt = len(model.encode(messages).tokens)
+    try:
+        n_prompt = len(model.encode(messages, special=options.special).tokens)
+    except ContextFullError as error:
+        return error
     reserve = min(options.max_tokens, n_ctx // 4)
     if n_prompt + reserve <= n_ctx:
         return None
@@ -98,13 +101,21 @@ def _writer(
 ) -> tuple[LoadedModel, Prompt, ReplyWriter]:
     """The model that finishes the reply, its prompt, and the reply to be."""
     model = pair.drafter if source == "drafter" else pair.base
-    prompt = model.encode(messages)
+    prompt = model.encode(messages, special=options.special)
+    stops = (*model.template.stops, *options.stop)
     writer = ReplyWriter(
         model.model.vocab,
         max_tokens=min(options.max_tokens, model.context.n_ctx - len(prompt.tokens)),
-        stops=(*model.template.stops, *options.stop),
+        stops=stops,
+        stop_tokens=_stop_tokens(model, stops),
     )
     return model, prompt, writer
+
+
+def _stop_tokens(model: LoadedModel, stops: Sequence[str]) -> dict[int, str]:
+    """The stop strings that are control tokens of this model, which are never part of a text."""
+    ids = model.model.vocab.special_texts.ids
+    return {ids[stop]: stop for stop in stops if stop in ids}
 
 
 def _reader(model: LoadedModel, prompt: Prompt, source: Source, meter: Meter, sampler: Sampler | None) -> Reader:
@@ -122,15 +133,15 @@ def _drafter(
     sampler: Sampler | None,
 ) -> Drafter:
     model = pair.drafter
-    prompt = model.encode(messages)
+    prompt = model.encode(messages, special=options.special)
     drafter = Drafter(
         model.sequence,
         prompt.tokens,
         model.model.vocab,
         pair.bridge,
+        pair.bridge.draft(anchor_of(base_prompt.text), strip=not base_prompt.opening),
         anchor=anchor_of(prompt.text),
-        base_anchor=anchor_of(base_prompt.text),
-        continues=bool(base_prompt.opening),
+        stop_tokens=_stop_tokens(model, options.stop),
         sampler=sampler,
         max_draft=options.max_draft,
         n_ctx=model.context.n_ctx,

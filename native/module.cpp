@@ -12,6 +12,7 @@
 
 #include "cancel_flag.hpp"
 #include "logits.hpp"
+#include "vocabulary.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -95,6 +96,45 @@ Scores score_rows(std::uintptr_t address, std::int64_t n_rows, std::int64_t n_vo
     return {logprobs.release(), greedy.release(), greedy_logprobs.release()};
 }
 
+template <class Function>
+Function function_at(std::uintptr_t address) {
+    if (address == 0) throw std::invalid_argument("the address of the function is null");
+    return reinterpret_cast<Function>(address);
+}
+
+const void* vocabulary_at(std::uintptr_t address) {
+    if (address == 0) throw std::invalid_argument("the address of the vocabulary is null");
+    return reinterpret_cast<const void*>(address);
+}
+
+template <class Function, class Ask>
+nb::list ask_for_each(std::uintptr_t function, std::uintptr_t vocabulary, std::int32_t n_tokens, Ask ask) {
+    const auto get = function_at<Function>(function);
+    const void* vocab = vocabulary_at(vocabulary);
+    nb::list answers;
+    for (std::int32_t token = 0; token < n_tokens; ++token) {
+        const std::string answer = ask(get, vocab, token);
+        answers.append(nb::bytes(answer.data(), answer.size()));
+    }
+    return answers;
+}
+
+nb::list all_texts(std::uintptr_t get_text, std::uintptr_t vocabulary, std::int32_t n_tokens) {
+    return ask_for_each<GetText>(get_text, vocabulary, n_tokens, text_of);
+}
+
+nb::list all_pieces(std::uintptr_t to_piece, std::uintptr_t vocabulary, std::int32_t n_tokens) {
+    return ask_for_each<GetPiece>(to_piece, vocabulary, n_tokens, piece_of);
+}
+
+Column<std::int32_t> all_attributes(std::uintptr_t get_attributes, std::uintptr_t vocabulary, std::int32_t n_tokens) {
+    const auto get = function_at<GetAttributes>(get_attributes);
+    const void* vocab = vocabulary_at(vocabulary);
+    Owned<std::int32_t> attributes(static_cast<std::size_t>(n_tokens > 0 ? n_tokens : 0));
+    for (std::int32_t token = 0; token < n_tokens; ++token) attributes.values[token] = get(vocab, token);
+    return attributes.release();
+}
+
 // Importing at raise time keeps this module loadable on its own.
 void raise_in_python(const std::exception_ptr& exception, void*) {
     try {
@@ -114,11 +154,14 @@ void raise_in_python(const std::exception_ptr& exception, void*) {
 
 NB_MODULE(_native, m) {
     using namespace edge_wsd;
-    m.doc() = "Reads rows of logits where llama.cpp left them, and flags that cancel a decode.";
+    m.doc() = "Reads rows of logits where llama.cpp left them, whole vocabularies, and flags that cancel a decode.";
     nb::register_exception_translator(raise_in_python);
 
     m.def("score_row", &score_row, "address"_a, "n_vocab"_a, "target"_a = no_target);
     m.def("score_rows", &score_rows, "address"_a, "n_rows"_a, "n_vocab"_a, "targets"_a.noconvert());
+    m.def("all_texts", &all_texts, "get_text"_a, "vocabulary"_a, "n_tokens"_a);
+    m.def("all_pieces", &all_pieces, "to_piece"_a, "vocabulary"_a, "n_tokens"_a);
+    m.def("all_attributes", &all_attributes, "get_attributes"_a, "vocabulary"_a, "n_tokens"_a);
     m.def("isa", &current_isa);
     m.def("available_isas", &available_isas);
     m.def("force_isa", &force_isa, "name"_a);

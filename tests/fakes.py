@@ -6,6 +6,8 @@ import math
 import random
 from collections.abc import Iterable
 
+from edge_wsd.llama.joins import Joins
+
 END = 0
 
 
@@ -15,6 +17,7 @@ class FakeVocabulary:
     def __init__(self, pieces: list[bytes]) -> None:
         self.pieces = pieces
         self.n_tokens = len(pieces)
+        self.can_join = Joins(pieces).can_join
 
     def piece(self, token: int) -> bytes:
         return self.pieces[token]

@@ -10,7 +10,8 @@ import click
 from edge_wsd.cli.guard import print_json
 
 if TYPE_CHECKING:
-    from edge_wsd.llama.vocab import Vocab, VocabularyVerdict
+    from edge_wsd.llama.vocab import Vocab
+    from edge_wsd.llama.vocabulary_verdict import VocabularyVerdict
 
 _MEANING = {
     "identical": "token ids are handed over as they are",
@@ -26,8 +27,8 @@ _MEANING = {
 def command(*, drafter: str, base: str, as_object: bool) -> None:
     """Compare the vocabularies of the models DRAFTER and BASE: files, models of the store, or REPO:TYPE.
 
-    The verdict is identical, padded (one has extra tokens at its end) or different, with the first difference named.
-    All three are usable, and the exit code is 0. Only the vocabularies are loaded.
+    The verdict is identical, padded (one has placeholders or control tokens more, at its end) or different, with the
+    first difference named. All three are usable, and the exit code is 0. Only the vocabularies are loaded.
     """
     from edge_wsd.models.model_name import find_model
 
@@ -43,7 +44,7 @@ def command(*, drafter: str, base: str, as_object: bool) -> None:
 def compare(drafter: Path, base: Path) -> tuple[VocabularyVerdict, dict[str, dict[str, object]]]:
     """The verdict, and what is told about each of the two files."""
     from edge_wsd.llama.model import Model
-    from edge_wsd.llama.vocab import compare_vocabularies
+    from edge_wsd.llama.vocabulary_verdict import compare_vocabularies
 
     for path in (drafter, base):
         _try(path)

@@ -6,13 +6,12 @@ the draft's text is cut into the base's tokens, of which only those are handed o
 
 from __future__ import annotations
 
-import re
 from typing import Protocol
 
-from edge_wsd.decoding.sequence import Vocabulary, common_prefix
+from edge_wsd.decoding.recut import LONGEST_HOLD, Recut, tokenize_after
+from edge_wsd.decoding.sequence import Vocabulary
 
 _LONGEST_ANCHOR = 64
-_SPACE_RUN = re.compile(r"\s+(?=\S)")
 
 
 class Draft(Protocol):
@@ -23,8 +22,18 @@ class Draft(Protocol):
     def push(self, token: int) -> int:
         """Add a token of the drafter; returns the index of the first entry of `tokens` that is new or changed."""
 
+    def settle(self) -> int:
+        """Make sure of what was handed over, before something final is made of it; returns as `push` does."""
+
     def flush(self) -> int:
         """Hand over what was held back, without white space at the end; returns as `push` does."""
+
+
+class Echo(Protocol):
+    """A reply in the drafter's tokens, for it to go on with."""
+
+    def tokens(self, reply: list[int]) -> list[int]:
+        """The reply so far; cheap where it only grew since it was last asked for."""
 
 
 class Bridge(Protocol):
@@ -33,57 +42,60 @@ class Bridge(Protocol):
     def draft(self, anchor: str, *, strip: bool) -> Draft:
         """A new draft behind a prompt that ends in `anchor`; `strip` drops white space at its beginning."""
 
-    def knows(self, token: int) -> bool:
-        """Whether the drafter's `token` can be handed over at all."""
-
-    def to_drafter(self, tokens: list[int], anchor: str) -> list[int]:
-        """A reply so far, in the drafter's tokens."""
+    def echo(self, anchor: str) -> Echo:
+        """A new reply behind the drafter's prompt, which ends in `anchor`."""
 
     def to_base(self, tokens: list[int]) -> list[int]:
         """A proposed continuation, in the base's tokens."""
 
 
 class SameVocabulary:
-    """Ids pass through. One vocabulary may have a padded tail, which stands for nothing."""
+    """Ids pass through. One vocabulary may have a padded tail, which stands for nothing and is left out."""
 
     def __init__(self, drafter: Vocabulary, base: Vocabulary) -> None:
         self._base = base
-        self._n_common = min(drafter.n_tokens, base.n_tokens)
+        self._n_drafter, self._n_common = drafter.n_tokens, min(drafter.n_tokens, base.n_tokens)
 
     def draft(self, anchor: str, *, strip: bool) -> Draft:
-        return _SameDraft(self._base, anchor, strip)
+        return _SameDraft(self._base, self._n_common, anchor, strip)
 
-    def knows(self, token: int) -> bool:
-        return token < self._n_common
+    def echo(self, anchor: str) -> Echo:
+        return self
 
-    def to_drafter(self, tokens: list[int], anchor: str) -> list[int]:
-        return tokens
+    def tokens(self, reply: list[int]) -> list[int]:
+        if self._base.n_tokens <= self._n_drafter:
+            return reply
+        return [token for token in reply if token < self._n_drafter]
 
     def to_base(self, tokens: list[int]) -> list[int]:
-        return tokens
+        return [token for token in tokens if token < self._n_common]
 
 
 class _SameDraft:
-    def __init__(self, vocabulary: Vocabulary, anchor: str, strip: bool) -> None:
+    def __init__(self, vocabulary: Vocabulary, n_common: int, anchor: str, strip: bool) -> None:
         self.tokens: list[int] = []
         self._vocabulary = vocabulary
+        self._n_common = n_common
         self._anchor = anchor
         self._strip = strip
         self._held: list[int] = []  # may turn out to be the end of the draft, whose white space is dropped
 
     def push(self, token: int) -> int:
         n = len(self.tokens)
-        text = self._text([token])
+        text = self._text([token]) if token < self._n_common else ""
         if not text:
             return n  # a control token is no text
         if self._strip and not self.tokens and not self._held and text[0].isspace():
             self._held = tokenize_after(self._vocabulary, self._anchor, text.lstrip())
         else:
             self._held.append(token)
-        if self._held and not text[-1].isspace():
+        if self._held and (not text[-1].isspace() or len(self._text(self._held)) > LONGEST_HOLD):
             self.tokens += self._held
             self._held = []
         return n
+
+    def settle(self) -> int:
+        return len(self.tokens)
 
     def flush(self) -> int:
         n = len(self.tokens)
@@ -108,68 +120,37 @@ class ThroughText:
     def draft(self, anchor: str, *, strip: bool) -> Draft:
         return _TextDraft(self._drafter, self._base, anchor, strip)
 
-    def knows(self, token: int) -> bool:
-        return token < self._drafter.n_tokens
-
-    def to_drafter(self, tokens: list[int], anchor: str) -> list[int]:
-        return tokenize_after(self._drafter, anchor, _whole_text(self._base, tokens))
+    def echo(self, anchor: str) -> Echo:
+        return _TextEcho(self._drafter, self._base, anchor)
 
     def to_base(self, tokens: list[int]) -> list[int]:
         # A newline in front: some tokenizers put a space before the first word of a text.
         return tokenize_after(self._base, "\n", _whole_text(self._drafter, tokens))
 
 
-class _TextDraft:
+class _TextDraft(Recut):
     def __init__(self, drafter: Vocabulary, base: Vocabulary, anchor: str, strip: bool) -> None:
-        self.tokens: list[int] = []
+        super().__init__(base, anchor, strip=strip)
         self._drafter = drafter
-        self._base = base
-        self._anchor = anchor
-        self._strip = strip
-        self._data = b""
 
     def push(self, token: int) -> int:
-        self._data += self._drafter.piece(token)
-        text = _whole_characters(self._data)
-        if self._strip:
-            text = text.lstrip()
-        # The last word, and the space before it, may still grow into other tokens.
-        spaces = [match.start() for match in _SPACE_RUN.finditer(text.rstrip())]
-        return self._adopt(text, n_stable_bytes=len(text[: spaces[-1]].encode()) if spaces else 0)
-
-    def flush(self) -> int:
-        text = self._data.decode("utf-8", errors="replace").rstrip()
-        if self._strip:
-            text = text.lstrip()
-        return self._adopt(text, n_stable_bytes=None)
-
-    def _adopt(self, text: str, n_stable_bytes: int | None) -> int:
-        """Cut the whole text anew; take over the stable part, and correct what was handed over if it changed."""
-        whole = tokenize_after(self._base, self._anchor, text) if text else []
-        n_stable = len(whole) if n_stable_bytes is None else self._n_within(whole, n_stable_bytes)
-        unchanged = common_prefix(self.tokens, whole)
-        if unchanged == len(self.tokens) and n_stable <= unchanged and n_stable_bytes is not None:
-            return unchanged
-        self.tokens = whole[: max(n_stable, unchanged)]
-        return min(unchanged, len(self.tokens))
-
-    def _n_within(self, tokens: list[int], n_bytes: int) -> int:
-        """How many of the first tokens end within `n_bytes`."""
-        end = 0
-        for index, token in enumerate(tokens):
-            end += len(self._base.piece(token))
-            if end > n_bytes:
-                return index
-        return len(tokens)
+        return self.add(self._drafter.piece(token))
 
 
-def tokenize_after(vocabulary: Vocabulary, anchor: str, text: str) -> list[int]:
-    """Tokens of `text` as it is cut behind `anchor`, the end of what stands before it."""
-    before = vocabulary.tokenize(anchor)
-    both = vocabulary.tokenize(anchor + text)
-    if both[: len(before)] == before:
-        return both[len(before) :]
-    return vocabulary.tokenize(text)  # anchor and text share a token, so there is no cut between them
+class _TextEcho:
+    def __init__(self, drafter: Vocabulary, base: Vocabulary, anchor: str) -> None:
+        self._drafter, self._base, self._anchor = drafter, base, anchor
+        self._reply: list[int] = []
+        self._recut = Recut(drafter, anchor)
+
+    def tokens(self, reply: list[int]) -> list[int]:
+        n = len(self._reply)
+        if reply[:n] != self._reply:
+            n, self._recut = 0, Recut(self._drafter, self._anchor)
+        for token in reply[n:]:
+            self._recut.add(self._base.piece(token))
+        self._reply = list(reply)
+        return self._recut.whole()
 
 
 def anchor_of(prompt: str) -> str:
@@ -177,15 +158,11 @@ def anchor_of(prompt: str) -> str:
     return prompt[max(prompt.rfind("\n"), len(prompt) - _LONGEST_ANCHOR, 0) :]
 
 
-def _whole_characters(data: bytes) -> str:
-    """`data` as text, without an incomplete character at its end."""
+def _whole_text(vocabulary: Vocabulary, tokens: list[int]) -> str:
+    """The text of `tokens`, without an incomplete character at its end."""
+    data = b"".join(map(vocabulary.piece, tokens))
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        if error.reason == "unexpected end of data":
-            return data[: error.start].decode("utf-8", errors="replace")
-        return data.decode("utf-8", errors="replace")
-
-
-def _whole_text(vocabulary: Vocabulary, tokens: list[int]) -> str:
-    return _whole_characters(b"".join(map(vocabulary.piece, tokens)))
+        whole = data[: error.start] if error.reason == "unexpected end of data" else data
+        return whole.decode("utf-8", errors="replace")

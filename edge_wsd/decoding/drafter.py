@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from edge_wsd.decoding.bridge import Bridge
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from edge_wsd.decoding.bridge import Bridge, Draft
 from edge_wsd.decoding.events import SwitchReason
 from edge_wsd.decoding.sequence import Sampler, Sequence, Vocabulary, rewind_to
 
@@ -16,23 +19,26 @@ class Drafter:
         prompt: list[int],
         vocabulary: Vocabulary,
         bridge: Bridge,
+        draft: Draft,
         *,
         anchor: str,
-        base_anchor: str,
-        continues: bool = False,
+        stop_tokens: Mapping[int, str] = MappingProxyType({}),
         sampler: Sampler = None,
         max_draft: int,
         n_ctx: int,
     ) -> None:
-        """`prompt` ends in `anchor`, the base's prompt in `base_anchor`; `continues` an assistant message there."""
-        self.draft = bridge.draft(base_anchor, strip=not continues)
+        """`prompt` ends in `anchor`; `draft` is still empty. `stop_tokens` are tokens by the stop strings they are."""
+        self.draft = draft
         self.ended: SwitchReason | None = None
+        self.stop: str | None = None
+        """The stop string at whose token the draft ended."""
         self.n_drafted = 0
         self._sequence = sequence
         self._prompt = prompt
         self._vocabulary = vocabulary
         self._bridge = bridge
-        self._anchor = anchor
+        self._echo = bridge.echo(anchor)
+        self._stop_tokens = stop_tokens
         self._sampler = sampler
         self._max_draft = min(max_draft, n_ctx - len(prompt))
         self._n_ctx = n_ctx
@@ -52,7 +58,7 @@ class Drafter:
 
     def propose(self, reply: list[int], n: int) -> list[int]:
         """About `n` tokens that may follow `reply`; all in the base's vocabulary. Reads what it has missed first."""
-        text = self._prompt + self._bridge.to_drafter(reply, self._anchor)
+        text = self._prompt + self._echo.tokens(reply)
         n = min(n, self._n_ctx - len(text))
         if n <= 0:
             return []
@@ -65,9 +71,12 @@ class Drafter:
         return self._bridge.to_base(proposed)
 
     def _next(self, sampler: Sampler) -> int | None:
-        """The drafter's next token; None if it ends its text, or writes a token that stands for nothing."""
+        """The drafter's next token; None if it ends its text."""
         token, _ = self._sequence.score(self._unread, []).choose(0, sampler)
-        if self._vocabulary.is_end(token) or not self._bridge.knows(token):
+        if self._vocabulary.is_end(token):
+            return None
+        if token in self._stop_tokens:
+            self.stop = self._stop_tokens[token]
             return None
         self._unread = [token]
         self.n_drafted += 1

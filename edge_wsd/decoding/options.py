@@ -39,6 +39,7 @@ class OptionChanges(TypedDict, total=False):
     min_p: float
     seed: int | None
     stop: str | Iterable[str]
+    special: bool
 
 
 @dataclass(frozen=True)  # no slots: `Options.field` reads a default
@@ -69,7 +70,9 @@ class Options:
     seed: int | None = None
     """Same seed, same reply. None takes a new one each time."""
     stop: tuple[str, ...] = ()
-    """Stop strings on top of those of the base's prompt template."""
+    """Stop strings on top of those of the base's prompt template. The text of a control token stops at that token."""
+    special: bool = False
+    """Texts of control tokens in the messages, such as `<|im_end|>`, become those tokens. Else they stay texts."""
 
     def __post_init__(self) -> None:
         checks.require_choice("mode", self.mode, MODES)
@@ -83,7 +86,8 @@ class Options:
             checks.require_whole(name, getattr(self, name), low, high)
         checks.require_whole("switch_at", self.switch_at, 0, or_none=True)
         checks.require_whole("seed", self.seed, 0, N_SEEDS - 1, or_none=True)
-        checks.require_flag("speculation", self.speculation)
+        for name in ("speculation", "special"):
+            checks.require_flag(name, getattr(self, name))
         for name in ("threshold", "temperature", "top_p", "min_p"):
             checks.require_number(name, getattr(self, name))
         for name, holds, expected in (  # a NaN fails every comparison

@@ -43,6 +43,8 @@ class Vocabulary(Protocol):
 
     def is_end(self, token: int) -> bool: ...
 
+    def can_join(self, left: str, right: str) -> bool: ...
+
 
 def common_prefix(a: list[int], b: list[int]) -> int:
     """Length of the longest common prefix."""

@@ -85,15 +85,20 @@ def _draft(
     # No window can pass before it is full, so these tokens are kept whatever the base will say.
     certain = limit if options.switch_at is not None else min(options.window - n_opening, limit)
     unread, n_scored = base.unread, -n_opening
+
+    def take_back(changed: int) -> int:
+        """The draft was cut into other tokens from `changed` on: read them again. Returns how many are still scored."""
+        if changed < max(n_scored, 0) or changed < len(writer.ids):
+            base.sequence.cut(n_prompt + n_opening + changed)
+            rule.cut(n_opening + changed)
+            writer.cut(min(changed, len(writer.ids)))
+        return min(n_scored, changed)
+
     goal = min(max(options.chunk, options.window), limit)
     while True:
         while len(draft.tokens) < goal and not drafter.ended:
             changed = drafter.step()
-            if changed < max(n_scored, 0) or changed < len(writer.ids):  # cut into other tokens: read again
-                base.sequence.cut(n_prompt + n_opening + changed)
-                rule.cut(n_opening + changed)
-                writer.cut(min(changed, len(writer.ids)))
-                n_scored = min(n_scored, changed)
+            n_scored = take_back(changed)
             for token in draft.tokens[len(writer.ids) : max(certain, 0)]:
                 yield from writer.write(token, "drafter")
                 if writer.finish:
@@ -105,12 +110,18 @@ def _draft(
         first, unread = n_scored, []
         n_scored += len(proposed)
         kept, reason = _kept(rule, options, drafter, n_scored, n_opening)
+        if (reason is not None or n_scored >= limit) and (changed := draft.settle()) < n_scored:
+            n_scored = take_back(changed)
+            continue
         meter.n_drafted, meter.n_accepted = n_scored, kept
         yield _scored(rule, n_opening, max(first, 0), kept)
         for token in draft.tokens[len(writer.ids) : kept]:
             yield from writer.write(token, "drafter")
             if writer.finish:
                 return None
+        if reason == "draft_ended" and drafter.stop is not None:
+            yield from writer.stop_at(drafter.stop)
+            return None
         if reason is not None:
             meter.switched()
             at = n_opening + kept - 1

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from edge_wsd.decoding.events import FinishReason, Source, Token
 from edge_wsd.decoding.sequence import Vocabulary
@@ -12,12 +13,24 @@ from edge_wsd.decoding.text import TextStream
 
 
 class ReplyWriter:
-    """One per reply. `finish` tells why the reply is over, once it is; then nothing more may be written."""
+    """One per reply. `finish` tells why the reply is over, once it is; then nothing more may be written.
 
-    def __init__(self, vocabulary: Vocabulary, *, max_tokens: int, stops: Iterable[str] = ()) -> None:
+    `stop_tokens` end it as the stop strings do that they are mapped to.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        *,
+        max_tokens: int,
+        stops: Iterable[str] = (),
+        stop_tokens: Mapping[int, str] = MappingProxyType({}),
+    ) -> None:
         self._vocabulary = vocabulary
         self._max_tokens = max_tokens
         self._stream = TextStream(stops)
+        self._stop_tokens = stop_tokens
+        self._stop: str | None = None
         self._n_bytes: list[int] = []
         self._n_repeated = 0  # bytes still to come that were written before a cut
         self._shown = ""  # text of tokens cut off: it belongs to the next token written, but is not shown again
@@ -39,10 +52,12 @@ class ReplyWriter:
     @property
     def stop(self) -> str | None:
         """The stop string that ended the reply."""
-        return self._stream.stop
+        return self._stream.stop or self._stop
 
     def write(self, token: int, source: Source, logprob: float | None = None) -> tuple[Token, ...]:
         """Append a token; returns the events to show. An end token appends nothing and finishes the reply."""
+        if token in self._stop_tokens:
+            return self.stop_at(self._stop_tokens[token])
         if self._vocabulary.is_end(token):
             return self.end("stop")
         data = self._vocabulary.piece(token)
@@ -70,6 +85,11 @@ class ReplyWriter:
         last = self.tokens[-1]
         self.tokens[-1] = replace(last, text=last.text + rest)
         return (replace(last, text=rest),)
+
+    def stop_at(self, stop: str) -> tuple[Token, ...]:
+        """Finish the reply at a token whose text is the stop string `stop`."""
+        self._stop = stop
+        return self.end("stop")
 
     def cut(self, n: int) -> None:
         """Forget all but the first `n` tokens. Their bytes must come again in other tokens, and are not shown twice."""

@@ -94,6 +94,13 @@ def because(lines: deque[str]) -> str:
     return f": {lines[0].split(': ', 1)[-1]}" if lines else ""
 
 
+def address_of(name: str) -> int:
+    """Where the function of llama.cpp with this name lies, for C++ code that calls it."""
+    address = ctypes.cast(getattr(_ggml, name), ctypes.c_void_p).value
+    assert address is not None
+    return address
+
+
 @dataclass(frozen=True, slots=True)
 class Device:
     """One device llama.cpp can compute on. Sizes in bytes."""

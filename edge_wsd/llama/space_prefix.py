@@ -7,7 +7,7 @@ of the text only, or not before a space; their files say so under `KEY`, which l
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 KEY = "edge_wsd.tokenizer.space_prefix"
 SCHEMES = FIRST, ALWAYS = "first", "always"
@@ -19,20 +19,15 @@ _SPACES = (" ", "\u2581")
 class SpacePrefix:
     """Splits texts with the space only where `scheme` has it. `raw` is llama.cpp's tokenizer without specials.
 
-    `control` and `user_defined` are the ids of special tokens by their texts.
+    `user_defined` are the ids of tokens by their texts that llama.cpp finds in every text.
     """
 
-    def __init__(
-        self,
-        scheme: str,
-        raw: Callable[[str], list[int]],
-        control: Mapping[str, int],
-        user_defined: Mapping[str, int],
-    ) -> None:
+    def __init__(self, scheme: str, raw: Callable[[str], list[int]], user_defined: Mapping[str, int]) -> None:
         self._everywhere = scheme == ALWAYS
         self._raw = raw
-        self._ids = {**control, **user_defined}
-        self._cuts = {False: _pattern(user_defined), True: _pattern(self._ids)}
+        self._user_defined = user_defined
+        longest_first = sorted(user_defined, key=lambda text: len(text.encode()), reverse=True)
+        self._cut = re.compile(f"({'|'.join(map(re.escape, longest_first))})" if longest_first else "((?!))")
         self._barrier = raw(_BARRIER)
 
     @property
@@ -41,24 +36,24 @@ class SpacePrefix:
         n = len(self._barrier)
         return all(self._raw(_BARRIER + text)[:n] == self._barrier for text in (_BARRIER, " ", "a", "."))
 
-    def tokenize(self, text: str, special: bool) -> list[int]:
-        """Token ids of `text`; `special` reads the texts of control tokens as those tokens."""
+    def tokenize(self, parts: Iterable[str | int]) -> list[int]:
+        """Token ids of a text, given in pieces between special tokens, whose ids stay."""
         tokens: list[int] = []
-        at = 0
-        for part in self._cuts[special].split(text):
-            if part in self._ids and (special or self._cuts[False].fullmatch(part)):
-                tokens.append(self._ids[part])
-            elif part:
-                tokens.extend(self._part(part, at == 0))
-            at += len(part)
+        first = True
+        for part in parts:
+            for piece in self._cut.split(part) if isinstance(part, str) else [part]:
+                if isinstance(piece, int):
+                    tokens.append(piece)
+                elif piece in self._user_defined:
+                    tokens.append(self._user_defined[piece])
+                elif piece:
+                    tokens += self._text(piece, first)
+                else:
+                    continue
+                first = False
         return tokens
 
-    def _part(self, part: str, first: bool) -> list[int]:
-        if (first or self._everywhere) and not part.startswith(_SPACES):
-            return self._raw(part)
-        return self._raw(_BARRIER + part)[len(self._barrier) :]
-
-
-def _pattern(texts: Mapping[str, int]) -> re.Pattern[str]:
-    longest_first = sorted(texts, key=lambda text: len(text.encode()), reverse=True)
-    return re.compile(f"({'|'.join(map(re.escape, longest_first))})" if longest_first else "((?!))")
+    def _text(self, text: str, first: bool) -> list[int]:
+        if (first or self._everywhere) and not text.startswith(_SPACES):
+            return self._raw(text)
+        return self._raw(_BARRIER + text)[len(self._barrier) :]

@@ -1,20 +1,35 @@
-"""A model's vocabulary, and whether two of them are the same."""
+"""A model's vocabulary: texts to token ids, and back."""
 
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import llama_cpp
+import numpy as np
+from numpy.typing import NDArray
 
+from edge_wsd import _native
 from edge_wsd.errors import VocabularyError
+from edge_wsd.llama import library
+from edge_wsd.llama.deep_stack import MAX_STACK_BYTES, call_with_stack
+from edge_wsd.llama.joins import Joins
+from edge_wsd.llama.pre_tokenizers import BYTES_PER_CHARACTER, ITERATIVE, SHALLOW_CHARACTERS, longest_match
 from edge_wsd.llama.space_prefix import KEY, SCHEMES, SpacePrefix
+from edge_wsd.llama.special_texts import SpecialTexts
 
 if TYPE_CHECKING:
     from edge_wsd.llama.model import Model
 
 _TYPES = ("none", "spm", "bpe", "wpm", "ugm", "rwkv", "plamo2")
+_BYTE_WISE = ("spm", "bpe", "rwkv")
+"""Kinds whose tokens together are the bytes of the text: nothing of it is left out or written in another way."""
+_PRE = b"tokenizer.ggml.pre"
+CONTROL = llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_UNKNOWN
+"""Attributes of tokens that stand for no text."""
+_SPECIAL = CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED
+_STRIPPING = llama_cpp.LLAMA_TOKEN_ATTR_LSTRIP | llama_cpp.LLAMA_TOKEN_ATTR_RSTRIP
 
 
 class Vocab:
@@ -31,6 +46,7 @@ class Vocab:
         self.bos = self._special(llama_cpp.llama_vocab_bos)
         self.eos = self._special(llama_cpp.llama_vocab_eos)
         self.eot = self._special(llama_cpp.llama_vocab_eot)
+        self._recurses = self.type == "bpe" and self._metadata(_PRE) not in ITERATIVE
         self._space_prefix = self._read_space_prefix()
 
     @property
@@ -41,38 +57,93 @@ class Vocab:
         token = get(self._handle)  # type: ignore[operator]
         return token if 0 <= token < self.n_tokens else None
 
-    def tokenize(self, text: str, *, special: bool = False, bos: bool = False) -> list[int]:
-        """Token ids of `text`. `special` reads the texts of control tokens as those tokens; `bos` puts BOS first."""
-        tokens = self._space_prefix.tokenize(text, special) if self._space_prefix else self._tokenize(text, special)
+    # Texts to tokens
+
+    def tokenize(self, text: str, *, special: bool = False, bos: bool = False, mark: str | None = None) -> list[int]:
+        """Token ids of `text`. `special` reads the texts of control tokens as those tokens; `bos` puts BOS first.
+
+        Those that `special_texts.broken` has put the `mark` into stay text; marks are left out. Raises
+        `VocabularyError` for a line so long that this machine has no stack for it.
+        """
+        if self._space_prefix is not None:
+            tokens = self._space_prefix.tokenize(self.special_texts.split(text, mark) if special else [text])
+        elif special and mark is not None and mark in text:
+            parts = self.special_texts.split(text, mark)
+            tokens = [token for part in parts for token in (self._raw(part) if isinstance(part, str) else [part])]
+        else:
+            tokens = self._raw(text, special)
         return [self.bos, *tokens] if bos and self.bos is not None else tokens
 
-    def _tokenize(self, text: str, special: bool = False) -> list[int]:
+    def _raw(self, text: str, special: bool = False) -> list[int]:
+        """What llama.cpp makes of `text`, on a stack that is deep enough."""
+        if not self._recurses or len(text) <= SHALLOW_CHARACTERS or (n := longest_match(text)) <= SHALLOW_CHARACTERS:
+            return self._call(text, special)
+        n_bytes = n * BYTES_PER_CHARACTER
+        try:
+            if n_bytes > MAX_STACK_BYTES:
+                raise MemoryError(f"more than {MAX_STACK_BYTES >> 20} MiB of stack would be needed")
+            return call_with_stack(n_bytes, lambda: self._call(text, special))
+        except MemoryError as error:
+            raise VocabularyError(
+                f"a line of about {n} characters is too long for the tokenizer of {self._model.path.name} ({error}); "
+                "break it into shorter lines"
+            ) from error
+
+    def _call(self, text: str, special: bool) -> list[int]:
         data = text.encode("utf-8", errors="replace")  # lone surrogates have no UTF-8 form
-        size = len(data) + 2
+        size = 1 << (len(data) + 2).bit_length()  # few sizes, since ctypes makes a type for each
         while True:
             buffer = (ctypes.c_int32 * size)()
             n = llama_cpp.llama_tokenize(self._handle, data, len(data), buffer, size, False, special)
             if n >= 0:
-                return list(buffer[:n])
+                return buffer[:n]
             size = -n
+
+    def fewest_tokens(self, text: str) -> int:
+        """A bound from below on the tokens of `text`, without tokenising it; 0 where nothing is known."""
+        if self.type not in _BYTE_WISE:
+            return 0
+        spellings = {text, text.replace("\u2581", " ")}  # the same to SentencePiece
+        return min(int(_byte_counts(spelling) @ self._shares) for spelling in spellings)
+
+    @cached_property
+    def _shares(self) -> NDArray[np.float64]:
+        """For each byte 1 over the length of the longest token with it: over the bytes of a token at most 1 in all."""
+        longest = np.zeros(256)
+        texts = self.all_texts()
+        for piece in sorted((*self.all_pieces(), *(texts[token] for token in self._tokens_with(_SPECIAL))), key=len):
+            longest[list(piece)] = len(piece)
+        shares = np.divide(1.0, longest, out=np.zeros(256), where=longest > 0)
+        if self._tokens_with(_STRIPPING):
+            shares[list(b" \t\n\v\f\r")] = 0.0  # a special token swallows any number of them
+        return shares
+
+    @cached_property
+    def special_texts(self) -> SpecialTexts:
+        """The texts of control tokens."""
+        ids = {self.text(token): token for token in self._tokens_with(CONTROL)}
+        ids.pop("", None)
+        return SpecialTexts(
+            ids,
+            lstrip=frozenset(self._tokens_with(llama_cpp.LLAMA_TOKEN_ATTR_LSTRIP)),
+            rstrip=frozenset(self._tokens_with(llama_cpp.LLAMA_TOKEN_ATTR_RSTRIP)),
+        )
+
+    def _metadata(self, key: bytes) -> str | None:
+        buffer = ctypes.create_string_buffer(64)
+        n = llama_cpp.llama_model_meta_val_str(self._model.handle, key, buffer, len(buffer))
+        return None if n < 0 else buffer.value.decode(errors="replace")
 
     def _read_space_prefix(self) -> SpacePrefix | None:
         """What the file says beyond llama.cpp's own rule of where a space is put in front."""
-        buffer = ctypes.create_string_buffer(16)
-        if llama_cpp.llama_model_meta_val_str(self._model.handle, KEY.encode(), buffer, len(buffer)) < 0:
-            return None
-        scheme = buffer.value.decode(errors="replace")
+        scheme = self._metadata(KEY.encode())
         if scheme not in SCHEMES:
             return None
-        kinds: dict[int, dict[str, int]] = {llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED: {}, 0: {}}
-        control = llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_UNKNOWN
-        for token in range(self.n_tokens):
-            attributes = self.attributes(token)
-            user_defined = attributes & llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED
-            if user_defined or attributes & control:
-                kinds[user_defined][self.text(token)] = token
-        found = SpacePrefix(scheme, self._tokenize, kinds[0], kinds[max(kinds)])
+        user_defined = self._tokens_with(llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED)
+        found = SpacePrefix(scheme, self._raw, {self.text(token): token for token in user_defined})
         return found if found.works else None
+
+    # Tokens to texts
 
     def piece(self, token: int) -> bytes:
         """Bytes that `token` stands for; empty for control tokens. They need not be whole UTF-8 characters."""
@@ -99,6 +170,32 @@ class Vocab:
         """llama.cpp's attribute bits of `token` (normal, control, byte, user-defined, unused, ...)."""
         return int(llama_cpp.llama_vocab_get_attr(self._handle, self._checked(token)))
 
+    def all_texts(self) -> list[bytes]:
+        """`text` of every token, as bytes."""
+        return _native.all_texts(library.address_of("llama_vocab_get_text"), self._handle, self.n_tokens)
+
+    def all_pieces(self) -> list[bytes]:
+        """`piece` of every token."""
+        return _native.all_pieces(library.address_of("llama_token_to_piece"), self._handle, self.n_tokens)
+
+    @cached_property
+    def all_attributes(self) -> NDArray[np.int32]:
+        """`attributes` of every token, of shape (n_tokens,)."""
+        return _native.all_attributes(library.address_of("llama_vocab_get_attr"), self._handle, self.n_tokens)
+
+    def _tokens_with(self, bits: int) -> list[int]:
+        """Tokens that have one of these attributes."""
+        found: list[int] = np.flatnonzero(self.all_attributes & bits).tolist()
+        return found
+
+    def can_join(self, left: str, right: str) -> bool:
+        """Whether a token may reach from the character `left` into `right`, which follows it."""
+        return self._joins.can_join(left, right)
+
+    @cached_property
+    def _joins(self) -> Joins:
+        return Joins(self.all_pieces())
+
     def is_end(self, token: int) -> bool:
         """Whether `token` ends a text or a turn."""
         return bool(llama_cpp.llama_vocab_is_eog(self._handle, self._checked(token)))
@@ -110,53 +207,5 @@ class Vocab:
         return token
 
 
-@dataclass(frozen=True, slots=True)
-class VocabularyVerdict:
-    """How two vocabularies relate. `reason` names the first difference, or says what is the same."""
-
-    verdict: Literal["identical", "padded", "different"]
-    reason: str
-    notes: tuple[str, ...] = ()
-
-    @property
-    def same(self) -> bool:
-        """Whether token ids can be handed over as they are."""
-        return self.verdict != "different"
-
-
-def compare_vocabularies(
-    drafter: Vocab, base: Vocab, *, names: tuple[str, str] = ("drafter", "base")
-) -> VocabularyVerdict:
-    """Compare token by token: texts and attributes of every id both have, then the tails. `names` are for the reason.
-
-    Sizes alone prove nothing. A tail of extra ids on one side is padding and does no harm. That the two models end
-    a text with different tokens is usual (an instruct model and its base) and only noted.
-    """
-    first, second = names
-    notes = tuple(
-        f"{name} differs: {first} {_named(drafter, mine)}, {second} {_named(base, other)}"
-        for name, mine, other in (("BOS", drafter.bos, base.bos), ("EOS", drafter.eos, base.eos))
-        if mine != other
-    )
-    if drafter.type != base.type:
-        return VocabularyVerdict("different", f"{first}'s type is {drafter.type}, {second}'s is {base.type}", notes)
-    common = min(drafter.n_tokens, base.n_tokens)
-    for token in range(common):
-        mine, other = drafter.text(token), base.text(token)
-        if mine != other:
-            return VocabularyVerdict(
-                "different", f"token {token} is {mine!r} in the {first}, {other!r} in the {second}", notes
-            )
-        if (a := drafter.attributes(token)) != (b := base.attributes(token)):
-            reason = f"token {token} ({mine!r}) has attributes {a:#x} in the {first}, {b:#x} in the {second}"
-            return VocabularyVerdict("different", reason, notes)
-    if drafter.n_tokens == base.n_tokens:
-        return VocabularyVerdict("identical", f"all {common} tokens are the same", notes)
-    longer, n = (first, drafter.n_tokens) if drafter.n_tokens > common else (second, base.n_tokens)
-    return VocabularyVerdict(
-        "padded", f"the first {common} tokens are the same; the {longer} has {n - common} more", notes
-    )
-
-
-def _named(vocab: Vocab, token: int | None) -> str:
-    return "none" if token is None else f"{vocab.text(token)} ({token})"
+def _byte_counts(text: str) -> NDArray[np.int64]:
+    return np.bincount(np.frombuffer(text.encode("utf-8", errors="replace"), np.uint8), minlength=256)

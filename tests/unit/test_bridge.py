@@ -1,13 +1,16 @@
 """Handing a draft over between vocabularies: by ids where they are the same, through text where they are not."""
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_wsd.decoding.bridge import SameVocabulary, ThroughText, anchor_of, tokenize_after
+from edge_wsd.decoding.bridge import SameVocabulary, ThroughText, anchor_of
 from edge_wsd.decoding.drafter import Drafter
 from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.options import Options
+from edge_wsd.decoding.recut import LONGEST_HOLD, Recut, tokenize_after
 from edge_wsd.decoding.signal import ConfidenceWindow
 from edge_wsd.decoding.weak_to_strong import Reader, weak_to_strong
 from edge_wsd.decoding.writer import ReplyWriter
@@ -66,33 +69,144 @@ def test_white_space_is_not_handed_over_before_a_word_follows():
     assert lengths == [0, 1, 1, 1, 4]
 
 
-def test_a_word_is_not_handed_over_before_it_has_ended():
+def test_text_is_not_handed_over_before_a_place_where_no_token_joins():
     draft = ThroughText(DRAFTER, BASE).draft("\n", strip=True)
-    lengths = []
-    for token in DRAFTER.tokenize("abc abc"):
+    handed_over = []
+    for token in DRAFTER.tokenize("abca abcb"):
         draft.push(token)
-        lengths.append(b"".join(map(BASE.piece, draft.tokens)))
-    assert lengths[-1] == b"abc" and set(lengths) == {b"", b"abc"}
+        handed_over.append(b"".join(map(BASE.piece, draft.tokens)))
+    # "a a" is joined by "a b" of the base only across a space, "c" and "b" by nothing.
+    assert handed_over[-1] == b"abca abc" and set(handed_over) == {b"", b"abca abc"}
     draft.flush()
-    assert b"".join(map(BASE.piece, draft.tokens)) == b"abc abc"
+    assert b"".join(map(BASE.piece, draft.tokens)) == b"abca abcb"
 
 
 def test_an_incomplete_character_is_held_back():
     draft = ThroughText(DRAFTER, BASE).draft("\n", strip=True)
-    for token in DRAFTER.tokenize("a é"):
+    first, second = [DRAFTER.pieces.index(bytes([byte])) for byte in "é".encode()]
+    for token in (*DRAFTER.tokenize("a"), first):
         draft.push(token)
+    assert draft.tokens == []
+    draft.push(second)
     assert draft.tokens == BASE.tokenize("a")
 
 
-@given(TEXTS)
-def test_a_reply_goes_back_to_the_drafter_as_the_whole_text_cut_anew(text):
-    bridge = ThroughText(DRAFTER, BASE)
-    assert bridge.to_drafter(BASE.tokenize(text), "\n") == tokenize_after(DRAFTER, "\n", text)
+def test_a_language_without_spaces_is_handed_over_as_it_is_written():
+    """It was held back up to the first space: nothing was shown nor scored before a draft in Japanese ended."""
+    text = "吾輩は猫である"
+    base = FakeVocabulary([b"", *BYTES, "である".encode()])
+    draft = ThroughText(DRAFTER, base).draft("\n", strip=True)
+    shown = []
+    for token in DRAFTER.tokenize(text):
+        draft.push(token)
+        shown.append(b"".join(map(base.piece, draft.tokens)).decode())
+    assert [shown[3 * n + 2] for n in range(len(text))] == [
+        "",
+        "吾",
+        "吾輩",
+        "吾輩は",
+        "吾輩は猫",
+        "吾輩は猫",
+        "吾輩は猫",
+    ]
 
 
-def test_a_token_of_the_padded_tail_cannot_be_handed_over():
-    bridge = SameVocabulary(BASE, FakeVocabulary(BASE.pieces[:-3]))
-    assert bridge.knows(BASE.n_tokens - 4) and not bridge.knows(BASE.n_tokens - 3)
+@pytest.mark.parametrize("character", ["a", "7", " ", "\n", "é"])
+def test_no_more_than_a_bound_is_held_back_whatever_is_written(character):
+    """A run without a certain cut was held back whole: nothing was scored and `max_tokens` was passed."""
+    run = FakeVocabulary([b"", *BYTES, *(character.encode() * n for n in (2, 4, 8))])
+    for bridge in (ThroughText(DRAFTER, run), SameVocabulary(run, run)):
+        draft = bridge.draft("\n", strip=False)
+        for n, token in enumerate(
+            run.tokenize("x") + [run.pieces.index(bytes([byte])) for byte in (character * 400).encode()]
+        ):
+            draft.push(token)
+            held = n + 1 - len(b"".join(map(run.piece, draft.tokens)))
+            assert held <= len(character.encode()) * (2 * LONGEST_HOLD + 1)
+
+
+def test_what_was_handed_over_too_soon_is_found_before_anything_is_made_of_it():
+    """Digits counted from the right, as some tokenizers do: each new one moves all cuts of the number."""
+
+    class FromTheRight(FakeVocabulary):
+        def tokenize(self, text, *, special=False, bos=False):
+            return [t for word in re.split(r"(\d+)", text) for t in self._groups(word)]
+
+        def _groups(self, word):
+            head = len(word) % 3 if word.isdigit() else 0
+            return super().tokenize(word[:head]) + super().tokenize(word[head:])
+
+    base = FromTheRight([b"", *BYTES, *(f"{n:03}".encode() for n in range(1000))])
+    recut = Recut(base, "\n")
+    recut.add(b"1234567890" * 9)
+    known = list(recut.tokens)
+    recut.add(b"1")
+    assert known == recut.tokens[: len(known)] and known
+    changed = recut.settle()
+    assert changed < len(known)
+    assert recut.tokens == base.tokenize("1234567890" * 9 + "1")[: len(recut.tokens)]
+
+
+@given(TEXTS, st.lists(st.integers(1, 5)))
+def test_what_is_handed_over_is_a_beginning_of_the_whole_text_cut_at_once(text, sizes):
+    recut, data, whole = Recut(BASE, "\n"), text.encode(), tokenize_after(BASE, "\n", text)
+    for size in [*sizes, len(data)]:
+        recut.add(data[:size])
+        data = data[size:]
+        assert recut.tokens == whole[: len(recut.tokens)]
+    assert recut.settle() == len(recut.tokens)
+    assert recut.whole() == whole
+
+
+@given(TEXTS, st.lists(st.integers(1, 9)))
+def test_a_reply_goes_back_to_the_drafter_as_the_whole_text_cut_anew(text, sizes):
+    echo, reply = ThroughText(DRAFTER, BASE).echo("\n"), BASE.tokenize(text)
+    end = 0
+    for size in [*sizes, len(reply)]:
+        end += size
+        so_far = b"".join(map(BASE.piece, reply[:end])).decode()
+        assert echo.tokens(reply[:end]) == tokenize_after(DRAFTER, "\n", so_far)
+    assert echo.tokens(reply[:1]) == tokenize_after(DRAFTER, "\n", b"".join(map(BASE.piece, reply[:1])).decode())
+
+
+LONGER = FakeVocabulary([*BASE.pieces, b"", b""])
+
+
+def test_tokens_of_the_padded_tail_are_handed_over_to_neither_side():
+    """The base's tail ended the process of a reply in its middle; the drafter's own ended its draft."""
+    tail, word = LONGER.n_tokens - 1, BASE.tokenize("ab")
+    drafter_longer, base_longer = SameVocabulary(LONGER, BASE), SameVocabulary(BASE, LONGER)
+    draft = drafter_longer.draft("\n", strip=True)
+    for token in (tail, *word, tail, *word):
+        draft.push(token)
+    assert draft.tokens == word + word
+    assert drafter_longer.to_base([*word, tail, *word]) == word + word
+    assert base_longer.echo("\n").tokens([*word, tail, *word]) == word + word
+
+
+def test_a_token_of_the_drafters_tail_does_not_end_its_draft():
+    tail, word = LONGER.n_tokens - 1, BASE.tokenize("ab")[0]
+    bridge = SameVocabulary(LONGER, BASE)
+    drafter = Drafter(
+        FakeSequence(Script(LONGER.n_tokens, [word, tail, word, 0])), [word], LONGER, bridge,
+        bridge.draft("\n", strip=True), anchor="\n", max_draft=10, n_ctx=100,
+    )  # fmt: skip
+    while not drafter.ended:
+        drafter.step()
+    assert drafter.draft.tokens == [word, word] and drafter.ended == "draft_ended"
+
+
+class Script(FakeModel):
+    """Says the same tokens in the same order, whatever stands before them."""
+
+    def __init__(self, n_tokens, tokens):
+        super().__init__(n_tokens, seed=0)
+        self._tokens = tokens
+
+    def logprobs(self, history):
+        row = [-60.0] * self.n_tokens
+        row[self._tokens[(len(history) - 1) % len(self._tokens)]] = 0.0
+        return row
 
 
 @pytest.mark.parametrize(
@@ -137,9 +251,9 @@ def test_the_reply_across_vocabularies_is_that_of_the_published_algorithm(seed, 
         FakeSequence(drafter_model),
         DRAFTER.tokenize("ab\n"),
         DRAFTER,
-        ThroughText(DRAFTER, BASE),
+        bridge := ThroughText(DRAFTER, BASE),
+        bridge.draft("\n", strip=True),
         anchor="\n",
-        base_anchor="\n",
         max_draft=options.max_draft,
         n_ctx=1000,
     )

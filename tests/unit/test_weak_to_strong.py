@@ -33,19 +33,18 @@ class Bench:
         self.rule = ConfidenceWindow(threshold=self.options.threshold, window=self.options.window)
         self.meter = Meter()
         reader = Reader(self.base, list(BASE_PROMPT), list(opening), samplers[1])
-        drafter = Drafter(
+        self.drafter_of_loop = Drafter(
             self.drafter,
             [*DRAFTER_PROMPT, *opening],
             WORDS,
-            SameVocabulary(WORDS, WORDS),
+            bridge := SameVocabulary(WORDS, WORDS),
+            bridge.draft("", strip=not opening),
             anchor="",
-            base_anchor="",
-            continues=bool(opening),
             sampler=samplers[0],
             max_draft=self.options.max_draft,
             n_ctx=1000,
         )
-        self.loop = weak_to_strong(drafter, reader, self.options, self.writer, self.meter, self.rule)
+        self.loop = weak_to_strong(self.drafter_of_loop, reader, self.options, self.writer, self.meter, self.rule)
         self.events = []
 
     def run(self):
@@ -237,3 +236,44 @@ def test_one_model_alone_writes_its_greedy_text():
         history.append(token)
     assert writer.finish == ("length" if len(writer.ids) == 12 else "stop")
     assert all(math.isfinite(token.logprob) for token in writer.tokens)
+
+
+class Hasty:
+    """A draft that hands over wrong tokens, and finds that out when it is asked to make sure or has ended."""
+
+    def __init__(self, draft, wrong_at):
+        self._draft, self._wrong_at = draft, wrong_at
+
+    @property
+    def tokens(self):
+        tokens = list(self._draft.tokens)
+        for at in self._wrong_at:
+            if at < len(tokens):
+                tokens[at] = 1 + tokens[at] % 8
+        return tokens
+
+    def push(self, token):
+        return self._draft.push(token)
+
+    def settle(self):
+        changed = min([*self._wrong_at, len(self._draft.tokens)])
+        self._wrong_at = ()
+        return changed
+
+    def flush(self):
+        return min(self.settle(), self._draft.flush())
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 8])
+def test_a_draft_that_was_cut_too_soon_is_read_again_before_anything_is_made_of_it(chunk):
+    """Only what the base said of the right tokens may switch, be kept, or count against the longest reply."""
+    for seed in range(N_SEEDS):
+        for options in ({}, {"switch_at": 5}, {"max_tokens": 4}, {"threshold": 1.0}):
+            honest = Bench(seed, chunk=chunk, **options).run()
+            bench = Bench(seed, chunk=chunk, **options)
+            bench.drafter_of_loop.draft = Hasty(bench.drafter_of_loop.draft, wrong_at=(3, 4))
+            bench.run()
+            kept = [event.index for event in bench.events if isinstance(event, Switched)]
+            assert bench.rule.logprobs[: len(honest.rule.logprobs)] == pytest.approx(honest.rule.logprobs)
+            assert bench.writer.ids == honest.writer.ids
+            assert kept == ([honest.switch.index] if honest.switch else [])

@@ -1,0 +1,31 @@
+"""A character that marks, through the rendering of a template, what must stay a text behind it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from itertools import chain
+
+from edge_wsd.errors import TemplateError
+from edge_wsd.prompts.messages import Message
+
+_CANDIDATES = tuple(map(chr, chain(range(0xFDD0, 0xFDF0), range(0xE000, 0xF900))))
+"""Characters that Unicode keeps for a program's own use, those that no text may have first."""
+
+
+def free_mark(messages: Sequence[Message]) -> str:
+    """A character that is in none of the messages, neither itself nor as JSON may write it. Raises `TemplateError`."""
+    used = set().union(*(message.content for message in messages))
+    for mark in _CANDIDATES:
+        if mark not in used and not any(_in_json(mark) in message.content for message in messages):
+            return mark
+    raise TemplateError("the messages hold every character that Unicode keeps for private use; leave some out")
+
+
+def restored(rendered: str, mark: str) -> str:
+    """What a template made of marked messages, with the marks as they were where it wrote them as JSON."""
+    return rendered.replace(_in_json(mark), mark)
+
+
+def _in_json(mark: str) -> str:
+    return json.dumps(mark)[1:-1]
