@@ -49,7 +49,7 @@ MODEL_FLAGS: dict[str, tuple[str, str]] = {
     "threads": ("--threads", "CPU threads."),
     "context_length": ("--ctx", "Length of the context in tokens."),
     "kv_type": ("--kv-type", "Number format of the KV cache."),
-    "flash_attention": ("--flash-attention", "Flash attention."),
+    "flash_attention": ("--flash-attention", "Flash attention; auto: on GPUs, and for a --kv-type below 16 bits."),
     "batch": ("--batch", "Prompt tokens per pass."),
     "mmap": ("--mmap", "Map the file into memory instead of reading it."),
     "extra_buffers": (

@@ -18,6 +18,7 @@ from edge_wsd import checks
 from edge_wsd._native import CancelFlag
 from edge_wsd.errors import Cancelled, ModelLoadError, OptionError
 from edge_wsd.llama import library
+from edge_wsd.llama.attention import Attention
 from edge_wsd.llama.batch import Batch
 from edge_wsd.llama.handle import Handle, require_own_workers
 from edge_wsd.llama.model import Model
@@ -146,14 +147,15 @@ class Context:
 def _create(model: Model, settings: ModelSettings, n_sequences: int, tap: Tap | None) -> int:
     n_threads = settings.threads or default_threads(model.size_bytes)
     require_own_workers(n_threads)
+    attention = Attention.of(settings, on_gpu=model.on_gpu)
     length = model.context_length(settings)
     parameters = llama_cpp.llama_context_default_params()
     parameters.n_ctx = length * n_sequences
-    parameters.n_batch = parameters.n_ubatch = settings.batch
+    parameters.n_batch, parameters.n_ubatch = settings.batch, attention.micro_batch
     parameters.n_seq_max = n_sequences
     parameters.n_threads = parameters.n_threads_batch = n_threads
     parameters.type_k = parameters.type_v = _KV_TYPES[settings.kv_type]
-    parameters.flash_attn_type = _FLASH_ATTENTION[settings.flash_attention]
+    parameters.flash_attn_type = _FLASH_ATTENTION[attention.flash]
     parameters.swa_full = True  # a window that forgets could not be cut back
     parameters.no_perf = True
     if tap is not None:
@@ -171,4 +173,7 @@ def _create(model: Model, settings: ModelSettings, n_sequences: int, tap: Tap | 
             f"{model.path}: this kind of model keeps nothing of what it has read, so it cannot write a text token by "
             "token (it makes embeddings, or writes by diffusion); expected a language model"
         )
+    # Whatever the file says: text is written in one direction, and llama.cpp ends the process at a batch that is read
+    # in pieces otherwise.
+    llama_cpp.llama_set_causal_attn(handle, True)
     return int(handle)

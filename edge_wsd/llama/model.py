@@ -33,9 +33,11 @@ _LEARNED_POSITIONS = frozenset({"gpt2", "starcoder", "mpt"})
 class Model:
     """Owner of a llama.cpp model and of the contexts made of it. After `close` everything of it is a `ClosedError`."""
 
-    def __init__(self, handle: int, path: Path) -> None:
+    def __init__(self, handle: int, path: Path, *, on_gpu: bool = False) -> None:
         self._handle = Handle(handle, f"{path}: this model")
         self.path = path
+        self.on_gpu = on_gpu
+        """Whether layers of it are on a GPU."""
         self.contexts: list[Context] = []
         """Those that are open; `Context` enters and leaves itself."""
         self.vocab = Vocab(self)
@@ -86,7 +88,8 @@ class Model:
                 raise failures[0]
             if not handle:
                 raise ModelLoadError(f"{path}: llama.cpp cannot load this model{library.because(lines)}")
-        return cls(handle, path)
+        on_gpu = parameters.n_gpu_layers != 0 and not host_only and library.supports_offload()
+        return cls(handle, path, on_gpu=on_gpu)
 
     @property
     def handle(self) -> int:

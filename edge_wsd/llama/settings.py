@@ -29,6 +29,7 @@ class ModelSettings:
     kv_type: KvType = "f16"
     """Element type of the KV cache."""
     flash_attention: FlashAttention = "auto"
+    """By default ("auto") off on the CPU, unless the cache has fewer than 16 bits (`edge_wsd.llama.attention`)."""
     context_length: int | None = None
     """Tokens of the context; None for what the model was trained with, at most `DEFAULT_CONTEXT_LENGTH`."""
     batch: int = 512

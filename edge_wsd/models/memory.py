@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
+from edge_wsd.llama.attention import Attention
 from edge_wsd.llama.repacking import NOTHING_REPACKED, Repacking
 from edge_wsd.llama.settings import ModelSettings, context_length
 from edge_wsd.models.compute_buffer import compute_bytes, input_bytes
@@ -96,14 +97,15 @@ def placed_memory(
     """
     n_ctx = n_ctx or context_length(settings, shape.n_ctx_train)
     settings = replace(settings, batch=min(settings.batch, n_ctx))
+    attention = Attention.of(settings, on_gpu=any(place_ != HOST for place_ in placement))
     n_cells = cells(n_ctx)
     host = _host_weights(shape, placement, repacked, mmap=settings.mmap) + Sizes(
         kv_cache=_kv_bytes(shape, settings, n_cells, placement, HOST),
-        compute=_host_compute(shape, settings, n_cells, placement),
+        compute=_host_compute(shape, attention, n_cells, placement),
         logits=shape.n_vocab * min(n_scored, settings.batch) * _F32_BYTES,
         vocabulary=shape.n_vocab * _TOKEN_BYTES + shape.n_merges * _MERGE_BYTES,
     )
-    gpus = tuple(_on_gpu(shape, settings, n_cells, placement, number) for number in range(n_gpus))
+    gpus = tuple(_on_gpu(shape, settings, attention, n_cells, placement, number) for number in range(n_gpus))
     return ModelMemory(shape, n_ctx, placement, host, gpus)
 
 
@@ -151,10 +153,10 @@ def _is_repacked(weight: Weight, repacked: Mapping[str, Repacking]) -> bool:
     return weight.type in repacked and repacked[weight.type].takes(weight.shape)
 
 
-def _host_compute(shape: ModelShape, settings: ModelSettings, n_ctx: int, placement: Placement) -> int:
+def _host_compute(shape: ModelShape, attention: Attention, n_ctx: int, placement: Placement) -> int:
     has_layers, has_output = HOST in placement[:-1], placement[-1] == HOST
-    flash = settings.flash_attention != "off"
-    needs = input_bytes(shape, n_ctx=n_ctx, batch=settings.batch, flash_attention=flash)
+    batch, flash = attention.micro_batch, attention.is_flash
+    needs = input_bytes(shape, n_ctx=n_ctx, batch=batch, flash_attention=flash)
     if not has_layers and not has_output:
         return needs
     return max(
@@ -162,7 +164,7 @@ def _host_compute(shape: ModelShape, settings: ModelSettings, n_ctx: int, placem
         compute_bytes(
             shape,
             n_ctx=n_ctx,
-            batch=settings.batch,
+            batch=batch,
             flash_attention=flash,
             has_layers=has_layers,
             has_output=has_output,
@@ -170,7 +172,9 @@ def _host_compute(shape: ModelShape, settings: ModelSettings, n_ctx: int, placem
     )
 
 
-def _on_gpu(shape: ModelShape, settings: ModelSettings, n_ctx: int, placement: Placement, number: int) -> Sizes:
+def _on_gpu(
+    shape: ModelShape, settings: ModelSettings, attention: Attention, n_ctx: int, placement: Placement, number: int
+) -> Sizes:
     layers = [layer for layer, place_ in enumerate(placement[:-1]) if place_ == number]
     has_output = placement[-1] == number
     if not layers and not has_output:
@@ -178,17 +182,16 @@ def _on_gpu(shape: ModelShape, settings: ModelSettings, n_ctx: int, placement: P
     weights = sum(shape.layer_bytes[layer] for layer in layers)
     if has_output:
         weights += sum(weight.n_bytes for weight in shape.output_weights)
-    flash = settings.flash_attention != "off"
     compute = compute_bytes(
         shape,
         n_ctx=n_ctx,
-        batch=settings.batch,
-        flash_attention=flash,
+        batch=attention.micro_batch,
+        flash_attention=attention.is_flash,
         has_layers=bool(layers),
         has_output=has_output,
     )
     # The embeddings come over from the host; so do, for large batches, weights of layers that stayed there.
-    compute += shape.n_embd * min(settings.batch, n_ctx) * _F32_BYTES
+    compute += shape.n_embd * min(attention.micro_batch, n_ctx) * _F32_BYTES
     staying = (shape.largest_in_layer[layer] for layer, place_ in enumerate(placement[:-1]) if place_ == HOST)
     compute += max(staying, default=0)
     return Sizes(

@@ -143,18 +143,18 @@ NO_MMAP = ModelSettings(mmap=False)
 
 
 def test_a_context_that_was_not_asked_for_becomes_as_short_as_it_must_and_no_shorter():
-    plan = plan_on(machine(11.25), settings=NO_MMAP)
+    plan = plan_on(machine(11.0), settings=NO_MMAP)
     length = plan.base.memory.n_ctx
     assert plan.fits and MIN_CONTEXT <= length < DEFAULT_CONTEXT_LENGTH
     assert plan.base.settings.context_length == plan.drafter.settings.context_length == length
     assert f"the context is {length:,} tokens instead of {DEFAULT_CONTEXT_LENGTH:,}" in plan.gives_way[-1]
     longer = replace(plan.base.settings, context_length=length + 256)
-    assert not plan_pair(DRAFTER, BASE, longer, longer, machine(11.25)).fits
+    assert not plan_pair(DRAFTER, BASE, longer, longer, machine(11.0)).fits
 
 
 def test_an_explicit_context_never_becomes_shorter():
     wanted = ModelSettings(context_length=DEFAULT_CONTEXT_LENGTH, mmap=False)
-    plan = plan_pair(DRAFTER, BASE, wanted, wanted, machine(11.25))
+    plan = plan_pair(DRAFTER, BASE, wanted, wanted, machine(11.0))
     assert plan.verdict == "does not fit" and plan.base.memory.n_ctx == DEFAULT_CONTEXT_LENGTH
     assert plan.remedy.startswith(f"a shorter context would fit: try --ctx {MIN_CONTEXT}; or the base as Q4_K_S (")
 
