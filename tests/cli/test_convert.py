@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
 from edge_wsd.cli import doctor
+from tests.strange_modules import MARK, PROGRAM, fill
 from tests.unit.test_converter_hostile import Folder
 
 
@@ -26,6 +29,16 @@ def test_a_checkpoint_becomes_a_file_that_loads(program, checkpoint):
     assert done.returncode == 0 and done.stdout == "", done.stderr
     assert "model.gguf: llama, 12 tensors" in done.stderr
     assert program("check", "model.gguf", "model.gguf").stdout.startswith("identical")
+
+
+def test_converting_where_the_checkpoint_lies_runs_nothing_that_lies_there(checkpoint, tmp_path, environment):
+    """A `json.py` in a downloaded folder was executed, with exit code 0."""
+    fill(checkpoint)
+    (tmp_path / "edge-wsd").write_text(PROGRAM)
+    command = [sys.executable, tmp_path / "edge-wsd", "convert", ".", "../out.gguf", "--type", "Q4_K_M"]
+    done = subprocess.run(command, cwd=checkpoint, env=environment, capture_output=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out.gguf").exists() and not (checkpoint / MARK).exists()
 
 
 def test_an_existing_file_is_replaced_only_when_asked(program, checkpoint, tmp_path):

@@ -18,35 +18,13 @@ from edge_wsd.errors import OptionError
 from edge_wsd.llama.quantizer import Quantizer, Request
 from edge_wsd.models.probe import probe_model
 from edge_wsd.models.probe_cache import ProbeCache
+from tests.strange_modules import MARK, NAMES, OF_PYTHONS_START, PROGRAM, fill
 from tests.tiny_models import TinyModel
-
-# What the children import, what those import, and what Python itself looks for at its start.
-NAMES = sorted(
-    {name for name in sys.stdlib_module_names if name.isidentifier()}
-    | {path.name.partition(".")[0] for path in Path(sysconfig.get_path("purelib")).iterdir() if path.name[0] != "."}
-    | {"edge_wsd", "llama_cpp", "numpy", "sitecustomize", "usercustomize", "converters", "PIL", "readline"}
-)
-# Python's own start of `-m` needs these before the first line of ours.
-BEFORE_US = ("runpy", "warnings", "importlib", "contextlib", "collections", "functools", "types", "keyword")
-BEFORE_US += ("operator", "reprlib", "itertools", "_collections", "_collections_abc", "_operator", "_functools", "abc")
-BEFORE_US += ("edge_wsd", "pkgutil")
-
-
-def hostile(folder: Path, names: list[str]) -> Path:
-    """A folder with a module and a package of each name that leave a mark when they are run."""
-    folder.mkdir()
-    for name in names:
-        code = f"open({str(folder / 'RAN')!r}, 'a').write({name!r} + ' ')\nraise SystemExit(99)\n"
-        (folder / f"{name}.py").write_text(code)
-        package = folder / "packages" / name
-        package.mkdir(parents=True)
-        (package / "__init__.py").write_text(code)
-    return folder
 
 
 @pytest.fixture(scope="module")
 def trap(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return hostile(tmp_path_factory.mktemp("trap") / "checkpoint", NAMES)
+    return fill(tmp_path_factory.mktemp("trap") / "checkpoint")
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +47,7 @@ def test_no_child_runs_what_lies_in_the_current_folder(
     with Quantizer(Request(model, tmp_path / "out.gguf", 7)) as quantizer:
         quantizer.plan()
         quantizer.write()
-    assert not (trap / "RAN").exists()
+    assert not (trap / MARK).exists()
 
 
 def run_program(program: list[str], folder: Path, *arguments: str, **variables: str) -> str:
@@ -83,17 +61,17 @@ def run_program(program: list[str], folder: Path, *arguments: str, **variables: 
 
 def test_the_command_answers_in_a_folder_of_strange_modules(trap: Path, tmp_path: Path) -> None:
     """A `json.py` of the user's own broke `run`."""
-    program = tmp_path / "edge-wsd"  # what pip makes of the entry point
-    program.write_text("from edge_wsd.cli.main import main\nmain()\n")
+    program = tmp_path / "edge-wsd"
+    program.write_text(PROGRAM)
     cache = {"EDGE_WSD_CACHE": str(tmp_path / "cache")}
     answer = run_program([sys.executable, str(program)], trap, "run", "How do I list files by size?", **cache)
-    assert "ls" in answer and not (trap / "RAN").exists()
+    assert "ls" in answer and not (trap / MARK).exists()
 
 
 def test_the_module_answers_there_as_far_as_python_lets_it(tmp_path: Path) -> None:
-    folder = hostile(tmp_path / "folder", [name for name in NAMES if name not in BEFORE_US])
+    folder = fill(tmp_path / "folder", set(NAMES) - OF_PYTHONS_START)
     assert "edge-wsd" in run_program([sys.executable, "-m", "edge_wsd"], folder, "--version")
-    assert not (folder / "RAN").exists()
+    assert not (folder / MARK).exists()
 
 
 SHOW = """
