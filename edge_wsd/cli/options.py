@@ -31,7 +31,7 @@ REPLY_FLAGS: dict[str, tuple[str, str]] = {
     "max_draft": ("--max-draft", "Most tokens the drafter writes."),
     "switch_at": ("--switch-at", "Force the switch after N drafted tokens."),
     "chunk": ("--chunk", "Tokens drafted per round; a matter of speed."),
-    "speculation": ("--speculation", "Draft on after the switch. Changes speed, not the text."),
+    "speculation": ("--speculation", "Draft on after the switch. Changes speed; the text only where rounding decides."),
     "stop": ("--stop", "Also stop at this text; may be given several times."),
     "special": ("--special", "Read control tokens in messages, such as <|im_end|>, as tokens."),
     "temperature": ("--temperature", "0 is greedy, 1 the models' own distribution."),
