@@ -25,8 +25,18 @@ class TextStream:
         """The text that is certain after these bytes."""
         return self._release(self._decoder.decode(data), final=False)
 
-    def flush(self) -> str:
-        """The text held back, at the end of the reply. An incomplete character becomes U+FFFD."""
+    @property
+    def incomplete(self) -> bytes:
+        """The beginning of a character whose other bytes have not come."""
+        return self._decoder.getstate()[0]
+
+    def flush(self, *, cut_off: bool = False) -> str:
+        """The text held back, at the end of the reply. An incomplete character becomes U+FFFD.
+
+        It is left out where the text was `cut_off`: the next token would have completed it.
+        """
+        if cut_off:
+            self._decoder.reset()
         return self._release(self._decoder.decode(b"", final=True), final=True)
 
     def _release(self, new: str, *, final: bool) -> str:

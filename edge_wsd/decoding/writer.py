@@ -77,9 +77,12 @@ class ReplyWriter:
         return (written,)
 
     def end(self, reason: FinishReason) -> tuple[Token, ...]:
-        """Finish the reply: text held back comes as a second event of the last token."""
+        """Finish the reply: text held back comes as a second event of the last token.
+
+        A character that the end of the room or a cancel cut in two is left out of the text, and so of the history.
+        """
         self.finish = reason
-        rest = self._stream.flush()
+        rest = self._stream.flush(cut_off=reason != "stop")
         if not rest or not self.tokens:
             return ()
         last = self.tokens[-1]

@@ -18,6 +18,8 @@ _SENTENCEPIECE = frozenset({"llama"})
 _BYTE_PAIRS = frozenset({"gpt2", "gemma4", "hybriddna", "whitespace"})
 _OTHERS = frozenset({"bert", "t5", "rwkv", "plamo2"})
 _NONE = frozenset({"none", "no_vocab"})
+_DROPS_SPACES = "whitespace"
+"""A tokenizer and its pre-tokenizer, which only go together."""
 _WITHOUT_MERGES = frozenset({"kimi-k2"})
 _SPECIAL_IDS = ("bos", "eos", "eot", "eom", "unknown")
 """Those that decoding uses. Others (padding, fill-in-the-middle) are out of range in some files that work well."""
@@ -37,7 +39,9 @@ def check_tokenizer(fields: Fields) -> int:
         raise fields.error("the file has no tokenizer", "use a model that comes with one")
     if kind not in _SENTENCEPIECE | _BYTE_PAIRS | _OTHERS:
         raise fields.error(f"tokenizer {kind!r} is unknown", "a newer llama-cpp-python may know it")
-    fields.scalar(_PREFIX + "pre", ValueType.STRING)
+    pre = fields.scalar(_PREFIX + "pre", ValueType.STRING)
+    if pre == _DROPS_SPACES and kind in _BYTE_PAIRS - {_DROPS_SPACES}:  # it asserts that no spaces are left
+        raise fields.error(f"{_PREFIX}pre is {pre!r}, which tokenizer {kind!r} cannot split spaces with")
     fields.scalar("tokenizer.chat_template", ValueType.STRING)
     tokens = fields.array(_PREFIX + "tokens", ValueType.STRING)
     if not tokens:

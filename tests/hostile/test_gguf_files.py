@@ -97,6 +97,13 @@ def test_a_header_of_37_bytes_is_refused(tmp_path: Path) -> None:
     assert "claims 1 metadata values" in refusal(path)
 
 
+def test_a_pre_tokenizer_that_ends_the_process_at_two_spaces_is_refused(tmp_path: Path) -> None:
+    """It passed, and the first text with two spaces in it ended in GGML_ASSERT."""
+    model = TinyModel()
+    model.metadata["tokenizer.ggml.pre"] = string("whitespace")
+    assert "tokenizer.ggml.pre is 'whitespace'" in refusal(model.write(tmp_path / "model.gguf"))
+
+
 def boundaries(model: TinyModel) -> list[int]:
     """Lengths at which a field of the file ends, and one byte to either side."""
     raw, ends = model.to_bytes(), {4, 8, 16, 24, len(model.header())}

@@ -236,6 +236,32 @@ class Speaker(FakeModel):
         return row
 
 
+@pytest.mark.parametrize("max_tokens", [5, 12, 40])
+def test_a_reply_without_spaces_is_shown_scored_and_ended_as_it_is_written(max_tokens):
+    """Its first word came with the end of the draft, nothing was scored before, and `max_tokens` was passed."""
+    text = "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。"
+    base_words = FakeVocabulary([b"", *BYTES, *map(str.encode, ["である", "名前", "生れ", "まだ", "。"])])
+    spoken_tokens = [DRAFTER.pieces.index(bytes([byte])) for byte in text.encode()]
+    sequence = FakeSequence(Script(DRAFTER.n_tokens, spoken_tokens))
+    bridge = ThroughText(DRAFTER, base_words)
+    drafter = Drafter(
+        sequence, [1], DRAFTER, bridge, bridge.draft("\n", strip=True), anchor="\n", max_draft=500, n_ctx=1000
+    )
+    base = FakeSequence(FakeModel(base_words.n_tokens, seed=1))
+    options = Options(max_tokens=max_tokens, threshold=1.0, chunk=4)
+    writer = ReplyWriter(base_words, max_tokens=max_tokens)
+    rule = ConfidenceWindow(threshold=options.threshold, window=options.window)
+    n_drafted_at_first_text = None
+    for event in weak_to_strong(drafter, Reader(base, [1], []), options, writer, Meter(), rule):
+        if n_drafted_at_first_text is None and getattr(event, "text", ""):
+            n_drafted_at_first_text = drafter.n_drafted
+    assert n_drafted_at_first_text <= 3 * 2  # bytes of two characters
+    assert len(writer.ids) == max_tokens and writer.finish == "length"
+    assert text.encode().startswith(b"".join(map(base_words.piece, writer.ids)))
+    assert drafter.n_drafted <= 3 * LONGEST_HOLD + sum(len(base_words.piece(token)) for token in writer.ids)
+    assert len(rule.logprobs) == (max_tokens if max_tokens > options.window else 0)  # before, none could switch
+
+
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 10_000), st.sampled_from([1, 2, 4, 16]), st.booleans())
 def test_the_reply_across_vocabularies_is_that_of_the_published_algorithm(seed, chunk, speculation):

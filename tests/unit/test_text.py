@@ -2,6 +2,7 @@
 
 import itertools
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,6 +59,26 @@ def test_the_texts_of_the_events_add_up_to_the_reply():
     events = [event for token in (1, 5, 6, 2, 3, 0) for event in writer.write(token, "base")]
     assert "".join(event.text for event in events) == writer.text == "aé\n[User"
     assert (writer.finish, writer.stop) == ("stop", None)
+
+
+@pytest.mark.parametrize(("reason", "text"), [("stop", "a\ufffd"), ("length", "a"), ("cancelled", "a")])
+def test_half_a_character_is_no_text_where_the_reply_was_cut_off_in_it(reason, text):
+    """It stayed in the conversation as U+FFFD, and was read again with every turn."""
+    first, second = "🙂".encode()[:2], "🙂".encode()[2:]
+    vocabulary = FakeVocabulary([b"", b"a", first, second])
+    writer = ReplyWriter(vocabulary, max_tokens=2 if reason == "length" else 50)
+    events = [event for token in (1, 2) for event in writer.write(token, "base")]
+    if reason != "length":
+        events += writer.write(0, "base") if reason == "stop" else writer.end(reason)
+    assert (writer.finish, writer.text, len(writer.ids)) == (reason, text, 2)
+    assert "".join(event.text for event in events) == text
+
+
+def test_a_held_back_beginning_of_a_stop_string_is_shown_where_the_reply_was_cut_off():
+    stream = TextStream(["[User]"])
+    assert stream.feed(b"a[Us" + "🙂".encode()[:3]) == "a"
+    assert stream.incomplete == "🙂".encode()[:3]
+    assert stream.flush(cut_off=True) == "[Us"
 
 
 def test_a_stop_string_over_several_tokens_is_told_from_an_end_token():
