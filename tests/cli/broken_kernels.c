@@ -1,5 +1,5 @@
 /* Preloaded before llama.cpp: its passes end with an illegal instruction once a model has asked for buffers of extra
-   types (DIE=extra) or always (DIE=always), or compute nothing (DIE=wrong), as kernels do that were built badly. */
+   types (DIE=extra) or always (DIE=always), or compute nothing (DIE=wrong), so that what is in memory counts. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdlib.h>
