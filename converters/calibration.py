@@ -92,8 +92,8 @@ def collect_imatrix(
     """
     _check_options(chunk_tokens, max_chunks)
     path = Path(gguf)
-    names = _weights(path, process_output)
     settings = replace(settings or ModelSettings(), context_length=chunk_tokens, batch=chunk_tokens)
+    names = _weights(path, process_output, settings)
     dataset = dataset or (BUILT_IN_DATASET if text is None else "text")
 
     def stop_if_cancelled(_share: float) -> None:
@@ -124,10 +124,10 @@ def _check_options(chunk_tokens: int, max_chunks: int | None) -> None:
         raise OptionError(f"max_chunks must be at least 1, not {max_chunks}")
 
 
-def _weights(path: Path, process_output: bool) -> set[str]:
-    """Names of the tensors to look at. Makes sure that llama.cpp can load the file."""
+def _weights(path: Path, process_output: bool, settings: ModelSettings) -> set[str]:
+    """Names of the tensors to look at. Makes sure that llama.cpp can use the file."""
     header = check_gguf(path)
-    probe_model(path, header=header)
+    probe_model(path, header=header, settings=settings)
     files = part_paths(path, n_parts(header))
     names = {tensor.name for file in files for tensor in read_header(file).tensors}
     return {name for name in names if name.startswith(_LAYERS) or (process_output and name == _OUTPUT)}

@@ -42,8 +42,17 @@ class LogitsSource(Protocol):
         ...
 
 
+def gguf_settings(length: int = DEFAULT_LENGTH, gpu_layers: int = 0, threads: int | None = None) -> ModelSettings:
+    """How a GGUF file is put into memory for windows of up to `length` tokens: a KV cache of 32-bit floats, so that
+    only the weights make a difference."""
+    return ModelSettings(
+        gpu_layers=gpu_layers, threads=threads, kv_type="f32", flash_attention="off", batch=CHUNK,
+        context_length=max(length, CHUNK),
+    )  # fmt: skip
+
+
 class GgufLogits:
-    """A GGUF file in memory, with a KV cache of 32-bit floats so that only the weights make a difference."""
+    """A GGUF file in memory, as `gguf_settings` says."""
 
     def __init__(
         self,
@@ -59,10 +68,7 @@ class GgufLogits:
         Raises ModelLoadError, and Cancelled once `cancel` is set; so does `rows`.
         """
         self.name = str(path)
-        settings = ModelSettings(
-            gpu_layers=gpu_layers, threads=threads, kv_type="f32", flash_attention="off", batch=CHUNK,
-            context_length=max(length, CHUNK),
-        )  # fmt: skip
+        settings = gguf_settings(length, gpu_layers, threads)
 
         def stop_if_cancelled(_share: float) -> None:
             if cancel is not None and cancel.is_set:

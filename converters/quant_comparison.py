@@ -27,7 +27,7 @@ from edge_wsd.models.probe import probe_model
 from .comparison import Comparison
 from .evaluation_texts import evaluation_texts
 from .gguf_facts import GgufFacts, read_facts
-from .logits import GgufLogits, measure
+from .logits import GgufLogits, gguf_settings, measure
 from .quantization import quantize, require_imatrix
 from .stages import Progress, no_progress
 from .stored_logits import StoredLogits
@@ -132,7 +132,7 @@ def compare_quants(
         raise VerificationError(f"{facts.path} is {facts.type}, itself quantized; give the F16, BF16 or F32 file")
     chosen = [_candidate(str(candidate), imatrix) for candidate in candidates]
     for each in (facts, *(candidate.facts for candidate in chosen if candidate.facts)):
-        probe_model(each.path, header=each.header)
+        probe_model(each.path, header=each.header, settings=gguf_settings(gpu_layers=gpu_layers))
     windows = _windows(facts, chosen, texts, context_length, max_tokens)
     run = _Run(max(map(len, windows)), gpu_layers, threads, progress or no_progress, cancel)
     with _work_folder(facts.path) as folder:

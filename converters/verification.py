@@ -22,7 +22,7 @@ from .checkpoint_logits import CheckpointLogits, require_transformers
 from .comparison import Comparison
 from .evaluation_texts import evaluation_texts
 from .gguf_facts import GgufFacts, read_facts
-from .logits import GgufLogits, measure
+from .logits import GgufLogits, gguf_settings, measure
 from .lora import read_adapters
 from .registry import family_of
 from .stages import Progress, no_progress
@@ -121,7 +121,7 @@ def verify(
     _require_same_shape(folder, facts)
     adapters = read_adapters(lora, family_of(folder))
     require_transformers()
-    probe_model(target, header=facts.header)
+    probe_model(target, header=facts.header, settings=gguf_settings(threads=threads))
     report = progress or no_progress
     agreement = tokenizer_agreement(source, target, progress=partial(report, "tokenizer"))
     report("chat template", 0, 1)

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -28,7 +29,7 @@ from edge_wsd.llama.vocabulary_verdict import VocabularyVerdict, compare_vocabul
 from edge_wsd.models.gguf_check import check_gguf
 from edge_wsd.models.model_shape import shape_of_file
 from edge_wsd.models.plan import Plan, plan_pair, require_possible
-from edge_wsd.models.probe import probe_model
+from edge_wsd.models.probe import Candidate, probe_models
 from edge_wsd.prompts.choose import base_template as choose_base_template
 from edge_wsd.prompts.choose import drafter_template as choose_drafter_template
 from edge_wsd.prompts.mark import free_mark, restored
@@ -43,7 +44,9 @@ _LONG_TOKEN = 16
 """Characters per token that only an odd text has: longer prompts are measured before they are tokenised."""
 
 Progress = Callable[[str, float], None]
-"""Called with "drafter" or "base" and a fraction from 0 to 1."""
+"""Called with a stage and a fraction from 0 to 1. The stages are "probe", in which a child process tries those files
+that were not tried before, "drafter" and "base".
+"""
 
 
 class LoadSettings(TypedDict, total=False):
@@ -173,15 +176,22 @@ class Pair:
         Memory is planned first (`edge_wsd.models.plan`): settings that are "auto" or None are what the plan made of
         them, and a pair that certainly cannot fit is a `PlanError`, unless `memory_check` is off.
 
-        A template is "chat" (the file's own), "plain" (the paper's base prompt) or the path of a Jinja file. Each file
-        is first loaded in a child process, so that one which crashes llama.cpp cannot crash the caller; a frozen
-        application says with `probe_command` how to start it (`edge_wsd.models.probe.probe_model`).
+        A template is "chat" (the file's own), "plain" (the paper's base prompt) or the path of a Jinja file. A file is
+        tried in a child process first, so that one which crashes llama.cpp cannot crash the caller; a frozen
+        application says with `probe_command` how to start it (`edge_wsd.models.probe.probe_models`).
         """
-        shapes = []
-        for path in (drafter, base):
-            header = check_gguf(Path(path))
-            probe_model(path, header=header, command=probe_command)
-            shapes.append(shape_of_file(path, header))
+        headers = [check_gguf(Path(path)) for path in (drafter, base)]
+        shapes = [shape_of_file(path, header) for path, header in zip((drafter, base), headers, strict=True)]
+        plan = plan_pair(shapes[0], shapes[1], drafter_settings, base_settings)
+        require_possible(plan)
+        probe_models(
+            [
+                Candidate(Path(path), header, planned.settings)
+                for path, header, planned in zip((drafter, base), headers, (plan.drafter, plan.base), strict=True)
+            ],
+            command=probe_command,
+            progress=None if progress is None else partial(progress, "probe"),
+        )
         plan = plan_pair(shapes[0], shapes[1], drafter_settings, base_settings, measure=simulate)
         require_possible(plan)
         with ExitStack() as stack:

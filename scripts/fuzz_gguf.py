@@ -104,7 +104,8 @@ class Fuzzer:
         left = list(passed)
         while left:
             command = child_process.python_command("edge_wsd.models.probe_child", "the file names")
-            child = child_process.run([*command, *left], timeout_s=_TIMEOUT_S)
+            requests = [json.dumps({"path": path, "settings": None}) for path in left]
+            child = child_process.run([*command, *requests], timeout_s=_TIMEOUT_S)
             ended = _reports(child, outcome)
             if child.returncode == 0 and len(ended) == len(left):
                 return

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import isfinite
 
 from edge_wsd.models.gguf_fields import Fields
-from edge_wsd.models.gguf_file import TensorInfo
+from edge_wsd.models.gguf_file import GgufHeader, TensorInfo
 from edge_wsd.models.gguf_types import TENSOR_TYPES, ValueType
 
 LLAMA_LIKE = frozenset({"llama", "mistral3", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "phi3"})
@@ -39,6 +39,12 @@ class _Sizes:
     n_ff: tuple[int, ...]
     n_experts: int
     is_fused: bool
+
+
+def is_checked_whole(header: GgufHeader) -> bool:
+    """Whether `check_model` knows every tensor of this model, so that nothing is left for llama.cpp to stumble over."""
+    architecture = header.metadata.get("general.architecture")
+    return architecture in LLAMA_LIKE and not header.metadata.get(f"{architecture}.expert_count")
 
 
 def check_model(fields: Fields, tensors: Mapping[str, TensorInfo], n_tokens: int) -> None:

@@ -1,26 +1,68 @@
-"""Loads a model once in a child process, so that a file which makes llama.cpp crash takes only the child with it.
+"""Tries models in a child process, so that a file which makes llama.cpp crash takes only the child with it.
 
-What passed is remembered by path, size, time of change and inode: each file is probed once.
+Every file is loaded there without its weights, whatever its size. One that is small, or whose architecture
+`gguf_model` does not check tensor by tensor, is loaded as it will be and reads and writes some tokens. What passed is
+remembered by path, size, time of change, inode and the settings that matter: each file is tried once.
 
 >>> probe_model("model.gguf")   # raises ModelFileError if llama.cpp cannot load it
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
 from edge_wsd import child_process
-from edge_wsd.errors import ModelFileError
+from edge_wsd.errors import LogitsError, ModelFileError
+from edge_wsd.llama import kernels
+from edge_wsd.llama.settings import ModelSettings
 from edge_wsd.models.gguf_check import n_parts, part_paths
 from edge_wsd.models.gguf_file import REMEDY, GgufHeader, read_header
+from edge_wsd.models.gguf_model import is_checked_whole
 from edge_wsd.models.probe_cache import ProbeCache
 
 BASE_TIMEOUT_S = 60.0
-TIMEOUT_S_PER_GB = 1.0
+TIMEOUT_S_PER_GB, DECODING_S_PER_GB = 1.0, 10.0
+SMALL_BYTES = 256 << 20
+"""A file up to this size is read and used at once, in well under a second."""
+_DECIDING = ("kv_type", "flash_attention", "context_length", "batch", "gpu_layers", "main_gpu", "extra_buffers")
 _PACKAGE = Path(__file__).resolve().parent.parent
 _ERROR_CHARACTERS = 300
+_SOURCE_FOLDER = re.compile(r"\S*/(?=[\w-]+\.(?:c|cpp|cu|m|h):\d+: )")
+"""Where llama.cpp was built, which an assertion tells as well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model to be tried; `check_gguf` has passed it. Without `settings` it is only loaded, without its weights."""
+
+    path: Path
+    header: GgufHeader
+    settings: ModelSettings | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """What a child is asked to do, and under what name it is remembered that it went well."""
+
+    path: Path
+    settings: ModelSettings | None
+    stamp: str
+    limit_s: float
+
+    @property
+    def key(self) -> str:
+        if self.settings is None:
+            return str(self.path)
+        return f"{self.path} {[getattr(self.settings, name) for name in _DECIDING]}"
+
+    @property
+    def request(self) -> str:
+        return json.dumps({"path": str(self.path), "settings": self.settings and asdict(self.settings)})
 
 
 def python_command() -> list[str]:
@@ -28,38 +70,76 @@ def python_command() -> list[str]:
 
     Raises `OptionError` in a frozen application, where `sys.executable` is the application and not Python.
     """
-    return child_process.python_command("edge_wsd.models.probe_child", "the file names")
+    return child_process.python_command("edge_wsd.models.probe_child", "the arguments")
 
 
 def probe_model(
     path: str | Path,
     *,
     header: GgufHeader | None = None,
+    settings: ModelSettings | None = None,
     command: Sequence[str] | None = None,
     cache: ProbeCache | None = None,
     timeout_s: float | None = None,
 ) -> None:
-    """Makes sure that llama.cpp can load the model at `path`, which `check_gguf` should have passed before.
+    """Makes sure that llama.cpp can load the model at `path`, and with `settings` use it; see `probe_models`.
 
-    `header` spares reading it again. `command` starts the child, to which the path is added; None is
-    `python_command()`. A frozen application must give one (a hidden argument of its own that calls
-    `probe_child.main`). Models inside this package are not probed.
-    Raises `ModelFileError` with llama.cpp's last error if it refuses the file, crashes or takes too long.
+    `header` spares reading it again.
     """
-    path = Path(path).absolute()  # not resolved: the parts of a split model may be links with names that matter
-    if path.resolve().is_relative_to(_PACKAGE):
-        return
+    path = Path(path)
+    header = read_header(path) if header is None else header
+    probe_models([Candidate(path, header, settings)], command=command, cache=cache, timeout_s=timeout_s)
+
+
+def probe_models(
+    candidates: Sequence[Candidate],
+    *,
+    command: Sequence[str] | None = None,
+    cache: ProbeCache | None = None,
+    timeout_s: float | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> None:
+    """Tries models one after the other in one child, if any of them was not tried before.
+
+    `command` starts the child, whose arguments are added to it; None is `python_command()`. A frozen application must
+    give one (a hidden argument of its own that calls `probe_child.main`). Models inside this package are not tried.
+    `progress` is called with 0 when a child is about to start and with 1 when it has ended.
+    Raises `ModelFileError` with llama.cpp's last error if it refuses a file, crashes or takes too long, and
+    `LogitsError` if no probabilities come of the weights.
+    """
     cache = ProbeCache() if cache is None else cache
+    trials = [trial for trial in map(_trial, candidates) if trial and not cache.holds(trial.key, trial.stamp)]
+    if not trials:
+        return
+    command = python_command() if command is None else command
+    if progress is not None:
+        progress(0.0)
+    limit_s = sum(trial.limit_s for trial in trials) if timeout_s is None else timeout_s
+    _run(trials, command, limit_s)
+    for trial in trials:
+        cache.add(trial.key, trial.stamp)
+    if progress is not None:
+        progress(1.0)
+
+
+def _trial(candidate: Candidate) -> _Trial | None:
+    path = candidate.path.absolute()  # not resolved: the parts of a split model may be links with names that matter
+    if path.resolve().is_relative_to(_PACKAGE):
+        return None
     try:
-        files = part_paths(path, n_parts(read_header(path) if header is None else header))
+        files = part_paths(path, n_parts(candidate.header))
         stamp, n_bytes = _stamp(files), sum(file.stat().st_size for file in files)
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}") from error
-    if cache.holds(path, stamp):
-        return
-    limit_s = BASE_TIMEOUT_S + TIMEOUT_S_PER_GB * n_bytes / 1e9 if timeout_s is None else timeout_s
-    _run(path, python_command() if command is None else list(command), limit_s)
-    cache.add(path, stamp)
+    decodes = n_bytes <= SMALL_BYTES or not is_checked_whole(candidate.header)
+    settings = _settled(candidate.settings) if decodes and candidate.settings else None
+    per_gb = TIMEOUT_S_PER_GB + (DECODING_S_PER_GB if settings else 0)
+    return _Trial(path, settings, stamp, BASE_TIMEOUT_S + per_gb * n_bytes / 1e9)
+
+
+def _settled(settings: ModelSettings) -> ModelSettings:
+    """With nothing left that the child would have to find out."""
+    return replace(settings, extra_buffers="on" if kernels.uses_extra_buffers(settings) else "off")
 
 
 def _stamp(files: Sequence[Path]) -> str:
@@ -71,23 +151,27 @@ def _stamp(files: Sequence[Path]) -> str:
     return " ".join(parts)
 
 
-def _run(path: Path, command: list[str], limit_s: float) -> None:
+def _run(trials: Sequence[_Trial], command: Sequence[str], limit_s: float) -> None:
+    first = trials[0].path
     try:
-        child = child_process.run([*command, str(path)], timeout_s=limit_s)
+        child = child_process.run([*command, *(trial.request for trial in trials)], timeout_s=limit_s)
     except OSError as error:
-        raise ModelFileError(f"{path}: could not be tried: {command[0]} does not start: {error}") from error
+        raise ModelFileError(f"{first}: could not be tried: {command[0]} does not start: {error}") from error
+    begun = [str(report["begin"]) for report in child.reports() if "begin" in report]
+    ended = {str(report["end"]): report for report in child.reports() if "end" in report}
+    path = begun[-1] if begun else str(first)
+    log = _last_error(child.stderr) or "it said nothing"
     if child.returncode is None:
         raise ModelFileError(f"{path}: llama.cpp did not load it within {limit_s:.0f} s; {REMEDY}")
-    reports = [report for report in child.reports() if "begin" in report or "end" in report]
-    log = _last_error(child.stderr)
-    if not reports:
+    if not begun:
         raise ModelFileError(f"{path}: could not be tried in a process of its own: {log}")
-    loads = reports[-1].get("loads")
-    if loads is True and child.returncode == 0:
-        return
-    if loads is False:
-        raise ModelFileError(f"{path}: llama.cpp cannot load it: {log}; {REMEDY}, or use a newer llama-cpp-python")
-    raise ModelFileError(f"{path}: llama.cpp crashes on it ({child.ending}): {log}; {REMEDY}")
+    for name, report in ended.items():
+        if report.get("loads") is False:
+            raise ModelFileError(f"{name}: llama.cpp cannot load it: {log}; {REMEDY}, or use a newer llama-cpp-python")
+        if report.get("computes") is False:
+            raise LogitsError(str(report.get("reason")))
+    if child.returncode != 0 or len(ended) < len(trials):
+        raise ModelFileError(f"{path}: llama.cpp crashes on it ({child.ending}): {log}; {REMEDY}")
 
 
 def _last_error(stderr: bytes) -> str:
@@ -98,5 +182,5 @@ def _last_error(stderr: bytes) -> str:
         reason = reason.partition("error loading model: ")[2]
     else:
         asserted = next((line for line in reversed(lines) if "GGML_ASSERT" in line or "terminate called" in line), None)
-        reason = asserted or (lines[-1] if lines else "it said nothing")
-    return reason[-_ERROR_CHARACTERS:]
+        reason = asserted or (lines[-1] if lines else "")
+    return _SOURCE_FOLDER.sub("", reason)[-_ERROR_CHARACTERS:]

@@ -1,90 +1,124 @@
-"""Loads model files with llama.cpp in a process of its own, where a crash does no harm. Started by `probe`.
+"""Loads and uses model files in a process of its own, where a crash does no harm. Started by `probe`.
 
-For each path one JSON line goes to stdout when it begins and one when it ends, so that the parent knows which file
-a crash belongs to. llama.cpp's errors go to stderr. Only what the loader itself needs is imported.
+Each argument is one JSON object: the `path` of a model, and the `settings` to use it with, or null. One JSON line goes
+to stdout when a model is begun and one when it is done with, so that the parent knows which file a crash belongs to.
+llama.cpp's errors go to stderr.
 """
 
 from __future__ import annotations
 
 import ctypes
 import json
-import os
+import logging
 import sys
+from pathlib import Path
+from typing import Any
 
-import llama_cpp.llama_cpp as llama
+import llama_cpp
 
 from edge_wsd.child_process import keep_crashes_quiet
+from edge_wsd.errors import EdgeWsdError, LogitsError, ModelLoadError
+from edge_wsd.llama import library
+from edge_wsd.llama.context import Context
+from edge_wsd.llama.model import Model
+from edge_wsd.llama.sampler import Sampler
+from edge_wsd.llama.settings import ModelSettings
 
-_ERROR_LEVEL = 4
-_CONTINUED_LEVEL = 5
-_N_TOKENS = 32
 # Every byte once, invalid UTF-8 included, a special token's look and an empty text.
 _TEXTS = (b"", b"<s>a b\n", bytes(range(1, 256)), "Zażółć gęślą jaźń 你好 🙂".encode())
+_LOAD_ONLY = ModelSettings(gpu_layers=0, context_length=32, batch=32, extra_buffers="off")
+_MOST_WORK = 10_000_000_000
+"""Tokens times parameters of the longest pass: a full batch of a small model takes a fraction of a second."""
+_SHORTEST_PASS = 16
+_STEP = 7919
+"""A prime: the tokens that are read lie all over the vocabulary."""
 
 
-class Refused(Exception):
-    """llama.cpp said no in an orderly way."""
-
-
-@llama.llama_log_callback  # type: ignore[untyped-decorator]
-def _log_errors(level: int, text: bytes, _data: object) -> None:
-    if level in (_ERROR_LEVEL, _CONTINUED_LEVEL):
-        sys.stderr.buffer.write(text)
-        sys.stderr.buffer.flush()
-
-
-def load(path: bytes) -> None:
+def load(path: Path) -> None:
     """Loads vocabulary, model and a tiny context, tokenises a few texts and shows every token; decodes nothing.
 
-    Weights are neither read nor given memory, so a large file takes no longer than a small one.
-    Raises `Refused` if llama.cpp does.
+    Weights are neither read nor given memory, so a large file takes no longer than a small one. Raises
+    `ModelLoadError`.
     """
-    no_devices = (ctypes.c_void_p * 1)(None)
-    model_params = llama.llama_model_default_params()
-    model_params.devices = ctypes.cast(no_devices, ctypes.c_void_p)
-    model_params.n_gpu_layers = 0
-    model_params.use_extra_bufts = False
-    model_params.load_mode = llama.LLAMA_LOAD_MODE_NONE
-    model_params.no_alloc = True
-    model = llama.llama_model_load_from_file(path, model_params)
-    if not model:
-        raise Refused
+    with Model.load(path, _LOAD_ONLY, simulated=True, host_only=True) as model:
+        _exercise_vocabulary(model)
+        Context(model, _LOAD_ONLY).close()
+
+
+def use(path: Path, settings: ModelSettings) -> None:
+    """Loads the model as it will be loaded, and decodes: one token, several, a batch as full as its size allows.
+
+    Raises `LogitsError` if no probabilities come of it, and other errors of those settings.
+    """
+    with Model.load(path, settings) as model:
+        _exercise_vocabulary(model)
+        with Context(model, settings) as context:
+            _decode(model, context)
+
+
+def _decode(model: Model, context: Context) -> None:
+    n_most = min(context.batch_size, max(_SHORTEST_PASS, _MOST_WORK // max(model.n_params, 1)))
+    tokens = [index * _STEP % context.n_vocab for index in range(n_most)]
+    sequence = context.sequence()
+    sampler = Sampler(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, seed=1)
     try:
-        _exercise_vocabulary(llama.llama_model_get_vocab(model))
-        context_params = llama.llama_context_default_params()
-        context_params.n_ctx = context_params.n_batch = context_params.n_ubatch = _N_TOKENS
-        context = llama.llama_init_from_model(model, context_params)
-        if not context:
-            raise Refused
-        llama.llama_free(context)
+        drawn, _ = sequence.score(tokens[:1], []).choose(0, sampler)
+        sequence.score([drawn], tokens[1:4]).choose(3, sampler)
+        sequence.cut(2)
+        sequence.extend(tokens[4:5])
+        sequence.cut(0)
+        scores = sequence.score(tokens[:-3], tokens[-3:])
+        for row in range(4):
+            scores.choose(row, sampler)
     finally:
-        llama.llama_model_free(model)
+        sampler.close()
 
 
-def _exercise_vocabulary(vocab: object) -> None:
-    n_tokens = llama.llama_vocab_n_tokens(vocab)
+def _exercise_vocabulary(model: Model) -> None:
+    vocab = llama_cpp.llama_model_get_vocab(model.handle)
     ids = (ctypes.c_int32 * 4096)()
     for text in _TEXTS:
         for special in (False, True):
-            llama.llama_tokenize(vocab, text, len(text), ids, len(ids), True, special)
+            llama_cpp.llama_tokenize(vocab, text, len(text), ids, len(ids), True, special)
     piece = ctypes.create_string_buffer(256)
-    for token in range(n_tokens):
-        llama.llama_token_to_piece(vocab, token, piece, len(piece), 0, True)
+    for token in range(llama_cpp.llama_vocab_n_tokens(vocab)):
+        llama_cpp.llama_token_to_piece(vocab, token, piece, len(piece), 0, True)
 
 
-def main(paths: list[str]) -> None:
-    """One pair of lines for each path."""
+def try_model(path: Path, settings: dict[str, Any] | None) -> dict[str, Any]:
+    """What became of it. Whatever is refused in an orderly way does no harm, and is refused again when it is used."""
+    try:
+        if settings is None:
+            load(path)
+        else:
+            use(path, ModelSettings(**settings))
+    except ModelLoadError:
+        return {"loads": settings is not None and _loads(path)}
+    except LogitsError as error:
+        return {"loads": True, "computes": False, "reason": str(error)}
+    except EdgeWsdError:
+        pass
+    return {"loads": True, "computes": True}
+
+
+def _loads(path: Path) -> bool:
+    """Whether it was the context that could not be had, with those settings."""
+    try:
+        load(path)
+    except ModelLoadError:
+        return False
+    return True
+
+
+def main(requests: list[str]) -> None:
+    """One pair of lines for each request."""
     keep_crashes_quiet()
-    llama.llama_log_set(_log_errors, ctypes.c_void_p(0))
-    llama.llama_backend_init()
-    for path in paths:
+    library.logger.addHandler(logging.StreamHandler(sys.stderr))
+    library.logger.setLevel(logging.ERROR)
+    for request in map(json.loads, requests):
+        path = request["path"]
         print(json.dumps({"begin": path}), flush=True)
-        loads = True
-        try:
-            load(os.fsencode(path))
-        except Refused:
-            loads = False
-        print(json.dumps({"end": path, "loads": loads}), flush=True)
+        print(json.dumps({"end": path, **try_model(Path(path), request["settings"])}), flush=True)
 
 
 if __name__ == "__main__":

@@ -342,7 +342,11 @@ def load_in_child(paths: list[Path]) -> dict[str, bool | None]:
     while waiting:
         environment = {**os.environ, "GGML_NO_BACKTRACE": "1"}
         child = subprocess.run(
-            [*python_command(), *waiting], capture_output=True, env=environment, timeout=120, check=False
+            [*python_command(), *(json.dumps({"path": path, "settings": None}) for path in waiting)],
+            capture_output=True,
+            env=environment,
+            timeout=120,
+            check=False,
         )
         reports = [json.loads(line) for line in child.stdout.splitlines()]
         ended = {report["end"]: report["loads"] for report in reports if "end" in report}

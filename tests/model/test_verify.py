@@ -24,7 +24,14 @@ from edge_wsd.converters.verification import Verification, verify  # noqa: E402
 
 from edge_wsd._native import CancelFlag  # noqa: E402
 from edge_wsd.demo.files import base_path  # noqa: E402
-from edge_wsd.errors import Cancelled, ConversionError, ModelFileError, VerificationError  # noqa: E402
+from edge_wsd.errors import (  # noqa: E402
+    Cancelled,
+    ConversionError,
+    LogitsError,
+    ModelFileError,
+    VerificationError,
+)
+from edge_wsd.models import probe  # noqa: E402
 from tests.checkpoints import make_checkpoint  # noqa: E402
 from tests.oracle.float_gguf import write_float_gguf  # noqa: E402
 from tests.tiny_models import TinyModel  # noqa: E402
@@ -174,11 +181,16 @@ def test_what_cannot_be_compared_is_said_before_weights_are_loaded(
         verify(right[0], right[1], texts=[""])
 
 
-def test_damaged_weights_are_named_by_side(right: tuple[Path, Path], tmp_path: Path) -> None:
+def test_damaged_weights_are_named_by_side(
+    right: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copy(right[1], tmp_path / "nan.gguf")
     reader = gguf.GGUFReader(tmp_path / "nan.gguf", "r+")
     next(tensor for tensor in reader.tensors if tensor.name == "output_norm.weight").data[0] = np.nan
     reader.data.flush()
+    with pytest.raises(LogitsError, match=r"nan\.gguf: .* logits are NaN"):
+        checked(right[0], tmp_path / "nan.gguf")
+    monkeypatch.setattr(probe, "SMALL_BYTES", 0)  # large files are not used beforehand
     with pytest.raises(VerificationError, match=r"nan\.gguf: the prediction at position 1 holds NaN"):
         checked(right[0], tmp_path / "nan.gguf")
 

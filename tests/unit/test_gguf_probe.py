@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from edge_wsd.demo.files import drafter_path
 from edge_wsd.errors import ModelFileError, OptionError
-from edge_wsd.models import probe_cache
 from edge_wsd.models.gguf_check import check_gguf
 from edge_wsd.models.probe import probe_model, python_command
 from edge_wsd.models.probe_cache import ProbeCache
@@ -29,8 +29,11 @@ def python(source: str) -> list[str]:
     return [sys.executable, "-c", source]
 
 
-BEGIN = "import json, os, sys, time; print(json.dumps({'begin': sys.argv[1]}), flush=True); "
-LOADS = BEGIN + "print(json.dumps({'end': sys.argv[1], 'loads': True}))"
+BEGIN = (
+    "import json, os, sys, time; paths = [json.loads(each)['path'] for each in sys.argv[1:]]; "
+    "print(json.dumps({'begin': paths[0]}), flush=True); "
+)
+LOADS = BEGIN + "[print(json.dumps({'end': path, 'loads': True})) for path in paths]"
 CRASHES = BEGIN + "print('last words', file=sys.stderr, flush=True); os.abort()"
 
 
@@ -112,7 +115,7 @@ def test_a_frozen_application_must_say_how_to_start_the_child(
 
 
 def test_models_inside_the_package_are_not_probed(cache: ProbeCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    probe_model(Path(probe_cache.__file__), cache=cache, command=python(CRASHES))
+    probe_model(drafter_path(), cache=cache, command=python(CRASHES))
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[1]", b"\xff\xfe", b'{"format": 1, "models": 7}', b"[" * 100_000])
@@ -134,11 +137,11 @@ def test_a_cache_that_cannot_be_written_is_a_warning(
 
 def test_writing_the_cache_leaves_no_temporary_files_and_forgets_the_oldest(cache: ProbeCache) -> None:
     for number in range(503):
-        cache.add(Path(f"/models/{number}"), "stamp")
+        cache.add(f"/models/{number}", "stamp")
     assert [path.name for path in cache.path.parent.iterdir()] == ["probed.json"]
-    assert not cache.holds(Path("/models/2"), "stamp")
-    assert cache.holds(Path("/models/3"), "stamp")
-    assert not cache.holds(Path("/models/3"), "another")
+    assert not cache.holds("/models/2", "stamp")
+    assert cache.holds("/models/3", "stamp")
+    assert not cache.holds("/models/3", "another")
 
 
 def test_the_cache_lies_where_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
