@@ -105,17 +105,23 @@ def probe_models(
     give one (a hidden argument of its own that calls `probe_child.main`). Models inside this package are not tried.
     `progress` is called with 0 when a child is about to start and with 1 when it has ended.
     Raises `ModelFileError` with llama.cpp's last error if it refuses a file, crashes or takes too long, and
-    `LogitsError` if no probabilities come of the weights.
+    `LogitsError` if no probabilities come of the weights; `KernelError` where llama.cpp runs no model.
     """
     cache = ProbeCache() if cache is None else cache
     trials = [trial for trial in map(_trial, candidates) if trial and not cache.holds(trial.key, trial.stamp)]
     if not trials:
         return
+    is_ours = command is None
     command = python_command() if command is None else command
     if progress is not None:
         progress(0.0)
     limit_s = sum(trial.limit_s for trial in trials) if timeout_s is None else timeout_s
-    _run(trials, command, limit_s)
+    try:
+        _run(trials, command, limit_s)
+    except ModelFileError:
+        if is_ours:
+            kernels.verdict()  # which raises where llama.cpp runs nothing: then the file is not to blame
+        raise
     for trial in trials:
         cache.add(trial.key, trial.stamp)
     if progress is not None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from edge_wsd.demo.files import drafter_path
-from edge_wsd.errors import ModelFileError, OptionError
+from edge_wsd.errors import KernelError, ModelFileError, OptionError
+from edge_wsd.llama import kernels
 from edge_wsd.models.gguf_check import check_gguf
 from edge_wsd.models.probe import probe_model, python_command
 from edge_wsd.models.probe_cache import ProbeCache
@@ -79,6 +80,24 @@ def test_an_assertion_in_llama_cpp_kills_the_child_only(tmp_path: Path, cache: P
     with pytest.raises(ModelFileError, match=r"crashes on it .*GGML_ASSERT.*n_layer") as caught:
         probe_model(model.write(tmp_path / "dead.gguf"), cache=cache)
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_is_not_blamed_where_llama_cpp_runs_nothing(
+    tmp_path: Path, cache: ProbeCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A build for another processor ended the child, and the file was called damaged."""
+
+    def nothing_holds() -> None:
+        raise KernelError("llama.cpp does not work on this processor")
+
+    model = TinyModel()
+    model.metadata["llama.block_count"] = u32(0)
+    path = model.write(tmp_path / "dead.gguf")
+    monkeypatch.setattr(kernels, "verdict", nothing_holds)
+    with pytest.raises(KernelError):
+        probe_model(path, cache=cache)
+    with pytest.raises(ModelFileError):  # another program's child says nothing of ours
+        probe_model(path, cache=cache, command=python(CRASHES))
 
 
 def test_a_crash_is_told_with_the_childs_last_words(model: Path, cache: ProbeCache) -> None:
