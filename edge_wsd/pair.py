@@ -6,9 +6,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,9 +18,9 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from edge_wsd.decoding.bridge import Bridge, SameVocabulary, ThroughText
 from edge_wsd.decoding.events import Reply
-from edge_wsd.decoding.options import OptionChanges, Options
+from edge_wsd.decoding.options import OptionChanges, Options, checked_options
 from edge_wsd.decoding.sequence import common_prefix
-from edge_wsd.errors import ContextFullError, TemplateError
+from edge_wsd.errors import BusyError, ClosedError, ContextFullError, TemplateError
 from edge_wsd.llama.context import Context
 from edge_wsd.llama.measure import simulate
 from edge_wsd.llama.model import Model
@@ -149,13 +150,13 @@ class Pair:
         self.vocabulary: VocabularyVerdict = compare_vocabularies(drafter.model.vocab, base.model.vocab)
         bridge = SameVocabulary if self.vocabulary.same else ThroughText
         self.bridge: Bridge = bridge(drafter.model.vocab, base.model.vocab)
-        self.busy = threading.Lock()
-        self.running: Turn | None = None
-        """The reply that is being written, whose thread holds `busy`."""
         self.closed = False
         self.options = Options()
         """What replies and conversations are written with where no options are given."""
         self._owned = owned
+        self._process = os.getpid()
+        self._busy = threading.Lock()
+        self._running: Turn | None = None  # the reply that is being written: it holds the lock
 
     @classmethod
     def load(
@@ -241,7 +242,7 @@ class Pair:
         **changes: Unpack[OptionChanges],
     ) -> Reply:
         """One whole reply to a question or a conversation. `changes` are fields of `Options`."""
-        options = (options or self.options).with_changes(**changes)
+        options = checked_options(options, self.options).with_changes(**changes)
         if isinstance(prompt, str):
             return self.session(options=options).ask(prompt)
         return self.session(options=options, messages=prompt).ask(None)
@@ -253,18 +254,44 @@ class Pair:
         messages: Sequence[Message] | Sequence[Mapping[str, Any]] = (),
     ) -> Session:
         """A conversation. What two turns have in common is decoded once, in both memories."""
-        return Session(self, system=system, options=options or self.options, messages=messages)
+        return Session(self, system=system, options=checked_options(options, self.options), messages=messages)
+
+    def require_open(self) -> None:
+        """Raises `ClosedError` once the pair is closed, `ForkedError` in a process that was forked from its own."""
+        if self.closed:
+            raise ClosedError(f"the pair {self.name} is closed; load it again")
+        for loaded in (self.drafter, self.base):
+            loaded.context.require_open()
+
+    @contextmanager
+    def lent_to(self, turn: Turn) -> Iterator[None]:
+        """The two memories, for one reply. Raises `BusyError`, and as `require_open` does."""
+        self.require_open()
+        if not self._busy.acquire(blocking=False):
+            raise BusyError("this pair is writing another reply; wait for its end or cancel it")
+        self._running = turn
+        try:
+            self.require_open()  # it may have been closed in between
+            yield
+        finally:
+            self._running = None
+            self._busy.release()
 
     def close(self) -> None:
-        """Free contexts, then models, of both. Cancels a reply that is being written. Closing twice does nothing."""
+        """Free contexts, then models, of both. Cancels a reply that is being written. Closing twice does nothing.
+
+        In a forked child there is nothing to free. Raises `BusyError` inside the reply itself, in a signal handler.
+        """
         self.closed = True
-        while not self.busy.acquire(timeout=0.01):
-            if self.running is not None:
-                self.running.stop()
+        if self._process != os.getpid():
+            return
+        while not self._busy.acquire(timeout=0.01):
+            if (turn := self._running) is not None:
+                turn.stop()
         try:
             self._owned.close()
         finally:
-            self.busy.release()
+            self._busy.release()
 
     def __enter__(self) -> Pair:
         return self

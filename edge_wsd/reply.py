@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 from edge_wsd._native import CancelFlag
 from edge_wsd.decoding.bridge import anchor_of
 from edge_wsd.decoding.drafter import Drafter
-from edge_wsd.decoding.events import Event, Finished, Reply, Source, Switched
+from edge_wsd.decoding.events import Event, Reply, Source, Switched
 from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.options import N_SEEDS, Options
 from edge_wsd.decoding.sequence import rewind_to
@@ -26,45 +28,80 @@ if TYPE_CHECKING:
     from edge_wsd.pair import LoadedModel, Pair, Prompt
 
 
-def fit(pair: Pair, system: Sequence[Message], messages: Sequence[Message], options: Options) -> int:
-    """How many of the oldest messages must be left out so that both prompts leave room for a reply.
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """The prompts of the models that take part, and how many of the oldest messages were left out of them."""
 
-    Whole turns go, the same ones in both memories. Raises `ContextFullError` if even the last one is too long.
+    prompts: dict[Source, Prompt]
+    n_dropped: int
+
+
+def fit(
+    pair: Pair, system: Sequence[Message], messages: Sequence[Message], options: Options, cancel: CancelFlag
+) -> Fitted:
+    """Prompts that leave room for a reply. Whole turns are left out where they do not, the same ones for both models.
+
+    Then half of each context is made free at once: a beginning that moves with every turn would have everything behind
+    it read again. Raises `ContextFullError` if even the last turn is too long, and `Cancelled`.
     """
-    models = [model for model, source in _roles(pair) if options.mode in ("wsd", source)]
+    models = {source: model for model, source in _roles(pair) if options.mode in ("wsd", source)}
     starts = [i for i, message in enumerate(messages) if message.role == "user" or i == 0]
-    for start in starts:
-        missing = [_missing(model, [*system, *messages[start:]], options) for model in models]
-        if all(error is None for error in missing):
-            return start
-    raise next(error for error in missing if error is not None)
+
+    @cache
+    def encoded(source: Source, start: int) -> Prompt | ContextFullError:
+        if cancel.is_set:
+            raise Cancelled("cancelled")
+        try:
+            return models[source].encode([*system, *messages[start:]], special=options.special)
+        except ContextFullError as error:  # longer than could ever fit, so it was not even cut into tokens
+            return error
+
+    def half_is_free(start: int) -> bool:
+        for source, model in models.items():
+            prompt = encoded(source, start)
+            if isinstance(prompt, ContextFullError) or len(prompt.tokens) > model.context.n_ctx // 2:
+                return False
+        return True
+
+    start = 0
+    if any(_full(model, encoded(source, 0), options) for source, model in models.items()):
+        start = starts[min(bisect_left(starts, True, lo=1, key=half_is_free), len(starts) - 1)]
+    fitted: dict[Source, Prompt] = {}
+    for source, model in models.items():
+        prompt = encoded(source, start)
+        if error := _full(model, prompt, options):
+            raise error
+        assert not isinstance(prompt, ContextFullError)
+        fitted[source] = prompt
+    return Fitted(fitted, start)
 
 
 def _roles(pair: Pair) -> tuple[tuple[LoadedModel, Source], ...]:
     return ((pair.drafter, "drafter"), (pair.base, "base"))
 
 
-def _missing(model: LoadedModel, messages: Sequence[Message], options: Options) -> ContextFullError | None:
-    n_ctx = model.context.n_ctx
-    try:
-        n_prompt = len(model.encode(messages, special=options.special).tokens)
-    except ContextFullError as error:
-        return error
-    reserve = min(options.max_tokens, n_ctx // 4)
+def _full(model: LoadedModel, prompt: Prompt | ContextFullError, options: Options) -> ContextFullError | None:
+    """The error to raise if the prompt leaves too little room; a short reply is better than none, down to a quarter."""
+    if isinstance(prompt, ContextFullError):
+        return prompt
+    n_ctx, n_prompt = model.context.n_ctx, len(prompt.tokens)
+    reserve = min(options.max_tokens, max(1, n_ctx // 4))
     if n_prompt + reserve <= n_ctx:
         return None
+    shorter = ", lower max_tokens (--max-tokens)" if n_prompt < n_ctx else ""
     return ContextFullError(
-        f"the prompt of {n_prompt} tokens and {reserve} for the reply do not fit into the context of {n_ctx} tokens of "
-        f"{model.model.path.name}; shorten the prompt or set a larger context length",
+        f"the prompt has {n_prompt} tokens, which leaves {max(0, n_ctx - n_prompt)} of the {n_ctx} of the context of "
+        f"{model.model.path.name} for a reply of up to {options.max_tokens}; shorten the prompt{shorter} or raise "
+        "context_length (--ctx)",
         needed=n_prompt + reserve,
         available=n_ctx,
     )
 
 
 def write_reply(
-    pair: Pair, messages: Sequence[Message], options: Options, cancel: CancelFlag, meter: Meter
-) -> Iterator[Event]:
-    """Events of one reply, the last of which is `Finished`. `cancel` ends it early, with what is written so far."""
+    pair: Pair, prompts: Mapping[Source, Prompt], options: Options, cancel: CancelFlag, meter: Meter
+) -> Generator[Event, None, Reply]:
+    """Events of one reply, without `Finished`, and the reply. `cancel` ends it early, with what is written so far."""
     with ExitStack() as stack:
         if options.seed is None and options.temperature > 0:
             options = options.with_changes(seed=secrets.randbelow(N_SEEDS))
@@ -77,39 +114,36 @@ def write_reply(
         drafter: Drafter | None = None
         switch: Switched | None = None
         source: Source = "drafter" if options.mode == "drafter" else "base"
-        model, prompt, writer = _writer(pair, messages, options, source)
+        model, prompt = (pair.drafter if source == "drafter" else pair.base), prompts[source]
+        writer = _writer(model, prompt, options)
         try:
             reader = _reader(model, prompt, source, meter, drafter_sampler if source == "drafter" else base_sampler)
             if options.mode == "wsd":
                 # A batch must hold a proposal whole, or what was drawn from could be gone.
                 options = options.with_changes(chunk=max(1, min(options.chunk, model.context.batch_size // 2)))
-                drafter = _drafter(pair, messages, prompt, options, meter, drafter_sampler)
+                drafter = _drafter(pair, prompts, options, meter, drafter_sampler)
                 events = weak_to_strong(drafter, reader, options, writer, meter, rule)
             else:
                 events = alone(reader, source, writer, meter)
             for event in events:
                 if isinstance(event, Switched):
                     switch = event
-                yield event
+                with meter.paused():
+                    yield event
         except Cancelled:
             yield from writer.end("cancelled")
-        yield Finished(_reply(writer, switch, rule, len(prompt.opening), drafter, meter, options.seed))
+        return _reply(writer, switch, rule, len(prompt.opening), drafter, meter, options.seed)
 
 
-def _writer(
-    pair: Pair, messages: Sequence[Message], options: Options, source: Source
-) -> tuple[LoadedModel, Prompt, ReplyWriter]:
-    """The model that finishes the reply, its prompt, and the reply to be."""
-    model = pair.drafter if source == "drafter" else pair.base
-    prompt = model.encode(messages, special=options.special)
+def _writer(model: LoadedModel, prompt: Prompt, options: Options) -> ReplyWriter:
+    """The reply to be, of the model that finishes it."""
     stops = (*model.template.stops, *options.stop)
-    writer = ReplyWriter(
+    return ReplyWriter(
         model.model.vocab,
         max_tokens=min(options.max_tokens, model.context.n_ctx - len(prompt.tokens)),
         stops=stops,
         stop_tokens=_stop_tokens(model, stops),
     )
-    return model, prompt, writer
 
 
 def _stop_tokens(model: LoadedModel, stops: Sequence[str]) -> dict[int, str]:
@@ -125,15 +159,9 @@ def _reader(model: LoadedModel, prompt: Prompt, source: Source, meter: Meter, sa
 
 
 def _drafter(
-    pair: Pair,
-    messages: Sequence[Message],
-    base_prompt: Prompt,
-    options: Options,
-    meter: Meter,
-    sampler: Sampler | None,
+    pair: Pair, prompts: Mapping[Source, Prompt], options: Options, meter: Meter, sampler: Sampler | None
 ) -> Drafter:
-    model = pair.drafter
-    prompt = model.encode(messages, special=options.special)
+    model, prompt, base_prompt = pair.drafter, prompts["drafter"], prompts["base"]
     drafter = Drafter(
         model.sequence,
         prompt.tokens,

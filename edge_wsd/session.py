@@ -12,16 +12,18 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from inspect import currentframe
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import GeneratorType
+from typing import TYPE_CHECKING, Any, cast
 from weakref import ReferenceType, ref
 
 from edge_wsd._native import CancelFlag
 from edge_wsd.conversation_file import SavedConversation
 from edge_wsd.decoding.events import Dropped, Event, Finished, Reply, Source
 from edge_wsd.decoding.meter import Meter
-from edge_wsd.decoding.options import Options
-from edge_wsd.errors import BusyError, ClosedError, SessionFileError, TemplateError
+from edge_wsd.decoding.options import Options, checked_options
+from edge_wsd.errors import BusyError, Cancelled, SessionFileError, TemplateError
 from edge_wsd.prompts.messages import Message, parse_messages
 from edge_wsd.reply import fit, write_reply
 
@@ -38,16 +40,32 @@ class Turn:
         self.events: ReferenceType[Generator[Event, None, None]] | None = None
 
     def stop(self) -> None:
-        """Cancel it, and end it if nobody is waiting for its next event."""
+        """Cancel it, and end it if nobody is waiting for its next event. Raises `BusyError` inside of it."""
         self.flag.set()
         events = self.events() if self.events is not None else None
-        if events is not None:
-            with suppress(ValueError):  # another thread is waiting for its next event, and will get the end
-                events.close()
+        if events is None:
+            return
+        if _is_inside(events):
+            raise BusyError(
+                "a pair cannot be closed inside the reply it is writing (in a signal handler?); cancel that"
+            )
+        with suppress(ValueError):  # another thread is waiting for its next event, and will get the end
+            events.close()
+
+
+def _is_inside(events: Generator[Event, None, None]) -> bool:
+    """Whether this thread is at work on the next event: then nobody else will ever end it."""
+    frame, own = currentframe(), cast("GeneratorType[Event, None, None]", events).gi_frame
+    while frame is not None and frame is not own:
+        frame = frame.f_back
+    return frame is not None
 
 
 class Session:
-    """Messages, a system prompt and options; `stream` adds a turn. `options` and `system` may be set at any time."""
+    """Messages, a system prompt and options; `stream` adds a turn, at its end and as a whole.
+
+    `options` and `system` may be set at any time; a reply that is being written keeps those it began with.
+    """
 
     def __init__(
         self,
@@ -63,13 +81,14 @@ class Session:
                 raise TemplateError("the system prompt is given twice: as an argument and as the first message")
             system, parsed = parsed[0].content, parsed[1:]
         self.system = system
-        self.options = options or Options()
+        self.options = checked_options(options, Options())
         self.last: Reply | None = None
         self.on_reading: Callable[[Source, int, int], None] | None = None
         """Called, in the thread that writes, with a model, the tokens it has read and those it is reading. Reading a
         long prompt takes a while, in which there is no event."""
         self._pair = pair
         self._messages: list[Message] = list(parsed)
+        self._answered: list[Message] | None = None  # what the last reply answered
         self._first = 0  # messages before it no longer fit and are left out
         self._running: Turn | None = None
         self._next: Turn | None = None
@@ -79,16 +98,33 @@ class Session:
         """All turns, also those that no longer fit into the context. Without the system prompt."""
         return tuple(self._messages)
 
+    @property
+    def system(self) -> str | None:
+        return self._system
+
+    @system.setter
+    def system(self, text: str | None) -> None:
+        self._system = None if text is None else Message("system", text).content
+
+    @property
+    def options(self) -> Options:
+        return self._options
+
+    @options.setter
+    def options(self, options: Options) -> None:
+        self._options = checked_options(options, options)
+
     def stream(self, prompt: str | None = None) -> Generator[Event, None, None]:
         """Write the next reply, event by event. Without a prompt the conversation goes on where it ends.
 
         Closing the iterator early, or an error, leaves the conversation as it was before. To keep what was written,
-        cancel.
+        cancel. Raises `TemplateError` for a conversation that cannot be answered; the errors of writing, `BusyError`
+        and `ClosedError` come with the first event.
         """
-        if prompt is None and not self._messages:
-            raise TemplateError("the conversation is empty; give it a prompt")
-        added = [] if prompt is None else [*parse_messages([Message("user", prompt)])]
-        return self._begin(len(self._messages), added)
+        added = [] if prompt is None else [Message("user", prompt)]
+        if prompt is not None and not prompt.strip():
+            raise TemplateError("the prompt is empty; give it some text")
+        return self._begin(lambda: self._with(added))
 
     def ask(self, prompt: str | None = None) -> Reply:
         """Write the next reply and return it whole."""
@@ -98,10 +134,8 @@ class Session:
         raise AssertionError("a reply ends with Finished")
 
     def regenerate(self) -> Generator[Event, None, None]:
-        """Write the last reply again. Change `options.seed` to get another one when sampling."""
-        if not self._messages or self._messages[-1].role != "assistant":
-            raise TemplateError("there is no reply to write again")
-        return self._begin(len(self._messages) - 1, [])
+        """Write the last reply again, as `stream` does. Change `options.seed` to get another one when sampling."""
+        return self._begin(self._without_last_reply)
 
     def cancel(self) -> None:
         """Stop the reply that is being written, or the one just asked for, from any thread: within one decode."""
@@ -110,63 +144,82 @@ class Session:
                 turn.flag.set()
 
     def clear(self) -> None:
-        """Forget all turns; the system prompt and the options stay."""
-        self._messages.clear()
+        """Forget all turns; the system prompt and the options stay. Raises `BusyError` while one is being written."""
+        if self._running is not None:
+            raise BusyError("a reply to this conversation is being written; cancel it or close its stream, then clear")
+        self._messages = []
+        self._answered = None
         self._first = 0
         self.last = None
 
-    def _begin(self, n_kept: int, added: list[Message]) -> Generator[Event, None, None]:
-        """A turn behind the first `n_kept` messages and `added`. Nothing happens until its first event is asked for."""
+    def _with(self, added: list[Message]) -> list[Message]:
+        """The conversation to be answered, with what was `added`."""
+        messages = self._messages + added
+        if not messages:
+            raise TemplateError("the conversation is empty; give it a prompt")
+        if self.system is None and all(message.role == "assistant" for message in messages):
+            raise TemplateError("the conversation has only messages of the assistant; begin it with one of the user")
+        return messages
+
+    def _without_last_reply(self) -> list[Message]:
+        """The conversation as it was answered: with the beginning of the reply, if one was given."""
+        if not self._messages or self._messages[-1].role != "assistant":
+            raise TemplateError("there is no reply to write again")
+        if self._answered is not None:
+            return self._answered
+        if len(self._messages) == 1:
+            raise TemplateError("there is no message that the reply answers, so it cannot be written again")
+        return self._messages[:-1]
+
+    def _begin(self, conversation: Callable[[], list[Message]]) -> Generator[Event, None, None]:
+        """A reply to `conversation` as it is once the first event is asked for; nothing happens before."""
+        conversation()  # raises at once if it cannot be answered
         turn = Turn()
         self._next = turn
-        events = self._write(turn, n_kept, added)
+        events = self._write(turn, conversation)
         turn.events = ref(events)
         return events
 
-    def _write(self, turn: Turn, n_kept: int, added: list[Message]) -> Generator[Event, None, None]:
-        meter, pair = Meter(), self._pair
-        if pair.closed:
-            raise ClosedError(f"the pair {pair.name} is closed; load it again")
-        if not pair.busy.acquire(blocking=False):
-            raise BusyError("this pair is writing another reply; wait for its end or cancel it")
-        before, reply = self._messages, None
-        self._running = pair.running = turn
-        try:
-            self._report_reading()
-            messages = self._messages[:n_kept] + added
-            system = [] if self.system is None else [Message("system", self.system)]
-            n_dropped = fit(pair, system, messages[self._first :], self.options)
-            if n_dropped:
-                yield Dropped(n_dropped)
-            self._first += n_dropped
-            self._messages = messages
-            for event in write_reply(pair, system + messages[self._first :], self.options, turn.flag, meter):
-                if isinstance(event, Finished):
-                    reply = event.reply
-                    self._keep(reply, before)
-                yield event
-        finally:
-            if reply is None:
-                self._messages = before
-            pair.drafter.context.on_pass = pair.base.context.on_pass = None
-            self._running = pair.running = None
-            pair.busy.release()
+    def _write(self, turn: Turn, conversation: Callable[[], list[Message]]) -> Generator[Event, None, None]:
+        meter = Meter()
+        with self._pair.lent_to(turn):
+            self._running = turn
+            try:
+                self._report_reading()
+                messages, options, n_dropped = conversation(), self.options, 0
+                system = [] if self.system is None else [Message("system", self.system)]
+                try:
+                    fitted = fit(self._pair, system, messages[self._first :], options, turn.flag)
+                    n_dropped = fitted.n_dropped
+                    if n_dropped:
+                        yield Dropped(n_dropped)
+                    reply = yield from write_reply(self._pair, fitted.prompts, options, turn.flag, meter)
+                except Cancelled:
+                    reply = Reply("", (), (), "cancelled", None, meter.statistics(n_tokens=0, n_draft=0))
+                self._keep(reply, messages, n_dropped)
+            finally:
+                self._pair.drafter.context.on_pass = self._pair.base.context.on_pass = None
+                self._running = None
+        # The pair is free by now: whoever reads no further must not keep it from others.
+        yield Finished(reply)
 
     def _report_reading(self) -> None:
         if self.on_reading is not None:
             self._pair.drafter.context.on_pass = partial(self.on_reading, "drafter")
             self._pair.base.context.on_pass = partial(self.on_reading, "base")
 
-    def _keep(self, reply: Reply, before: list[Message]) -> None:
-        """Add the reply to the conversation. A turn that was cancelled before its first word did not happen."""
+    def _keep(self, reply: Reply, messages: list[Message], n_dropped: int) -> None:
+        """Make the turn part of the conversation. One that was cancelled before its first word did not happen."""
         self.last = reply
-        last = self._messages[-1]
+        if not reply.text and reply.finish_reason == "cancelled":
+            return
+        last = messages[-1]
         if last.role == "assistant":
-            self._messages = [*self._messages[:-1], replace(last, content=last.content.rstrip() + reply.text)]
-        elif reply.text or reply.finish_reason != "cancelled":
-            self._messages = [*self._messages, Message("assistant", reply.text)]
+            self._messages = [*messages[:-1], replace(last, content=last.content.rstrip() + reply.text)]
         else:
-            self._messages = before
+            self._messages = [*messages, Message("assistant", reply.text)]
+        self._answered = messages
+        self._first += n_dropped
 
     def save(self, path: str | Path) -> None:
         """Write messages, system prompt and options as JSON. Raises `SessionFileError`."""

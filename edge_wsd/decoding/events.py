@@ -62,9 +62,11 @@ class Statistics:
     """From the call to the first text shown, the reading of the prompt included."""
     total_s: float = 0.0
     draft_tps: float | None = None
-    """Kept draft tokens per second until the switch, the base's prompt included."""
+    """Kept draft tokens per second of everything up to the switch: reading both prompts, drafting, the base's passes.
+    The reader's own time between two events is left out, here and below."""
     base_tps: float | None = None
-    """Tokens per second after the switch."""
+    """Tokens per second of the passes behind the one in which the switch fell. Tokens that this one had settled already
+    do not count, and None if the reply needed no other. Of the base alone: what comes behind the prompt's pass."""
     n_tokens: int = 0
     n_draft: int = 0
     """Tokens of the reply that the drafter wrote (position of the switch + 1)."""

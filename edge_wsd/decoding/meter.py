@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from edge_wsd.decoding.events import Source, Statistics
@@ -13,12 +15,26 @@ class Meter:
     """Started when it is made. Times are `time.perf_counter` seconds."""
 
     started_s: float = field(default_factory=time.perf_counter)
-    switched_s: float | None = None
+    paused_s: float = 0.0
+    """Time that was the reader's."""
+    draft_s: float | None = None
+    """Working time up to the switch."""
+    n_until_switch: int = 0
+    """Tokens that the passes up to the switch yielded: the draft, and what they had scored behind it."""
     n_drafted: int = 0
     n_accepted: int = 0
     base_passes: int = 0
     prompt_tokens: dict[Source, int] = field(default_factory=dict)
     reused_tokens: dict[Source, int] = field(default_factory=dict)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """While the reader looks at an event, nothing is decoded."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.paused_s += time.perf_counter() - began
 
     def read_prompt(self, model: Source, *, n_tokens: int, n_reused: int) -> None:
         """A model's prompt has `n_tokens`, of which `n_reused` are in its memory already."""
@@ -26,17 +42,17 @@ class Meter:
 
     def switched(self) -> None:
         """The base takes over."""
-        self.switched_s = time.perf_counter()
+        self.draft_s = self._worked_s()
 
-    def statistics(self, *, n_tokens: int, n_draft: int, first_shown_s: float | None) -> Statistics:
+    def statistics(self, *, n_tokens: int, n_draft: int, first_shown_s: float | None = None) -> Statistics:
         """What was measured, at the end of a reply of `n_tokens` whose first `n_draft` the drafter wrote."""
-        now = time.perf_counter()
-        switched = now if self.switched_s is None else self.switched_s
+        now, worked_s = time.perf_counter(), self._worked_s()
+        draft_s = worked_s if self.draft_s is None else self.draft_s
         return Statistics(
             ttft_s=(first_shown_s or now) - self.started_s,
             total_s=now - self.started_s,
-            draft_tps=_rate(n_draft, switched - self.started_s),
-            base_tps=_rate(n_tokens - n_draft, now - switched),
+            draft_tps=_rate(n_draft, draft_s),
+            base_tps=_rate(n_tokens - self.n_until_switch, worked_s - draft_s) if self.n_until_switch else None,
             n_tokens=n_tokens,
             n_draft=n_draft,
             # A reply may end before the base has read the draft.
@@ -49,6 +65,9 @@ class Meter:
             base_reused_tokens=self.reused_tokens.get("base", 0),
         )
 
+    def _worked_s(self) -> float:
+        return time.perf_counter() - self.started_s - self.paused_s
+
 
 def _rate(n: int, seconds: float) -> float | None:
-    return n / seconds if n and seconds > 0 else None
+    return n / seconds if n > 0 and seconds > 0 else None

@@ -118,3 +118,10 @@ def _stop_strings(given: object) -> tuple[str, ...]:
     whole = all(checks.half_character_at(text) is None for text in strings)
     checks.require(whole, "stop", "made of whole characters", given)
     return strings
+
+
+def checked_options(given: Options | None, default: Options) -> Options:
+    """`given`, or `default` for None. Raises `OptionError` for anything else, such as a dictionary."""
+    options: object = default if given is None else given
+    checks.require(isinstance(options, Options), "options", "an Options object", options)
+    return default if given is None else given

@@ -94,7 +94,7 @@ def _draft(
             writer.cut(min(changed, len(writer.ids)))
         return min(n_scored, changed)
 
-    goal = min(max(options.chunk, options.window), limit)
+    goal = min(max(options.chunk, options.window - n_opening), limit)
     while True:
         while len(draft.tokens) < goal and not drafter.ended:
             changed = drafter.step()
@@ -103,7 +103,8 @@ def _draft(
                 yield from writer.write(token, "drafter")
                 if writer.finish:
                     return None
-        proposed = (base.opening if n_scored < 0 else []) + draft.tokens[max(n_scored, 0) : max_tokens]
+        # No more than the goal, even if a word became many tokens: of a batch longer than memory lends no row is left.
+        proposed = (base.opening if n_scored < 0 else []) + draft.tokens[max(n_scored, 0) : goal]
         scores = base.sequence.score(unread, proposed)
         meter.base_passes += 1
         rule.extend(scores.logprobs)
@@ -139,7 +140,7 @@ def _kept(
             return options.switch_at, "forced"
     elif rule.index is not None:
         return max(rule.index + 1 - n_opening, 0), "confident"  # an opening that was given is never cut
-    return n_scored, drafter.ended
+    return n_scored, drafter.ended if n_scored >= len(drafter.draft.tokens) else None
 
 
 def _scored(rule: ConfidenceWindow, n_opening: int, first: int, kept: int) -> Scored:
@@ -169,13 +170,14 @@ def _continue(
             yield from writer.write(token, source, logprob)
             if writer.finish:
                 return
+        meter.n_until_switch = meter.n_until_switch or len(writer.ids)
         if pace is not None and pass_s:
             pace.record(asked, n_proposed=len(proposed), n_accepted=n_new - 1, propose_s=propose_s, pass_s=pass_s)
 
         model.sequence.cut(n_before + len(writer.ids) - 1)  # the newest choice is not in memory yet
         start_s = time.perf_counter()
         asked = min(pace.next(), writer.room - 1) if pace else 0
-        proposed = drafter.propose(writer.ids, asked)[: writer.room - 1] if drafter and asked else []
+        proposed = drafter.propose(writer.ids, asked)[:asked] if drafter and asked else []
         meter.n_drafted += len(proposed)
         proposed_s = time.perf_counter()
         scores, row = model.sequence.score(writer.ids[-1:], proposed), 0

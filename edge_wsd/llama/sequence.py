@@ -91,10 +91,14 @@ class Sequence:
 
     def _score(self, context: list[int], proposed: list[int]) -> Scores:
         self._opening_row = None
-        n_first = self._context.batch_size - 1
-        if len(proposed) > n_first:
-            first = self._score(context, proposed[:n_first])
-            return first.joined(self._score([], proposed[n_first:]))
+        most = self._context.batch_size - 1
+        if len(proposed) > most:
+            # The first piece takes the remainder, so that the rows that can be drawn from later are as many as can be.
+            first = (len(proposed) - 1) % most + 1
+            scores = self._score(context, proposed[:first])
+            for start in range(first, len(proposed), most):
+                scores = scores.joined(self._score([], proposed[start : start + most]))
+            return scores
         if proposed and not self._context.model.can_cut:
             # The proposed tokens may be cut off again, and this memory can only go back to a saved state.
             self.extend(context)
@@ -352,7 +356,8 @@ class Sequence:
     def _full(self, n_new: int) -> ContextFullError:
         needed, available = len(self.tokens) + n_new, self._context.n_ctx
         return ContextFullError(
-            f"{needed} tokens do not fit into a context of {available}; shorten the text or set a larger context",
+            f"{needed} tokens do not fit into a context of {available}; shorten the text "
+            "or raise context_length (--ctx)",
             needed=needed,
             available=available,
         )
