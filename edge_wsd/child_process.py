@@ -3,7 +3,7 @@
 A child imports this installation and nothing else, whatever lies in the current folder, in the folder of the caller's
 script or in the user's environment.
 
->>> run(python_command("edge_wsd.models.probe_child", "the file names") + ["model.gguf"], timeout_s=60).ending
+>>> run(python_command("edge_wsd.models.probe_child") + ["model.gguf"], timeout_s=60).ending
 'exit code 0'
 """
 
@@ -17,6 +17,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from edge_wsd.errors import OptionError
@@ -44,16 +45,40 @@ _WINDOWS_MEANINGS = {
 }
 
 
-def python_command(module: str, arguments: str) -> list[str]:
+_program: list[str] = []
+
+
+def use_program(command: Sequence[str]) -> None:
+    """Say how this application starts a child process: `command`, behind which the arguments of `main` are added.
+
+    A frozen application must, before it loads a model, as `sys.executable` is the application there and not Python:
+
+    >>> if sys.argv[1:2] == ["--edge-wsd-child"]:
+    ...     sys.exit(main(sys.argv[2:]))
+    >>> use_program([sys.executable, "--edge-wsd-child"])
+    """
+    _program[:] = command
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Be a child process: run `main` of the module of this package that comes first, with the arguments behind it."""
+    module, *rest = arguments
+    if not module.startswith(f"{_PACKAGE}."):
+        raise OptionError(f"{module} is no module of {_PACKAGE}; expected the arguments that a child process is given")
+    import_module(module).main(rest)
+
+
+def python_command(module: str) -> list[str]:
     """How to start `main` of `module` with this interpreter and installation; its arguments are added behind.
 
-    Raises `OptionError` in a frozen application, where `sys.executable` is the application and not Python.
-    `arguments` says in that error what will follow the command.
+    Raises `OptionError` in a frozen application that has not called `use_program`.
     """
+    if _program:
+        return [*_program, module]
     if getattr(sys, "frozen", False) or not sys.executable:
         raise OptionError(
-            "command must be given in a frozen application: the program and arguments that run "
-            f"{module}.main with {arguments} that follow"
+            "a frozen application must say how a child process is started: "
+            "call edge_wsd.child_process.use_program before a model is loaded"
         )
     flags = ["-I", "-S", "-X", f"utf8={sys.flags.utf8_mode}", *(["-B"] if sys.dont_write_bytecode else [])]
     return [sys.executable, *flags, "-c", _ENTRY, _places(), module]

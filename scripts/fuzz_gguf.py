@@ -103,7 +103,7 @@ class Fuzzer:
         """Loads each file in a child; after a crash the next child goes on behind the file that caused it."""
         left = list(passed)
         while left:
-            command = child_process.python_command("edge_wsd.models.probe_child", "the file names")
+            command = child_process.python_command("edge_wsd.models.probe_child")
             requests = [json.dumps({"path": path, "settings": None}) for path in left]
             child = child_process.run([*command, *requests], timeout_s=_TIMEOUT_S)
             ended = _reports(child, outcome)

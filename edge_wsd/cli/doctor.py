@@ -113,7 +113,7 @@ def _examine_kernels(report: dict[str, Any]) -> bool:
 def _ask_child(report: dict[str, Any], what: str) -> bool:
     """Adds to the report what `doctor_child` says of `what`, and how it ended. Whether it got to its end."""
     try:
-        child = child_process.run([*child_process.python_command(_CHILD, ""), what], timeout_s=_TIMEOUT_S)
+        child = child_process.run([*child_process.python_command(_CHILD), what], timeout_s=_TIMEOUT_S)
     except (OSError, OptionError) as error:
         report["problems"].append(f"no child process can be started: {error}")
         return False

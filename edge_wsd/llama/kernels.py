@@ -21,7 +21,7 @@ from functools import cache
 from hashlib import sha256
 
 from edge_wsd import child_process
-from edge_wsd.errors import KernelError, OptionError
+from edge_wsd.errors import KernelError
 from edge_wsd.llama.installation import installation_stamp
 from edge_wsd.llama.processor import this_processor
 from edge_wsd.llama.rebuild import rebuild_command
@@ -68,7 +68,7 @@ def uses_extra_buffers(settings: ModelSettings) -> bool:
 def verdict() -> Verdict:
     """The verdict for this process, remembered. The first one that is bad is told in a warning.
 
-    Raises `KernelError` if nothing holds, `OptionError` in a frozen application, which cannot find out.
+    Raises `KernelError` if nothing holds, `OptionError` as `child_process.python_command`.
     """
     with _lock:
         return _first_verdict()
@@ -122,15 +122,10 @@ def _read(text: str | None) -> Verdict | None:
 def examine(command: Sequence[str] | None = None, *, timeout_s: float = TIMEOUT_S) -> Verdict:
     """Run the kernels in a child process, with extra buffers and, if that fails, without them.
 
-    `command` starts `kernel_child.main`. Raises `KernelError` if neither holds; `OptionError` in a frozen application.
+    `command` starts `kernel_child.main`. Raises `KernelError` if neither holds.
     """
     if command is None:
-        try:
-            command = child_process.python_command(_MODULE, "")
-        except OptionError:
-            raise OptionError(
-                "extra_buffers must be on or off in a frozen application, which cannot try llama.cpp's kernels itself"
-            ) from None
+        command = child_process.python_command(_MODULE)
     failure = _try(command, "on", timeout_s)
     if failure is None:
         return Verdict(True)

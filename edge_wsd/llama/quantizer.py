@@ -80,9 +80,9 @@ class Quantizer:
     """A child process that serves one request. A context manager: its end is the end of the child."""
 
     def __init__(self, request: Request, command: Sequence[str] | None = None) -> None:
-        """`command` starts `quantizer_child.main`; None is this interpreter. A frozen application must give one."""
+        """`command` starts `quantizer_child.main`; None is `child_process.python_command`."""
         self._request = request
-        command = child_process.python_command(_MODULE, "nothing") if command is None else list(command)
+        command = child_process.python_command(_MODULE) if command is None else list(command)
         self._errors: list[str] = []
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()

@@ -70,7 +70,7 @@ def python_command() -> list[str]:
 
     Raises `OptionError` in a frozen application, where `sys.executable` is the application and not Python.
     """
-    return child_process.python_command("edge_wsd.models.probe_child", "the arguments")
+    return child_process.python_command("edge_wsd.models.probe_child")
 
 
 def probe_model(

@@ -86,7 +86,7 @@ class Renderer:
             self._drop()  # ended by somebody else
         if self._child is None:
             self._child = child_process.start(
-                self._command or child_process.python_command(_MODULE, "nothing"),
+                self._command or child_process.python_command(_MODULE),
                 **dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE),
                 start_new_session=True,  # Ctrl-C in the terminal is for us
             )

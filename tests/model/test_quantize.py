@@ -244,7 +244,7 @@ def test_a_folder_that_cannot_be_written_to_is_named_before_anything_is_read(sou
 
 
 def test_a_full_disk_is_known_before_and_noticed_during(source, tmp_path, monkeypatch):
-    limited = python_command(CHILD, "")
+    limited = python_command(CHILD)
     code = limited.index("-c") + 1
     limited[code] = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (99999, 99999)); " + limited[code]
     with pytest.raises(QuantizationError, match="is the disk full"):
@@ -301,7 +301,7 @@ def test_cancelling_ends_the_child_and_leaves_nothing(source, tmp_path):
 
 def test_a_child_ends_with_its_caller():
     child = subprocess.run(
-        python_command(CHILD, ""), stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False
+        python_command(CHILD), stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False
     )
     assert child.returncode == 3 and child.stderr == b""
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from edge_wsd.errors import OptionError
 from edge_wsd.llama.quantizer import Quantizer, Request
 from edge_wsd.models.probe import probe_model
 from edge_wsd.models.probe_cache import ProbeCache
+from edge_wsd.prompts.renderer import Renderer
 from tests.strange_modules import MARK, NAMES, OF_PYTHONS_START, PROGRAM, fill
 from tests.tiny_models import TinyModel
 
@@ -87,7 +89,7 @@ def shown(folder: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> lis
     (folder / "show_child.py").write_text(SHOW)
     (folder / "show_child-1.dist-info").mkdir()
     monkeypatch.syspath_prepend(str(folder))
-    child = child_process.run([*python_command("show_child", ""), *arguments], timeout_s=60)
+    child = child_process.run([*python_command("show_child"), *arguments], timeout_s=60)
     assert child.returncode == 0, child.stderr
     answer: list[object] = json.loads(child.stdout)
     return answer
@@ -130,10 +132,27 @@ def test_a_current_folder_that_was_removed_does_not_matter(
     probe_model(model, cache=ProbeCache(tmp_path / "cache.json"))
 
 
-def test_where_there_is_no_python_to_start_the_command_must_be_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "executable", "")
-    with pytest.raises(OptionError, match="command must be given"):
-        python_command("anything", "nothing")
+@pytest.mark.parametrize(("name", "value"), [("executable", ""), ("frozen", True)])
+def test_where_there_is_no_python_to_start_the_application_says_how_children_are(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: object
+) -> None:
+    monkeypatch.setattr(sys, name, value, raising=False)
+    with pytest.raises(OptionError, match=r"child_process\.use_program"):
+        python_command("edge_wsd.anything")
+
+
+def test_the_children_of_a_frozen_application_are_started_as_it_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    app = tmp_path / "app.py"
+    app.write_text("import sys\nfrom edge_wsd.child_process import main\nmain(sys.argv[2:])\n", encoding="utf-8")
+    monkeypatch.setattr(child_process, "_program", [sys.executable, str(app), "--child"])
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    renderer = Renderer()
+    assert renderer.render("{{ a }}", {"a": 1}, datetime(2025, 3, 9)) == "1"
+    renderer.close()
+    with pytest.raises(OptionError, match="no module of edge_wsd"):
+        child_process.main(["os"])
 
 
 def run(source: str, timeout_s: float = 60) -> Ended:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_wsd.errors import KernelError, OptionError
+from edge_wsd.errors import KernelError
 from edge_wsd.llama import kernels
 from edge_wsd.llama.kernels import TOLERANCE, Verdict, examine, recall, uses_extra_buffers
 from edge_wsd.llama.processor import Processor, this_processor
@@ -84,12 +84,6 @@ def test_where_nothing_holds_one_error_says_how_to_build_llama_cpp(source: str, 
 def test_a_child_that_does_not_start_is_told() -> None:
     with pytest.raises(KernelError, match="/nowhere/python does not start"):
         examine(["/nowhere/python"])
-
-
-def test_a_frozen_application_must_choose(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "frozen", True, raising=False)
-    with pytest.raises(OptionError, match="extra_buffers must be on or off in a frozen application"):
-        examine()
 
 
 CRASHES = child(SAY + "os.abort()")
