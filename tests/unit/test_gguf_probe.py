@@ -126,7 +126,7 @@ def test_a_frozen_application_must_say_how_to_start_the_child(
     model: Path, cache: ProbeCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "frozen", True, raising=False)
-    with pytest.raises(OptionError, match="command must be given in a frozen application"):
+    with pytest.raises(OptionError, match="a frozen application must say"):
         python_command()
     with pytest.raises(OptionError):
         probe_model(model, cache=cache)
