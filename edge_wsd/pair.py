@@ -58,7 +58,6 @@ class LoadSettings(TypedDict, total=False):
     drafter_template: str
     base_template: str
     progress: Progress | None
-    probe_command: Sequence[str] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +169,6 @@ class Pair:
         base_template: str = "plain",
         progress: Progress | None = None,
         name: str | None = None,
-        probe_command: Sequence[str] | None = None,
     ) -> Pair:
         """Load two GGUF files. Raises `ModelFileError`, `ModelLoadError` or `TemplateError`, and then frees both.
 
@@ -179,7 +177,7 @@ class Pair:
 
         A template is "chat" (the file's own), "plain" (the paper's base prompt) or the path of a Jinja file. A file is
         tried in a child process first, so that one which crashes llama.cpp cannot crash the caller; a frozen
-        application says with `probe_command` how to start it (`edge_wsd.models.probe.probe_models`).
+        application says with `edge_wsd.child_process.use_program` how one is started.
         """
         headers = [check_gguf(Path(path)) for path in (drafter, base)]
         shapes = [shape_of_file(path, header) for path, header in zip((drafter, base), headers, strict=True)]
@@ -190,7 +188,6 @@ class Pair:
                 Candidate(Path(path), header, planned.settings)
                 for path, header, planned in zip((drafter, base), headers, (plan.drafter, plan.base), strict=True)
             ],
-            command=probe_command,
             progress=None if progress is None else partial(progress, "probe"),
         )
         plan = plan_pair(shapes[0], shapes[1], drafter_settings, base_settings, measure=simulate)

@@ -68,7 +68,7 @@ class _Trial:
 def python_command() -> list[str]:
     """How to start `probe_child` with this interpreter and its import path.
 
-    Raises `OptionError` in a frozen application, where `sys.executable` is the application and not Python.
+    Raises `OptionError` as `child_process.python_command` does.
     """
     return child_process.python_command("edge_wsd.models.probe_child")
 
@@ -101,8 +101,8 @@ def probe_models(
 ) -> None:
     """Tries models one after the other in one child, if any of them was not tried before.
 
-    `command` starts the child, whose arguments are added to it; None is `python_command()`. A frozen application must
-    give one (a hidden argument of its own that calls `probe_child.main`). Models inside this package are not tried.
+    `command` starts the child, whose arguments are added to it; None is `python_command()`. Models
+    inside this package are not tried.
     `progress` is called with 0 when a child is about to start and with 1 when it has ended.
     Raises `ModelFileError` with llama.cpp's last error if it refuses a file, crashes or takes too long, and
     `LogitsError` if no probabilities come of the weights; `KernelError` where llama.cpp runs no model.
