@@ -154,6 +154,8 @@ void raise_in_python(const std::exception_ptr& exception, void*) {
 
 NB_MODULE(_native, m) {
     using namespace edge_wsd;
+    // A thread that is still at work when the process ends keeps its flag: no leak, and the library prints nothing.
+    nb::set_leak_warnings(false);
     m.doc() = "Reads rows of logits where llama.cpp left them, whole vocabularies, and flags that cancel a decode.";
     nb::register_exception_translator(raise_in_python);
 

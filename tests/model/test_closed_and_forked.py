@@ -1,6 +1,8 @@
 """Whatever is used after it was closed, or in a forked child, ends in a named error: it must not end the process."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from edge_wsd.errors import ModelLoadError
+from edge_wsd.llama import library
 from edge_wsd.llama.context import Context
 from edge_wsd.llama.model import Model
 from tests.model.uses_after_close import CLOSED, HARMLESS, SETTINGS
 from tests.tiny_models import TinyModel, string
 
+QUIET = ("leave a with block", "nothing")
 ROOT = Path(__file__).parents[2]
 
 
@@ -52,6 +56,86 @@ def new_score(model):
         sequence = context.sequence()
         sequence.extend([4, 5, 6])
         return sequence.score([], [7]).logprobs
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_what_a_forked_child_inherits_is_refused_at_once_and_its_end_is_quiet(files, threads):
+    """The child of a process with a pair of several threads waited for ever for threads that it did not have."""
+    done = run("-m", "tests.model.uses_in_a_fork", str(files["drafter"]), str(files["base"]), threads)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    quiet = {name: outcome for name, outcome in found.items() if "close" in name or name in QUIET}
+    assert set(quiet.values()) == {"done, 0"}
+    # OpenMP cannot start its threads anew in a child; with one thread there are none.
+    loaded = found.pop("load")
+    assert loaded == ("done, 0" if threads == "1" and not library.supports_offload() else "ForkedError, 0")
+    refused = {outcome for name, outcome in found.items() if name not in quiet}
+    assert refused == {"ForkedError, 0"}
+    assert "leaked" not in done.stderr
+
+
+STILL_AT_WORK = """
+import sys, threading
+from edge_wsd import ModelSettings, Pair
+
+settings = ModelSettings(threads=1, context_length=256)
+pair = Pair.load(sys.argv[1], sys.argv[2], drafter_settings=settings, base_settings=settings)
+begun = threading.Event()
+
+def work():
+    for event in pair.session().stream("hello"):
+        begun.set()
+        threading.Event().wait()  # a reader that never comes back
+
+threading.Thread(target=work, daemon=True).start()
+begun.wait()
+"""
+
+
+def test_a_process_that_ends_while_a_thread_writes_a_reply_says_nothing(files):
+    """It ended with "nanobind: leaked 3 instances!" of the flag that would have cancelled the reply."""
+    done = run("-c", STILL_AT_WORK, str(files["drafter"]), str(files["base"]))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+SIGNALLED = """
+import signal, sys
+from edge_wsd import BusyError, ModelSettings, Pair
+from edge_wsd.llama.sequence import Sequence
+
+settings = ModelSettings(threads=1, context_length=256)
+pair = Pair.load(sys.argv[1], sys.argv[2], drafter_settings=settings, base_settings=settings)
+
+def close(*_):
+    try:
+        pair.close()
+    except BusyError as error:
+        print(error)
+
+signal.signal(signal.SIGUSR1, close)
+score = Sequence.score
+
+def interrupted(sequence, *arguments):
+    signal.raise_signal(signal.SIGUSR1)
+    return score(sequence, *arguments)
+
+Sequence.score = interrupted
+try:
+    print(pair.generate("hello").finish_reason)
+finally:
+    Sequence.score = score
+    pair.close()
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="this system has no such signal")
+def test_a_pair_that_is_closed_inside_its_own_reply_says_so_instead_of_waiting_for_itself(files):
+    """A signal handler in the thread that wrote waited for ever for the reply that it had interrupted."""
+    done = run("-c", SIGNALLED, str(files["drafter"]), str(files["base"]))
+    assert done.returncode == 0, done.stderr
+    *refusals, finish = done.stdout.splitlines()
+    assert finish == "cancelled" and refusals and all("inside the reply" in line for line in refusals)
 
 
 def test_a_model_that_keeps_nothing_of_what_it_read_is_refused(tmp_path):
