@@ -14,6 +14,8 @@ from .safetensors_file import StoredTensor, read_tensors
 _SINGLE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
+_PLAIN = frozenset({"F64", "F32", "F16", "BF16", "I64", "BOOL"})
+"""Types of tensors that are not quantized, buffers included."""
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
@@ -27,6 +29,7 @@ class Checkpoint:
                 f"{folder} is not a folder; expected a checkpoint folder with config.json and *.safetensors{hint}"
             )
         self.folder = folder
+        self._read: dict[str, dict[str, Any] | None] = {}
         values = self.json("config.json")
         if values is None:
             raise ConversionError(
@@ -39,16 +42,32 @@ class Checkpoint:
                     f"{name} asks for code from the repository (auto_map), which is never run here; "
                     "use a checkpoint in the standard format of transformers"
                 )
-        if "quantization_config" in values:
+        self.tensors = self._read_weights()
+        self.notes = self._quantization_notes(self.weight_types())
+
+    def weight_types(self) -> frozenset[str]:
+        """The types of all tensors, as safetensors calls them."""
+        return frozenset(tensor.dtype for tensor in self.tensors.values())
+
+    def _quantization_notes(self, types: frozenset[str]) -> tuple[str, ...]:
+        """A word about a quantization_config that was left over. Raises ConversionError for weights it is true of."""
+        section = self.config.get("quantization_config")
+        if not section:
+            return ()
+        quantized = sorted(types - _PLAIN)
+        if quantized:
             raise ConversionError(
-                "config.json has a quantization_config: its weights are already quantized; "
+                f"config.json has a quantization_config and the weights are quantized ({quantized[0]}); "
                 "convert the original checkpoint"
             )
-        self.tensors = self._read_weights()
+        method = section.get("quant_method") if isinstance(section, dict) else None
+        return (f"config.json has a quantization_config ({method!r:.40}) that its plain weights are none of; left out",)
 
     def json(self, name: str) -> dict[str, Any] | None:
         """The object in a JSON file of the folder; None when there is no such file."""
-        return read_json(self.folder, name)
+        if name not in self._read:
+            self._read[name] = read_json(self.folder, name)
+        return self._read[name]
 
     def text(self, name: str) -> str | None:
         """The UTF-8 text of a file of the folder; None when there is no such file."""

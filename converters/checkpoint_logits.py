@@ -25,8 +25,6 @@ from .safetensors_file import to_float32
 from .text_windows import Window
 
 _INSTALL = 'comparing with a checkpoint needs transformers and torch; run: pip install "edge-wsd[convert]"'
-_FAILURES = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError)
-"""How transformers fails on a model class it does not know and on a config it cannot make sense of."""
 
 
 def require_transformers() -> None:
@@ -83,11 +81,14 @@ def _load(folder: Path) -> Any:
 
     with silent_transformers():
         try:
+            config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+            if hasattr(config, "quantization_config"):  # left over: a checkpoint that is quantized gets no GGUF file
+                del config.quantization_config
             model, report = transformers.AutoModelForCausalLM.from_pretrained(
-                folder, dtype=torch.float32, attn_implementation="eager", trust_remote_code=False,
+                folder, config=config, dtype=torch.float32, attn_implementation="eager", trust_remote_code=False,
                 local_files_only=True, output_loading_info=True,
             )  # fmt: skip
-        except _FAILURES as error:
+        except Exception as error:  # whatever it makes of a config that it does not understand
             reason = " ".join(str(error).split())[:300] or type(error).__name__
             raise VerificationError(
                 f"{folder}: transformers {transformers.__version__} cannot load it: {reason}; "

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from .checkpoint import Checkpoint
+from .json_files import read_card
 
 _FENCE = "---"
 
 
 def describe_model(writer: Any, checkpoint: Checkpoint) -> None:
     """Writes the model's type, name, licence, tags and languages as far as they are known."""
-    card = read_front_matter(checkpoint.text("README.md") or "")
+    card = read_front_matter(read_card(checkpoint.folder))
     writer.add_type("model")
     writer.add_name(_name(checkpoint, card))
     for key, add in (

@@ -79,7 +79,7 @@ def convert(
         target.stat().st_size,
         written.bits_per_weight,
         written.types,
-        (*family.notes(), *plan.notes, *merged, *vocabulary.notes, *written.notes),
+        (*checkpoint.notes, *family.notes(), *plan.notes, *merged, *vocabulary.notes, *written.notes),
     )
 
 

@@ -57,8 +57,8 @@ def read_rope(
     `partial` allows that less than a whole head is rotated. Raises ConversionError.
     """
     # Where a config has both, transformers goes by the older one.
-    sections = (config.section(key) for key in ("rope_scaling", "rope_parameters"))
-    scaling = next((section for section in sections if section is not None and section.values), None)
+    sections = (config.section(key) for key in ("rope_scaling", "rope_parameters") if config.get(key))
+    scaling = next((section for section in sections if section is not None), None)
     scaling = scaling or Config({}, config.origin)
     kind = scaling.word("rope_type", scaling.word("type", "default"))
     if kind not in kinds:
@@ -74,6 +74,8 @@ def read_rope(
     original = config.integer(
         "original_max_position_embeddings", scaling.integer("original_max_position_embeddings", n_ctx)
     )
+    if kind == "yarn" and "factor" in scaling.values and scaling.get("factor") is None:
+        scaling = Config({**scaling.values, "factor": n_ctx / original}, scaling.origin)
     return Rope(scaling.number("rope_theta", config.number("rope_theta", base)), kind, scaling, original, rotated)
 
 
@@ -81,8 +83,11 @@ def _require_usual_yarn(scaling: Config) -> None:
     for key, usual in _YARN_BETAS.items():
         if scaling.number(key, usual) != usual:
             raise ConversionError(f"{scaling.origin}: {key} is {scaling.get(key)}, llama.cpp computes with {usual:g}")
-    if not scaling.flag("truncate", True):
-        raise ConversionError(f"{scaling.origin}: truncate is false, llama.cpp always rounds the range that it scales")
+    if not scaling.values.get("truncate", True):  # null counts as false in transformers
+        stated = str(scaling.get("truncate")).lower().replace("none", "null")
+        raise ConversionError(
+            f"{scaling.origin}: truncate is {stated}, llama.cpp always rounds the range that it scales"
+        )
 
 
 def _mscale(factor: float, weight: float = 1.0) -> float:

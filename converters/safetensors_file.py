@@ -15,8 +15,11 @@ import numpy.typing as npt
 from edge_wsd.errors import ConversionError
 from edge_wsd.reading import open_regular
 
+from .json_files import refuse_pointer
+
 # The format's own limit; a longer header is damage or an attack.
 _MAX_HEADER_BYTES = 100_000_000
+_POINTER_BYTES = 64
 _DTYPES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),
@@ -83,6 +86,8 @@ def read_tensors(path: Path) -> dict[str, StoredTensor]:
 
 def _read_header(path: Path, size: int) -> tuple[dict[str, Any], int]:
     with open_regular(path) as file:
+        refuse_pointer(file.read(_POINTER_BYTES), path.name)
+        file.seek(0)
         length_bytes = file.read(8)
         length = int.from_bytes(length_bytes, "little")
         if len(length_bytes) < 8 or not 2 <= length <= min(size - 8, _MAX_HEADER_BYTES):

@@ -11,6 +11,8 @@ from pathlib import Path
 from edge_wsd.errors import ConversionError
 from edge_wsd.reading import read_bounded
 
+from .json_files import refuse_pointer
+
 # Field numbers of sentencepiece_model.proto.
 _PIECE, _TRAINER, _NORMALIZER = 1, 2, 3
 _PIECE_TEXT, _PIECE_SCORE, _PIECE_TYPE = 1, 2, 3
@@ -46,15 +48,17 @@ class SentencePieceModel:
 def read_sentencepiece(folder: Path, name: str) -> SentencePieceModel | None:
     """The model in a file of `folder`; None without it. Raises ConversionError, naming the file, when it is none."""
     try:
-        return parse_sentencepiece(read_bounded(folder / name, MOST_BYTES), name)
+        data = read_bounded(folder / name, MOST_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise ConversionError(f"{name} cannot be read: {error.strerror or error}") from None
+    return parse_sentencepiece(data, name)
 
 
 def parse_sentencepiece(data: bytes, name: str) -> SentencePieceModel:
     """The model in `data`. Raises ConversionError, naming the file, when it is none."""
+    refuse_pointer(data, name)
     model = SentencePieceModel()
     try:
         for number, value in _fields(data):

@@ -8,9 +8,12 @@ from typing import Any
 from edge_wsd.errors import ConversionError
 
 from .checkpoint import Checkpoint
-from .vocabulary import CONTROL, NORMAL, UNUSED, TokenTable
+from .vocabulary import CONTROL, NORMAL, UNUSED, USER_DEFINED, TokenTable
 
 _KINDS = ("bos", "eos", "unk", "pad")
+# In this order transformers adds those that the vocabulary lacks.
+_NAMES = tuple(f"{kind}_token" for kind in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"))
+_MORE = ("extra_special_tokens", "additional_special_tokens")
 # Texts by which checkpoints end a turn; llama.cpp ends a reply at its EOT as it does at its EOS.
 _END_OF_TURN = ("<|eot_id|>", "<|im_end|>", "<end_of_turn>", "<|end|>")
 # Further texts at which llama.cpp ends a reply by itself.
@@ -31,15 +34,17 @@ _TEMPLATES = "additional_chat_templates"
 def special_ids(checkpoint: Checkpoint, index: Mapping[str, int]) -> dict[str, int]:
     """Ids by kind ("bos", "eos", "unk", "pad", "eot", ...); kinds the checkpoint does not have are left out."""
     found = {}
+    declared = _declarations(checkpoint)
     for kind in _KINDS:
-        text = _stated_text(checkpoint, f"{kind}_token")
-        if text is not None and text not in index:
-            raise ConversionError(f"the {kind} token {text!r} is not in the tokenizer's vocabulary")
-        token = index[text] if text is not None else _first(_stated_ids(checkpoint, f"{kind}_token_id"))
+        text = _content(declared.get(f"{kind}_token"))
+        token = index.get(text) if text else None
+        if token is None:
+            token = _first(_stated_ids(checkpoint, f"{kind}_token_id"))
         if token is not None:
-            if not 0 <= token < len(index):
+            if token < len(index):
+                found[kind] = token
+            elif is_needed(f"{kind}_token"):
                 raise ConversionError(f"the {kind} token has id {token}, outside the vocabulary of {len(index)}")
-            found[kind] = token
     eot = _end_of_turn(checkpoint, index, found.get("eos"))
     if eot is not None:
         found["eot"] = eot
@@ -50,17 +55,41 @@ def special_ids(checkpoint: Checkpoint, index: Mapping[str, int]) -> dict[str, i
     return found
 
 
+def declared_tokens(checkpoint: Checkpoint) -> dict[str, str]:
+    """Texts of the tokens that the configuration names, with the names, in the order in which transformers adds them.
+
+    Transformers keeps each of them whole, whether the vocabulary has it or not.
+    """
+    declared = _declarations(checkpoint)
+    named = {name: declared.get(name) for name in _NAMES}
+    named |= {key: value for key, value in declared.items() if key.endswith("_token") and key not in named}
+    listed = next((declared[key] for key in _MORE if declared.get(key)), ())
+    if isinstance(listed, dict):
+        named |= listed
+    elif isinstance(listed, list):
+        named |= {f"{_MORE[0]} {number}": value for number, value in enumerate(listed, 1)}
+    found: dict[str, str] = {}
+    for name, value in named.items():
+        text = _content(value)
+        if text:
+            found.setdefault(text, name)
+    return found
+
+
+def is_needed(name: str) -> bool:
+    """Whether a model without this token is none: padding and the like stand in no prompt and no answer."""
+    return name in ("bos_token", "eos_token")
+
+
 def mark_special(checkpoint: Checkpoint, table: TokenTable, index: Mapping[str, int]) -> None:
-    """Makes control tokens of ordinary ones that the configuration names as BOS, EOS or further special tokens."""
-    config = checkpoint.json("tokenizer_config.json") or {}
-    named = [_stated_text(checkpoint, f"{kind}_token") for kind in _KINDS if kind != "pad"]
-    for key in ("additional_special_tokens", "extra_special_tokens"):
-        listed = config.get(key)
-        named += [_content(item) for item in listed] if isinstance(listed, list) else []
-    for text in named:
-        token = index.get(text) if text else None
-        if token is not None and len(text or "") > 1 and table.types[token] == NORMAL:
-            table.types[token] = CONTROL
+    """Makes whole tokens of ordinary ones that the configuration names: they are never a part of another.
+
+    One character is left visible, as "!" is, with which some pad.
+    """
+    for text in declared_tokens(checkpoint):
+        token = index.get(text)
+        if token is not None and table.types[token] == NORMAL:
+            table.types[token] = CONTROL if len(text) > 1 else USER_DEFINED
 
 
 def default_ends(table: TokenTable, special: dict[str, int]) -> Iterator[str]:
@@ -107,12 +136,16 @@ def _is_named_template(item: Any) -> bool:
     return isinstance(item, dict) and all(isinstance(item.get(key), str) for key in ("name", "template"))
 
 
-def _stated_text(checkpoint: Checkpoint, key: str) -> str | None:
-    for name in ("tokenizer_config.json", "special_tokens_map.json"):
-        value = _content((checkpoint.json(name) or {}).get(key))
-        if value is not None:
-            return value
-    return None
+def _declarations(checkpoint: Checkpoint) -> Mapping[str, Any]:
+    """tokenizer_config.json; where it lists no added tokens, special_tokens_map.json goes before it."""
+    declared, more = (checkpoint.json(name) or {} for name in ("tokenizer_config.json", "special_tokens_map.json"))
+    tokenizer = checkpoint.json("tokenizer.json")
+    if tokenizer is None:
+        return {**more, **declared}
+    if declared.get("added_tokens_decoder") is None:
+        declared = {**declared, **more}
+    padding = tokenizer.get("padding")
+    return {"pad_token": padding.get("pad_token"), **declared} if isinstance(padding, dict) else declared
 
 
 def _content(value: Any) -> str | None:

@@ -32,14 +32,14 @@ def read_bpe(
     table = TokenTable(n_vocab)
     for text, token in ids.items():
         table.put(token, text, NORMAL)
-    for added in numbered(added_tokens(tokenizer), ids, table, notes):
+    for added in numbered(checkpoint, added_tokens(tokenizer), ids, table, notes):
         table.put(added.id, added.text, CONTROL if added.special else USER_DEFINED)
     index = table.index()
     notes.extend(strip_notes(tokenizer))
     _require_same_words(pre, model, ids, merges)
     special = special_ids(checkpoint, index)
     mark_special(checkpoint, table, index)
-    add_bos, add_eos = edge_tokens(checkpoint, tokenizer, index, special)
+    add_bos, add_eos = edge_tokens(checkpoint, tokenizer, index, special, notes)
     notes.extend([*default_ends(table, special), *stop_notes(checkpoint, table, special)])
     return Vocabulary(
         "gpt2", pre.name, table, special, add_bos, add_eos, [" ".join(pair) for pair in merges],

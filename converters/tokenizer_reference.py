@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,7 +22,8 @@ _INSTALL = 'pip install "edge-wsd[convert]"'
 class Reference(Protocol):
     """What a comparison asks of a checkpoint's tokenizer."""
 
-    special_tokens: Sequence[str]
+    special_tokens: Mapping[str, int]
+    """Ids by their texts."""
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text with what the tokenizer adds by itself; texts of special tokens are those tokens."""
@@ -50,11 +51,14 @@ class _Transformers:
             raise VerificationError(f"transformers is not installed; {_INSTALL}") from None
         load: Callable[..., Any] = PreTrainedTokenizerFast.from_pretrained
         try:
-            self._tokenizer = load(str(folder), local_files_only=True, trust_remote_code=False)
+            self._tokenizer = load(
+                str(folder), local_files_only=True, trust_remote_code=False, split_special_tokens=False
+            )
         except Exception as error:  # the tokenizers library raises plain Exception
             line = " ".join(str(error).split())
             raise VerificationError(f"transformers cannot load the tokenizer of {folder}: {line:.300}") from error
-        self.special_tokens: Sequence[str] = list(map(_as_written, self._tokenizer.get_added_vocab()))
+        added: dict[str, int] = self._tokenizer.get_added_vocab()
+        self.special_tokens: Mapping[str, int] = {_as_written(text): token for text, token in added.items()}
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
         if not texts:
@@ -80,8 +84,9 @@ class _SentencePiece:
             raise VerificationError(f"sentencepiece cannot load {folder / 'tokenizer.model'}: {line:.300}") from error
         config = read_json(folder, "tokenizer_config.json") or {}
         self._special = {**self._pieces(), **{token.text: token.id for token in tokens_beside_model(folder)}}
-        user_defined = {piece.text: None for piece in parse(data, name).pieces if piece.type == USER_DEFINED}
-        self.special_tokens: Sequence[str] = [*self._special, *map(_as_written, user_defined)]
+        pieces = enumerate(parse(data, name).pieces)
+        user_defined = {_as_written(piece.text): token for token, piece in pieces if piece.type == USER_DEFINED}
+        self.special_tokens: Mapping[str, int] = {**user_defined, **self._special}
         longest_first = sorted(map(re.escape, self._special), key=len, reverse=True)
         self._cut = re.compile(f"({'|'.join(longest_first)})" if longest_first else "(?!)")
         # The Llama class of transformers adds BOS, and no EOS, unless the configuration says otherwise.

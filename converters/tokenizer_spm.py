@@ -39,13 +39,13 @@ def read_spm(checkpoint: Checkpoint, tokenizer: Mapping[str, Any], n_vocab: int)
     added = added_tokens(tokenizer) if tokenizer else tokens_beside_model(checkpoint.folder)
     ids, scheme = _fill(checkpoint, tokenizer, table, added, notes)
     # A slow tokenizer puts added tokens where they are listed, even in the place of a piece.
-    for token in numbered(added, ids, table, notes) if tokenizer else added:
+    for token in numbered(checkpoint, added, ids, table, notes) if tokenizer else added:
         _put_added(table, token)
     index = table.index()
     special = special_ids(checkpoint, index)
     mark_special(checkpoint, table, index)
     bytes_complete(index)
-    add_bos, add_eos = edge_tokens(checkpoint, tokenizer, index, special)
+    add_bos, add_eos = edge_tokens(checkpoint, tokenizer, index, special, notes)
     config = checkpoint.json("tokenizer_config.json") or {}
     if not tokenizer and not isinstance(config.get("add_bos_token"), bool):
         # Without a tokenizer.json nothing else says so: the Llama tokenizer class adds BOS by itself.

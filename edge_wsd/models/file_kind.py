@@ -4,7 +4,7 @@ from __future__ import annotations
 
 _PICKLE_PROTOCOLS = tuple(b"\x80" + bytes([protocol]) for protocol in range(2, 6))
 _OLD_GGML = (b"lmgg", b"fmgg", b"tjgg", b"algg")
-_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 def describe_foreign(head: bytes) -> str | None:
@@ -13,7 +13,7 @@ def describe_foreign(head: bytes) -> str | None:
     known: tuple[tuple[bool, str], ...] = (
         (not head, "it is empty; fetch or convert it again"),
         (not head.strip(b"\0"), "it holds only zero bytes; the download was cut off: fetch it again"),
-        (head.startswith(_LFS_POINTER), "it is a Git LFS pointer, not the file itself; run `git lfs pull`"),
+        (head.startswith(LFS_POINTER), "it is a Git LFS pointer, not the file itself; run `git lfs pull`"),
         (
             start.startswith((b"<!doctype html", b"<html", b"<?xml", b"<head")),
             "it is a web page; use the download link of the file, not the page about it",

@@ -83,6 +83,8 @@ class Snapshot:
     files: tuple[RemoteFile, ...]
     n_parameters: int | None
     """Of its safetensors weights, where the hub knows."""
+    weight_types: tuple[str, ...] = ()
+    """What they are stored in, where the hub knows."""
 
 
 class Hub:
@@ -109,9 +111,9 @@ class Hub:
             if about.get("gated"):
                 self._ask(partial(self._client.check_access, repo), tick)
             commit = _commit(about)
-            return Snapshot(
-                _same_name(about, repo), commit, _licence(about), self._files(repo, commit, tick), _n_parameters(about)
-            )
+            files = self._files(repo, commit, tick)
+            name, (n_parameters, types) = _same_name(about, repo), _weights(about)
+            return Snapshot(name, commit, _licence(about), files, n_parameters, types)
         except CLIENT_ERRORS as error:
             raise self.error(error, repo, revision) from error
 
@@ -199,10 +201,13 @@ def _licence(about: dict[str, Any]) -> str | None:
     return printable(found, _LONGEST_LICENCE) if isinstance(found, str) and found else None
 
 
-def _n_parameters(about: dict[str, Any]) -> int | None:
+def _weights(about: dict[str, Any]) -> tuple[int | None, tuple[str, ...]]:
+    """How many there are, and their types."""
     weights = about.get("safetensors")
-    total = weights.get("total") if isinstance(weights, dict) else None
-    return total if type(total) is int and 0 < total <= _MOST_PARAMETERS else None
+    told = weights if isinstance(weights, dict) else {}
+    total, by_type = told.get("total"), told.get("parameters")
+    types = tuple(by_type) if isinstance(by_type, dict) else ()
+    return total if type(total) is int and 0 < total <= _MOST_PARAMETERS else None, types
 
 
 def _page_of_files(page: Any) -> Iterator[RemoteFile]:

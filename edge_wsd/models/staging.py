@@ -143,7 +143,7 @@ class Staging:
         target = self._made / f"{self._snapshot.repo.partition('/')[2]}-{self._choice.type}.gguf"
         try:
             self._fetch(first=True)
-            refuse_early(self._fetched, self._options.pre_tokenizer)
+            refuse_early(self._fetched, self._options.pre_tokenizer, self._snapshot.weight_types)
             self._fetch()
             self._made.mkdir(exist_ok=True)
             self._notes = convert(

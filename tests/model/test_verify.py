@@ -181,6 +181,33 @@ def test_what_cannot_be_compared_is_said_before_weights_are_loaded(
         verify(right[0], right[1], texts=[""])
 
 
+@pytest.mark.parametrize("value", [None, {"quant_method": "bitsandbytes", "load_in_4bit": True}])
+def test_a_quantization_config_beside_plain_weights_is_left_out(
+    value: object, right: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Transformers would quantize what it loads, or ask for a package that does."""
+
+    def leave(folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, "quantization_config": value}))
+
+    file = converted_with(right, tmp_path, leave)
+    assert checked(tmp_path / "changed", file).holds
+
+
+def test_a_config_that_transformers_refuses_is_one_line(right: tuple[Path, Path], tmp_path: Path) -> None:
+    """Its own kinds of errors went through as internal ones."""
+
+    def empty(folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, "attention_bias": None}))
+
+    file = converted_with(right, tmp_path, empty)
+    with pytest.raises(VerificationError, match=r"cannot load it: .*attention_bias") as caught:
+        checked(tmp_path / "changed", file)
+    assert "\n" not in str(caught.value)
+
+
 def test_damaged_weights_are_named_by_side(
     right: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -107,7 +107,6 @@ FAULTS: dict[str, tuple[Callable[[Folder], Any], str]] = {
     "unknown architecture": (change_config("architectures", ["MysteryForCausalLM"]), "LlamaForCausalLM"),
     "no architecture": (change_config("architectures", None), "architectures is None"),
     "code of the repository": (change_config("auto_map", {"AutoModel": "m.M"}), "never run here"),
-    "quantized weights": (change_config("quantization_config", {"bits": 4}), "already quantized"),
     "unknown rope scaling": (change_config("rope_scaling", {"type": "dynamic", "factor": 2}), "'dynamic'"),
     "scaling without factor": (change_config("rope_scaling", {"type": "linear"}), "has no factor"),
     "scaling upside down": (
@@ -138,6 +137,68 @@ FAULTS: dict[str, tuple[Callable[[Folder], Any], str]] = {
     ),
     "bos outside the vocabulary": (change_config("bos_token_id", 4000), "outside the vocabulary of 300"),
 }  # fmt: skip
+
+
+def test_quantized_weights_are_told_by_their_types(folder: Folder) -> None:
+    folder.config["quantization_config"] = {"quant_method": "gptq", "bits": 4}
+    header = folder.header()
+    header["lm_head.weight"] |= {"dtype": "I32"}
+    folder.write(header)
+    assert "quantization_config and the weights are quantized (I32); convert the original" in refusal(folder)
+
+
+@pytest.mark.parametrize("value", [None, {}, {"quant_method": "bitsandbytes", "load_in_4bit": True}, 7])
+def test_a_quantization_config_beside_plain_weights_is_left_out(value: Any, folder: Folder) -> None:
+    """A `null`, and what tools leave behind when they merge adapters, was refused as quantized."""
+    folder.config["quantization_config"] = value
+    folder.write()
+    notes = convert(folder.path, folder.path.parent / "out.gguf", type="F32").notes
+    assert any("quantization_config" in note and "left out" in note for note in notes) is bool(value)
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize 7\n" % (b"0" * 64)
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "tokenizer.json", "tokenizer.model", "model.safetensors", "chat_template.jinja",
+             "tokenizer_config.json", "generation_config.json", "model.safetensors.index.json"],
+)  # fmt: skip
+def test_a_pointer_of_git_lfs_is_told_as_one(name: str, folder: Folder) -> None:
+    folder.write()
+    if name == "tokenizer.model":
+        (folder.path / "tokenizer.json").unlink()
+    if name == "model.safetensors.index.json":
+        (folder.path / "model.safetensors").unlink()
+    folder.save(name, POINTER)
+    assert f"{name} is a Git LFS pointer, not the file itself; run `git lfs pull`" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    ("card", "licence"),
+    [
+        (b"---\nlicense: mit\n---\ncaf\xe9", "mit"),
+        (b"\xef\xbb\xbf---\nlicense: mit\n---\n", "mit"),
+        (b"\xff\xfe-\x00", None),
+        (POINTER, None),
+        (b"---\nlicense: mit\n---\n" + b"x" * (5 << 20), None),
+    ],
+    ids=["latin-1", "bom", "utf-16", "pointer", "huge"],
+)
+def test_a_model_card_stops_no_conversion(card: bytes, licence: str | None, folder: Folder) -> None:
+    """One that was not UTF-8 did, and one with a BOM lost its licence."""
+    folder.write()
+    folder.save("README.md", card)
+    target = convert(folder.path, folder.path.parent / "out.gguf", type="F32").target
+    field = gguf.GGUFReader(target).fields.get("general.license")
+    assert (field.contents() if field else None) == licence
+
+
+def test_a_yarn_scaling_that_is_not_rounded_is_refused_as_null_too(folder: Folder) -> None:
+    """`null` was taken for true; transformers takes it for false, and predictions were off by 5."""
+    for value in (None, False):
+        folder.config["rope_scaling"] = {"type": "yarn", "factor": 4, "truncate": value}
+        folder.write()
+        assert f"truncate is {'null' if value is None else 'false'}, llama.cpp always rounds" in refusal(folder)
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -171,14 +171,37 @@ def test_only_runs_of_one_character_may_rank_alike() -> None:
     assert token_ranks(ids, [("aa", "a"), ("a", "b"), ("a", "aa")], frozenset({"aaa"})) == {"ab": 0}
 
 
-@pytest.mark.parametrize("value", [5, {"content": 5}, "<nowhere>"])
-def test_a_bos_that_is_none_is_named_or_passed_over(value: Any, folder: Path) -> None:
+@pytest.mark.parametrize("value", [5, {"content": 5}, "<nowhere>", "", {"content": ""}, None])
+@pytest.mark.parametrize("kind", ["bos", "eos", "unk", "pad"])
+def test_a_special_token_that_is_none_is_passed_over(value: Any, kind: str, folder: Path) -> None:
+    """An empty text, and one that the vocabulary lacks, stopped the conversion."""
     save(folder, "tokenizer.json", byte_level())
-    save(folder, "tokenizer_config.json", {"bos_token": value})
-    if isinstance(value, str):
-        assert "'<nowhere>' is not in the tokenizer's vocabulary" in refusal(folder)
-    else:
-        convert(folder, folder.parent / "out.gguf", type="F16")
+    save(folder, "tokenizer_config.json", {f"{kind}_token": value})
+    notes = convert(folder, folder.parent / "out.gguf", type="F16").notes
+    assert any("'<nowhere>' is not in the tokenizer; it has id 258" in note for note in notes) is (value == "<nowhere>")
+
+
+def full(state: State) -> State:
+    """As many tokens as the model has embeddings."""
+    vocab = state["model"]["vocab"]
+    vocab.update({f"word{token}": token for token in range(len(vocab), N_ROWS - 1)})
+    state["added_tokens"] = [{"id": N_ROWS - 1, "content": "<s>", "special": True}]
+    return state
+
+
+def test_padding_beyond_the_embeddings_is_left_out_and_what_is_needed_is_not(folder: Path) -> None:
+    """Fine-tunes add a token for padding that the model has no embedding for."""
+    state = full(byte_level())
+    state["added_tokens"].append({"id": N_ROWS, "content": "[PAD]", "special": True})
+    save(folder, "tokenizer.json", state)
+    assert "only 300 embeddings" in refusal(folder)
+    save(folder, "tokenizer_config.json", {"pad_token": "[PAD]", "unk_token": "<nowhere>"})
+    notes = convert(folder, folder.parent / "out.gguf", type="F16").notes
+    assert any(note.startswith("token '[PAD]' has no embedding") for note in notes)
+    assert any("'<nowhere>' is not in the tokenizer and has no embedding" in note for note in notes)
+    (folder.parent / "out.gguf").unlink()
+    save(folder, "tokenizer_config.json", {"pad_token": "[PAD]", "eos_token": "<nowhere>"})
+    assert "'<nowhere>' the id 301" in refusal(folder)
 
 
 @pytest.mark.parametrize("value", [5, [5], [{"name": "a"}], {"a": 1}])
