@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import get_app
@@ -20,6 +22,8 @@ from prompt_toolkit.styles import Style
 from edge_wsd.cli.chat_input import CONTINUATION, PROMPT, Complete, is_open_block
 from edge_wsd.cli.guard import drawing_on
 from edge_wsd.cli.places import private_file
+
+_MOST_HISTORY_BYTES = 16 << 20
 
 
 class LineEditor:
@@ -63,11 +67,18 @@ def _placeholder(choices: Sequence[str]) -> AnyFormattedText:
 
 
 class _LastingHistory(FileHistory):
-    """What cannot be stored, for want of room or because a key sent half a character, costs no conversation."""
+    """A file that cannot be read or written, for want of room perhaps, costs its history and no conversation."""
+
+    def load_history_strings(self) -> Iterable[str]:
+        try:
+            too_large = Path(os.fsdecode(self.filename)).stat().st_size > _MOST_HISTORY_BYTES
+            return [] if too_large else [*super().load_history_strings()]
+        except OSError:
+            return []
 
     def store_string(self, string: str) -> None:
         try:
-            super().store_string(string.encode(errors="replace").decode())
+            super().store_string(string)
         except OSError:
             return  # it stays in the history of this conversation
 

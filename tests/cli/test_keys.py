@@ -160,13 +160,16 @@ def test_ctrl_x_ctrl_e_opens_the_line_in_an_editor(person, environment, tmp_path
     somebody.waits_for("written in an editor")
 
 
-def test_a_full_disk_costs_only_the_history(person, environment, tmp_path):
-    """Half a character or a full disk, met while the history was written, ended the conversation."""
+@pytest.mark.parametrize("when", ["before it is read", "before it is written"])
+def test_a_history_that_cannot_be_read_or_written_costs_no_conversation(person, tmp_path, when):
+    """A traceback and "Press ENTER to continue" stood in the middle of the conversation."""
     somebody = person()
+    if when == "before it is written":
+        somebody.rests()
     (tmp_path / ".local" / "share" / "edge-wsd" / "chat_history").unlink()
     (tmp_path / ".local" / "share" / "edge-wsd" / "chat_history").mkdir()
-    somebody.line("hello")
-    somebody.waits_for("said hello")
-    somebody.waits_for(PROMPT)
-    somebody.line("again")
-    somebody.waits_for("said again")
+    for word in ("hello", "again"):
+        somebody.line(word)
+        somebody.waits_for(f"said {word}")
+        somebody.waits_for(PROMPT)
+    assert "Exception" not in somebody.seen
