@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edge_wsd.cli.guard import print_json
+from edge_wsd.cli.waiting import telling
 
 if TYPE_CHECKING:
     from edge_wsd.llama.vocab import Vocab
@@ -32,7 +33,8 @@ def command(*, drafter: str, base: str, as_object: bool) -> None:
     """
     from edge_wsd.models.model_name import find_model
 
-    verdict, about = compare(find_model(drafter), find_model(base))
+    with telling("looking at the models"):
+        verdict, about = compare(find_model(drafter), find_model(base))
     if as_object:
         found = {"verdict": verdict.verdict, "reason": verdict.reason, "notes": list(verdict.notes), **about}
         print_json(found)

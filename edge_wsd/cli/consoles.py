@@ -6,7 +6,9 @@ import sys
 from typing import Any, TextIO
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import Progress, ProgressColumn
+from rich.table import Table
 
 from edge_wsd.cli.guard import Guarded, drawing_on
 from edge_wsd.cli.terminal import can_draw, colours_wanted, is_terminal
@@ -15,6 +17,12 @@ from edge_wsd.cli.terminal import can_draw, colours_wanted, is_terminal
 def table_console(unseen_width: int) -> Console:
     """Stdout, `unseen_width` columns wide where it is no terminal. Text is taken as it is, so neutralise it."""
     return _console(sys.stdout, None if is_terminal(sys.stdout) else unseen_width)
+
+
+def fits(console: Console, table: Table) -> bool:
+    """Whether the console is wide enough for a table as it would like to be."""
+    unbounded = console.options.update(max_width=10_000)
+    return Measurement.get(console, unbounded, table).maximum <= console.width
 
 
 def progress_bar(*columns: ProgressColumn, quiet: bool) -> Progress:

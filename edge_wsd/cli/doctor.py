@@ -14,7 +14,9 @@ from edge_wsd import __version__, child_process
 from edge_wsd.cli.doctor_child import BINDING, LAST_STEP
 from edge_wsd.cli.guard import print_json
 from edge_wsd.cli.main import FAILED
-from edge_wsd.cli.terminal import neutralise
+from edge_wsd.cli.rows import command_lines, prose_lines, room_on_stdout, row_lines
+from edge_wsd.cli.terminal import one_line
+from edge_wsd.cli.waiting import telling
 from edge_wsd.errors import KernelError, OptionError
 
 WHEELS = "https://abetlen.github.io/llama-cpp-python/whl"
@@ -37,12 +39,13 @@ def command(context: click.Context, *, as_object: bool) -> None:
     if not; whether llama.cpp's kernels work on this processor. Ends with a self-test: the demo pair writes a few
     tokens. Exit code 1 if something does not work.
     """
-    report = examine()
+    with telling("trying llama.cpp on this machine"):
+        report = examine()
     if as_object:
         print_json(report)
     else:
-        for line in lines_of(report):
-            click.echo(neutralise(line))
+        for line in lines_of(report, room_on_stdout()):
+            click.echo(line)
     if report["problems"]:
         context.exit(FAILED)
 
@@ -152,27 +155,30 @@ def _likely_gpu() -> str:
     return "CUDA" if shutil.which("nvidia-smi") else "Vulkan"
 
 
-def lines_of(report: dict[str, Any]) -> list[str]:
-    """The report for a person."""
-    lines = [f"{name:18}{value or 'not installed'}" for name, value in report["versions"].items()]
-    lines += [
-        f"{'native core':18}{report['native'] or 'missing'}",
-        f"{'backends':18}{', '.join(report['backends']) or '-'}",
-    ]
+def lines_of(report: dict[str, Any], room: int | None = None) -> list[str]:
+    """The report for a person, in lines of at most `room` columns, if that matters."""
+    rows = [(name, value or "not installed") for name, value in report["versions"].items()]
+    rows += [("native core", report["native"] or "missing"), ("backends", ", ".join(report["backends"]) or "-")]
     for device in report["devices"]:
         free = f"{device['free_bytes'] / 2**30:.1f} of {device['total_bytes'] / 2**30:.1f} GiB free"
-        lines.append(
-            f"{'device ' + str(device['index']):18}{device['name']} ({device['type']}): {device['description']}, {free}"
-        )
-    lines.append(f"{'GPU offload':18}{'yes' if report['offload'] else 'no: everything runs on the CPU'}")
-    lines.append(f"{'fastest kernels':18}{_EXTRA_BUFFERS[report['extra_buffers']]}")
+        about = f"{device['name']} ({device['type']}): {device['description']}, {free}"
+        rows.append((f"device {device['index']}", about))
+    rows += [
+        ("GPU offload", "yes" if report["offload"] else "no: everything runs on the CPU"),
+        ("fastest kernels", _EXTRA_BUFFERS[report["extra_buffers"]]),
+    ]
     test = report["self_test"]
     if test is not None:
-        lines.append(f"{'self-test':18}{test['n_tokens']} tokens in {test['total_s']:.2f} s: {test['text']!r}")
-    lines += [f"{'WARNING':18}{' '.join(warning.split())}" for warning in report["warnings"]]
-    lines += [f"{'PROBLEM':18}{' '.join(problem.split())}" for problem in report["problems"]]
+        rows.append(("self-test", f"{test['n_tokens']} tokens in {test['total_s']:.2f} s: {test['text']!r}"))
+    rows += [("WARNING", one_line(warning)) for warning in report["warnings"]]
+    rows += [("PROBLEM", one_line(problem)) for problem in report["problems"]]
+    if room is None:
+        lines = [f"{name:18}{one_line(value)}" for name, value in rows]
+    else:
+        lines = [*row_lines(rows, room, indent="")]
     if report["install"]:
-        lines += ["", "To use a GPU, build llama.cpp for it or take a ready wheel:"]
+        lines += ["", *prose_lines(["To use a GPU, build llama.cpp for it or take a ready wheel:"], room)]
         for row in report["install"]:
-            lines += ["", f"  {row['for']} ({row['note']})", f"    {row['build']}", f"    {row['wheel']}"]
+            lines += ["", *prose_lines([f"  {row['for']} ({row['note']})"], room)]
+            lines += [line for name in ("build", "wheel") for line in command_lines(f"    {row[name]}", room)]
     return lines

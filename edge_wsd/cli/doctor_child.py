@@ -41,18 +41,27 @@ def examine_library() -> Iterator[dict[str, Any]]:
 
 
 def _devices() -> list[dict[str, Any]]:
+    """Devices as llama.cpp lists them; of the host counts what the system can really give."""
     from edge_wsd.llama.library import devices
+    from edge_wsd.models.host_memory import host_memory
 
+    found = []
+    for device in devices():
+        free, total = device.free_bytes, device.total_bytes
+        if device.type == "cpu":
+            memory = host_memory(free, total)
+            free, total = memory.available, memory.total
+        found.append((device, free, total))
     return [
         {
             "index": device.index,
             "name": device.name,
             "description": device.description,
             "type": device.type,
-            "free_bytes": device.free_bytes,
-            "total_bytes": device.total_bytes,
+            "free_bytes": free,
+            "total_bytes": total,
         }
-        for device in devices()
+        for device, free, total in found
     ]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -13,7 +12,9 @@ import click
 from edge_wsd.cli.guard import print_json
 from edge_wsd.cli.interruptible import Interruptible
 from edge_wsd.cli.options import SectionCommand
+from edge_wsd.cli.paint import aside
 from edge_wsd.cli.pair_choice import DEMO_NOTE, PairChoice, pair_options
+from edge_wsd.cli.rows import broken, row_lines
 from edge_wsd.demo.evaluation import EVAL_MODES, EvalMode, Row, Share, evaluate
 from edge_wsd.demo.held_out import outside_inputs, styled_questions
 from edge_wsd.demo.tasks import held_out_questions, load_tasks
@@ -21,11 +22,10 @@ from edge_wsd.errors import Cancelled
 from edge_wsd.models.built_in_pairs import BUILT_IN_PAIRS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from rich.console import Console
     from rich.progress import Progress
-    from rich.table import Table
 
 _OTHER: EvalMode = "wsd-other"
 _WIDE = 120  # columns that the table needs with the modes' full names
@@ -67,7 +67,7 @@ def command(
         raise click.UsageError("--answers needs --json")
     wanted = _modes(modes, pair_choice)
     if pair_choice.is_demo and not quiet:
-        click.echo(DEMO_NOTE, err=True)
+        aside(DEMO_NOTE)
     rows = _measure(wanted, limit, pair_choice, quiet=quiet)
     if as_object:
         found = {"suite": suite, "modes": [row.as_dict(answers=answers) for row in rows]}
@@ -138,36 +138,45 @@ def _bar(quiet: bool) -> Progress:
 
 
 def _print_tables(rows: list[Row]) -> None:
-    from rich.console import Console
+    from edge_wsd.cli.consoles import table_console
 
-    console = Console(file=sys.stdout)
-    if not console.is_terminal:
-        console = Console(file=sys.stdout, width=_WIDE)
-    n_styled, n_outside = rows[0].styles_aligned.n, rows[0].outside_polite.n
-    note = "In brackets 95 % intervals: Wilson's for shares of replies, normal ones for switch after and drafted."
+    console = table_console(_WIDE)
+    names = [EVAL_MODES[row.mode] if console.width >= _WIDE else row.mode for row in rows]
     headings = ["aligned", "right command", "warned", "confident", "switch after", "drafted", "s/reply"]
-    table = _table(f"{rows[0].aligned.n} held-out questions of the table", headings)
-    for row in rows:
-        table.add_row(
-            _name(row, console),
+    cells = [
+        [
             *map(_percent, (row.aligned, row.right_command, row.warned, row.confident)),
             _figure(row.mean_switch_tokens, row.switch_interval),
             _figure(100 * row.drafted_share, row.drafted_interval, 100, " %"),
             f"{row.mean_seconds:.2f}",
-        )
-    console.print(table)
-    headings = ["styles: aligned", "styles: right", "outside: no command", "outside: polite"]
+        ]
+        for row in rows
+    ]
+    _print_table(console, f"{rows[0].aligned.n} held-out questions of the table", headings, names, cells)
+    n_styled, n_outside = rows[0].styles_aligned.n, rows[0].outside_polite.n
     title = f"{n_styled} questions in styles that were not trained on; {n_outside} inputs outside the table"
-    table = _table(title, headings, note)
-    for row in rows:
-        shares = (row.styles_aligned, row.styles_right, row.outside_without_command, row.outside_polite)
-        table.add_row(_name(row, console), *map(_percent, shares))
-    console.print(table)
+    headings = ["styles: aligned", "styles: right", "outside: no command", "outside: polite"]
+    cells = [
+        [*map(_percent, (row.styles_aligned, row.styles_right, row.outside_without_command, row.outside_polite))]
+        for row in rows
+    ]
+    note = "In brackets 95 % intervals: Wilson's for shares of replies, normal ones for switch after and drafted."
+    _print_table(console, title, headings, names, cells, note)
 
 
-def _table(title: str, headings: Sequence[str], note: str | None = None) -> Table:
+def _print_table(
+    console: Console,
+    title: str,
+    headings: Sequence[str],
+    names: Sequence[str],
+    cells: Sequence[Sequence[str]],
+    note: str | None = None,
+) -> None:
+    """One row for each mode; where the columns do not fit, a block for each."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
+
+    from edge_wsd.cli.consoles import fits
 
     table = Table(
         title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True,
@@ -176,11 +185,29 @@ def _table(title: str, headings: Sequence[str], note: str | None = None) -> Tabl
     table.add_column("mode", max_width=_MODE_WIDTH)
     for heading in headings:
         table.add_column(heading, justify="right")
-    return table
+    for name, row in zip(names, cells, strict=True):
+        table.add_row(name, *row)
+    if fits(console, table):
+        console.print(table)
+        return
+    for line in _blocks(title, headings, names, cells, note, console.width - 1):
+        console.print(line)
 
 
-def _name(row: Row, console: Console) -> str:
-    return EVAL_MODES[row.mode] if console.width >= _WIDE else row.mode
+def _blocks(
+    title: str,
+    headings: Sequence[str],
+    names: Sequence[str],
+    cells: Sequence[Sequence[str]],
+    note: str | None,
+    room: int,
+) -> Iterator[str]:
+    yield from broken(title, room)
+    for name, row in zip(names, cells, strict=True):
+        yield from ("", *broken(name, room))
+        yield from row_lines([*zip(headings, (cell.replace("\n", " ") for cell in row), strict=True)], room)
+    yield ""
+    yield from broken(note, room) if note else ()
 
 
 def _percent(share: Share) -> str:

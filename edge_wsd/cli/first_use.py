@@ -12,6 +12,7 @@ import click
 
 from edge_wsd.cli.interruptible import call
 from edge_wsd.cli.terminal import is_terminal, neutralise
+from edge_wsd.cli.waiting import waiting_for
 from edge_wsd.errors import Cancelled, StoreError
 from edge_wsd.models.model_name import DEFAULT_TYPE, HubModel, parse_model_name
 from edge_wsd.models.named_pairs import NamedPair
@@ -81,7 +82,12 @@ def _cost(name: HubModel) -> Cost:
         if stopped:
             raise Cancelled("the look-up was stopped")
 
-    size = call(lambda: pull_size(str(name), progress=stop_if_asked), cancel=lambda: stopped.append(True))
+    with waiting_for(f"asking the hub for {name}") as line:
+        size = call(
+            lambda: pull_size(str(name), progress=stop_if_asked),
+            cancel=lambda: stopped.append(True),
+            waiting=line.tick,
+        )
     return Cost(
         size.name,
         size.download_bytes,

@@ -19,7 +19,8 @@ import click
 from rich.cells import get_character_cell_size
 
 from edge_wsd.cli.guard import drawing_on
-from edge_wsd.cli.terminal import colours_wanted, is_dumb, many_colours, neutralise, one_line
+from edge_wsd.cli.rows import prose_lines
+from edge_wsd.cli.terminal import colours_wanted, is_dumb, is_terminal, many_colours, neutralise, one_line
 from edge_wsd.decoding.events import Source
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -72,11 +73,14 @@ def legend(style: Style, room: int) -> list[str]:
 
 
 def aside(line: str) -> None:
-    """A line on stderr that is not the answer: faint where that is possible."""
-    if sys.stderr is not None:
-        faint = colours_wanted(sys.stderr)
-        drawing_on(sys.stderr).write(f"{DIM if faint else ''}{one_line(line)}{RESET if faint else ''}\n")
-        sys.stderr.flush()
+    """A line on stderr that is not the answer: faint and broken between words where that is possible."""
+    if sys.stderr is None:
+        return
+    faint = colours_wanted(sys.stderr)
+    room = shutil.get_terminal_size().columns - 1 if is_terminal(sys.stderr) else None
+    for part in prose_lines([one_line(line)], room):
+        drawing_on(sys.stderr).write(f"{DIM if faint else ''}{part}{RESET if faint else ''}\n")
+    sys.stderr.flush()
 
 
 class Painter:

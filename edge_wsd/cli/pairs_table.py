@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from edge_wsd.cli.terminal import neutralise
+from edge_wsd.cli.rows import room_on_stdout, row_lines
+from edge_wsd.cli.terminal import neutralise, one_line
 from edge_wsd.errors import EdgeWsdError
 from edge_wsd.models.gguf_check import n_parts, part_paths
 from edge_wsd.models.gguf_file import read_header
@@ -63,24 +64,32 @@ def as_json(pair: NamedPair, default: str) -> dict[str, Any]:
 
 
 def print_table(pairs: Sequence[NamedPair], default: str) -> None:
-    """Two lines for each pair: the drafter above the base."""
+    """Two lines for each pair: the drafter above the base. Where that does not fit, a block for each."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    from edge_wsd.cli.consoles import table_console
+    from edge_wsd.cli.consoles import fits, table_console
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("pair", no_wrap=True)
     table.add_column("drafter, base", overflow="fold")
     table.add_column("here?", overflow="fold", justify="right")
+    blocks: list[str] = []
+    console = table_console(_WIDE)
     for pair in pairs:
-        models = (pair.drafter, pair.base)
-        mark = "\n(default)" if pair.name == default else ""
-        states = [named_state(text).text for text in models]
-        shown = [_short(text) for text in models]
-        table.add_row(*(Text(neutralise(text)) for text in (pair.name + mark, "\n".join(shown), "\n".join(states))))
-    table_console(_WIDE).print(table)
+        models = {"drafter": pair.drafter, "base": pair.base}
+        states = [named_state(text).text for text in models.values()]
+        shown = [_short(text) for text in models.values()]
+        mark = "(default)" if pair.name == default else ""
+        cells = (f"{pair.name}\n{mark}".rstrip(), "\n".join(shown), "\n".join(states))
+        table.add_row(*(Text(neutralise(text)) for text in cells))
+        rows = [(role, f"{name}: {state}") for role, name, state in zip(models, shown, states, strict=True)]
+        blocks += [f"{one_line(pair.name)} {mark}".rstrip(), *row_lines(rows, console.width - 1), ""]
+    if fits(console, table):
+        console.print(table)
+    else:
+        console.print("\n".join(blocks), soft_wrap=True)
 
 
 def _short(text: str) -> str:
@@ -99,6 +108,14 @@ def _short(text: str) -> str:
 
 def print_rows(rows: Sequence[tuple[str, str]]) -> None:
     """Names and values, the values aligned."""
-    width = max(len(name) for name, _ in rows)
-    for name, value in rows:
-        click.echo(neutralise(f"{name.ljust(width)}  {value}"))
+    room = room_on_stdout()
+    if room is None:
+        width = max(len(name) for name, _ in rows)
+        lines = [
+            one_line(f"{name.ljust(width)}  {value}") if name else f"{' ' * width}  {one_line(value)}"
+            for name, value in rows
+        ]
+    else:
+        lines = [*row_lines(rows, room, indent="")]
+    for line in lines:
+        click.echo(line)

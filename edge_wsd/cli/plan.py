@@ -11,7 +11,9 @@ import click
 from edge_wsd.cli.guard import print_json
 from edge_wsd.cli.main import FAILED, complain
 from edge_wsd.cli.options import MODEL_FLAGS, PER_MODEL_NOTE, SectionCommand, default_of, model_options
+from edge_wsd.cli.rows import command_lines, prose_lines, room_on_stdout, table_lines
 from edge_wsd.cli.terminal import neutralise
+from edge_wsd.cli.waiting import telling
 from edge_wsd.errors import EdgeWsdError, StoreError
 from edge_wsd.llama.settings import ModelSettings
 from edge_wsd.models.placement import HOST
@@ -60,12 +62,13 @@ def command(
     from edge_wsd.models.plan import plan_pair
 
     named = choose(pair, drafter, base)
-    shapes = (_shape_of(named.drafter, drafter_type), _shape_of(named.base, base_type))
-    plan = plan_pair(*shapes, drafter_settings, base_settings, measure=simulate)
+    with telling("looking at the models"):
+        shapes = (_shape_of(named.drafter, drafter_type), _shape_of(named.base, base_type))
+        plan = plan_pair(*shapes, drafter_settings, base_settings, measure=simulate)
     if as_object:
         print_json({**plan.as_dict(), "flags": flags_of(plan)})
     else:
-        for line in lines_of(plan):
+        for line in lines_of(plan, room_on_stdout()):
             click.echo(neutralise(line))
     for model in (plan.drafter, plan.base):
         n_ctx, trained = model.memory.n_ctx, model.memory.shape.n_ctx_train
@@ -124,13 +127,14 @@ def flags_of(plan: Plan) -> str:
     return shlex.join(words)
 
 
-def lines_of(plan: Plan) -> list[str]:
-    """The plan for a person."""
+def lines_of(plan: Plan, room: int | None = None) -> list[str]:
+    """The plan for a person, in lines of at most `room` columns, if that matters."""
     rows: list[tuple[str, ...]] = [("", "device", "layers", "weights", "KV cache", "compute", "logits", "vocab", "sum")]
     for model in (plan.drafter, plan.base):
         rows += _rows_of(plan, model)
-    lines = _aligned(rows)
-    lines += ["", *(_about(model) for model in (plan.drafter, plan.base)), "All sizes in MiB.", ""]
+    lines = table_lines(rows, room, words=(0, 1))
+    about = [*(_about(model) for model in (plan.drafter, plan.base)), "All sizes in MiB."]
+    lines += ["", *prose_lines(about, room), ""]
     devices: list[tuple[str, ...]] = [("device", "of both", "free", "total", "kept free", "left")]
     for one in plan.devices:
         left = one.device.free_bytes - one.margin - one.used
@@ -142,11 +146,11 @@ def lines_of(plan: Plan) -> list[str]:
                 *map(_mib, (one.device.total_bytes, one.margin, left)),
             )
         )
-    lines += _aligned(devices)
+    lines += table_lines(devices, room)
     lines.append("")
-    lines += [f"gives way: {line}" for line in plan.gives_way]
-    lines += [f"the same by hand: {flags_of(plan)}", f"verdict: {plan.verdict}"]
-    return lines
+    lines += prose_lines([f"gives way: {line}" for line in plan.gives_way], room)
+    lines += command_lines(f"the same by hand: {flags_of(plan)}", room)
+    return [*lines, *prose_lines([f"verdict: {plan.verdict}"], room)]
 
 
 def _rows_of(plan: Plan, model: PlannedModel) -> list[tuple[str, ...]]:
@@ -174,16 +178,3 @@ def _about(model: PlannedModel) -> str:
 
 def _mib(n_bytes: int) -> str:
     return f"{n_bytes / _MIB:,.0f}" if abs(n_bytes) >= 100 * _MIB or n_bytes == 0 else f"{n_bytes / _MIB:,.1f}"
-
-
-def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
-    """Columns as wide as they must be: words to the left, numbers to the right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    words = {column for column in range(len(rows[0])) if rows[0][column] in ("", "device")}
-    return [
-        "  ".join(
-            cell.ljust(width) if column in words else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from rich.cells import cell_len, chop_cells
 
-from edge_wsd.cli.terminal import neutralise
+from edge_wsd.cli.terminal import is_terminal, neutralise
 
 _LEAST_ROOM = 28
 """Columns for values beside their names; with less they go below."""
@@ -36,8 +38,9 @@ def row_lines(
     """Each name with its value, in lines of at most `room` columns."""
     width = max(cell_len(neutralise(name)) for name, _ in rows)
     beside = room - len(indent) - width - 2
+    longest = max(cell_len(line) for _, value in rows for line in neutralise(value).split("\n"))
     for name, value in ((neutralise(name), neutralise(value)) for name, value in rows):
-        if beside >= _LEAST_ROOM:
+        if beside >= min(_LEAST_ROOM, longest):
             first, *more = _paragraphs(value, beside)
             gap = " " * (width - cell_len(name) + 2)
             yield f"{indent}{bold(name)}{gap}{first}".rstrip()
@@ -47,6 +50,62 @@ def row_lines(
             if value:
                 below = indent + _INDENT
                 yield from (f"{below}{line}" for line in _paragraphs(value, room - len(below)))
+
+
+def table_lines(
+    rows: Sequence[tuple[str, ...]], room: int | None = None, *, words: Collection[int] = (0,)
+) -> list[str]:
+    """A table under its first row of headings: `words` are the columns that begin at the left.
+
+    Where it is wider than `room`, each row becomes a block: its first cell, and below it the others by their headings.
+    """
+    rows = [tuple(map(neutralise, row)) for row in rows]
+    widths = [max(cell_len(line) for row in rows for line in row[i].split("\n")) for i in range(len(rows[0]))]
+    if room is not None and sum(widths) + 2 * (len(widths) - 1) > room:
+        return [line for row in rows[1:] for line in _block(rows[0], row, room)]
+    return ["  ".join(_padded(*each) for each in _cells(row, widths, words)).rstrip() for row in rows]
+
+
+def prose_lines(lines: Iterable[str], room: int | None) -> list[str]:
+    """Sentences, broken between words where they are wider than `room`."""
+    return [part for line in lines for part in (broken(line, room) if room is not None else [line])]
+
+
+def command_lines(command: str, room: int | None) -> list[str]:
+    """A command of a shell, which stays one when it is copied from several lines."""
+    if room is None:
+        return [command]
+    indent = command[: len(command) - len(command.lstrip(" "))]
+    lines = textwrap.wrap(
+        command.strip(),
+        max(room - 2, 2),
+        initial_indent=indent,
+        subsequent_indent=indent + _INDENT,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return [*(f"{line} \\" for line in lines[:-1]), lines[-1]]
+
+
+def room_on_stdout() -> int | None:
+    """Columns of the terminal; None where lines may be as long as they are."""
+    return shutil.get_terminal_size().columns - 1 if is_terminal(sys.stdout) else None
+
+
+def _cells(row: tuple[str, ...], widths: Sequence[int], words: Collection[int]) -> Iterator[tuple[str, int, bool]]:
+    for column, (cell, width) in enumerate(zip(row, widths, strict=True)):
+        yield cell, width, column in words
+
+
+def _padded(cell: str, width: int, left: bool) -> str:
+    gap = " " * (width - cell_len(cell))
+    return cell + gap if left else gap + cell
+
+
+def _block(headings: tuple[str, ...], row: tuple[str, ...], room: int) -> Iterator[str]:
+    yield from broken(row[0], room) if row[0] else ()
+    named = [(heading, cell) for heading, cell in zip(headings[1:], row[1:], strict=True) if cell]
+    yield from row_lines(named, room)
 
 
 def _paragraphs(text: str, room: int) -> list[str]:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import shutil
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from edge_wsd.cli.guard import drawing_on
-from edge_wsd.cli.interruptible import call
 from edge_wsd.cli.paint import DIM, RESET
 from edge_wsd.cli.terminal import can_draw, colours_wanted, one_line
 
-T = TypeVar("T")
 PATIENCE_S = 1.0
+_TICK_S = 0.25
 _LEAST_ROOM = 16
 _WORTH_TELLING = 32
 
@@ -88,7 +88,20 @@ def waiting_for(what: str) -> Iterator[WaitingLine]:
         line.erase()
 
 
-def wait_for(what: str, work: Callable[[], T], *, cancel: Callable[[], object]) -> T:
-    """The result of `work()`, which Ctrl-C cancels, with a line that says what is waited for."""
+@contextmanager
+def telling(what: str) -> Iterator[None]:
+    """The same for work of this thread, which shows nothing itself meanwhile."""
+    over = threading.Event()
     with waiting_for(what) as line:
-        return call(work, cancel=cancel, waiting=line.tick)
+
+        def tick() -> None:
+            while not over.wait(_TICK_S):
+                line.tick()
+
+        thread = threading.Thread(target=tick, name="edge-wsd waiting", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()

@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from edge_wsd.cli import main
-from edge_wsd.cli import plan as plan_command
 from edge_wsd.cli.main import cli
 from edge_wsd.cli.pair_choice import PairChoice
+from edge_wsd.cli.rows import table_lines
 from edge_wsd.errors import StoreError
 from edge_wsd.llama.library import Device
 from edge_wsd.llama.settings import ModelSettings
@@ -125,4 +125,4 @@ def test_run_tells_what_gave_way():
 
 
 def test_words_stand_left_and_numbers_right():
-    assert plan_command._aligned([("", "device", "n"), ("a", "b", "10")]) == ["   device   n", "a  b       10"]
+    assert table_lines([("", "device", "n"), ("a", "b", "10")], words=(0, 1)) == ["   device   n", "a  b       10"]

@@ -1,0 +1,75 @@
+"""What is shown fits the terminal, however narrow: lines are broken between words, and by the program itself."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from rich.cells import cell_len
+
+from edge_wsd.cli.rows import broken, command_lines, row_lines, table_lines
+
+PROMPT = ">>> "
+SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[78]")
+
+
+def too_wide(raw, columns):
+    """Lines that the terminal itself had to break."""
+    lines = SEQUENCE.sub("", raw).replace("\r", "").split("\n")
+    return [line for line in lines if cell_len(line) > columns]
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_a_chat_fits_its_terminal(person, columns):
+    """At 40 columns the greeting, /help, /show and /stats broke inside words."""
+    somebody = person(columns=columns, rows=200)
+    for line in ("hello there", "/help", "/show", "/stats", "/set", "/show messages", "/sta", "/set window 3"):
+        somebody.line(line)
+        somebody.waits_for(PROMPT)
+    somebody.rests()
+    assert too_wide(somebody.raw, columns) == []
+    words = " ".join(somebody.lines)
+    assert "demonstration" in words and "forgets what was said" in words and "identical" in words
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+@pytest.mark.parametrize("arguments", [["plan"], ["pairs"], ["eval", "demo", "--limit", "1", "--modes", "wsd"]])
+def test_a_report_fits_its_terminal(at_terminal, columns, arguments):
+    """At 80 columns `eval demo` cut its own labels."""
+    somebody = at_terminal(*arguments, real=True, columns=columns, rows=200)
+    assert somebody.leaves(seconds=120) == 0
+    shown = [line for line in too_wide(somebody.raw, columns) if "pairs.toml" not in line]  # a path has no words
+    assert shown == [] and "\u2026" not in somebody.raw
+    words = {"plan": "KV cache", "pairs": "meta-llama", "eval": "right command"}
+    assert words[arguments[0]] in somebody.raw
+
+
+def test_lines_are_broken_between_words_and_by_their_width_on_the_screen():
+    text = "one two three four five"
+    assert broken(text, 9) == ["one two", "three", "four five"]
+    wide = broken("\u6f22\u5b57\u6f22\u5b57 and \u6f22\u5b57", 8)
+    assert max(map(cell_len, wide)) <= 8 and "".join(wide).replace(" ", "") == "\u6f22\u5b57\u6f22\u5b57and\u6f22\u5b57"
+    assert broken("", 9) == [""] and broken("x" * 20, 9) == ["x" * 9, "x" * 9, "xx"]
+
+
+def test_values_stand_beside_their_names_or_below_where_there_is_no_room():
+    rows = [("name", "a value of several words that is long"), ("another", "short")]
+    assert [*row_lines(rows, 60)][0] == "  name     a value of several words that is long"
+    narrow = [*row_lines(rows, 24)]
+    assert narrow[:2] == ["  name", "    a value of several"] and max(map(len, narrow)) <= 24
+    assert [*row_lines([("name", "a"), ("another", "b")], 24)] == ["  name     a", "  another  b"]
+
+
+def test_a_table_that_is_too_wide_becomes_a_block_for_each_row():
+    rows = [("model", "size", "type"), ("one", "10", "Q8_0"), ("two", "5", "F16")]
+    assert table_lines(rows) == table_lines(rows, 80) == ["model  size  type", "one      10  Q8_0", "two       5   F16"]
+    assert table_lines(rows, 14) == ["one", "  size  10", "  type  Q8_0", "two", "  size  5", "  type  F16"]
+
+
+def test_a_command_in_several_lines_is_the_same_command():
+    import shlex
+
+    command = '    CMAKE_ARGS="-DGGML_CUDA=on" pip install --extra-index-url https://example.org/a/long/address'
+    lines = command_lines(command, 30)
+    assert len(lines) > 2 and shlex.split("\n".join(lines)) == shlex.split(command)
+    assert command_lines(command, None) == [command]
