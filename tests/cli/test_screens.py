@@ -14,9 +14,9 @@ SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[78]")
 
 
 def too_wide(raw, columns):
-    """Lines that the terminal itself had to break."""
-    lines = SEQUENCE.sub("", raw).replace("\r", "").split("\n")
-    return [line for line in lines if cell_len(line) > columns]
+    """Lines that the terminal itself had to break; those of the prompt are drawn cell by cell."""
+    lines = SEQUENCE.sub("", re.sub("\x1b8|\r", "\n", raw)).split("\n")
+    return [line for line in lines if cell_len(line) > columns and PROMPT not in line]
 
 
 @pytest.mark.parametrize("columns", [40, 80, 200])
@@ -33,7 +33,7 @@ def test_a_chat_fits_its_terminal(person, columns):
 
 
 @pytest.mark.parametrize("columns", [40, 80, 200])
-@pytest.mark.parametrize("arguments", [["plan"], ["pairs"], ["eval", "demo", "--limit", "1", "--modes", "wsd"]])
+@pytest.mark.parametrize("arguments", [["plan"], ["pairs"], ["eval", "demo", "--limit", "1", "--modes", "wsd", "-q"]])
 def test_a_report_fits_its_terminal(at_terminal, columns, arguments):
     """At 80 columns `eval demo` cut its own labels."""
     somebody = at_terminal(*arguments, real=True, columns=columns, rows=200)
@@ -54,7 +54,7 @@ def test_lines_are_broken_between_words_and_by_their_width_on_the_screen():
 
 def test_values_stand_beside_their_names_or_below_where_there_is_no_room():
     rows = [("name", "a value of several words that is long"), ("another", "short")]
-    assert [*row_lines(rows, 60)][0] == "  name     a value of several words that is long"
+    assert next(row_lines(rows, 60)) == "  name     a value of several words that is long"
     narrow = [*row_lines(rows, 24)]
     assert narrow[:2] == ["  name", "    a value of several"] and max(map(len, narrow)) <= 24
     assert [*row_lines([("name", "a"), ("another", "b")], 24)] == ["  name     a", "  another  b"]
@@ -71,5 +71,5 @@ def test_a_command_in_several_lines_is_the_same_command():
 
     command = '    CMAKE_ARGS="-DGGML_CUDA=on" pip install --extra-index-url https://example.org/a/long/address'
     lines = command_lines(command, 30)
-    assert len(lines) > 2 and shlex.split("\n".join(lines)) == shlex.split(command)
+    assert len(lines) > 2 and shlex.split("\n".join(lines).replace("\\\n", "")) == shlex.split(command)
     assert command_lines(command, None) == [command]
