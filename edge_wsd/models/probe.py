@@ -164,14 +164,15 @@ def _run(trials: Sequence[_Trial], command: Sequence[str], limit_s: float) -> No
     except OSError as error:
         raise ModelFileError(f"{first}: could not be tried: {command[0]} does not start: {error}") from error
     begun = [str(report["begin"]) for report in child.reports() if "begin" in report]
-    ended = {str(report["end"]): report for report in child.reports() if "end" in report}
+    ended = [report for report in child.reports() if "end" in report]  # one file may be both models of a pair
     path = begun[-1] if begun else str(first)
     log = _last_error(child.stderr) or "it said nothing"
     if child.returncode is None:
         raise ModelFileError(f"{path}: llama.cpp did not load it within {limit_s:.0f} s; {REMEDY}")
     if not begun:
         raise ModelFileError(f"{path}: could not be tried in a process of its own: {log}")
-    for name, report in ended.items():
+    for report in ended:
+        name = report["end"]
         if report.get("loads") is False:
             raise ModelFileError(f"{name}: llama.cpp cannot load it: {log}; {REMEDY}, or use a newer llama-cpp-python")
         if report.get("computes") is False:

@@ -55,7 +55,7 @@ def test_without_options_the_defaults_of_the_dataclasses_hold():
     assert parse(model_options) == {"drafter_settings": ModelSettings(), "base_settings": ModelSettings()}
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(Options) if field.name != "speculation"])
+@pytest.mark.parametrize("name", [field.name for field in fields(Options) if not isinstance(field.default, bool)])
 def test_every_option_of_a_reply_can_be_given(name):
     text, value = GIVEN[name]
     assert parse(reply_options, REPLY_FLAGS[name][0], text)["options"] == Options(**{name: value})
@@ -63,6 +63,7 @@ def test_every_option_of_a_reply_can_be_given(name):
 
 def test_switches_can_be_turned_off():
     assert parse(reply_options, "--no-speculation")["options"] == Options(speculation=False)
+    assert parse(reply_options, "--special")["options"] == Options(special=True)
     assert parse(model_options, "--no-mmap")["base_settings"] == ModelSettings(mmap=False)
     assert parse(model_options, "--no-memory-check")["drafter_settings"] == ModelSettings(memory_check=False)
 
@@ -90,7 +91,7 @@ def test_the_help_shows_every_default(program, owner, flags):
         default = default_of(owner, name)
         assert shown is not None, flag
         if isinstance(default, bool):
-            assert shown[1] == ("" if default else "no-") + flag.removeprefix("--")
+            assert shown[1].replace(" ", "") == ("" if default else "no-") + flag.removeprefix("--")
         elif default not in (None, ()):
             assert shown[1] == str(default), flag
         else:

@@ -10,7 +10,8 @@ from edge_wsd.demo.files import drafter_path
 from edge_wsd.errors import KernelError, ModelFileError, OptionError
 from edge_wsd.llama import kernels
 from edge_wsd.models.gguf_check import check_gguf
-from edge_wsd.models.probe import probe_model, python_command
+from edge_wsd.models.gguf_file import read_header
+from edge_wsd.models.probe import Candidate, probe_model, probe_models, python_command
 from edge_wsd.models.probe_cache import ProbeCache
 from tests.tiny_models import TinyModel, string, u32
 
@@ -80,6 +81,11 @@ def test_an_assertion_in_llama_cpp_kills_the_child_only(tmp_path: Path, cache: P
     with pytest.raises(ModelFileError, match=r"crashes on it .*GGML_ASSERT.*n_layer") as caught:
         probe_model(model.write(tmp_path / "dead.gguf"), cache=cache)
     assert "\n" not in str(caught.value)
+
+
+def test_one_file_may_be_both_models_of_a_pair(model: Path, cache: ProbeCache) -> None:
+    """It was tried twice, ended twice, counted once, and called damaged."""
+    probe_models([Candidate(model, read_header(model))] * 2, cache=cache)
 
 
 def test_a_file_is_not_blamed_where_llama_cpp_runs_nothing(
