@@ -1,10 +1,13 @@
-"""Breaks GGUF files at random and holds the checker to its word: what passes must not kill llama.cpp's loader.
+"""Breaks GGUF files at random and holds checker and probe to their word: what passes must not kill llama.cpp.
 
-    python -m scripts.fuzz_gguf --cases 20000 [--seed 1] [--families llama gemma3 ...] [--demo] [--out FOLDER]
+    python -m scripts.fuzz_gguf --cases 20000 [--seed 1] [--families llama gemma3 ...] [--demo] [--out FOLDER] [--use]
 
 Each case is one broken file. `check_gguf` must pass it or refuse it with `ModelFileError`; what passes is loaded by
-`edge_wsd.models.probe_child` (vocabulary, model, tiny context), many files to a child. Counts go to stdout, the changes
-that killed something to stdout as JSON lines, their files to FOLDER. The exit code is 1 if there are any.
+`edge_wsd.models.probe_child` (vocabulary, model, tiny context), many files to a child. With `--use` the files are whole
+and mean something else: other architectures' names, types, lengths. They are used by the probe, which may die of those
+whose architecture the checker does not know, and what passes that writes replies (`scripts.fuzz_run_child`). Counts go
+to stdout, the changes that killed something to stdout as JSON lines, their files to FOLDER. The exit code is 1 if there
+are any.
 """
 
 from __future__ import annotations
@@ -16,14 +19,19 @@ import re
 import sys
 import tempfile
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from edge_wsd import child_process
 from edge_wsd.errors import ModelFileError
+from edge_wsd.llama.settings import ModelSettings
 from edge_wsd.models.gguf_check import check_gguf
+from edge_wsd.models.gguf_file import read_header
+from edge_wsd.models.gguf_model import is_checked_whole
 from tests.gguf_bases import bases
-from tests.gguf_mutations import Change, Parsed, apply, choose, parse
+from tests.gguf_mutations import Change, Parsed, apply, choose, choose_meaning, parse
 
 _BATCH = 100
 _TIMEOUT_S = 300
@@ -43,7 +51,10 @@ class Outcome:
 class Fuzzer:
     """Makes cases of the files in `bases` and tries them in `folder`."""
 
-    def __init__(self, made: dict[str, tuple[Path, ...]], folder: Path) -> None:
+    def __init__(self, made: dict[str, tuple[Path, ...]], folder: Path, *, uses: bool = False) -> None:
+        """`uses`: see `--use`."""
+        self._uses = uses
+        self._settings = asdict(ModelSettings()) if uses else None
         self._files = made
         self._folder = folder
         self._parsed: dict[Path, Parsed] = {path: parse(path) for paths in made.values() for path in paths}
@@ -57,7 +68,8 @@ class Fuzzer:
         source = random.Random(f"{seed}:{index}")
         name = self.names[index % len(self._files)]
         part = source.randrange(len(self._files[name]))
-        return name, part, choose(self._parsed[self._files[name][part]], source)
+        change = choose_meaning if self._uses else choose
+        return name, part, change(self._parsed[self._files[name][part]], source)
 
     def write(self, case: Case, label: str) -> Path:
         """The file of a case (the first part of a split one), in a folder of its own."""
@@ -69,10 +81,13 @@ class Fuzzer:
             if number != broken:
                 target.write_bytes(original.read_bytes())
                 continue
-            header, size = apply(self._parsed[original], changes)
+            parsed = self._parsed[original]
+            header, size = apply(parsed, changes)
             with target.open("wb") as file:
                 file.write(header)
-                file.truncate(size)  # a sparse file: what the weights are does not matter here
+                if self._uses and parsed.data_size:
+                    file.write(original.read_bytes()[-parsed.data_size :])
+                file.truncate(size)  # a sparse file: what the weights are does not matter where they are not used
         return folder / self._files[name][0].name
 
     def try_all(self, cases: list[Case]) -> Outcome:
@@ -100,26 +115,39 @@ class Fuzzer:
         return outcome
 
     def _load(self, passed: dict[str, Case], outcome: Outcome) -> None:
-        """Loads each file in a child; after a crash the next child goes on behind the file that caused it."""
-        left = list(passed)
-        while left:
-            command = child_process.python_command("edge_wsd.models.probe_child")
-            requests = [json.dumps({"path": path, "settings": None}) for path in left]
-            child = child_process.run([*command, *requests], timeout_s=_TIMEOUT_S)
-            ended = _reports(child, outcome)
-            if child.returncode == 0 and len(ended) == len(left):
-                return
-            culprit = left[len(ended)] if len(ended) < len(left) else left[-1]
-            outcome.counts["killed the loader"] += 1
+        sound = []
+        requests = {path: json.dumps({"path": path, "settings": self._settings}) for path in passed}
+        for path, report, how in _in_children("edge_wsd.models.probe_child", requests):
+            if report is not None:
+                sound += [path] if report["loads"] and report.get("computes", True) else []
+                outcome.counts["loaded" if report["loads"] else "refused by llama.cpp"] += 1
+            elif self._uses and not is_checked_whole(read_header(path)):
+                outcome.counts["refused by the probe"] += 1
+            else:
+                outcome.counts["killed the loader"] += 1
+                outcome.killed.append((passed[path], "loader", how))
+        if not self._uses:
+            return
+        for path, report, how in _in_children("scripts.fuzz_run_child", {path: path for path in sound}):
+            result = "killed the run" if report is None else str(report["result"])
+            outcome.counts[result.partition(":")[0]] += 1
+            if report is None or result.startswith("failed"):
+                outcome.killed.append((passed[path], "run", how or result))
+
+
+def _in_children(module: str, requests: dict[str, str]) -> Iterator[tuple[str, dict[str, Any] | None, str]]:
+    """Path, report and, where there is none, how the child ended. The next child goes on behind the culprit."""
+    left = list(requests)
+    while left:
+        command = child_process.python_command(module)
+        child = child_process.run([*command, *(requests[path] for path in left)], timeout_s=_TIMEOUT_S)
+        ended = [report for report in child.reports() if "end" in report]
+        for report in ended:
+            yield report["end"], report, ""
+        if child.returncode != 0:
             tail = b" ".join(child.stderr.splitlines()[-3:]).decode(errors="replace")[-300:]
-            outcome.killed.append((passed[culprit], "loader", f"{child.ending}: {tail}"))
-            left = left[len(ended) + 1 :]
-
-
-def _reports(child: child_process.Ended, outcome: Outcome) -> list[str]:
-    ended = [report for report in child.reports() if "end" in report]
-    outcome.counts.update("loaded" if report["loads"] else "refused by llama.cpp" for report in ended)
-    return [report["end"] for report in ended]
+            yield left[min(len(ended), len(left) - 1)], None, f"{child.ending}: {tail}"
+        left = left[len(ended) + 1 :] if child.returncode != 0 else []
 
 
 def _kind_of(message: str, path: Path) -> str:
@@ -145,10 +173,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--families", nargs="*", default=())
     parser.add_argument("--demo", action="store_true", help="break the files of the demo pair as well")
+    parser.add_argument("--use", action="store_true", help="whole files of another meaning, used by probe and run")
     parser.add_argument("--out", type=Path, help="keep the files that killed something")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as made, tempfile.TemporaryDirectory() as work:
-        fuzzer = Fuzzer(bases(Path(made), arguments.families, arguments.demo), Path(work))
+        fuzzer = Fuzzer(bases(Path(made), arguments.families, arguments.demo), Path(work), uses=arguments.use)
         whole = Outcome()
         step = 10 * _BATCH
         for first in range(arguments.first, arguments.first + arguments.cases, step):

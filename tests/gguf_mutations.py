@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import random
 import struct
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from edge_wsd.models.gguf_types import NUMBERS, TENSOR_TYPES, ValueType
 
 Change = list[Any]
 """A kind of change and its arguments, as JSON holds them."""
+
+NAMES = json.loads((Path(__file__).parent / "hostile" / "corpus" / "names.json").read_text(encoding="utf-8"))
+"""`architectures` and `keys` of hyperparameters that llama.cpp knows."""
 
 INTERESTING = (
     0, 1, 2, 3, 7, 31, 32, 33, 63, 64, 127, 128, 255, 256, 257, 511, 512, 513, 1 << 15, (1 << 16) - 1, 1 << 16, 1
@@ -134,6 +138,39 @@ def choose(parsed: Parsed, source: random.Random) -> list[Change]:
     return changes
 
 
+def choose_meaning(parsed: Parsed, source: random.Random) -> list[Change]:
+    """Changes after which a file is still whole, and means something else: what loads is used, and may die of it."""
+    architecture, changes = _architecture(parsed), []
+    if source.random() < 0.6:
+        architecture = source.choice(NAMES["architectures"])
+        changes.append(["architecture", architecture])
+        for key in ("attention.layer_norm_epsilon", "attention.layer_norm_rms_epsilon"):
+            changes.append(["value", f"{architecture}.{key}", 6, payload(ValueType.FLOAT32, 1e-5).hex()])
+    for _ in range(source.choice((0, 1, 1, 2, 3))):
+        kind = source.random()
+        if kind < 0.35 and parsed.tensors:
+            changes.append(["type", source.choice(parsed.tensors)[0], source.choice(list(TENSOR_TYPES))])
+        elif kind < 0.45:
+            changes.append(["value", f"{architecture}.context_length", 4, _small(source)])
+        elif kind < 0.5:
+            changes.append(["alignment", source.choice((8, 16, 32, 64, 4096))])
+        elif kind < 0.6:
+            changes.append(_choose_value(parsed, source))
+        else:
+            key, type_ = f"{architecture}.{source.choice(NAMES['keys'])}", source.choice((4, 4, 4, 6, 7))
+            changes.append(["value", key, type_, _small(source) if type_ == 4 else _payload_like(type_, source).hex()])
+    return [*changes, ["relayout"]]
+
+
+def _small(source: random.Random) -> str:
+    return payload(ValueType.UINT32, source.choice((0, 1, 2, 3, 4, 5, 8, 15, 16, 17, 32, 64, 100, 128, 256, 300))).hex()
+
+
+def _architecture(parsed: Parsed) -> str:
+    entry = parsed.entry("general.architecture")
+    return entry.raw[8:].decode(errors="replace") if entry else "llama"
+
+
 def _choose_bytes(size: int, source: random.Random) -> Change:
     at = source.randrange(size)
     kind = source.randrange(4)
@@ -175,8 +212,7 @@ def _choose_value(parsed: Parsed, source: random.Random) -> Change:
     if kind == "exchange":
         return ["exchange", entry.key, source.choice(parsed.entries).key]
     if kind == "new":
-        architecture = parsed.entry("general.architecture")
-        prefix = architecture.raw[8:].decode(errors="replace") if architecture else "llama"
+        prefix = _architecture(parsed)
         key = source.choice(
             [*(f"{prefix}.{key}" for key in KEYS), *(f"tokenizer.ggml.{key}" for key in TOKENIZER_KEYS)]
         )
@@ -240,6 +276,11 @@ def apply(parsed: Parsed, changes: list[Change]) -> tuple[bytes, int]:
             rest.append((kind, arguments))
         elif kind == "relayout":
             _relayout(broken)
+        elif kind == "architecture":
+            _rename_architecture(broken, *arguments)
+        elif kind == "alignment":
+            broken.alignment = arguments[0]
+            _change_value(broken, "value", "general.alignment", 4, payload(ValueType.UINT32, arguments[0]).hex())
         elif kind in _TENSOR_CHANGES:
             _change_tensor(broken, kind, *arguments)
         else:
@@ -292,6 +333,14 @@ def _change_value(broken: Parsed, kind: str, key: str, *arguments: Any) -> None:
             entry.key, other.key = other.key, entry.key
     elif entry.elements:
         _change_array(entry, kind, *arguments)
+
+
+def _rename_architecture(broken: Parsed, name: str) -> None:
+    before = _architecture(broken) + "."
+    for entry in broken.entries:
+        if entry.key.startswith(before):
+            entry.key = f"{name}.{entry.key.removeprefix(before)}"
+    _change_value(broken, "value", "general.architecture", 8, payload(ValueType.STRING, name).hex())
 
 
 def _change_array(entry: Entry, kind: str, first: Any, second: Any = None) -> None:
