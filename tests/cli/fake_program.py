@@ -26,8 +26,6 @@ from edge_wsd.prompts.messages import Message
 
 DRAFTED = 3
 SCORED, CONFIDENCES = (-0.5, -float("inf"), -0.1), (None, None, 0.9)
-DISCARDED = (-7.0, -8.0)
-"""Of drafted tokens behind the switch, which the base replaces by its own."""
 
 
 class Session:
@@ -71,7 +69,7 @@ class Session:
             tokens.append(token)
             yield token
             if position == DRAFTED - 1:
-                yield Scored(0, (*SCORED, *DISCARDED), (*CONFIDENCES, 0.8, 0.7))
+                yield Scored(0, SCORED, CONFIDENCES)
                 yield Switched(DRAFTED - 1, "confident", 0.9)
             if "slow" in prompt:
                 time.sleep(0.05)

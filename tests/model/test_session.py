@@ -15,6 +15,7 @@ from edge_wsd.errors import (
     SessionFileError,
     TemplateError,
 )
+from tests.contract import assert_promised
 
 OPTIONS = Options(max_tokens=12, threshold=0.0, window=3, chunk=4)
 
@@ -29,6 +30,16 @@ def test_a_reply_tells_who_wrote_what_and_why_it_ended(pair):
     assert reply.stats.n_tokens == 12 and reply.stats.n_draft == 3
     kinds = [type(event) for event in events]
     assert kinds.index(Token) < kinds.index(Scored) < kinds.index(Switched) < kinds.index(Finished)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"max_tokens": 2}, {"threshold": 1.0, "max_draft": 5}, {"switch_at": 0}, {"switch_at": 7}, {"chunk": 16},
+     {"temperature": 1.2, "seed": 3, "max_tokens": 40}, {"mode": "base"}, {"mode": "drafter"}],
+)  # fmt: skip
+def test_the_events_of_a_reply_are_those_that_are_promised(pair, changes):
+    reply = list(pair.session(options=OPTIONS.with_changes(**changes)).stream("hello"))
+    assert_promised(reply)
 
 
 def test_the_base_gives_every_token_of_the_reply_its_log_probability(pair):
