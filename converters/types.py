@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -96,12 +97,32 @@ NEED_IMATRIX = frozenset({"IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_X
 """Tensor types that llama.cpp does not make without an importance matrix."""
 
 
+_USUAL: Mapping[str, str] = {
+    "Q1": "Q1_0", "Q2": "Q2_K", "Q3": "Q3_K_M", "Q4": "Q4_K_M", "Q5": "Q5_K_M", "Q6": "Q6_K", "Q8": "Q8_0",
+    "IQ1": "IQ1_M", "IQ2": "IQ2_M", "IQ3": "IQ3_M", "IQ4": "IQ4_XS", "TQ1": "TQ1_0", "TQ2": "TQ2_0",
+}  # fmt: skip
+"""What is meant by a type that only says how many bits: the one of its kind that most people take."""
+_BITS = re.compile(r"(?P<kind>IQ|TQ|Q|INT|W)?(?P<bits>\d)(?:BITS?)?(?:[^\d].*)?")
+
+
 def find_type(name: str) -> QuantType:
     """The type called `name`, in any case, or an alias of it. Raises ConversionError that names those there are."""
     wanted = name.strip().upper().replace("-", "_")
     found = QUANT_TYPES.get(ALIASES.get(wanted, wanted))
     if found is None:
-        near = difflib.get_close_matches(wanted, SUPPORTED_TYPES, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
+        near = _meant(wanted)
+        hint = f" (did you mean {near}?)" if near else ""
         raise ConversionError(f"type {name!r:.40} is unknown{hint}; expected one of {', '.join(SUPPORTED_TYPES)}")
     return found
+
+
+def _meant(wanted: str) -> str | None:
+    """The type that was probably meant: a slip of the hand, else the usual one of as many bits."""
+    plain = wanted.replace("_", "")
+    same = next((each for each in SUPPORTED_TYPES if each.replace("_", "") == plain), None)
+    slips = difflib.get_close_matches(wanted, SUPPORTED_TYPES, n=1, cutoff=0.82)
+    bits = _BITS.fullmatch(plain)
+    kind = bits["kind"] if bits is not None and bits["kind"] in ("IQ", "TQ") else "Q"
+    usual = _USUAL.get(f"{kind}{bits['bits']}") if bits is not None else None
+    near = difflib.get_close_matches(wanted, SUPPORTED_TYPES, n=1)
+    return same or next(iter(slips), None) or usual or next(iter(near), None)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from edge_wsd.converters import convert
 from edge_wsd.converters.sentencepiece_file import parse_sentencepiece
+from edge_wsd.converters.types import find_type
 
 from edge_wsd.errors import ConversionError
 from tests.tiny_llama import N_EMBD, llama_config, llama_tensors, safetensors_bytes, safetensors_header
@@ -356,6 +357,20 @@ def test_an_unknown_type_and_a_missing_folder_are_named(folder: Folder) -> None:
         convert(folder.path, folder.path / "absent" / "out.gguf")
     with pytest.raises(ConversionError, match="is a folder"):
         convert(folder.path, folder.path)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("Q4", "Q4_K_M"), ("q5", "Q5_K_M"), ("Q8", "Q8_0"), ("Q6", "Q6_K"), ("Q3", "Q3_K_M"), ("Q2", "Q2_K"),
+        ("IQ3", "IQ3_M"), ("iq4", "IQ4_XS"), ("TQ1", "TQ1_0"), ("int8", "Q8_0"), ("4bit", "Q4_K_M"), ("4", "Q4_K_M"),
+        ("Q4_K_XL", "Q4_K_M"), ("q4km", "Q4_K_M"), ("Q40", "Q4_0"), ("Q5_1x", "Q5_1"), ("16", "F16"),
+    ],
+)  # fmt: skip
+def test_a_type_that_is_none_is_answered_with_the_one_that_was_meant(typed: str, meant: str) -> None:
+    """Q4 was answered with Q4_1, which nobody wants."""
+    with pytest.raises(ConversionError, match=rf"type '{typed}' is unknown \(did you mean {meant}\?\)"):
+        find_type(typed)
 
 
 def test_a_named_pre_tokenizer_overrides_an_unknown_one(folder: Folder) -> None:
