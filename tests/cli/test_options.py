@@ -61,7 +61,8 @@ def test_every_option_of_a_reply_can_be_given(name):
     assert parse(reply_options, REPLY_FLAGS[name][0], text)["options"] == Options(**{name: value})
 
 
-def test_switches_can_be_turned_off():
+def test_switches_can_be_turned_off_and_on():
+    assert parse(reply_options, "--special")["options"] == Options(special=True)
     assert parse(reply_options, "--no-speculation")["options"] == Options(speculation=False)
     assert parse(reply_options, "--special")["options"] == Options(special=True)
     assert parse(model_options, "--no-mmap")["base_settings"] == ModelSettings(mmap=False)
