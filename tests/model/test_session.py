@@ -15,6 +15,7 @@ from edge_wsd.errors import (
     SessionFileError,
     TemplateError,
 )
+from edge_wsd.prompts.messages import Message
 from tests.contract import assert_promised
 
 OPTIONS = Options(max_tokens=12, threshold=0.0, window=3, chunk=4)
@@ -243,9 +244,11 @@ def test_a_long_conversation_is_encoded_few_times_and_hears_a_cancel(pair, monke
 
 def test_what_was_left_out_for_a_turn_that_did_not_happen_is_there_again(pair):
     session = pair.session(options=OPTIONS)
-    for _ in range(3):
-        session.ask("the list of the file list")
-    stream = session.stream("the list " * 80)
+    n_ctx = pair.base.context.n_ctx
+    n_most = max(len(model.encode([Message("user", "the list " * 80)]).tokens) for model in (pair.drafter, pair.base))
+    long = "the list " * (80 * (n_ctx * 3 // 5) // n_most)  # two of them do not fit together
+    session.ask(long)
+    stream = session.stream(long)
     assert isinstance(next(stream), Dropped)
     stream.close()
     assert not any(isinstance(event, Dropped) for event in session.stream("more"))
