@@ -32,12 +32,17 @@ def command(*, model: str, target: str, quiet: bool, force: bool, **wishes: Any)
 
     `edge-wsd quantize` and `convert` take the file with --imatrix, and so do llama.cpp's tools: low-bit types then
     keep the columns exact that the model uses most. MODEL is best the file to be quantized, in F16, BF16 or F32.
+
+    What has been measured is kept in a hidden file beside OUT.gguf: a run that was stopped, killed or out of disk goes
+    on when the same command is given again.
     """
     given = {name: value for name, value in wishes.items() if value is not None}
     collected = _collect(Path(model), Path(target), given, force=force, quiet=quiet)
     if quiet:
         return
-    rate = collected.n_tokens / max(collected.seconds, 1e-9)
+    rate = (collected.n_tokens - collected.n_tokens_before) / max(collected.seconds, 1e-9)
+    if collected.n_tokens_before:
+        click.echo(f"note: {collected.n_tokens_before} tokens had been measured by an earlier run", err=True)
     if collected.n_unused:
         click.echo(f"note: {collected.n_unused} experts were never chosen; a longer text may reach them", err=True)
     click.echo(
@@ -48,16 +53,21 @@ def command(*, model: str, target: str, quiet: bool, force: bool, **wishes: Any)
 
 
 def _collect(model: Path, target: Path, given: dict[str, Any], *, force: bool, quiet: bool) -> Collection:
-    """Collects and writes in a thread, so that Ctrl-C is heard inside a pass; then no target has been made."""
+    """Collects and writes in a thread, so that Ctrl-C is heard inside a pass; then no target has been made.
+
+    What was measured by then is kept beside it.
+    """
     from edge_wsd._native import CancelFlag
     from edge_wsd.converters.calibration import collect_imatrix, read_text
     from edge_wsd.converters.imatrix import write_imatrix
+    from edge_wsd.converters.imatrix_progress import progress_path
     from edge_wsd.converters.target import require_target
     from edge_wsd.errors import OptionError, QuantizationError
     from edge_wsd.llama.settings import ModelSettings
 
     require_target(target, force, QuantizationError)
-    options: dict[str, Any] = {"process_output": given["process_output"]}
+    kept = progress_path(target)
+    options: dict[str, Any] = {"process_output": given["process_output"], "progress_file": kept}
     if "text" in given:
         options |= {"text": read_text(given["text"]), "dataset": given["text"]}
     for flag, name in (("chunk", "chunk_tokens"), ("chunks", "max_chunks")):
@@ -77,10 +87,15 @@ def _collect(model: Path, target: Path, given: dict[str, Any], *, force: bool, q
             )
             if not cancel.is_set:
                 write_imatrix(target, collected.imatrix)
+                kept.unlink(missing_ok=True)
             return collected
 
         try:
             return call(work, cancel=cancel.set)
+        except KeyboardInterrupt:
+            if kept.exists() and not quiet:
+                click.echo("stopped; the same command goes on from here", err=True)
+            raise
         except OptionError as error:
             raise click.UsageError(str(error).replace("chunk_tokens", "--chunk")) from error
 

@@ -45,8 +45,11 @@ class Tap:
     A failure inside the callback stops the pass and waits in `failure`: it cannot be raised through C.
     """
 
-    def __init__(self, weights: Collection[str]) -> None:
-        """`weights` are the names of the tensors to look at. Raises `ModelLoadError` for an unknown llama.cpp."""
+    def __init__(self, weights: Collection[str], sums: dict[str, Sums] | None = None) -> None:
+        """`weights` are the names of the tensors to look at; what flows into them is added to `sums`.
+
+        Raises `ModelLoadError` for an unknown llama.cpp.
+        """
         self._weights = {name.encode() for name in weights}
         self._operations = checked_operations()
         self._is_host = library.ggml_function("ggml_backend_buffer_is_host", ctypes.c_bool, _POINTER)
@@ -54,7 +57,7 @@ class Tap:
         self._get = library.ggml_function(
             "ggml_backend_tensor_get", None, _POINTER, _POINTER, ctypes.c_size_t, ctypes.c_size_t
         )
-        self.sums: dict[str, Sums] = {}
+        self.sums = {} if sums is None else sums
         self.failure: BaseException | None = None
         self.callback = llama_cpp.llama_cpp.ggml_backend_sched_eval_callback(self._call)
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from edge_wsd.converters import convert
 from edge_wsd.converters.calibration import calibration_text, collect_imatrix
 from edge_wsd.converters.imatrix import write_imatrix
+from edge_wsd.converters.imatrix_progress import progress_path
 from edge_wsd.converters.quantization import quantize
 
+from edge_wsd import files
 from edge_wsd._native import CancelFlag
 from edge_wsd.errors import Cancelled, OptionError, QuantizationError
 from edge_wsd.llama.context import Context
@@ -166,3 +172,81 @@ def test_an_importance_matrix_makes_a_low_bit_type_lose_less_where_it_matters(wi
     without, having = errors("without.gguf"), errors("with.gguf")
     assert len(without) >= 5 and without.keys() == having.keys()
     assert sum(having.values()) < 0.97 * sum(without.values())
+
+
+class Killed(Exception):
+    """As if the process ended."""
+
+
+def stopped_after(n_chunks):
+    def progress(done, _total):
+        if done == n_chunks:
+            raise Killed
+
+    return progress
+
+
+def sums_of(collected):
+    return {name: found.sums.tobytes() for name, found in collected.imatrix.activations.items()}
+
+
+def test_a_run_that_ended_early_goes_on_and_measures_the_same(model, tmp_path):
+    """It began again from nothing: all was written at the end alone."""
+    kept = tmp_path / "kept"
+    wishes = {"chunk_tokens": CHUNK, "max_chunks": 4, "settings": SETTINGS}
+    whole = collect_imatrix(model, **wishes)
+    with pytest.raises(Killed):
+        collect_imatrix(model, progress=stopped_after(1), progress_file=kept, **wishes)
+    first = collect_imatrix(model, progress_file=kept, **wishes)
+    assert first.n_tokens_before >= CHUNK
+    assert sums_of(first) == sums_of(whole) and first.perplexity == whole.perplexity
+    assert collect_imatrix(model, progress_file=kept, **wishes).n_tokens_before == 4 * CHUNK
+
+
+@pytest.mark.parametrize("change", ["text", "chunk", "weights", "model", "cut", "noise", "empty"])
+def test_what_was_kept_of_another_run_or_is_damaged_is_not_taken_up(change, model, tmp_path):
+    kept, wishes = tmp_path / "kept", {"chunk_tokens": CHUNK, "max_chunks": 1, "settings": SETTINGS}
+    collect_imatrix(model, progress_file=kept, **wishes)
+    if change == "text":
+        wishes["text"] = "Another text, which says other things. " * 200
+    elif change == "chunk":
+        wishes["chunk_tokens"] = CHUNK // 2
+    elif change == "weights":
+        wishes["process_output"] = True
+    elif change == "model":
+        model = shutil.copy(model, tmp_path / "other.gguf")
+    elif change == "cut":
+        kept.write_bytes(kept.read_bytes()[:-8])
+    else:
+        kept.write_bytes(b"\xff" * 100 if change == "noise" else b"")
+    assert collect_imatrix(model, progress_file=kept, **wishes).n_tokens_before == 0
+
+
+def test_a_full_disk_keeps_what_was_measured(model, tmp_path, monkeypatch):
+    kept, wishes = tmp_path / "kept", {"chunk_tokens": CHUNK, "max_chunks": 2, "settings": SETTINGS}
+    with pytest.raises(Killed):
+        collect_imatrix(model, progress=stopped_after(1), progress_file=kept, **wishes)
+    before = kept.read_bytes()
+
+    def full(_descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "fsync", full)
+        with pytest.raises(QuantizationError, match="No space left on device; what was measured before is kept"):
+            collect_imatrix(model, progress_file=kept, **wishes)
+    assert kept.read_bytes() == before and [path.name for path in tmp_path.iterdir()] == ["kept"]
+    assert collect_imatrix(model, progress_file=kept, **wishes).n_tokens_before == CHUNK
+
+
+def test_a_disk_without_room_is_told_before_anything_is_measured(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=10))
+    with pytest.raises(QuantizationError, match="free some space"):
+        collect_imatrix(model, chunk_tokens=CHUNK, settings=SETTINGS, progress_file=tmp_path / "kept")
+
+
+def test_the_kept_file_of_a_target_has_a_name_that_fits_and_follows_links(tmp_path):
+    real = tmp_path / ("m" * 255)
+    (tmp_path / "link").symlink_to(real)
+    assert progress_path(tmp_path / "link") == progress_path(real) != progress_path(tmp_path / "other")
+    assert len(progress_path(real).name) < 60
