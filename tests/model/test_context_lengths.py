@@ -60,6 +60,6 @@ def test_a_pair_with_a_short_context_answers_or_says_what_is_short(n_ctx: int, t
                 reply = pair.generate("the list " * n_words, max_tokens=8)
             except ContextFullError as error:
                 assert n_words > 1 or n_ctx <= 32
-                assert f"the context of {n_ctx} tokens" in str(error)
+                assert f" {n_ctx} " in str(error) and "--ctx" in str(error)
             else:
                 assert reply.stats.n_tokens <= 8
