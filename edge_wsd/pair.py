@@ -125,7 +125,7 @@ class LoadedModel:
             return
         raise ContextFullError(
             f"a prompt of {len(text)} characters has at least {fewest} tokens, and the context of "
-            f"{self.model.path.name} holds {n_ctx}; shorten the prompt or set a larger context length",
+            f"{self.model.path.name} holds {n_ctx}; shorten the prompt or raise context_length (--ctx)",
             needed=fewest,
             available=n_ctx,
         )

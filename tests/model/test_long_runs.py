@@ -117,7 +117,7 @@ def test_a_conversation_outlives_a_text_longer_than_its_context(tmp_path: Path) 
         chat = pair.session()
         chat.ask("hello")
         before = chat.messages
-        for text in ("A" * 40_000, "A " * 2_000_000, "\n" * 100_000):
+        for text in ("A" * 40_000, "A " * 2_000_000, "A" + "\n" * 100_000 + "A"):
             with pytest.raises(ContextFullError):
                 chat.ask(text)
             assert chat.messages == before
