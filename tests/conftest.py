@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -15,8 +16,15 @@ def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _ctrl_c_is_heard() -> Iterator[None]:
-    """Started as a background job, a process ignores Ctrl-C and so do its children; the tests send it on purpose."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+def _signals_are_heard() -> Iterator[None]:
+    """Started as a background job or by `nohup`, a process ignores some signals and so do its children; the tests
+    send them on purpose.
+    """
+    heard: dict[signal.Signals, Any] = {signal.SIGINT: signal.default_int_handler}
+    for name in ("SIGHUP", "SIGQUIT"):
+        if hasattr(signal, name):
+            heard[getattr(signal, name)] = signal.SIG_DFL
+    before = {number: signal.signal(number, handler) for number, handler in heard.items()}
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)

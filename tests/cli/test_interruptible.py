@@ -109,7 +109,7 @@ def test_a_call_that_was_interrupted_closes_what_it_made():
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_a_call_is_interrupted_by_the_end_of_the_session_as_well(name):
     number, stopped = getattr(signal, name), threading.Event()
-    before = signal.signal(number, signal.SIG_DFL)  # a program that `nohup` started ignores it
+    before = signal.getsignal(number)
     send_after(0.2, number)
     with pytest.raises(KeyboardInterrupt):
         call(lambda: stopped.wait(20), cancel=stopped.set)
