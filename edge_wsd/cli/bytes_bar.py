@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from edge_wsd.cli.interruptible import call
-from edge_wsd.cli.terminal import neutralise
+from edge_wsd.cli.terminal import one_line
 from edge_wsd.errors import Cancelled
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def with_bar(title: str, work: Callable[[Callable[[int, int], None]], T], *, qui
     """
     stopped: list[bool] = []
     with _bar(quiet) as bar:
-        task = bar.add_task(neutralise(title), total=None)
+        task = bar.add_task(one_line(title), total=None)
 
         def progress(done_bytes: int, total_bytes: int) -> None:
             if stopped:

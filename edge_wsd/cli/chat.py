@@ -16,7 +16,7 @@ from edge_wsd.cli.as_found import keys_unseen, on_continue
 from edge_wsd.cli.chat_input import LineReader, Reader, without_quotes
 from edge_wsd.cli.chat_options import changed_options
 from edge_wsd.cli.interruptible import Interruptible
-from edge_wsd.cli.main import explained, show_traceback
+from edge_wsd.cli.main import debug_wanted, explained, show_traceback
 from edge_wsd.cli.options import GIVEN, PER_MODEL_NOTE, SectionCommand, reply_options
 from edge_wsd.cli.paint import Style, style_options
 from edge_wsd.cli.pair_choice import PairChoice, demo_remarks, pair_options
@@ -59,11 +59,11 @@ def command(
     if sys.stdout is None or sys.stderr is None:
         raise EdgeWsdError("stdout or stderr is closed, so the conversation has nowhere to go")
     screen = screen_for(style, interactive=interactive)
-    with pair_choice.open() as pair:
+    with pair_choice.open(quiet=quiet) as pair:
         chat = Chat(pair, screen, options, system, interactive=interactive)
         chat.given = dict(context.meta[GIVEN])
-        chat.shows_status = not quiet
-        chat.shows_tracebacks = bool(context.find_root().meta.get("edge_wsd.debug"))
+        chat.quiet, chat.shows_status = quiet, not quiet
+        chat.shows_tracebacks = debug_wanted(context)
         chat.defaults = pair_choice.defaults
         if pair_choice.is_demo:
             chat.remarks = demo_remarks()
@@ -102,6 +102,7 @@ class Chat:
         """Options of the command line, which win over those of a file; `/set` takes them out."""
         self.remarks: list[str] = []
         """What is to be known about the pair, for the greeting and `/help`."""
+        self.quiet = False
         self.shows_status = True
         self.shows_tracebacks = False
         self.enclosed: dict[str, str] = {}
@@ -156,7 +157,7 @@ class Chat:
 
     def answer(self, events_of: Callable[[], Iterable[Event]]) -> None:
         """Streams one answer. Ctrl-C ends it, and what there is of it stays in the conversation."""
-        line = WaitingLine("reading the prompt")
+        line = WaitingLine("reading the prompt", quiet=self.quiet)
         work: Interruptible[Event | Reading] = Interruptible(
             events_of, cancel=self.session.cancel, waiting=lambda: line.tick(self.screen.column)
         )

@@ -83,14 +83,14 @@ def _token(vocab: Vocab, token: int | None) -> dict[str, object] | None:
 
 def verdict_lines(verdict: VocabularyVerdict, about: dict[str, dict[str, object]]) -> list[str]:
     """What `compare` found, for a person: the verdict, what it means, and each vocabulary."""
-    from edge_wsd.cli.terminal import neutralise
+    from edge_wsd.cli.terminal import one_line
 
     lines = [f"{verdict.verdict}: {verdict.reason}", f"  {_MEANING[verdict.verdict]}"]
     for role, facts in about.items():
         ends = ", ".join(f"{name.upper()} {_named(facts[name])}" for name in ("bos", "eos", "eot") if facts[name])
         line = f"  {role:8}{facts['n_tokens']} tokens ({facts['type']}), {ends or 'no special tokens'}"
         lines.append(line + ("" if facts["adds_bos"] else "; prompts begin without BOS"))
-    return [neutralise(line) for line in (*lines, *(f"  note: {note}" for note in verdict.notes))]
+    return [one_line(line) for line in (*lines, *(f"  note: {note}" for note in verdict.notes))]
 
 
 def _named(token: object) -> str:

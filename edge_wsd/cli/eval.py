@@ -95,12 +95,12 @@ def _measure(modes: list[EvalMode], limit: int | None, choice: PairChoice, *, qu
     outside = outside_inputs(limit=limit)
     stopped: list[bool] = []
     with ExitStack() as stack:
-        pair = stack.enter_context(choice.open())
+        pair = stack.enter_context(choice.open(quiet=quiet))
         if not quiet:
             choice.warn(pair)
         other = None
         if _OTHER in modes:
-            other = stack.enter_context(replace(choice, pair=BUILT_IN_PAIRS["demo-other"]).open())
+            other = stack.enter_context(replace(choice, pair=BUILT_IN_PAIRS["demo-other"]).open(quiet=quiet))
         bar = stack.enter_context(_bar(quiet))
         n = len(questions) + len(styled) + len(outside)
         tasks = {mode: bar.add_task(EVAL_MODES[mode], start=False, visible=False, total=n) for mode in modes}

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from edge_wsd.cli.interruptible import call
-from edge_wsd.cli.terminal import is_terminal, neutralise
+from edge_wsd.cli.terminal import is_terminal, one_line
 from edge_wsd.cli.waiting import waiting_for
 from edge_wsd.errors import Cancelled, StoreError
 from edge_wsd.models.model_name import DEFAULT_TYPE, HubModel, parse_model_name
@@ -109,7 +109,7 @@ def _agrees(pair: NamedPair, missing: Sequence[HubModel]) -> bool:
     hush_client()
     costs = [_cost(name) for name in missing]
     for line in cost_lines(pair, costs):
-        click.echo(neutralise(line), err=True)
+        click.echo(one_line(line), err=True)
     click.echo(f"Pull {'it' if len(missing) == 1 else 'them'} now? [y/N] ", err=True, nl=False)
     try:
         answer = sys.stdin.readline()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_wsd.cli.interruptible import call
-from edge_wsd.cli.terminal import neutralise
+from edge_wsd.cli.terminal import one_line
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -46,7 +46,7 @@ def command(*, model: str, target: str, quiet: bool, force: bool, **wishes: Any)
     if collected.n_unused:
         click.echo(f"note: {collected.n_unused} experts were never chosen; a longer text may reach them", err=True)
     click.echo(
-        f"{neutralise(target)}: {collected.imatrix.n_chunks} chunks, {collected.n_tokens} tokens, "
+        f"{one_line(target)}: {collected.imatrix.n_chunks} chunks, {collected.n_tokens} tokens, "
         f"{len(collected.imatrix.activations)} tensors, {rate:.0f} tokens/s, perplexity {collected.perplexity:.2f}",
         err=True,
     )
@@ -76,7 +76,7 @@ def _collect(model: Path, target: Path, given: dict[str, Any], *, force: bool, q
     settings = {name: given[name] for name in ("threads", "gpu_layers") if name in given}
     cancel = CancelFlag()
     with _bar(quiet) as bar:
-        task = bar.add_task(neutralise(model.name), total=None)
+        task = bar.add_task(one_line(model.name), total=None)
 
         def progress(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)

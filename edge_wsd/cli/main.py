@@ -62,7 +62,6 @@ def debug_option(function: F) -> F:
         is_eager=True,
         expose_value=False,
         callback=remember,
-        envvar="EDGE_WSD_DEBUG",
         help="Show the traceback of an error.",
     )
     return option(function)
@@ -182,7 +181,16 @@ def _advice(error: click.ClickException, args: list[str]) -> str | None:
 def _asks_for_debug(args: list[str]) -> bool:
     """Also true for an error that comes before the options have been read."""
     before_dashes = args[: args.index("--")] if "--" in args else args
-    return "--debug" in before_dashes or os.environ.get("EDGE_WSD_DEBUG", "") not in ("", "0", "false")
+    return "--debug" in before_dashes or _environment_asks()
+
+
+def _environment_asks() -> bool:
+    return os.environ.get("EDGE_WSD_DEBUG", "").lower() not in ("", "0", "false", "no", "off")
+
+
+def debug_wanted(context: click.Context) -> bool:
+    """Whether errors are shown with their tracebacks."""
+    return bool(context.find_root().meta.get("edge_wsd.debug")) or _environment_asks()
 
 
 def explained(error: Exception) -> str:

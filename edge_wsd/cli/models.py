@@ -11,7 +11,7 @@ import click
 
 from edge_wsd.cli.guard import print_json
 from edge_wsd.cli.main import FAILED, complain
-from edge_wsd.cli.terminal import is_terminal, neutralise
+from edge_wsd.cli.terminal import is_terminal, neutralise, one_line
 from edge_wsd.errors import StoreError
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ def _list(context: click.Context, as_object: bool) -> None:
         _print_list(store, models, n_problems=len(problems))
         for one in unfinished:
             click.echo(
-                f"unfinished: {neutralise(one.name)}, {_size(one.n_bytes)}; `edge-wsd pull {neutralise(one.name)}` "
-                f"goes on, `edge-wsd models rm {neutralise(one.name)}` drops it",
+                f"unfinished: {one_line(one.name)}, {_size(one.n_bytes)}; `edge-wsd pull {one_line(one.name)}` "
+                f"goes on, `edge-wsd models rm {one_line(one.name)}` drops it",
                 err=True,
             )
     for problem in problems:
@@ -72,7 +72,7 @@ def _list(context: click.Context, as_object: bool) -> None:
 def _print_list(store: Store, models: list[StoredModel], *, n_problems: int) -> None:
     if not models:
         if not n_problems:
-            click.echo(f"the store {neutralise(str(store.root))} is empty; `edge-wsd pull OWNER/REPO:TYPE` fills it")
+            click.echo(f"the store {one_line(str(store.root))} is empty; `edge-wsd pull OWNER/REPO:TYPE` fills it")
         return
     rows = [("NAME", "TYPE", "SIZE", "COMMIT", "PULLED")]
     for model in models:
@@ -80,7 +80,7 @@ def _print_list(store: Store, models: list[StoredModel], *, n_problems: int) -> 
         pulled = about.created[:16].replace("T", " ")
         rows.append((about.repo, about.type, _size(model.n_bytes), about.revision[:_SHORT_COMMIT], pulled))
     _print_table(rows, right={2})
-    click.echo(neutralise(f"the store is {store.root}"), err=True)
+    click.echo(one_line(f"the store is {store.root}"), err=True)
 
 
 @command.command()
@@ -203,12 +203,12 @@ def _memory_lines(memory: dict[str, int] | None) -> list[str]:
 
 
 def _line(label: str, text: str) -> str:
-    return f"{label:16}{text}"
+    return f"{label:16}{one_line(text)}"
 
 
 def _print_table(rows: Sequence[tuple[str, ...]], right: set[int]) -> None:
     for line in _table_lines(rows, right):
-        click.echo(neutralise(line))
+        click.echo(one_line(line))
 
 
 def _table_lines(rows: Sequence[tuple[str, ...]], right: set[int]) -> list[str]:

@@ -67,8 +67,8 @@ class PairChoice:
         name = f"{self.pair.name}: " if self.pair.name else ""
         return f"{name}{drafter} begins, {base} finishes"
 
-    def open(self) -> Pair:
-        """Loads both models, with a progress line if it takes a while. Ctrl-C stops it.
+    def open(self, *, quiet: bool = False) -> Pair:
+        """Loads both models, and tells what it is at if it takes a while and is not `quiet`. Ctrl-C stops it.
 
         Models that are not in the store are pulled first, if the user consents.
         """
@@ -76,10 +76,11 @@ class PairChoice:
 
         drafter, base = models_of(self.pair, self.consent)
         stopped: list[bool] = []
-        with waiting_for("looking at the models") as line:
+        with waiting_for("looking at the models", quiet=quiet) as line:
 
-            def progress(role: str, share: float) -> None:
-                line.go_on(f"loading the {role} {share:4.0%}")
+            def progress(stage: str, share: float) -> None:
+                probes = "trying the model files in a process of their own"
+                line.go_on(probes if stage == "probe" else f"loading the {stage} {share:4.0%}")
                 if stopped:
                     raise Cancelled("loading was stopped")
 

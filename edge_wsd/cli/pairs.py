@@ -14,7 +14,7 @@ from edge_wsd.cli.main import FAILED, complain
 from edge_wsd.cli.options import REPLY_FLAGS, default_of
 from edge_wsd.cli.pair_choice import complete_model, complete_pair
 from edge_wsd.cli.pairs_table import as_json, named_state, print_rows, print_table
-from edge_wsd.cli.terminal import neutralise
+from edge_wsd.cli.terminal import one_line
 from edge_wsd.decoding.options import Options
 from edge_wsd.errors import OptionError, PairsFileError, StoreError, TemplateError
 from edge_wsd.models.built_in_pairs import BUILT_IN_PAIRS
@@ -74,7 +74,7 @@ def list_(context: click.Context, *, as_object: bool) -> None:
     else:
         print_table(list(pairs.values()), default)
         state = "your pairs and the default are in" if file.path.exists() else "pairs that you add will be in"
-        click.echo(neutralise(f"{state} {file.path}"), err=True)
+        click.echo(one_line(f"{state} {file.path}"), err=True)
     for problem in read.problems.values():
         complain(str(problem))
     if read.problems:
@@ -133,7 +133,7 @@ def add(*, name: str, force: bool, **values: Any) -> None:
     Files are checked, and the vocabularies compared, as far as the models are here. Nothing is downloaded.
     """
     if not is_pair_name(name):
-        raise click.UsageError(f"{neutralise(name)!r} is no name for a pair; a name has {NAME_RULE}")
+        raise click.UsageError(f"{one_line(name)!r} is no name for a pair; a name has {NAME_RULE}")
     if name in BUILT_IN_PAIRS:
         raise PairsFileError(f"{name!r} is built in; give the pair another name")
     pair = NamedPair(name, **values)
@@ -151,7 +151,7 @@ def add(*, name: str, force: bool, **values: Any) -> None:
         raise PairsFileError(f"there is a pair {name!r} already; --force replaces it")
     lines = _verdict(found[0], found[1]) if found[0] is not None and found[1] is not None else []
     file.add(pair, replace=force)
-    click.echo(neutralise(f"added {name} to {file.path}"), err=True)
+    click.echo(one_line(f"added {name} to {file.path}"), err=True)
     for line in lines:
         click.echo(line, err=True)
 
@@ -172,7 +172,7 @@ def _checked_file(role: str, text: str) -> Path | None:
     except StoreError as error:
         if not isinstance(name, HubModel):
             raise
-        click.echo(neutralise(f"warning: the {role} {error}"), err=True)
+        click.echo(one_line(f"warning: the {role} {error}"), err=True)
         return None
     check_gguf(path)
     return path

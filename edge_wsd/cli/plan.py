@@ -12,7 +12,7 @@ from edge_wsd.cli.guard import print_json
 from edge_wsd.cli.main import FAILED, complain
 from edge_wsd.cli.options import MODEL_FLAGS, PER_MODEL_NOTE, SectionCommand, default_of, model_options
 from edge_wsd.cli.rows import command_lines, prose_lines, room_on_stdout, table_lines
-from edge_wsd.cli.terminal import neutralise
+from edge_wsd.cli.terminal import one_line
 from edge_wsd.cli.waiting import telling
 from edge_wsd.errors import EdgeWsdError, StoreError
 from edge_wsd.llama.settings import ModelSettings
@@ -69,7 +69,7 @@ def command(
         print_json({**plan.as_dict(), "flags": flags_of(plan)})
     else:
         for line in lines_of(plan, room_on_stdout()):
-            click.echo(neutralise(line))
+            click.echo(one_line(line))
     for model in (plan.drafter, plan.base):
         n_ctx, trained = model.memory.n_ctx, model.memory.shape.n_ctx_train
         if n_ctx > trained > 0:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_wsd.cli.interruptible import call
-from edge_wsd.cli.terminal import neutralise
+from edge_wsd.cli.terminal import one_line
 from edge_wsd.errors import Cancelled
 from edge_wsd.models.model_name import DEFAULT_TYPE
 
@@ -79,11 +79,11 @@ def pull_with_progress(name: str, *, quiet: bool = False, **wishes: Any) -> Stor
             model = call(lambda: pull(name, progress=progress, **wishes), cancel=stop)
     except KeyboardInterrupt:
         if bar.has_fetched and not quiet:
-            click.echo(f"stopped; `edge-wsd pull {neutralise(name)}` goes on from here", err=True)
+            click.echo(f"stopped; `edge-wsd pull {one_line(name)}` goes on from here", err=True)
         raise
     if not quiet:
         for note in model.manifest.notes if bar.has_fetched else ():
-            click.echo(f"note: {neutralise(note)}", err=True)
+            click.echo(f"note: {one_line(note)}", err=True)
         click.echo(_summary(model, fetched=bar.has_fetched), err=True)
     return model
 
@@ -102,7 +102,7 @@ def _summary(model: StoredModel, *, fetched: bool) -> str:
     if fetched and manifest.tokenizer_texts is not None:
         facts.append(f"tokenizer equal on {manifest.tokenizer_equal} of {manifest.tokenizer_texts} texts")
     verb = "is in the store" if fetched else "was in the store already"
-    return neutralise(f"{model.name} {verb}: {', '.join(facts)}; {model.path}")
+    return one_line(f"{model.name} {verb}: {', '.join(facts)}; {model.path}")
 
 
 class _Bar:
@@ -127,7 +127,7 @@ class _Bar:
         self.has_fetched = self.has_fetched or step.stage not in ("look up", "wait")
         if step.stage != self._stage:
             self._begin(step)
-        text = _DOING[step.stage] + (f" ({neutralise(step.note)})" if step.note else "")
+        text = _DOING[step.stage] + (f" ({one_line(step.note)})" if step.note else "")
         if self._task is not None:
             self._bar.update(self._task, completed=step.done, total=step.total, description=text)
 
@@ -143,7 +143,7 @@ class _Bar:
             unit="bytes" if step.stage in _COUNTS_BYTES else "",
         )
         if step.stage == "wait" and self._shown_quietly and not self._quiet:
-            click.echo(f"waiting: {neutralise(step.note)}", err=True)
+            click.echo(f"waiting: {one_line(step.note)}", err=True)
 
 
 def _columns(quiet: bool) -> Progress:

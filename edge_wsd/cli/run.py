@@ -69,7 +69,7 @@ def command(
     if pair_choice.is_demo and not quiet:
         aside(DEMO_NOTE)
         aside(DEMO_WARNING)
-    with pair_choice.open() as pair:
+    with pair_choice.open(quiet=quiet) as pair:
         if not quiet:
             pair_choice.warn(pair)
         session = pair.session(system=system, options=options, messages=conversation)

@@ -69,8 +69,7 @@ class Screen:
 
     def note(self, text: str) -> None:
         """A short remark."""
-        indent = text[: len(text) - len(text.lstrip(" "))]
-        for line in self._lines(indent + one_line(text)):
+        for line in self._lines(one_line(text)):
             self._say(line, DIM)
 
     def error(self, text: str) -> None:

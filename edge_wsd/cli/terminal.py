@@ -16,8 +16,10 @@ def neutralise(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """The text as one harmless line: nothing in it can look like a line of the program's own."""
-    return neutralise(" ".join(filter(None, map(str.strip, text.splitlines()))))
+    """The text as one harmless line, indented as it is: nothing in it can look like a line of the program's own."""
+    lines = [line.strip() for line in text.splitlines()]
+    indent = text[: len(text) - len(text.lstrip(" "))]
+    return indent + neutralise(" ".join(filter(None, lines)))
 
 
 def _visible(match: re.Match[str]) -> str:

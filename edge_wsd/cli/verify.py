@@ -12,7 +12,7 @@ import click
 
 from edge_wsd.cli.guard import print_json
 from edge_wsd.cli.interruptible import call
-from edge_wsd.cli.terminal import neutralise
+from edge_wsd.cli.terminal import one_line
 from edge_wsd.cli.texts import read_text
 from edge_wsd.errors import VerificationError
 
@@ -126,7 +126,7 @@ def _interruptible(work: Callable[..., T], *, quiet: bool) -> T:
             if what not in tasks:
                 for task in tasks.values():
                     bar.update(task, visible=False)
-                tasks[what] = bar.add_task(neutralise(what))
+                tasks[what] = bar.add_task(one_line(what))
             bar.update(tasks[what], completed=done, total=total)
 
         return call(lambda: work(progress=progress, cancel=flag), cancel=flag.set)

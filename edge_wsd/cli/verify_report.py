@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge_wsd.cli.terminal import neutralise
+from edge_wsd.cli.terminal import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,15 +27,15 @@ _BITS, _KL_99 = "bits per\nweight", "99 %\nKL"
 
 def print_verification(result: Verification) -> None:
     """The three parts with their figures, limits and verdicts, then the first differences."""
-    click.echo(f"{neutralise(str(result.gguf))} ({result.architecture}, {result.type})")
-    click.echo(f"against {neutralise(str(result.checkpoint))}")
+    click.echo(f"{one_line(str(result.gguf))} ({result.architecture}, {result.type})")
+    click.echo(f"against {one_line(str(result.checkpoint))}")
     table = _table("part", "figure", right=("value", "limit"), last="verdict")
     for row in (*_logits_rows(result), _tokenizer_row(result), _template_row(result)):
         table.add_row(*row)
     _console().print(table)
     for name, agreement in (("tokenizer", result.tokenizer), ("chat template", result.template)):
         if agreement.first_difference is not None:
-            click.echo(neutralise(f"{name}, first difference: {agreement.first_difference}"))
+            click.echo(one_line(f"{name}, first difference: {agreement.first_difference}"))
 
 
 def _logits_rows(result: Verification) -> list[tuple[str | Text, ...]]:
@@ -77,7 +77,7 @@ def _template_row(result: Verification) -> tuple[str | Text, ...]:
 
 def print_table(table: QuantTable) -> None:
     """One row for each file, the parent first."""
-    name = neutralise(str(table.parent))
+    name = one_line(str(table.parent))
     click.echo(f"{name} ({table.type}) on {table.n_tokens} tokens; KL divergence in nats")
     console = _console()
     # In a narrow terminal two columns, which follow roughly from their neighbours, make room for the names.
@@ -104,7 +104,7 @@ def print_table(table: QuantTable) -> None:
 
 def _named(name: str, type_name: str) -> str:
     """A file made for this alone has only its type for a name."""
-    return name if name == type_name else f"{neutralise(name)}\n{type_name}"
+    return name if name == type_name else f"{one_line(name)}\n{type_name}"
 
 
 def _table(*left: str, right: tuple[str, ...], last: str | None = None) -> Table:

@@ -79,9 +79,9 @@ class WaitingLine:
 
 
 @contextmanager
-def waiting_for(what: str) -> Iterator[WaitingLine]:
+def waiting_for(what: str, *, quiet: bool = False) -> Iterator[WaitingLine]:
     """A line that is gone after the block."""
-    line = WaitingLine(what)
+    line = WaitingLine(what, quiet=quiet)
     try:
         yield line
     finally:

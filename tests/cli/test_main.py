@@ -92,6 +92,7 @@ def test_debug_shows_the_traceback(played, arguments):
 def test_debug_can_be_set_in_the_environment(played):
     assert "Traceback" in played("run", "broken", EDGE_WSD_DEBUG="1").stderr
     assert "Traceback" not in played("run", "broken", EDGE_WSD_DEBUG="0").stderr
+    assert "Traceback" in played("run", "broken", EDGE_WSD_DEBUG="please").stderr  # this was called wrong usage
 
 
 def test_an_error_with_control_characters_is_still_one_harmless_line(played):

@@ -67,8 +67,8 @@ def test_json_for_a_terminal_holds_the_same_text_as_for_a_pipe(at_terminal, play
 
 
 def test_one_line_is_one_line():
-    assert one_line(" a\r\n  b\u2028c\x85d\x0be \n") == "a b c d e"
-    assert one_line("ab") == "ab"
+    assert one_line("a\r\n  b\u2028c\x85d\x0be \n") == "a b c d e"
+    assert one_line("  ab") == "  ab"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals and terminals of Unix")
@@ -164,6 +164,18 @@ def test_a_long_wait_for_a_prompt_is_told_and_leaves_no_trace(at_terminal, comma
     text = " ".join(somebody.lines)
     closing = "\u00bb" if style == "--marks" else ""
     assert "reads" not in text and f"you said{closing} pauses word word" in text
+
+
+def test_a_file_with_a_line_break_in_its_name_forges_no_line(program, tmp_path):
+    """It stood in a line of its own, as if the program had said it."""
+    from tests.tiny_models import TinyModel
+
+    name = "a\nverdict: fits\n.gguf"
+    TinyModel().write(tmp_path / name)
+    for arguments in (["models", "show", name], ["plan", "--drafter", name, "--base", name]):
+        done = program(*arguments)
+        assert done.returncode == 0 and "a verdict: fits .gguf" in done.stdout
+        assert done.stdout.count("\nverdict: fits") == (arguments[0] == "plan")
 
 
 def test_a_wait_before_the_first_word_is_told(at_terminal):
