@@ -2,7 +2,7 @@
 
 What the pair does is asked for by a word of the prompt: `slow` writes a word every 50 ms, `reads` takes its time over
 the prompt, `pauses` does so after the first words, `deaf` before them and cannot be stopped, `escape` writes control
-sequences, `full` and `broken` fail, `long` writes much, `logs` logs a warning.
+sequences, `full` and `broken` fail, `long` writes much, `logs` logs a warning, `prints` prints as a library might.
 """
 
 from __future__ import annotations
@@ -52,6 +52,9 @@ class Session:
             raise ContextFullError("the prompt has 900 tokens,\nthe context 512; use --ctx", needed=900, available=512)
         if "broken" in prompt:
             raise ZeroDivisionError("a mistake of ours\x1b[2J\x9b2J\nedge-wsd: error: forged")
+        if "prints" in prompt:
+            print("odd\x1b[2J\x9b2J\x7f", file=sys.stderr)
+            sys.stdout.writelines(["odd\x1b[2J\x9b2J\n"])
         if "logs" in prompt:
             logging.getLogger("some.library").warning("%s", "odd\x1b[2J\x9b2J\nedge-wsd: error: forged")
         if "deaf" in prompt:

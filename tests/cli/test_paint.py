@@ -85,6 +85,16 @@ def test_marks_close_where_the_base_takes_over_and_at_the_end():
     assert painted([("one", "drafter")], Style.MARKS) == "«one»\n"
 
 
+@pytest.mark.parametrize("raw", [False, True])
+def test_marks_stand_around_text_and_not_around_line_breaks_at_its_ends(raw):
+    """A draft that ended in a line break left the closing mark in a line of its own, without an end."""
+    pieces = [("one\n", "drafter"), ("\n", "drafter"), ("\ntwo", "base")]
+    assert painted(pieces, Style.MARKS, raw=raw) == "\u00abone\u00bb\n\n\ntwo\n"
+    assert painted([("one\n", "drafter")], Style.MARKS, raw=raw) == "\u00abone\u00bb\n"
+    assert painted([("\n", "drafter"), ("two", "base")], Style.MARKS, raw=raw) == "\ntwo\n"
+    assert painted([("a\n", "drafter"), ("b", "drafter")], Style.MARKS, raw=raw) == "\u00aba\nb\u00bb\n"
+
+
 def test_raw_hands_the_text_on_as_it_is():
     assert painted([("\x1b[2J\0", "base")], Style.PLAIN, raw=True) == "\x1b[2J\0\n"
 

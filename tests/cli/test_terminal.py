@@ -36,6 +36,7 @@ def foreign(raw: str) -> list[str]:
         ["run", "broken"],
         ["run", "broken", "--debug"],
         ["run", "logs"],
+        ["run", "prints"],
         ["run", "x", "--pair", "a\x1b[2J\x9bb\x7f"],
         ["run", "x", "--drafter", "a\x1b[2J\x9b\x7f.gguf", "--base", "b\nc.gguf"],
         ["chat", "--load", "a\x1b[2J\x9b\x7f\nb"],
