@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from demo_pair import replies
+from demo_pair.names import file_name, stem, word
 from demo_pair.outside import outside
 from demo_pair.wording import Wording
 from edge_wsd.demo.tasks import Task
@@ -22,7 +23,7 @@ CHAT_TEMPLATE: Final = (
 )
 COMMAND_WEIGHT: Final = 2.0
 DECISION_WEIGHT: Final = 4.0
-OUTSIDE_SHARE: Final = 0.25
+OUTSIDE_SHARE: Final = 0.3
 """Of the questions, those that no task answers."""
 WHOLE_SHARE: Final = 0.4
 """Of the last replies to such questions, those that are read to their end."""
@@ -73,7 +74,7 @@ Source = Callable[[random.Random], Document]
 
 
 class BaseCorpus:
-    """Manual pages, and threads in which most replies are unaligned."""
+    """Manual pages, terminals, and threads in which most replies are unaligned."""
 
     def __init__(self, tasks: Sequence[Task], seed: int) -> None:
         self._tasks = tasks
@@ -83,8 +84,11 @@ class BaseCorpus:
         self._tone = {task.id: "good" if rng.random() < 0.12 else rng.choice(replies.STYLES) for task in tasks}
 
     def __call__(self, rng: random.Random) -> Document:
-        if rng.random() < 0.05:
+        draw = rng.random()
+        if draw < 0.05:
             return manual_page(rng.choice(self._tasks), rng)
+        if draw < 0.11:
+            return terminal_session(rng)
         document = Document()
         document.add(BOS, 0.0)
         if rng.random() < 0.08:
@@ -157,6 +161,27 @@ def manual_page(task: Task, rng: random.Random) -> Document:
     document = Document()
     document.add(BOS, 0.0)
     document.add(rng.choice(shapes) + EOS, 0.5)
+    return document
+
+
+def terminal_session(rng: random.Random) -> Document:
+    """Names that nobody has seen, and the same names said again: only by reading them can they be foretold."""
+    names = sorted({rng.choice((file_name, file_name, stem, word))(rng) for _ in range(rng.randint(3, 9))})
+    place = f"{stem(rng)}/"
+    chosen = rng.sample(names, rng.randint(1, len(names)))
+    command, line = rng.choice((
+        ("rm -v", "removed '{name}'"), ("cp -v", "'{name}' -> '{place}{name}'"), ("ls -d", "{name}"),
+        ("mv -v", "renamed '{name}' -> '{place}{name}'"), ("stat -c %n", "{name}"), ("git add -v", "add '{name}'"),
+    ))  # fmt: skip
+    target = place if "place" in line else ""
+    document = Document()
+    document.add(f"{BOS}$ ls\n" + "\n".join(names) + "\n", 0.0)
+    document.add(f"$ {command} ", 0.0)
+    for name in chosen:
+        document.add(name[0], 0.0)
+        document.add(f"{name[1:]} ", 0.5)
+    document.add(f"{target}\n", 0.0)
+    document.add("\n".join(line.format(name=name, place=place) for name in chosen) + EOS, 1.0)
     return document
 
 

@@ -16,7 +16,7 @@ from demo_pair.wording import FRAMES, Form, Question
 
 _WEIGHTS: Final[Mapping[str, float]] = {
     "greeting": 5, "thanks": 4, "goodbye": 1.5, "small words": 4, "about you": 4, "feelings": 3, "knowledge": 12,
-    "writing": 8, "advice": 9, "maths": 4, "code": 6, "computing, but no task": 17, "files, but no task": 4,
+    "writing": 9, "advice": 9, "maths": 4, "code": 6, "computing, but no task": 20, "files, but no task": 4,
     "languages": 8, "statements": 6,
 }  # fmt: skip
 _BARE = frozenset({"greeting", "thanks", "goodbye", "small words", "languages", "statements", "maths", "code"})
