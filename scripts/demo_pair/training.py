@@ -95,7 +95,8 @@ def _encode(documents: list[Document], tokenizer: Tokenizer) -> list[tuple[list[
             while start >= end:  # an empty stretch is passed over
                 end, weight = next(stretches)
             weights.append(weight)
-        rows.append((encoding.ids[:CONTEXT_LENGTH], weights[:CONTEXT_LENGTH]))
+        if any(weights[1:CONTEXT_LENGTH]):  # a question longer than the context leaves nothing to learn
+            rows.append((encoding.ids[:CONTEXT_LENGTH], weights[:CONTEXT_LENGTH]))
     return rows
 
 
