@@ -10,7 +10,7 @@ WORKERS = 2
 """Processes that train the base together."""
 RECIPES = {
     "base": Recipe("base", 256, 6, 8, 2, 512, 14_000_000, 4096, 4.0e-3, SEED),
-    "drafter": Recipe("drafter", 128, 4, 4, 1, 320, 5_000_000, 3072, 5.0e-3, SEED + 1),
-    "other": Recipe("other", 128, 4, 4, 1, 320, 5_000_000, 3072, 5.0e-3, SEED + 2),
+    "drafter": Recipe("drafter", 128, 4, 4, 1, 320, 4_000_000, 3072, 5.0e-3, SEED + 1),
+    "other": Recipe("other", 128, 4, 4, 1, 320, 4_000_000, 3072, 5.0e-3, SEED + 2),
 }
 VOCABULARIES: dict[str, tuple[int, Splitter]] = {"shared": (3072, "llama3"), "other": (2560, "gpt2")}

@@ -102,15 +102,15 @@ class Wording:
 
     def _core(self, task: Task, rng: random.Random) -> tuple[str, Form]:
         kind = rng.random()
-        if kind < 0.4:
+        if kind < 0.3:
             return vary(rng.choice((task.task, *task.phrasings)), rng), rng.choices(("how", "want", "ask"), (5, 3, 3))[
                 0
             ]
-        if kind < 0.6:
+        if kind < 0.45:
             return vary(rng.choice(task.questions), rng), "free"
-        if kind < 0.85:
+        if kind < 0.87:
             return vary(rng.choice(self._rough[task.id]), rng), "free"
-        if kind < 0.95:
+        if kind < 0.96:
             return self._search_words(task, rng), rng.choices(("how", "ask", "free"), (1, 2, 1))[0]
         first, second = rng.sample((task.task, *task.phrasings), 2)
         return f"{vary(first, rng)}, {vary(second, rng)}", rng.choice(("how", "want"))
