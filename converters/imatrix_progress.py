@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,8 +21,9 @@ from edge_wsd.errors import QuantizationError
 from edge_wsd.files import behind_links, replacing
 from edge_wsd.llama.tap import Sums
 from edge_wsd.reading import open_regular, parse_json
+from edge_wsd.redaction import logger_without_secrets
 
-_LOG = logging.getLogger(__name__)
+_LOG = logger_without_secrets(__name__)
 _FORMAT = 1
 _MOST_HEADER_BYTES = 64 << 20
 _MOST_GROUPS, _MOST_COLUMNS = 1 << 16, 1 << 24

@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 
 HIDDEN = "[hidden]"
 _TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_OIDC_ID_TOKEN")
@@ -24,6 +26,7 @@ _FORMS = (
         re.compile(r"(?i)([?&](?:x-amz-\w*(?:signature|credential|token)|key-pair-id|policy|sig(?:nature)?|\w*token)=)[^&\s'\"]+"),
         rf"\1{HIDDEN}",
     ),
+    (re.compile(r"(?i)(\(b'[\w-]*(?:token|authorization|cookie)[\w-]*', b')[^']*"), rf"\1{HIDDEN}"),  # of a header
 )  # fmt: skip
 _remembered: set[str] = set()
 
@@ -40,6 +43,30 @@ def redacted(text: str) -> str:
 def remember(secret: str) -> None:
     """Hides this secret, whole and in its parts, from now on."""
     _remembered.update(_parts(secret))
+
+
+class _Redacting(logging.Filter):
+    """Whoever handles a record of a logger with this filter sees it without secrets."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Never keeps one back."""
+        with suppress(TypeError, ValueError):  # the arguments do not fit the message, which `logging` tells itself
+            message = record.getMessage()
+            if (shown := redacted(message)) != message:
+                record.msg, record.args = shown, None
+        if record.exc_info and not record.exc_text:
+            record.exc_text = redacted(logging.Formatter().formatException(record.exc_info))  # handlers show this one
+        return True
+
+
+_REDACTING = _Redacting()
+
+
+def logger_without_secrets(name: str) -> logging.Logger:
+    """The logger of this name. A filter counts for one logger alone, so each of ours is made here."""
+    logger = logging.getLogger(name)
+    logger.addFilter(_REDACTING)
+    return logger
 
 
 def without_password(address: str) -> str:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import sys
 from pathlib import Path
 
 from edge_wsd.files import write_atomically
 from edge_wsd.reading import parse_json, read_bounded
+from edge_wsd.redaction import logger_without_secrets
 
-_LOG = logging.getLogger(__name__)
+_LOG = logger_without_secrets(__name__)
 _FORMAT = 1
 _MOST_BYTES = 8 << 20
 CACHE_VARIABLE = "EDGE_WSD_CACHE"

@@ -12,7 +12,6 @@ True
 from __future__ import annotations
 
 import json
-import logging
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -26,9 +25,10 @@ from edge_wsd.llama.installation import installation_stamp
 from edge_wsd.llama.processor import this_processor
 from edge_wsd.llama.rebuild import rebuild_command
 from edge_wsd.llama.settings import AUTO, ModelSettings
+from edge_wsd.redaction import logger_without_secrets
 from edge_wsd.remembered import Remembered, cache_directory
 
-_LOG = logging.getLogger(__name__)
+_LOG = logger_without_secrets(__name__)
 _MODULE = "edge_wsd.llama.kernel_child"
 _VERSION = "1"
 """Of the test: another one finds out anew."""

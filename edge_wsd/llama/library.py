@@ -19,7 +19,9 @@ from typing import Any
 
 import llama_cpp
 
-logger = logging.getLogger("edge_wsd.llama")
+from edge_wsd.redaction import logger_without_secrets
+
+logger = logger_without_secrets("edge_wsd.llama")
 logging.getLogger("edge_wsd").addHandler(logging.NullHandler())  # silent until the application asks for logs
 
 # One decode at a time in a process: two contexts on one device gain nothing from running at once, and

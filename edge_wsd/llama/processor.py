@@ -13,6 +13,7 @@ _CPUINFO = Path("/proc/cpuinfo")
 # Lines of /proc/cpuinfo that tell one kind of processor from another, on x86 and on Arm.
 _IDENTITY = ("model name", "vendor_id", "cpu family", "model", "stepping", "CPU implementer", "CPU part", "CPU variant")
 _FLAGS = ("flags", "Features")
+_SYSCTL = "/usr/sbin/sysctl"  # a bare name would be looked for wherever PATH says
 _MAC_FLAGS = ("machdep.cpu.features", "machdep.cpu.leaf7_features")
 # Numbers of `IsProcessorFeaturePresent`. FMA, F16C and BMI2 came with the same processors as AVX2.
 _WINDOWS_FLAGS = {38: ("sse4_2",), 39: ("avx",), 40: ("avx2", "fma", "f16c", "bmi2"), 43: ("asimddp",)}
@@ -42,9 +43,9 @@ def this_processor() -> Processor:
         flags = next((lines[name] for name in _FLAGS if name in lines), "")
         return Processor(machine, identity, frozenset(flags.split()))
     if platform.system() == "Darwin":
-        flags = " ".join(_sysctl(name) for name in _MAC_FLAGS).lower()
+        flags = " ".join(mac_fact(name) for name in _MAC_FLAGS).lower()
         flags = flags.replace("sse4.2", "sse4_2").replace("avx1.0", "avx")
-        return Processor(machine, _sysctl("machdep.cpu.brand_string"), frozenset(flags.split()))
+        return Processor(machine, mac_fact("machdep.cpu.brand_string"), frozenset(flags.split()))
     return Processor(machine, platform.processor(), _windows_flags())
 
 
@@ -63,9 +64,10 @@ def _first_block() -> dict[str, str]:
     return lines
 
 
-def _sysctl(name: str) -> str:
+def mac_fact(name: str) -> str:
+    """What macOS says of `name`, such as `hw.physicalcpu`; empty if nothing."""
     try:
-        answer = subprocess.run(["/usr/sbin/sysctl", "-n", name], capture_output=True, text=True, check=False)
+        answer = subprocess.run([_SYSCTL, "-n", name], capture_output=True, text=True, check=False)
     except OSError:
         return ""
     return answer.stdout.strip() if answer.returncode == 0 else ""

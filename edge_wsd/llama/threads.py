@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 from edge_wsd.control_groups import ControlGroup, own_groups
+from edge_wsd.llama.processor import mac_fact
 
 # Threads meet after every operation of a pass. Below this size waiting for each other takes longer than the work, and
 # on a busy machine very much longer.
@@ -36,9 +36,8 @@ def physical_cores() -> int:
     if sys.platform == "darwin":
         # Only the performance cores: one efficiency core slows every barrier of a matrix product.
         for key in ("hw.perflevel0.physicalcpu", "hw.physicalcpu"):
-            answer = subprocess.run(["sysctl", "-n", key], capture_output=True, text=True, check=False)
-            if answer.returncode == 0 and answer.stdout.strip().isdigit():
-                return max(1, int(answer.stdout))
+            if (told := mac_fact(key)).isdecimal():
+                return max(1, int(told))
     if not hasattr(os, "sched_getaffinity"):
         return os.cpu_count() or 1
     usable = os.sched_getaffinity(0)

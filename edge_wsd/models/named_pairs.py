@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_wsd.errors import PairsFileError
+from edge_wsd.redaction import logger_without_secrets
 
 MODEL_KEYS = ("drafter", "base")
 TEMPLATE_KEYS = ("drafter_template", "base_template")
@@ -24,7 +24,7 @@ OPTION_KEYS = ("threshold", "window", "max_draft")
 """Fields of `edge_wsd.decoding.options.Options`, which has their defaults and their ranges."""
 KEYS = (*MODEL_KEYS, *TEMPLATE_KEYS, *OPTION_KEYS)
 
-_LOG = logging.getLogger(__name__)
+_LOG = logger_without_secrets(__name__)
 FIRST_PAIR = "demo"
 """The default pair where the user has set none."""
 

@@ -285,3 +285,14 @@ def test_a_name_as_long_as_the_file_system_allows_is_fetched(server, get):
 
 def test_names_are_safe_on_every_system():
     assert is_safe_path("模型　一/weights (1) é.gguf") and not is_safe_path("a" + os.sep + "..")
+
+
+def test_links_that_are_signed_stand_in_no_log(server, get, caplog):
+    """The client's libraries log addresses and heads of answers, for an application that listens to them."""
+    link = f"{server.cdn}/elsewhere?X-Amz-Signature=0123456789abcdef&Expires=1"
+    server.faults.append(Fault(FILE, status=302, headers={"Location": link}))
+    caplog.set_level("DEBUG")
+    with pytest.raises(EdgeWsdError):
+        get()
+    told = "\n".join(record.getMessage() for record in caplog.records)
+    assert "/elsewhere" in told and "0123456789abcdef" not in told

@@ -3,7 +3,7 @@
 import pytest
 
 from edge_wsd.control_groups import own_groups
-from edge_wsd.llama import threads
+from edge_wsd.llama import processor, threads
 from edge_wsd.llama.threads import cpu_quota, usable_cores
 from edge_wsd.models.host_memory import host_memory
 
@@ -76,6 +76,20 @@ def test_threads_are_the_quota_rounded_up_and_no_more_than_the_cores(monkeypatch
     assert usable_cores() == n
     assert threads.default_threads(10**9) == n
     assert threads.default_threads(10**6) == 1
+
+
+# It was called by its bare name, so that any `sysctl` on the PATH was run.
+def test_a_mac_is_asked_by_a_program_of_the_system_alone(monkeypatch, tmp_path):
+    for name, cores in (("sysctl", 99), ("of-the-system", 6)):
+        program = tmp_path / name
+        program.write_text(f"#!/bin/sh\necho {cores}; : > {tmp_path}/{name}.ran\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(threads.sys, "platform", "darwin")
+    threads.physical_cores()
+    assert processor._SYSCTL.startswith("/") and not (tmp_path / "sysctl.ran").exists()
+    monkeypatch.setattr(processor, "_SYSCTL", str(tmp_path / "of-the-system"))
+    assert threads.physical_cores() == 6
 
 
 # Of version 1 nothing was read, so that the plan of a pair saw all memory of the machine.
