@@ -14,6 +14,7 @@ from edge_wsd import _native
 from edge_wsd.errors import VocabularyError
 from edge_wsd.llama import library
 from edge_wsd.llama.deep_stack import MAX_STACK_BYTES, call_with_stack
+from edge_wsd.llama.digit_runs import BY_THREES, cut_runs, may_be_cut
 from edge_wsd.llama.joins import Joins
 from edge_wsd.llama.pre_tokenizers import BYTES_PER_CHARACTER, ITERATIVE, SHALLOW_CHARACTERS, longest_match
 from edge_wsd.llama.space_prefix import KEY, SCHEMES, SpacePrefix
@@ -46,7 +47,9 @@ class Vocab:
         self.bos = self._special(llama_cpp.llama_vocab_bos)
         self.eos = self._special(llama_cpp.llama_vocab_eos)
         self.eot = self._special(llama_cpp.llama_vocab_eot)
-        self._recurses = self.type == "bpe" and self._metadata(_PRE) not in ITERATIVE
+        pre = self._metadata(_PRE) if self.type == "bpe" else None
+        self._recurses = self.type == "bpe" and pre not in ITERATIVE
+        self._cuts_runs = pre in BY_THREES and may_be_cut(self.text(token) for token in self._tokens_with(_SPECIAL))
         self._space_prefix = self._read_space_prefix()
 
     @property
@@ -75,7 +78,13 @@ class Vocab:
         return [self.bos, *tokens] if bos and self.bos is not None else tokens
 
     def _raw(self, text: str, special: bool = False) -> list[int]:
-        """What llama.cpp makes of `text`, on a stack that is deep enough."""
+        """What llama.cpp makes of `text`."""
+        if not self._cuts_runs:
+            return self._whole(text, special)
+        return [token for part in cut_runs(text) for token in self._whole(part, special)]
+
+    def _whole(self, text: str, special: bool) -> list[int]:
+        """The same, in one call on a stack that is deep enough."""
         if not self._recurses or len(text) <= SHALLOW_CHARACTERS or (n := longest_match(text)) <= SHALLOW_CHARACTERS:
             return self._call(text, special)
         n_bytes = n * BYTES_PER_CHARACTER

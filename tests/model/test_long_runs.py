@@ -14,9 +14,10 @@ from edge_wsd import ModelSettings, Pair
 from edge_wsd.errors import ContextFullError, VocabularyError
 from edge_wsd.llama import vocab as vocab_module
 from edge_wsd.llama.deep_stack import call_with_stack
+from edge_wsd.llama.digit_runs import cut_runs
 from edge_wsd.llama.model import Model
 from edge_wsd.llama.pre_tokenizers import ITERATIVE, longest_match
-from tests.tiny_models import TinyModel, string
+from tests.tiny_models import DEFAULT_WORDS, SPECIAL_TOKENS, TinyModel, string
 
 ROOT = Path(__file__).parents[2]
 # Asserts that no space is left in the text, which only the tokenizer it was made for sees to.
@@ -59,6 +60,35 @@ def test_a_deep_stack_changes_no_token(tmp_path: Path, monkeypatch: pytest.Monke
                 patch.setattr(vocab_module, "SHALLOW_CHARACTERS", 10_000)
                 patch.setattr(vocab_module, "call_with_stack", None)
                 assert [model.vocab.tokenize(text) for text in texts] == deep
+
+
+def test_long_runs_of_digits_are_cut_where_superbpe_cuts_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """llama.cpp looked for the end of a run at each of its digits: 20,000 digits took minutes."""
+    digits = "".join(str(i * i % 10) for i in range(70))
+    texts = [f"{before}{digits[:n]}{behind}" for n in (11, 12, 13, 14, 30, 31, 32, 70) for before, behind in (
+        ("", ""), (" ", " "), ("a", "Ⅷ"), ("٣", "٣123456789012"), ("<|im_end|>", "<|im_start|>9"), ("-", ".5e10"),
+    )]  # fmt: skip
+    twos_and_threes = tuple((digits * 2)[i : i + n] for i in range(10) for n in (2, 3))
+    tiny = TinyModel(words=(*DEFAULT_WORDS, *twos_and_threes))
+    tiny.metadata["tokenizer.ggml.pre"] = string("superbpe")
+    with Model.load(tiny.write(tmp_path / "vocabulary.gguf"), vocab_only=True) as model:
+        vocab = model.vocab
+        assert vocab._cuts_runs and len(vocab.tokenize(digits * 600)) > 14_000
+        monkeypatch.setattr("edge_wsd.llama.digit_runs._PIECE", 6)
+        monkeypatch.setattr("edge_wsd.llama.digit_runs._LONG_RUN", re.compile(r"[0-9]{12,}"))
+        for text in texts:
+            assert vocab.tokenize(text, special=True) == vocab._whole(text, True)
+            assert len(list(cut_runs(text))) > (digits[:12] in text)
+
+
+@pytest.mark.parametrize("special", ["00", "<|" + "1" * 60 + "|>"])
+def test_a_special_token_that_a_cut_could_split_keeps_runs_whole(tmp_path: Path, special: str) -> None:
+    model = TinyModel(special_tokens=(*SPECIAL_TOKENS, special))
+    model.metadata["tokenizer.ggml.pre"] = string("superbpe")
+    with Model.load(model.write(tmp_path / "vocabulary.gguf"), vocab_only=True) as loaded:
+        assert not loaded.vocab._cuts_runs
+        expected = [model.special_ids["00"]] * 100 if special == "00" else loaded.vocab._whole("0" * 200, True)
+        assert loaded.vocab.tokenize("0" * 200, special=True) == expected
 
 
 def test_a_line_too_long_for_any_stack_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
