@@ -14,6 +14,7 @@ from edge_wsd._native import CancelFlag
 from edge_wsd.decoding.bridge import anchor_of
 from edge_wsd.decoding.drafter import Drafter
 from edge_wsd.decoding.events import Event, Reply, Source, Switched
+from edge_wsd.decoding.loop import LoopWatch
 from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.options import N_SEEDS, Options
 from edge_wsd.decoding.sequence import rewind_to
@@ -34,6 +35,8 @@ class Fitted:
 
     prompts: dict[Source, Prompt]
     n_dropped: int
+    question: str
+    """The user's last message; empty without one."""
 
 
 def fit(
@@ -73,7 +76,8 @@ def fit(
             raise error
         assert not isinstance(prompt, ContextFullError)
         fitted[source] = prompt
-    return Fitted(fitted, start)
+    question = next((message.content for message in reversed(messages) if message.role == "user"), "")
+    return Fitted(fitted, start, question)
 
 
 def _roles(pair: Pair) -> tuple[tuple[LoadedModel, Source], ...]:
@@ -99,9 +103,10 @@ def _full(model: LoadedModel, prompt: Prompt | ContextFullError, options: Option
 
 
 def write_reply(
-    pair: Pair, prompts: Mapping[Source, Prompt], options: Options, cancel: CancelFlag, meter: Meter
+    pair: Pair, fitted: Fitted, options: Options, cancel: CancelFlag, meter: Meter
 ) -> Generator[Event, None, Reply]:
     """Events of one reply, without `Finished`, and the reply. `cancel` ends it early, with what is written so far."""
+    prompts = fitted.prompts
     with ExitStack() as stack:
         if options.seed is None and options.temperature > 0:
             options = options.with_changes(seed=secrets.randbelow(N_SEEDS))
@@ -115,7 +120,7 @@ def write_reply(
         switch: Switched | None = None
         source: Source = "drafter" if options.mode == "drafter" else "base"
         model, prompt = (pair.drafter if source == "drafter" else pair.base), prompts[source]
-        writer = _writer(model, prompt, options)
+        writer = _writer(model, prompt, options, fitted.question)
         try:
             reader = _reader(model, prompt, source, meter, drafter_sampler if source == "drafter" else base_sampler)
             if options.mode == "wsd":
@@ -135,14 +140,16 @@ def write_reply(
         return _reply(writer, switch, rule, len(prompt.opening), drafter, meter, options.seed)
 
 
-def _writer(model: LoadedModel, prompt: Prompt, options: Options) -> ReplyWriter:
+def _writer(model: LoadedModel, prompt: Prompt, options: Options, question: str) -> ReplyWriter:
     """The reply to be, of the model that finishes it."""
+    vocabulary = model.model.vocab
     stops = (*model.template.stops, *options.stop)
     return ReplyWriter(
-        model.model.vocab,
+        vocabulary,
         max_tokens=min(options.max_tokens, model.context.n_ctx - len(prompt.tokens)),
         stops=stops,
         stop_tokens=_stop_tokens(model, stops),
+        loops=LoopWatch(vocabulary.piece, question) if options.stop_loops else None,
     )
 
 
@@ -227,4 +234,5 @@ def _reply(
         ),
         stop=writer.stop,
         seed=seed,
+        note=None if writer.loop is None else str(writer.loop),
     )

@@ -193,7 +193,7 @@ class Session:
                     n_dropped = fitted.n_dropped
                     if n_dropped:
                         yield Dropped(n_dropped)
-                    reply = yield from write_reply(self._pair, fitted.prompts, options, turn.flag, meter)
+                    reply = yield from write_reply(self._pair, fitted, options, turn.flag, meter)
                 except Cancelled:
                     reply = Reply("", (), (), "cancelled", None, meter.statistics(n_tokens=0, n_draft=0))
                 self._keep(reply, messages, n_dropped)

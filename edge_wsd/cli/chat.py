@@ -189,6 +189,8 @@ class Chat:
             self._remember(event.reply)
             if self.shows_status:
                 self.screen.status(event.reply, self.session.options)
+            if event.reply.note is not None and not self.quiet:
+                self.screen.note(f"{event.reply.note}; /set stop_loops off lets it go on")
 
     def _remember(self, reply: Reply) -> None:
         whole = reply.finish_reason != "cancelled"

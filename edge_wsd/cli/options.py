@@ -33,6 +33,7 @@ REPLY_FLAGS: dict[str, tuple[str, str]] = {
     "chunk": ("--chunk", "Tokens drafted per round; a matter of speed."),
     "speculation": ("--speculation", "Draft on after the switch. Changes speed; the text only where rounding decides."),
     "stop": ("--stop", "Also stop at this text; may be given several times."),
+    "stop_loops": ("--stop-loops", "Stop an answer that repeats the same piece again and again."),
     "special": ("--special", "Make tokens of texts like <|im_end|> in messages."),
     "temperature": ("--temperature", "0 is greedy, 1 the models' own distribution."),
     "top_k": ("--top-k", "Sample from the K likeliest tokens; 0 for all."),

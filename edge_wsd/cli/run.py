@@ -78,6 +78,8 @@ def command(
     if answer.reply is not None and not quiet:
         for line in status_lines(answer.reply, options, shutil.get_terminal_size().columns):
             aside(line)
+        if answer.reply.note is not None:
+            aside(f"{answer.reply.note}; --no-stop-loops lets it go on")
     if answer.interrupted:
         context.exit(INTERRUPTED)
 

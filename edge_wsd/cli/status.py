@@ -86,7 +86,7 @@ def statistics_rows(reply: Reply) -> list[tuple[str, str]]:
     ending = reply.finish_reason if reply.stop is None else f"{reply.finish_reason} at {reply.stop!r}"
     return [
         ("switch", where),
-        ("ended", ending),
+        ("ended", ending if reply.note is None else f"{ending}: {reply.note}"),
         ("seed", "none: greedy" if reply.seed is None else str(reply.seed)),
         ("tokens", f"{stats.n_tokens}, of which the drafter wrote {stats.n_draft} ({stats.draft_share:.0%})"),
         ("proposed by the drafter", f"{stats.n_drafted}, kept {stats.n_accepted}"),
@@ -110,6 +110,7 @@ def as_json(reply: Reply) -> dict[str, Any]:
         "text": reply.text,
         "finish_reason": reply.finish_reason,
         "stop": reply.stop,
+        "note": reply.note,
         "seed": reply.seed,
         "switch": None
         if switch is None

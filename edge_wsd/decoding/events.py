@@ -99,9 +99,11 @@ class Reply:
     """None in the modes `base` and `drafter`, and if the reply ended while the drafter was writing."""
     stats: Statistics = field(default_factory=Statistics)
     stop: str | None = None
-    """The stop string that ended the reply; None for an end-of-text token."""
+    """The stop string that ended the reply; None for an end-of-text token, and for a loop."""
     seed: int | None = None
     """What sampling was seeded with: the same `Options.seed` gives the same reply again. None if none was needed."""
+    note: str | None = None
+    """What is to be known about its end: that it was stopped in a loop (`Options.stop_loops`). None otherwise."""
 
 
 @dataclass(frozen=True, slots=True)

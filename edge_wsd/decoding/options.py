@@ -39,6 +39,7 @@ class OptionChanges(TypedDict, total=False):
     min_p: float
     seed: int | None
     stop: str | Iterable[str]
+    stop_loops: bool
     special: bool
 
 
@@ -71,6 +72,8 @@ class Options:
     """Same seed, same reply. None takes a new one each time."""
     stop: tuple[str, ...] = ()
     """Stop strings on top of those of the base's prompt template. The text of a control token stops at that token."""
+    stop_loops: bool = True
+    """End a reply that repeats the same piece so often that it will not end by itself. `Reply.note` tells of it."""
     special: bool = False
     """Texts of control tokens in the messages, such as `<|im_end|>`, become those tokens. Else they stay texts."""
 
@@ -86,7 +89,7 @@ class Options:
             checks.require_whole(name, getattr(self, name), low, high)
         checks.require_whole("switch_at", self.switch_at, 0, or_none=True)
         checks.require_whole("seed", self.seed, 0, N_SEEDS - 1, or_none=True)
-        for name in ("speculation", "special"):
+        for name in ("speculation", "stop_loops", "special"):
             checks.require_flag(name, getattr(self, name))
         for name in ("threshold", "temperature", "top_p", "min_p"):
             checks.require_number(name, getattr(self, name))

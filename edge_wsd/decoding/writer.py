@@ -8,6 +8,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from edge_wsd.decoding.events import FinishReason, Source, Token
+from edge_wsd.decoding.loop import Loop, LoopWatch
 from edge_wsd.decoding.sequence import Vocabulary
 from edge_wsd.decoding.text import TextStream
 
@@ -15,7 +16,7 @@ from edge_wsd.decoding.text import TextStream
 class ReplyWriter:
     """One per reply. `finish` tells why the reply is over, once it is; then nothing more may be written.
 
-    `stop_tokens` end it as the stop strings do that they are mapped to.
+    `stop_tokens` end it as the stop strings do that they are mapped to, and `loops` where it has ended in a loop.
     """
 
     def __init__(
@@ -25,18 +26,22 @@ class ReplyWriter:
         max_tokens: int,
         stops: Iterable[str] = (),
         stop_tokens: Mapping[int, str] = MappingProxyType({}),
+        loops: LoopWatch | None = None,
     ) -> None:
         self._vocabulary = vocabulary
         self._max_tokens = max_tokens
         self._stream = TextStream(stops)
         self._stop_tokens = stop_tokens
         self._stop: str | None = None
+        self._loops = loops
         self._n_bytes: list[int] = []
         self._n_repeated = 0  # bytes still to come that were written before a cut
         self._shown = ""  # text of tokens cut off: it belongs to the next token written, but is not shown again
         self.ids: list[int] = []
         self.tokens: list[Token] = []
         self.finish: FinishReason | None = None
+        self.loop: Loop | None = None
+        """The loop that ended the reply."""
         self.first_shown_s: float | None = None
         """When the first text could be shown, by `time.perf_counter`."""
 
@@ -72,6 +77,9 @@ class ReplyWriter:
         self._shown = ""
         if self._stream.stop is not None:
             self.finish = "stop"
+        elif self._loops is not None and (loop := self._loops.push(token)):
+            self.loop = loop
+            return (written, *self.end("stop"))
         elif self.room <= 0:
             return (written, *self.end("length"))
         return (written,)
@@ -79,10 +87,11 @@ class ReplyWriter:
     def end(self, reason: FinishReason) -> tuple[Token, ...]:
         """Finish the reply: text held back comes as a second event of the last token.
 
-        A character that the end of the room or a cancel cut in two is left out of the text, and so of the history.
+        A character that is cut in two, by the end of the room, of a loop or by a cancel, is left out of the text, and
+        so of the history.
         """
         self.finish = reason
-        rest = self._stream.flush(cut_off=reason != "stop")
+        rest = self._stream.flush(cut_off=reason != "stop" or self.loop is not None)
         if not rest or not self.tokens:
             return ()
         last = self.tokens[-1]
@@ -99,3 +108,5 @@ class ReplyWriter:
         self._n_repeated += sum(self._n_bytes[n:])
         self._shown += "".join(token.text for token in self.tokens[n:])
         del self.ids[n:], self.tokens[n:], self._n_bytes[n:]
+        if self._loops is not None:
+            self._loops.cut(n)

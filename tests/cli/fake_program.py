@@ -2,7 +2,8 @@
 
 What the pair does is asked for by a word of the prompt: `slow` writes a word every 50 ms, `reads` takes its time over
 the prompt, `pauses` does so after the first words, `deaf` before them and cannot be stopped, `escape` writes control
-sequences, `full` and `broken` fail, `long` writes much, `logs` logs a warning, `prints` prints as a library might.
+sequences, `full` and `broken` fail, `long` writes much, `logs` logs a warning, `prints` prints as a library might,
+`loops` is stopped in a loop.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 from edge_wsd.cli.main import main
 from edge_wsd.conversation_file import SavedConversation
 from edge_wsd.decoding.events import Event, Finished, Reply, Scored, Statistics, Switched, Token
+from edge_wsd.decoding.loop import Loop
 from edge_wsd.decoding.options import Options
 from edge_wsd.errors import ContextFullError
 from edge_wsd.prompts.messages import Message
@@ -78,7 +80,7 @@ class Session:
                 time.sleep(0.05)
             if "pauses" in prompt and position == DRAFTED - 1:
                 self._read("base", 2)
-        yield self._finish(tokens)
+        yield self._finish(tokens, str(Loop(4, 30)) if "loops" in prompt and self.options.stop_loops else None)
 
     def _read(self, model: str, seconds: float) -> None:
         assert self.on_reading is not None
@@ -91,7 +93,7 @@ class Session:
         words = ["Sure,", " you", " said", *(f" {word}" for word in prompt.split())]
         return words * 40 if "slow" in prompt else words * 4000 if "long" in prompt else words
 
-    def _finish(self, tokens: list[Token]) -> Finished:
+    def _finish(self, tokens: list[Token], note: str | None) -> Finished:
         text = "".join(token.text for token in tokens)
         stats = Statistics(0.041, 1.5, 310.0, 9.5, len(tokens), min(DRAFTED, len(tokens)), 9, 7, 4, 20, 12, 24, 13)
         switch = Switched(DRAFTED - 1, "confident", 0.9) if len(tokens) >= DRAFTED else None
@@ -99,8 +101,8 @@ class Session:
         kept = [replace(token, logprob=SCORED[i]) if i < DRAFTED else token for i, token in enumerate(tokens)]
         confidences = (*CONFIDENCES, *[None] * len(tokens))[: len(tokens)]
         seed = None if self.options.temperature == 0 else 7 if self.options.seed is None else self.options.seed
-        stop = "[User]" if reason == "stop" else None
-        self.last = Reply(text, tuple(kept), confidences, reason, switch, stats, stop, seed)
+        stop = "[User]" if reason == "stop" and note is None else None
+        self.last = Reply(text, tuple(kept), confidences, reason, switch, stats, stop, seed, note)
         if tokens:
             self.messages += (Message(role="assistant", content=text),)
         else:  # cancelled before the first word: the turn did not happen

@@ -229,6 +229,14 @@ def test_the_status_line_can_be_switched(played):
     assert shown.count("switch after") == 2
 
 
+def test_an_answer_that_was_stopped_in_a_loop_says_so_without_the_status_line_too(played):
+    note = "stopped in a loop: the same 4 tokens came 30 times in a row"
+    shown = played("chat", stdin="/stats off\nloops\n/stats\n/set stop_loops off\nloops\n").stderr
+    assert shown.count(f"{note}; /set stop_loops off lets it go on") == 1
+    assert "stop: stopped in a loop: the same 4 tokens came" in shown
+    assert note not in played("chat", "-q", stdin="loops\n").stderr
+
+
 def test_ctrl_c_ends_a_piped_conversation_with_130(start):
     process = start("chat", "-q", stdin=subprocess.PIPE)
     process.stdin.write(b"slow\nafter\n")

@@ -30,6 +30,16 @@ def test_quiet_leaves_stderr_empty(played):
     assert (done.returncode, done.stdout, done.stderr) == (0, "Sure, you said hello\n", "")
 
 
+def test_an_answer_that_was_stopped_in_a_loop_says_so_and_how_to_let_it_go_on(played):
+    note = "stopped in a loop: the same 4 tokens came 30 times in a row"
+    done = played("run", "loops")
+    assert (done.returncode, done.stdout) == (0, "Sure, you said loops\n")
+    assert done.stderr.splitlines()[-1] == f"{note}; --no-stop-loops lets it go on"
+    assert played("run", "loops", "-q").stderr == ""
+    assert json.loads(played("run", "loops", "--json").stdout)["note"] == note
+    assert "loop" not in played("run", "loops", "--no-stop-loops").stderr
+
+
 def test_two_files_of_ones_own_are_no_demonstration(played):
     assert "demonstration" not in played("run", "hello", "--drafter", "a.gguf", "--base", "b.gguf").stderr
 
@@ -38,9 +48,9 @@ def test_json_is_one_object_with_the_contracted_fields(played):
     done = played("run", "hello", "--json")
     answer = json.loads(done.stdout)
     assert done.stdout.count("\n") == 1
-    assert set(answer) == {"text", "finish_reason", "stop", "seed", "switch", "tokens", "stats"}
+    assert set(answer) == {"text", "finish_reason", "stop", "note", "seed", "switch", "tokens", "stats"}
     assert answer["text"] == "Sure, you said hello" and answer["finish_reason"] == "stop"
-    assert answer["stop"] == "[User]" and answer["seed"] is None
+    assert answer["stop"] == "[User]" and answer["note"] is None and answer["seed"] is None
     assert answer["switch"] == {"index": 2, "reason": "confident", "confidence": 0.9}
     assert answer["tokens"][2] == {
         "id": 102,

@@ -1,0 +1,101 @@
+"""A reply that has ended in a loop: the same piece again and again, so often that it will not end by itself.
+
+>>> watch = LoopWatch(vocabulary.piece, "What is the capital of France?")
+>>> [loop for token in tokens if (loop := watch.push(token))]
+[Loop(n_tokens=14, n_times=9)]
+
+How often is often enough depends on what is repeated, since people ask for repetitions: lines, empty tables, boards,
+rows of zeros, a sentence fifty times. The richer a piece is, the fewer repetitions are on purpose.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections import defaultdict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+LONGEST_PIECE = 256
+"""Tokens."""
+FEWEST_TIMES, MOST_TIMES = 4, 160
+_ENOUGH_OF_PROSE, _ENOUGH_OF_OTHERS = 120, 480
+"""Repetitions times different tokens in the piece. Code, tables and drawings repeat themselves more than sentences."""
+_LETTERS_IN_PROSE = 0.75
+"""Their share of all that is no white space."""
+
+_LONGEST_REQUEST, _MOST_REQUESTED = 200, 1000
+"""A longer question is a text, whose numbers are no requests; larger numbers are years and sums."""
+_NUMBER = re.compile(r"(?<!\d)\d{1,4}(?!\d)")
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """A piece of `n_tokens` tokens that came `n_times` in a row, at the end of the reply."""
+
+    n_tokens: int
+    n_times: int
+
+    def __str__(self) -> str:
+        piece = "token" if self.n_tokens == 1 else f"{self.n_tokens} tokens"
+        return f"stopped in a loop: the same {piece} came {self.n_times} times in a row"
+
+
+class LoopWatch:
+    """One per reply. `piece` gives the bytes of a token; a number in a short `question` may be how often to say what.
+
+    Work per token: as many steps as the same token stands among the last `LONGEST_PIECE`.
+    """
+
+    def __init__(self, piece: Callable[[int], bytes], question: str = "") -> None:
+        self._piece = piece
+        self._question = question.casefold() if len(question) <= _LONGEST_REQUEST else ""
+        numbers = (int(digits) for digits in _NUMBER.findall(self._question))
+        self._requested = max((number for number in numbers if number <= _MOST_REQUESTED), default=0)
+        self._tokens: list[int] = []
+        self._places: defaultdict[int, deque[int]] = defaultdict(deque)
+        self._runs: dict[int, int] = {}  # how many of the last tokens equal those at this distance before them
+
+    def push(self, token: int) -> Loop | None:
+        """Add the reply's next token; returns the loop that is complete with it."""
+        at, places = len(self._tokens), self._places[token]
+        while places and at - places[0] > LONGEST_PIECE:
+            places.popleft()
+        # A distance that is not among these has ended its run.
+        self._runs = {at - place: self._runs.get(at - place, 0) + 1 for place in places}
+        places.append(at)
+        self._tokens.append(token)
+        for distance, run in self._runs.items():
+            n_times, rest = divmod(run + distance, distance)
+            if rest == 0 and n_times >= FEWEST_TIMES and n_times >= self._enough(self._tokens[-distance:]):
+                return Loop(distance, n_times)
+        return None
+
+    def cut(self, n: int) -> None:
+        """Forget all but the first `n` tokens."""
+        kept = self._tokens[:n]
+        self._tokens, self._places, self._runs = [], defaultdict(deque), {}
+        for token in kept:
+            self.push(token)
+
+    def _enough(self, piece: list[int]) -> int:
+        """How often this piece must come to be a loop."""
+        text = b"".join(map(self._piece, piece)).decode("utf-8", errors="ignore")
+        is_prose = _is_prose(text)
+        n_times = math.ceil((_ENOUGH_OF_PROSE if is_prose else _ENOUGH_OF_OTHERS) / len(set(piece)))
+        # A sentence is repeated on request if it is in the question; an empty line of a table need not be there.
+        requested = 0 if is_prose and not self._has_words_of(text) else self._requested
+        return max(FEWEST_TIMES, min(n_times, MOST_TIMES), requested + 1)
+
+    def _has_words_of(self, text: str) -> bool:
+        """Whether the question has all words of a piece, which may begin in the middle of a word."""
+        words = re.findall(r"\w+", 3 * text.casefold())[1:-1]
+        return all(word in self._question for word in words)
+
+
+def _is_prose(text: str) -> bool:
+    visible = [character for character in text if not character.isspace()]
+    # Vowels of Hindi or Thai are marks.
+    n_letters = sum(unicodedata.category(character)[0] in "LM" for character in visible)
+    return n_letters > 0 and n_letters >= _LETTERS_IN_PROSE * len(visible)
