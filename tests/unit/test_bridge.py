@@ -262,7 +262,7 @@ def test_a_reply_without_spaces_is_shown_scored_and_ended_as_it_is_written(max_t
     assert len(rule.logprobs) == (max_tokens if max_tokens > options.window else 0)  # before, none could switch
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 10_000), st.sampled_from([1, 2, 4, 16]), st.booleans())
 def test_the_reply_across_vocabularies_is_that_of_the_published_algorithm(seed, chunk, speculation):
     options = Options(max_tokens=25, threshold=0.35, window=3, max_draft=16, chunk=chunk, speculation=speculation)

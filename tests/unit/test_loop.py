@@ -5,7 +5,7 @@ import random
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_wsd.decoding import loop as rule
@@ -117,7 +117,6 @@ def test_what_never_ends_is_stopped(beginning, piece, most_tokens):
     assert len(WORDS.findall(stopped[len(beginning) :])) <= most_tokens + len(WORDS.findall(piece))
 
 
-@settings(deadline=None)
 @given(st.integers(1, rule.LONGEST_PIECE), st.integers(0, 40), st.randoms())
 def test_a_piece_of_any_length_is_found_whatever_is_in_it_and_before_it(n, n_before, rng):
     """Also a piece that holds a shorter repetition, which breaks the run of that one and not its own."""
@@ -143,7 +142,6 @@ def slowly(tokens, enough):
     return None
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 2), max_size=60), st.integers(2, 4))
 def test_the_quick_rule_is_the_slow_one(tokens, fewest):
     with pytest.MonkeyPatch.context() as patch:
@@ -157,7 +155,6 @@ def test_the_quick_rule_is_the_slow_one(tokens, fewest):
         assert found[0] == expected[0] and found[1].n_tokens in expected[1]
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 3), max_size=40), st.integers(0, 40), st.lists(st.integers(0, 3), max_size=200))
 def test_tokens_that_are_taken_back_leave_nothing_behind(kept, n_wrong, more):
     straight, cut = LoopWatch(lambda token: b"word"), LoopWatch(lambda token: b"word")

@@ -85,7 +85,7 @@ def test_every_implementation_agrees_with_float64_on_adversarial_rows(isa: str, 
             assert_agrees(row, target)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_row_without_nan_agrees_with_float64(isa: str, data: st.DataObject) -> None:
     # A few short values repeated over a long row: both ties and every remainder of a vector are met.

@@ -98,7 +98,7 @@ def test_what_is_no_file_of_pairs_is_one_line(file, make):
         file.read()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.text(st.sampled_from("[]{}=.\"'#\n\\ abpairsdefault1\0\u20ac"), max_size=60))
 def test_no_text_ends_in_anything_but_pairs_or_an_error_with_a_line(tmp_path_factory, text):
     path = tmp_path_factory.getbasetemp() / "any.toml"
