@@ -17,6 +17,7 @@ from edge_wsd.decoding.events import Event, Reply, Source, Switched
 from edge_wsd.decoding.loop import LoopWatch
 from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.options import N_SEEDS, Options
+from edge_wsd.decoding.repetition import Repetition
 from edge_wsd.decoding.sequence import rewind_to
 from edge_wsd.decoding.signal import ConfidenceWindow
 from edge_wsd.decoding.weak_to_strong import Reader, alone, weak_to_strong
@@ -115,7 +116,7 @@ def write_reply(
         base_sampler = stack.enter_context(_sampler(options, 0x9E3779B9))
         for model, _ in _roles(pair):
             model.context.watch(cancel)
-        rule = ConfidenceWindow(threshold=options.threshold, window=options.window)
+        rule = _rule(pair, options, fitted.question)
         drafter: Drafter | None = None
         switch: Switched | None = None
         source: Source = "drafter" if options.mode == "drafter" else "base"
@@ -151,6 +152,12 @@ def _writer(model: LoadedModel, prompt: Prompt, options: Options, question: str)
         stop_tokens=_stop_tokens(model, stops),
         loops=LoopWatch(vocabulary.piece, question) if options.stop_loops else None,
     )
+
+
+def _rule(pair: Pair, options: Options, question: str) -> ConfidenceWindow:
+    """The switch rule, over the base's tokens."""
+    repetition = Repetition(pair.base.model.vocab.piece, question) if options.ignore_repeated else None
+    return ConfidenceWindow(threshold=options.threshold, window=options.window, repetition=repetition)
 
 
 def _stop_tokens(model: LoadedModel, stops: Sequence[str]) -> dict[int, str]:
@@ -218,7 +225,8 @@ def _reply(
     n_drafted = sum(token.source == "drafter" for token in tokens) if drafter else 0
     n_scored = min(n_drafted, len(rule.logprobs) - n_opening)
     for i in range(n_scored):
-        tokens[i] = replace(tokens[i], logprob=rule.logprobs[n_opening + i])
+        repeated = rule.repeated[n_opening + i] if rule.repeated else None
+        tokens[i] = replace(tokens[i], logprob=rule.logprobs[n_opening + i], repeated=repeated)
         confidences[i] = rule.confidences[n_opening + i]
     assert writer.finish is not None
     return Reply(

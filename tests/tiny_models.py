@@ -9,6 +9,7 @@ The values and tensors are plain lists that a test may change before `write`, an
 
 from __future__ import annotations
 
+import itertools
 import random
 import struct
 from dataclasses import dataclass, field
@@ -252,3 +253,23 @@ def sentencepiece_tokenizer() -> dict[str, Value]:
         "tokenizer.ggml.bos_token_id": u32(1),
         "tokenizer.ggml.eos_token_id": u32(2),
     }
+
+
+class Chanting(TinyModel):
+    """Says "XY" and then "abcd " for ever: its layers add nothing, and each token's output is one other token."""
+
+    def write(self, path: Path) -> Path:
+        import numpy as np
+
+        rows = np.random.default_rng(1).standard_normal((len(self.tokens), self.n_embd)).astype(np.float32)
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        output = np.zeros_like(rows)
+        for before, after in itertools.pairwise(b"\nXYabcd a"):  # the first tokens are the bytes
+            output[after] += rows[before]
+        self.tensor("token_embd.weight").data = rows.tobytes()
+        self.tensor("output.weight").data = output.tobytes()
+        self.tensor("output_norm.weight").data = np.ones(self.n_embd, np.float32).tobytes()
+        for tensor in self.tensors:
+            if "attn_output" in tensor.name or "ffn_down" in tensor.name:
+                tensor.data = bytes(4 * tensor.n_elements)
+        return super().write(path)

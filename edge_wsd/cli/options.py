@@ -28,6 +28,10 @@ REPLY_FLAGS: dict[str, tuple[str, str]] = {
     "max_tokens": ("--max-tokens", "Longest answer, in tokens."),
     "threshold": ("--threshold", "Confidence at which the base takes over, 0 to 1."),
     "window": ("--window", "Drafted tokens that the confidence is the mean of."),
+    "ignore_repeated": (
+        "--ignore-repeated",
+        "Leave drafted tokens that repeat question or draft out of the confidence.",
+    ),
     "max_draft": ("--max-draft", "Most tokens the drafter writes."),
     "switch_at": ("--switch-at", "Force the switch after N drafted tokens."),
     "chunk": ("--chunk", "Tokens drafted per round; a matter of speed."),

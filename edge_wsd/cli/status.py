@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from edge_wsd.decoding.events import Reply
+from edge_wsd.decoding.events import Reply, Token
 from edge_wsd.decoding.options import Options
 
 _REASONS = {
@@ -89,6 +89,7 @@ def statistics_rows(reply: Reply) -> list[tuple[str, str]]:
         ("ended", ending if reply.note is None else f"{ending}: {reply.note}"),
         ("seed", "none: greedy" if reply.seed is None else str(reply.seed)),
         ("tokens", f"{stats.n_tokens}, of which the drafter wrote {stats.n_draft} ({stats.draft_share:.0%})"),
+        *_repeated_row(reply),
         ("proposed by the drafter", f"{stats.n_drafted}, kept {stats.n_accepted}"),
         ("passes of the base", str(stats.base_passes)),
         ("time", f"{seconds(stats.total_s)}, first token after {seconds(stats.ttft_s)}"),
@@ -97,6 +98,11 @@ def statistics_rows(reply: Reply) -> list[tuple[str, str]]:
         ("drafter's prompt", _prompt(stats.drafter_prompt_tokens, stats.drafter_reused_tokens)),
         ("base's prompt", _prompt(stats.base_prompt_tokens, stats.base_reused_tokens)),
     ]
+
+
+def _repeated_row(reply: Reply) -> list[tuple[str, str]]:
+    judged = [token.repeated for token in reply.tokens if token.repeated is not None]
+    return [("repeated, so not counted", f"{sum(judged)} of {len(judged)} drafted tokens")] if judged else []
 
 
 def _prompt(n_tokens: int, n_reused: int) -> str:
@@ -116,20 +122,24 @@ def as_json(reply: Reply) -> dict[str, Any]:
         if switch is None
         else {"index": switch.index, "reason": switch.reason, "confidence": _finite(switch.confidence)},
         "tokens": [
-            {
-                "id": token.id,
-                "text": token.text,
-                "source": token.source,
-                "logprob": _finite(token.logprob),
-                "confidence": _finite(confidence),
-            }
-            for token, confidence in zip(reply.tokens, reply.confidences, strict=True)
+            _token_as_json(token, confidence) for token, confidence in zip(reply.tokens, reply.confidences, strict=True)
         ],
         "stats": {
             **{name: _finite(value) for name, value in asdict(reply.stats).items()},
             "draft_share": reply.stats.draft_share,
         },
     }
+
+
+def _token_as_json(token: Token, confidence: float | None) -> dict[str, Any]:
+    shown = {
+        "id": token.id,
+        "text": token.text,
+        "source": token.source,
+        "logprob": _finite(token.logprob),
+        "confidence": _finite(confidence),
+    }
+    return shown if token.repeated is None else {**shown, "repeated": token.repeated}
 
 
 def _finite(value: Any) -> Any:

@@ -31,6 +31,9 @@ class Token:
     logprob: float | None = None
     """Under the model that finishes the reply (natural, temperature 1). In the event of a drafted token it is None,
     since the base has yet to read it: `Scored` follows. In `Reply.tokens` it is there."""
+    repeated: bool | None = None
+    """With `Options.ignore_repeated`: whether this drafted token was left out of the confidence window, since it only
+    repeats the question or the draft. None otherwise, and where `logprob` is not known yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,8 @@ class Scored:
     """Natural log-probability of each token under the base, at temperature 1."""
     confidences: tuple[float | None, ...]
     """Geometric mean over the window that ends at each token; None until the window is full."""
+    repeated: tuple[bool, ...] = ()
+    """With `Options.ignore_repeated`: which of the tokens the window leaves out. Empty without it."""
 
 
 @dataclass(frozen=True, slots=True)

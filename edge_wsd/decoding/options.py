@@ -29,6 +29,7 @@ class OptionChanges(TypedDict, total=False):
     max_tokens: int
     threshold: float
     window: int
+    ignore_repeated: bool
     max_draft: int
     chunk: int
     speculation: bool
@@ -54,6 +55,8 @@ class Options:
     """The base takes over once its windowed confidence reaches this."""
     window: int = 6
     """Number of drafted tokens the confidence is the geometric mean of."""
+    ignore_repeated: bool = False
+    """Leave drafted tokens that only repeat the question or the draft out of the confidence. The paper counts them."""
     max_draft: int = 512
     """Most tokens the drafter writes before the base must take over."""
     chunk: int = 8
@@ -89,7 +92,7 @@ class Options:
             checks.require_whole(name, getattr(self, name), low, high)
         checks.require_whole("switch_at", self.switch_at, 0, or_none=True)
         checks.require_whole("seed", self.seed, 0, N_SEEDS - 1, or_none=True)
-        for name in ("speculation", "stop_loops", "special"):
+        for name in ("ignore_repeated", "speculation", "stop_loops", "special"):
             checks.require_flag(name, getattr(self, name))
         for name in ("threshold", "temperature", "top_p", "min_p"):
             checks.require_number(name, getattr(self, name))

@@ -8,36 +8,56 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import repeat
 
 from edge_wsd.decoding.options import Options
+from edge_wsd.decoding.repetition import Repetition
 
 # Probabilities come as logarithms, so an exact tie with the threshold is off by a few units in the last place.
 _EQUAL = 1e-9
 
 
 class ConfidenceWindow:
-    """The rule, fed token by token. `index` is the last token kept, once the window has passed."""
+    """The rule, fed token by token. `index` is the last token kept, once the window has passed.
 
-    def __init__(self, *, threshold: float, window: int) -> None:
+    With a `repetition`, tokens that are repeated do not count: the window is that of the last tokens that do.
+    """
+
+    def __init__(self, *, threshold: float, window: int, repetition: Repetition | None = None) -> None:
         self._threshold = threshold
         self._window = window
+        self._repetition = repetition
+        self._counted: list[float] = []
+        self._n_counted: list[int] = []  # behind each token
         self.logprobs: list[float] = []
         self.confidences: list[float | None] = []
         self.index: int | None = None
 
-    def extend(self, logprobs: Iterable[float]) -> None:
-        """Feed natural log-probabilities of the next drafted tokens under the base."""
-        for logprob in logprobs:
+    @property
+    def repeated(self) -> list[bool]:
+        """Which tokens do not count; empty where all do."""
+        return self._repetition.repeated if self._repetition is not None else []
+
+    def extend(self, logprobs: Iterable[float], tokens: Iterable[int] = ()) -> None:
+        """Feed natural log-probabilities of the next drafted tokens under the base; a `repetition` needs `tokens`."""
+        repeated = repeat(False) if self._repetition is None else map(self._repetition.push, tokens)
+        for logprob, is_repeated in zip(logprobs, repeated, strict=False):
             self.logprobs.append(logprob)
-            full = len(self.logprobs) >= self._window
-            confidence = math.exp(math.fsum(self.logprobs[-self._window :]) / self._window) if full else None
+            if not is_repeated:
+                self._counted.append(logprob)
+            self._n_counted.append(len(self._counted))
+            full = len(self._counted) >= self._window
+            confidence = math.exp(math.fsum(self._counted[-self._window :]) / self._window) if full else None
             self.confidences.append(confidence)
             if self.index is None and confidence is not None and confidence >= self._threshold - _EQUAL:
                 self.index = len(self.logprobs) - 1
 
     def cut(self, n: int) -> None:
         """Forget all but the first `n` tokens."""
-        del self.logprobs[n:], self.confidences[n:]
+        del self.logprobs[n:], self.confidences[n:], self._n_counted[n:]
+        del self._counted[self._n_counted[-1] if self._n_counted else 0 :]
+        if self._repetition is not None:
+            self._repetition.cut(n)
         if self.index is not None and self.index >= n:
             self.index = None
 

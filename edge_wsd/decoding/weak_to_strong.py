@@ -107,7 +107,7 @@ def _draft(
         proposed = (base.opening if n_scored < 0 else []) + draft.tokens[max(n_scored, 0) : goal]
         scores = base.sequence.score(unread, proposed)
         meter.base_passes += 1
-        rule.extend(scores.logprobs)
+        rule.extend(scores.logprobs, proposed)
         first, unread = n_scored, []
         n_scored += len(proposed)
         kept, reason = _kept(rule, options, drafter, n_scored, n_opening)
@@ -145,7 +145,7 @@ def _kept(
 
 def _scored(rule: ConfidenceWindow, n_opening: int, first: int, kept: int) -> Scored:
     span = slice(n_opening + first, n_opening + kept)
-    return Scored(first, tuple(rule.logprobs[span]), tuple(rule.confidences[span]))
+    return Scored(first, tuple(rule.logprobs[span]), tuple(rule.confidences[span]), tuple(rule.repeated[span]))
 
 
 def _continue(

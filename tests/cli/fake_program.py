@@ -28,6 +28,7 @@ from edge_wsd.prompts.messages import Message
 
 DRAFTED = 3
 SCORED, CONFIDENCES = (-0.5, -float("inf"), -0.1), (None, None, 0.9)
+REPEATED = (False, True, False)
 
 
 class Session:
@@ -98,7 +99,11 @@ class Session:
         stats = Statistics(0.041, 1.5, 310.0, 9.5, len(tokens), min(DRAFTED, len(tokens)), 9, 7, 4, 20, 12, 24, 13)
         switch = Switched(DRAFTED - 1, "confident", 0.9) if len(tokens) >= DRAFTED else None
         reason = "cancelled" if self._cancelled.is_set() else "stop"
-        kept = [replace(token, logprob=SCORED[i]) if i < DRAFTED else token for i, token in enumerate(tokens)]
+        repeated = REPEATED if self.options.ignore_repeated else [None] * DRAFTED
+        kept = [
+            replace(token, logprob=SCORED[i], repeated=repeated[i]) if i < DRAFTED else token
+            for i, token in enumerate(tokens)
+        ]
         confidences = (*CONFIDENCES, *[None] * len(tokens))[: len(tokens)]
         seed = None if self.options.temperature == 0 else 7 if self.options.seed is None else self.options.seed
         stop = "[User]" if reason == "stop" and note is None else None

@@ -209,6 +209,12 @@ def test_regen_says_when_the_answer_stays_the_same(played):
     assert stays not in played("chat", "-q", stdin="one\n/system Short.\n/regen\n").stderr
 
 
+def test_stats_tell_how_many_tokens_were_left_out_of_the_confidence(played):
+    shown = played("chat", "-q", stdin="/set ignore_repeated on\none\n/stats\n").stderr
+    assert "repeated, so not counted  1 of 3 drafted tokens" in shown
+    assert "repeated" not in played("chat", "-q", stdin="one\n/stats\n").stderr
+
+
 def test_stats_tell_the_seed(played):
     assert "seed                     7" in played("chat", "-q", "--temperature", "1", stdin="one\n/stats\n").stderr
     assert "none: greedy" in played("chat", "-q", stdin="one\n/stats\n").stderr

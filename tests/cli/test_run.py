@@ -63,6 +63,11 @@ def test_json_is_one_object_with_the_contracted_fields(played):
     assert answer["stats"]["ttft_s"] == 0.041 and answer["stats"]["base_reused_tokens"] == 13
 
 
+def test_json_tells_which_tokens_were_left_out_of_the_confidence(played):
+    tokens = json.loads(played("run", "hello", "--json", "--ignore-repeated").stdout)["tokens"]
+    assert [token.get("repeated") for token in tokens] == [False, True, False, None]
+
+
 def test_json_holds_no_infinity(played):
     assert json.loads(played("run", "hello", "--json").stdout)["tokens"][1]["logprob"] is None
 

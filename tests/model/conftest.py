@@ -8,7 +8,7 @@ from edge_wsd.models.pull import pull
 from edge_wsd.models.store import Store
 from tests.hub_server import HubServer
 from tests.tiny_hub import FILE, GGUF, NAME, ODDS, REPO
-from tests.tiny_models import TinyModel
+from tests.tiny_models import DEFAULT_WORDS, Chanting, TinyModel
 
 SETTINGS = ModelSettings(context_length=512, threads=1)
 
@@ -26,6 +26,19 @@ def files(tmp_path_factory):
 @pytest.fixture(scope="module")
 def pair(files):
     with Pair.load(files["drafter"], files["base"], drafter_settings=SETTINGS, base_settings=SETTINGS) as pair:
+        yield pair
+
+
+@pytest.fixture(scope="module", params=["same", "different"])
+def chanting(request, tmp_path_factory):
+    """A drafter and a base that say the same for ever, in the same vocabulary and in different ones."""
+    folder = tmp_path_factory.mktemp("chanting")
+    words = ("he", "lp", "ful") if request.param == "different" else DEFAULT_WORDS
+    drafter = Chanting(words=words, n_embd=64).write(folder / "drafter.gguf")
+    base = Chanting(chat_template=None, n_embd=64).write(folder / "base.gguf")
+    settings = ModelSettings(context_length=1024, threads=1)
+    with Pair.load(drafter, base, drafter_settings=settings, base_settings=settings) as pair:
+        assert pair.vocabulary.same == (request.param == "same")
         yield pair
 
 
