@@ -25,6 +25,7 @@ SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 COMMANDS = {
     "run": "Write one answer.",
     "chat": "Hold a conversation in the terminal.",
+    "trace": "Show how an answer came about, token by token.",
     "eval": "Measure a pair: how aligned and how right its answers are.",
     "pairs": "Name pairs of models, and choose the default one.",
     "models": "List, show and remove the models of the store.",

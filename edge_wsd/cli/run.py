@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import shutil
 import sys
-from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from edge_wsd.cli.answer import Answer
 from edge_wsd.cli.guard import print_json
 from edge_wsd.cli.habits import quoted
-from edge_wsd.cli.interruptible import Interruptible
 from edge_wsd.cli.main import INTERRUPTED
 from edge_wsd.cli.options import GIVEN, PER_MODEL_NOTE, SectionCommand, reply_options
 from edge_wsd.cli.paint import Painter, Style, aside, style_options
@@ -19,13 +18,8 @@ from edge_wsd.cli.pair_choice import DEMO_NOTE, DEMO_WARNING, PairChoice, pair_o
 from edge_wsd.cli.status import as_json, status_lines
 from edge_wsd.cli.terminal import is_terminal
 from edge_wsd.cli.texts import checked, piped_text, read_conversation, read_stdin, system_option
-from edge_wsd.cli.waiting import Reading, WaitingLine
-from edge_wsd.decoding.events import Dropped, Event, Finished, Reply, Token
 from edge_wsd.decoding.options import Options
 from edge_wsd.errors import EdgeWsdError
-
-if TYPE_CHECKING:
-    from edge_wsd.session import Session
 
 
 @click.command(cls=SectionCommand, epilog=PER_MODEL_NOTE)
@@ -63,7 +57,7 @@ def command(
     """
     if sys.stdout is None:
         raise EdgeWsdError("stdout is closed, so the answer has nowhere to go")
-    conversation, question, saved = _what_to_answer(_prompt_of(words), messages, system, quiet=quiet)
+    conversation, question, saved = what_to_answer(prompt_of(words, "run"), messages, system, quiet=quiet)
     if saved is not None:
         options = saved.with_changes(**context.meta[GIVEN])
     if pair_choice.is_demo and not quiet:
@@ -73,8 +67,11 @@ def command(
         if not quiet:
             pair_choice.warn(pair)
         session = pair.session(system=system, options=options, messages=conversation)
-        answer = _Answer(session, style, as_object=as_object, quiet=quiet)
+        painter = None if as_object else Painter(sys.stdout, style, raw=not is_terminal(sys.stdout))
+        answer = Answer(session, painter, quiet=quiet)
         answer.write(question)
+    if answer.reply is not None and as_object:
+        print_json(as_json(answer.reply))
     if answer.reply is not None and not quiet:
         for line in status_lines(answer.reply, options, shutil.get_terminal_size().columns):
             aside(line)
@@ -84,13 +81,15 @@ def command(
         context.exit(INTERRUPTED)
 
 
-def _prompt_of(words: tuple[str, ...]) -> str | None:
+def prompt_of(words: tuple[str, ...], command_name: str) -> str | None:
+    """The one argument of a command, if it was given."""
     if len(words) > 1:
-        raise click.UsageError(f"the question is one argument, so put it in quotes: edge-wsd run {quoted(words)}")
+        example = f"edge-wsd {command_name} {quoted(words)}"
+        raise click.UsageError(f"the question is one argument, so put it in quotes: {example}")
     return words[0] if words else None
 
 
-def _what_to_answer(
+def what_to_answer(
     prompt: str | None, messages: str | None, system: str | None, *, quiet: bool
 ) -> tuple[list[dict[str, Any]], str | None, Options | None]:
     """The messages so far; the next question, None if the messages hold it; options that were saved with them."""
@@ -110,52 +109,3 @@ def _what_to_answer(
     question = checked(prompt, "the prompt")
     text = piped_text(quiet=quiet)
     return [], f"{text}\n\n{question}" if text else question, None
-
-
-class _Answer:
-    """One answer on its way from the session to stdout."""
-
-    def __init__(self, session: Session, style: Style, *, as_object: bool, quiet: bool) -> None:
-        self._session = session
-        self._as_object = as_object
-        self._quiet = quiet
-        self._style = style
-        self.reply: Reply | None = None
-        self.interrupted = False
-
-    def write(self, question: str | None) -> None:
-        """Streams the answer, or prints it as one object. Ctrl-C ends it early, and what there is stays."""
-        painter = None
-        if not self._as_object:
-            painter = Painter(sys.stdout, self._style, raw=not is_terminal(sys.stdout))
-        line = WaitingLine("reading the prompt", quiet=self._quiet)
-        self._session.on_reading = lambda *progress: work.put(Reading(*progress))
-        work: Interruptible[Event | Reading] = Interruptible(
-            lambda: self._session.stream(question),
-            cancel=self._session.cancel,
-            waiting=lambda: line.tick(painter.column if painter else 0),
-        )
-        try:
-            with closing(iter(work)) as events:
-                for event in events:
-                    if isinstance(event, Reading):
-                        line.reading(event)
-                    else:
-                        line.erase()
-                        line.tell("")
-                        self._take(event, painter)
-        finally:
-            line.erase()
-            self.interrupted = work.interrupted
-            if painter is not None:
-                painter.end()
-        if self._as_object and self.reply is not None:
-            print_json(as_json(self.reply))
-
-    def _take(self, event: Event, painter: Painter | None) -> None:
-        if isinstance(event, Token) and painter is not None:
-            painter.write(event.text, event.source)
-        elif isinstance(event, Dropped):
-            aside(f"{event.n_messages} of the oldest messages no longer fit and were left out")
-        elif isinstance(event, Finished):
-            self.reply = event.reply
