@@ -91,6 +91,7 @@ def test_a_question_gets_as_many_repetitions_as_it_has_asked_for_and_no_end_of_m
 def test_years_and_the_numbers_of_a_long_text_ask_for_nothing(question):
     """In a pasted text there is always a large number."""
     assert watched(SENTENCE * 9, question) is not None
+    assert watched("17 + 25 = 42\n" * 90, question) is not None
 
 
 @pytest.mark.parametrize(
