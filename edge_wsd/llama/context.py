@@ -113,6 +113,17 @@ class Context:
             self._owner.stash_head()
         self._owner = sequence
 
+    def wipe(self) -> None:
+        """Forget all sequences, and their numbers with them.
+
+        What is only cut off still lies in the memory, where it is multiplied by 0: of a NaN that makes a NaN, for ever.
+        """
+        with library.LOCK:
+            llama_cpp.llama_memory_clear(self.memory, True)
+            for sequence in self._sequences:
+                if sequence is not None:
+                    sequence.clear()
+
     def watch(self, flag: CancelFlag) -> None:
         """Stop decodes once `flag` is set: inside a pass where the backend can (CPU), else between two of them."""
         self._cancel = flag  # keeps the memory alive that llama.cpp reads

@@ -77,13 +77,15 @@ class Sequence:
         """Append `context` and `proposed` in one batch (more, if longer than a batch); score the proposed tokens.
 
         With an empty context the first proposed token is scored by what is there already. Raises
-        `ContextFullError` before anything is decoded, `Cancelled`, `DecodeError`, `LogitsError`.
+        `ContextFullError` before anything is decoded, `Cancelled`, `DecodeError`; `LogitsError`, after which the
+        context is empty.
         """
         with library.LOCK:  # until the rows are read, nobody may free or overwrite them
             self.require_open()
             try:
                 return self._score(list(context), list(proposed))
             except LogitsError as error:
+                self._context.wipe()
                 raise LogitsError(
                     f"{self._context.model.path}: the model computes no probabilities ({error}); its weights are "
                     "damaged, or overflow in their type: check the file, or get it in another type"
