@@ -31,7 +31,8 @@ from edge_wsd.models.gguf_check import check_gguf
 from edge_wsd.models.gguf_file import read_header
 from edge_wsd.models.gguf_model import is_checked_whole
 from tests.gguf_bases import bases
-from tests.gguf_mutations import Change, Parsed, apply, choose, choose_meaning, parse
+from tests.gguf_meanings import choose_meaning
+from tests.gguf_mutations import Change, Parsed, apply, choose, parse, weights
 
 _BATCH = 100
 _TIMEOUT_S = 300
@@ -86,7 +87,7 @@ class Fuzzer:
             with target.open("wb") as file:
                 file.write(header)
                 if self._uses and parsed.data_size:
-                    file.write(original.read_bytes()[-parsed.data_size :])
+                    file.write(weights(parsed, changes, original.read_bytes()[-parsed.data_size :]))
                 file.truncate(size)  # a sparse file: what the weights are does not matter where they are not used
         return folder / self._files[name][0].name
 
@@ -119,8 +120,11 @@ class Fuzzer:
         requests = {path: json.dumps({"path": path, "settings": self._settings}) for path in passed}
         for path, report, how in _in_children("edge_wsd.models.probe_child", requests):
             if report is not None:
-                sound += [path] if report["loads"] and report.get("computes", True) else []
-                outcome.counts["loaded" if report["loads"] else "refused by llama.cpp"] += 1
+                what = "refused by llama.cpp"
+                if report["loads"]:
+                    what = "loaded" if report.get("computes", True) else "refused for its numbers"
+                    sound += [path] if what == "loaded" else []
+                outcome.counts[what] += 1
             elif self._uses and not is_checked_whole(read_header(path)):
                 outcome.counts["refused by the probe"] += 1
             else:

@@ -129,44 +129,14 @@ def choose(parsed: Parsed, source: random.Random) -> list[Change]:
     changes = []
     for _ in range(n):
         changes.append(
-            _choose_tensor(parsed, source)
-            if parsed.tensors and source.random() < 0.3
-            else _choose_value(parsed, source)
+            choose_tensor(parsed, source) if parsed.tensors and source.random() < 0.3 else choose_value(parsed, source)
         )
     if source.random() < 0.7:
         changes.append(["relayout"])
     return changes
 
 
-def choose_meaning(parsed: Parsed, source: random.Random) -> list[Change]:
-    """Changes after which a file is still whole, and means something else: what loads is used, and may die of it."""
-    architecture, changes = _architecture(parsed), []
-    if source.random() < 0.6:
-        architecture = source.choice(NAMES["architectures"])
-        changes.append(["architecture", architecture])
-        for key in ("attention.layer_norm_epsilon", "attention.layer_norm_rms_epsilon"):
-            changes.append(["value", f"{architecture}.{key}", 6, payload(ValueType.FLOAT32, 1e-5).hex()])
-    for _ in range(source.choice((0, 1, 1, 2, 3))):
-        kind = source.random()
-        if kind < 0.35 and parsed.tensors:
-            changes.append(["type", source.choice(parsed.tensors)[0], source.choice(list(TENSOR_TYPES))])
-        elif kind < 0.45:
-            changes.append(["value", f"{architecture}.context_length", 4, _small(source)])
-        elif kind < 0.5:
-            changes.append(["alignment", source.choice((8, 16, 32, 64, 4096))])
-        elif kind < 0.6:
-            changes.append(_choose_value(parsed, source))
-        else:
-            key, type_ = f"{architecture}.{source.choice(NAMES['keys'])}", source.choice((4, 4, 4, 6, 7))
-            changes.append(["value", key, type_, _small(source) if type_ == 4 else _payload_like(type_, source).hex()])
-    return [*changes, ["relayout"]]
-
-
-def _small(source: random.Random) -> str:
-    return payload(ValueType.UINT32, source.choice((0, 1, 2, 3, 4, 5, 8, 15, 16, 17, 32, 64, 100, 128, 256, 300))).hex()
-
-
-def _architecture(parsed: Parsed) -> str:
+def architecture_of(parsed: Parsed) -> str:
     entry = parsed.entry("general.architecture")
     return entry.raw[8:].decode(errors="replace") if entry else "llama"
 
@@ -181,7 +151,7 @@ def _choose_bytes(size: int, source: random.Random) -> Change:
     return ["flip", at, 1 << source.randrange(8) if kind == 2 else source.randrange(1, 256)]
 
 
-def _payload_like(type_: int, source: random.Random) -> bytes:
+def payload_like(type_: int, source: random.Random) -> bytes:
     try:
         kind = ValueType(type_)
     except ValueError:
@@ -196,7 +166,7 @@ def _payload_like(type_: int, source: random.Random) -> bytes:
     return (source.choice(INTERESTING) & (1 << 8 * number.n_bytes) - 1).to_bytes(number.n_bytes, "little")
 
 
-def _choose_value(parsed: Parsed, source: random.Random) -> Change:
+def choose_value(parsed: Parsed, source: random.Random) -> Change:
     entry = source.choice(parsed.entries)
     kind = source.choice(
         ("value", "value", "value", "retype", "drop", "twice", "exchange", "new", "new", "array", "array")
@@ -205,19 +175,19 @@ def _choose_value(parsed: Parsed, source: random.Random) -> Change:
         arrays = [each for each in parsed.entries if each.elements]
         return _choose_array(source.choice(arrays), source) if arrays else ["drop", entry.key]
     if kind == "value":
-        return ["value", entry.key, entry.type, _payload_like(entry.type, source).hex()]
+        return ["value", entry.key, entry.type, payload_like(entry.type, source).hex()]
     if kind == "retype":
         type_ = source.choice([*range(13), 13, 255, -1])
-        return ["value", entry.key, type_, _payload_like(type_, source).hex()]
+        return ["value", entry.key, type_, payload_like(type_, source).hex()]
     if kind == "exchange":
         return ["exchange", entry.key, source.choice(parsed.entries).key]
     if kind == "new":
-        prefix = _architecture(parsed)
+        prefix = architecture_of(parsed)
         key = source.choice(
             [*(f"{prefix}.{key}" for key in KEYS), *(f"tokenizer.ggml.{key}" for key in TOKENIZER_KEYS)]
         )
         type_ = source.choice((4, 4, 4, 5, 6, 6, 7, 8, 10))
-        return ["value", key, type_, _payload_like(type_, source).hex()]
+        return ["value", key, type_, payload_like(type_, source).hex()]
     return [kind, entry.key]
 
 
@@ -233,10 +203,10 @@ def _choose_array(entry: Entry, source: random.Random) -> Change:
         return ["count", entry.key, source.choice((*INTERESTING, len(elements) - 1, len(elements) + 1))]
     if kind == "element_type":
         return ["element_type", entry.key, source.choice([*range(13), 99])]
-    return [kind, entry.key, index, _payload_like(entry.element_type or 0, source).hex()]
+    return [kind, entry.key, index, payload_like(entry.element_type or 0, source).hex()]
 
 
-def _choose_tensor(parsed: Parsed, source: random.Random) -> Change:
+def choose_tensor(parsed: Parsed, source: random.Random) -> Change:
     name, shape, _, offset = source.choice(parsed.tensors)
     kind = source.choice(
         ("shape", "shape", "rank", "type", "type", "offset", "name", "drop_tensor", "twice_tensor", "alike")
@@ -274,13 +244,18 @@ def apply(parsed: Parsed, changes: list[Change]) -> tuple[bytes, int]:
     for kind, *arguments in changes:
         if kind in ("truncate", "integer", "flip"):
             rest.append((kind, arguments))
+        elif kind == "weights":
+            pass  # see `weights`
         elif kind == "relayout":
             _relayout(broken)
         elif kind == "architecture":
             _rename_architecture(broken, *arguments)
         elif kind == "alignment":
-            broken.alignment = arguments[0]
+            broken.alignment = max(1, arguments[0])
             _change_value(broken, "value", "general.alignment", 4, payload(ValueType.UINT32, arguments[0]).hex())
+        elif kind == "long":
+            key, n_bytes = arguments
+            _change_value(broken, "value", key, 8, payload(ValueType.STRING, "x" * n_bytes).hex())
         elif kind in _TENSOR_CHANGES:
             _change_tensor(broken, kind, *arguments)
         else:
@@ -298,6 +273,19 @@ def apply(parsed: Parsed, changes: list[Change]) -> tuple[bytes, int]:
                 : max(0, len(header) - at)
             ]
     return bytes(header[:size]), max(0, min(size, 1 << 26))
+
+
+def weights(parsed: Parsed, changes: list[Change], data: bytes) -> bytes:
+    """The `data` behind the header of a file, with those tensors filled that `changes` name."""
+    filled = bytearray(data)
+    places = {name: offset for name, _, _, offset in parsed.tensors}
+    ends = dict(zip(places, [*list(places.values())[1:], len(filled)], strict=True))
+    for kind, *arguments in changes:
+        if kind == "weights":
+            name, pattern = arguments
+            n_bytes = ends[name] - places[name]
+            filled[places[name] : ends[name]] = (bytes.fromhex(pattern) * (n_bytes // 4 + 1))[:n_bytes]
+    return bytes(filled)
 
 
 _TENSOR_CHANGES = frozenset(("shape", "type", "offset", "name", "drop_tensor", "twice_tensor"))
@@ -336,7 +324,7 @@ def _change_value(broken: Parsed, kind: str, key: str, *arguments: Any) -> None:
 
 
 def _rename_architecture(broken: Parsed, name: str) -> None:
-    before = _architecture(broken) + "."
+    before = architecture_of(broken) + "."
     for entry in broken.entries:
         if entry.key.startswith(before):
             entry.key = f"{name}.{entry.key.removeprefix(before)}"
