@@ -28,6 +28,8 @@ INTERESTING = (
     << 24, (1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 32, (1 << 62) + 1, (1 << 63) - 1, 1 << 63, (1 << 64) - 1
 )  # fmt: skip
 FLOATS = (0.0, -0.0, 1.0, -1.0, 1e-45, 1e-5, 0.5, 1e9, 3.4e38, float("inf"), float("-inf"), float("nan"))
+_MOST_PADDING = 1 << 16
+"""Bytes. A file that claims a larger alignment is padded to this one."""
 WORDS = (
     "", "\0", " ", "<unk>", "<s>", "</s>", "<0x00>", "<0xGG>", "<0x", "llama", "gpt2", "bert", "t5", "rwkv",
     "plamo2", "none", "no_vocab", "default", "gpt-2", "llama-bpe", "qwen2", "gemma2", "gemma3", "phi3",
@@ -251,7 +253,7 @@ def apply(parsed: Parsed, changes: list[Change]) -> tuple[bytes, int]:
         elif kind == "architecture":
             _rename_architecture(broken, *arguments)
         elif kind == "alignment":
-            broken.alignment = max(1, arguments[0])
+            broken.alignment = min(max(1, arguments[0]), _MOST_PADDING)
             _change_value(broken, "value", "general.alignment", 4, payload(ValueType.UINT32, arguments[0]).hex())
         elif kind == "long":
             key, n_bytes = arguments

@@ -24,8 +24,10 @@ from edge_wsd.reading import open_regular
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
 DEFAULT_ALIGNMENT = 32
-MAX_HEADER_BYTES = 1 << 28
-"""The largest vocabularies in use need about a tenth of this."""
+MAX_HEADER_BYTES = 1 << 27
+"""The largest vocabularies in use need about a seventh of this."""
+MAX_KEY_BYTES, MAX_TEXT_BYTES, MAX_ELEMENT_BYTES = 1 << 16, 1 << 25, 1 << 16
+"""Keys, as the format has it; a text, such as a whole tokenizer as JSON; a text in an array."""
 MAX_PAIRS, MAX_TENSORS, MAX_ELEMENTS = 1 << 14, 1 << 16, 1 << 22
 """Values, tensors, and elements of all arrays together. Models in use have about 60, 2,000 and a million."""
 MAX_TRAILING_BYTES = 1 << 20
@@ -133,10 +135,12 @@ class _Reader:
         number = NUMBERS[type_]
         return struct.unpack("<" + number.code, self.take(number.n_bytes, what))[0]
 
-    def text(self, what: str) -> str:
+    def text(self, what: str, most: int = MAX_TEXT_BYTES) -> str:
         length = self.number(ValueType.UINT64, f"the length of {what}")
         if length > self.left:
             raise self.error(f"{what} claims {length} bytes, but the file ends after {self.left}")
+        if length > most:
+            raise self.error(f"{what} has {length} bytes, expected at most {most}")
         return self._decode(self.take(length, what), what)
 
     def _decode(self, raw: bytes, what: str) -> str:
@@ -158,7 +162,7 @@ class _Reader:
                     if start > limit:
                         break
                     end = start + unpack(window, at)[0]
-                    if end > limit:
+                    if end > limit or end - start > MAX_ELEMENT_BYTES:
                         break
                     append(window[start:end].decode())
                     at = end
@@ -169,7 +173,10 @@ class _Reader:
                 return texts
             element = f"element {len(texts)} of {what}"
             self.need(prefix, element)
-            self.need(prefix + _LENGTH.unpack_from(self._window, self._at)[0], element)
+            length = _LENGTH.unpack_from(self._window, self._at)[0]
+            if MAX_ELEMENT_BYTES < length <= self.left:
+                raise self.error(f"{element} has {length} bytes, expected at most {MAX_ELEMENT_BYTES}")
+            self.need(prefix + length, element)
 
     def numbers(self, type_: ValueType, count: int, what: str) -> array[Any]:
         number = NUMBERS[type_]
@@ -224,7 +231,7 @@ def _read_metadata(reader: _Reader, count: int) -> tuple[dict[str, Any], dict[st
     types: dict[str, ValueType] = {}
     arrays: set[str] = set()
     for index in range(count):
-        key = reader.text(f"the name of metadata value {index}")
+        key = reader.text(f"the name of metadata value {index}", MAX_KEY_BYTES)
         if not key:
             raise reader.error(f"metadata value {index} has no name")
         if key in metadata:

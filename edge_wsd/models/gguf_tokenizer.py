@@ -27,6 +27,9 @@ _BYTE_TYPE = 6
 _LAST_TYPE = 6
 _ESCAPE = re.compile(rb"\\(?:x([0-9a-f]{2})|([^x]))", re.DOTALL)
 _ESCAPED = {b"t": b"\t", b"n": b"\n", b"r": b"\r"}
+_MAX_TOKEN_CHARACTERS = 1 << 13
+"""The longest in use have 1,024. Some tokenizers of llama.cpp take memory for every part of a token's text."""
+_MAX_TEMPLATE_CHARACTERS = 1 << 20
 _BYTE_TEXT = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 
 
@@ -42,7 +45,11 @@ def check_tokenizer(fields: Fields) -> int:
     pre = fields.scalar(_PREFIX + "pre", ValueType.STRING)
     if pre == _DROPS_SPACES and kind in _BYTE_PAIRS - {_DROPS_SPACES}:  # it asserts that no spaces are left
         raise fields.error(f"{_PREFIX}pre is {pre!r}, which tokenizer {kind!r} cannot split spaces with")
-    fields.scalar("tokenizer.chat_template", ValueType.STRING)
+    template = fields.scalar("tokenizer.chat_template", ValueType.STRING)
+    if template is not None and len(template) > _MAX_TEMPLATE_CHARACTERS:
+        raise fields.error(
+            f"its chat template has {len(template)} characters, expected at most {_MAX_TEMPLATE_CHARACTERS}"
+        )
     tokens = fields.array(_PREFIX + "tokens", ValueType.STRING)
     if not tokens:
         raise fields.error(f"{_PREFIX}tokens is missing or empty")
@@ -60,6 +67,11 @@ def check_tokenizer(fields: Fields) -> int:
 
 
 def _check_texts(fields: Fields, tokens: Sequence[str]) -> set[str]:
+    longest = max(tokens, key=len)
+    if len(longest) > _MAX_TOKEN_CHARACTERS:
+        raise fields.error(
+            f"a token has {len(longest)} characters, expected at most {_MAX_TOKEN_CHARACTERS}: {longest[:40]!r}"
+        )
     tokens = [text.partition("\0")[0] for text in tokens]  # llama.cpp reads them as C strings
     known = set(tokens)
     if "" in known:  # llama.cpp gives these a name of its own

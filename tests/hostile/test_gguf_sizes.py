@@ -13,7 +13,7 @@ from edge_wsd.errors import ModelFileError
 from edge_wsd.models import gguf_file
 from edge_wsd.models.gguf_check import check_gguf
 from edge_wsd.models.gguf_file import MAX_ELEMENTS, MAX_PAIRS, MAX_TENSORS, MAX_TRAILING_BYTES, read_header
-from tests.tiny_models import TinyModel, numbers, strings, text
+from tests.tiny_models import TinyModel, Value, numbers, string, strings, text
 
 BOUND = 32 << 20
 """Bytes of memory that reading a small header may take, whatever it claims."""
@@ -44,7 +44,10 @@ def with_holes(path: Path, head: bytes, size: int = 1 << 32) -> Path:
         (beginning(6_000_000, 0), "claims 6000000 tensors"),
         (beginning(0, MAX_PAIRS + 1), "expected at most"),
         (beginning(MAX_TENSORS + 1, 0), "expected at most"),
-        (beginning(0, 1) + struct.pack("<Q", 1 << 31), "larger than 256 MiB"),
+        (beginning(0, 1) + struct.pack("<Q", 1 << 31), "the name of metadata value 0 has 2147483648 bytes"),
+        (beginning(0, 1) + text("general.name") + struct.pack("<IQ", 8, 1 << 26), "general.name has 67108864 bytes"),
+        (beginning(0, 1) + array(8, 1) + struct.pack("<Q", 1 << 26), "element 0 of .* has 67108864 bytes"),
+        (beginning(1, 0) + struct.pack("<Q", 1 << 26), "the name of tensor 0 has 67108864 bytes"),
     ],
 )
 def test_a_header_that_claims_too_much_is_refused_before_it_is_read(tmp_path: Path, head: bytes, reason: str) -> None:
@@ -57,6 +60,44 @@ def test_a_header_that_claims_too_much_is_refused_before_it_is_read(tmp_path: Pa
         assert tracemalloc.get_traced_memory()[1] < BOUND
     finally:
         tracemalloc.stop()
+
+
+def test_all_of_a_header_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = TinyModel()
+    model.metadata |= {f"general.{index}": string("x" * (1 << 18)) for index in range(4)}
+    path = model.write(tmp_path / "model.gguf")
+    check_gguf(path)
+    monkeypatch.setattr(gguf_file, "MAX_HEADER_BYTES", 1 << 20)
+    with pytest.raises(ModelFileError, match=r"general\.\d.* makes the header larger than 1 MiB"):
+        check_gguf(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("tokenizer.ggml.tokens", strings([*TinyModel().tokens[:-1], "x" * 8193]), "a token has 8193 characters"),
+        ("tokenizer.ggml.tokens", strings([*TinyModel().tokens[:-1], "é" * 40_000]), "has 80000 bytes"),
+        ("tokenizer.ggml.merges", strings(["a " + "b" * 70_000]), "element 0 of tokenizer.ggml.merges has 70002 bytes"),
+        ("tokenizer.chat_template", string("x" * (50 << 20)), "tokenizer.chat_template has 52428800 bytes"),
+        ("tokenizer.chat_template", string("x" * (2 << 20)), "its chat template has 2097152 characters"),
+        ("general.tags", Value(9, struct.pack("<IQ", 9, 1) + struct.pack("<IQ", 4, 0)), "an array of arrays"),
+    ],
+)
+def test_texts_beyond_all_measure_are_refused(tmp_path: Path, key: str, value: Value, reason: str) -> None:
+    # only the whole header was bounded: one token could have 256 MB, and each part of it a place in a table
+    model = TinyModel()
+    model.metadata[key] = value
+    with pytest.raises(ModelFileError, match=reason):
+        check_gguf(model.write(tmp_path / "model.gguf"))
+
+
+def test_the_longest_texts_in_use_are_read(tmp_path: Path) -> None:
+    model = TinyModel()
+    model.tokens[-1] = " " * 1024
+    model.metadata["tokenizer.ggml.tokens"] = strings(model.tokens)
+    model.metadata["tokenizer.huggingface.json"] = string("x" * (17 << 20))
+    model.metadata["tokenizer.chat_template"] = string("x" * 100_000)
+    check_gguf(model.write(tmp_path / "model.gguf"))
 
 
 def test_many_arrays_count_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from edge_wsd.errors import ModelFileError
+from edge_wsd.models import gguf_file
 from edge_wsd.models.gguf_check import check_gguf, n_parts, part_paths
 from edge_wsd.models.gguf_file import read_header
 from edge_wsd.models.gguf_types import TENSOR_TYPES, ValueType
@@ -74,8 +75,9 @@ def test_tensors_are_listed_with_row_length_first_and_where_they_are(tmp_path: P
     assert header.alignment == 32 and header.version == 3
 
 
-def test_texts_longer_than_what_is_read_at_once_are_read_whole(tmp_path: Path) -> None:
-    texts = ["x" * 700_000, "y" * 1_500_000, "", *(f"token {index}" for index in range(200_000))]
+def test_texts_longer_than_what_is_read_at_once_are_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gguf_file, "_CHUNK_BYTES", 1 << 10)
+    texts = ["x" * 700, "y" * 1_500, "z" * 65_536, "", *(f"token {index}" for index in range(20_000))]
     path = tmp_path / "long.gguf"
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_array("texts", texts)
