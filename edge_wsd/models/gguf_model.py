@@ -1,11 +1,12 @@
 """Whether the hyperparameters inside a GGUF are sane and agree with the shapes of its tensors.
 
-Counts that llama.cpp asserts on are checked for every architecture; shapes only for those that are built like Llama,
-whose tensors are known here. For the rest llama.cpp compares them itself.
+Counts that llama.cpp asserts on and types that it cannot compute with are checked for every architecture; shapes only
+for those that are built like Llama, whose tensors are known here. For the rest llama.cpp compares them itself.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import isfinite
@@ -23,6 +24,25 @@ _MAX_WIDTH = 1 << 24
 _MAX_CONTEXT = (1 << 31) - 1
 _ROPE_SCALINGS = frozenset({"none", "linear", "yarn", "longrope"})
 _F32 = 0
+_WHOLE_NUMBERS = (26, 27)  # I32, I64
+_TABLES = re.compile(r"(^|\.)(d2t|ffn_gate_tid2eid)(\.weight)?$")
+"""Names of tensors that hold whole numbers, of tokens or experts; architectures that are not known here have them."""
+_ADDED = re.compile(r"(_norm\.weight|\.bias|scale)$")
+"""Names of tensors that are added or multiplied element by element, whatever their shape."""
+# fmt: off
+_KNOWN_KEYS = frozenset((
+    "context_length", "embedding_length", "block_count", "feed_forward_length", "vocab_size", "expert_count",
+    "expert_used_count", "attention.head_count", "attention.head_count_kv", "attention.key_length",
+    "attention.value_length", "attention.layer_norm_rms_epsilon", "attention.sliding_window",
+    "attention.temperature_scale", "attn_logit_softcapping", "final_logit_softcapping", "rope.dimension_count",
+    "rope.freq_base", "rope.freq_base_swa", "rope.scaling.type", "rope.scaling.factor", "rope.scaling.attn_factor",
+    "rope.scaling.original_context_length", "rope.scaling.finetuned", "rope.scaling.yarn_ext_factor",
+    "rope.scaling.yarn_attn_factor", "rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow",
+    "rope.scaling.yarn_log_multiplier",
+))
+# fmt: on
+"""Hyperparameters with which every value that passes does no harm; what else llama.cpp reads is tried."""
+_LAYER = re.compile(r"blk\.\d+\.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +61,24 @@ class _Sizes:
     is_fused: bool
 
 
-def is_checked_whole(header: GgufHeader) -> bool:
-    """Whether `check_model` knows every tensor of this model, so that nothing is left for llama.cpp to stumble over."""
+def is_checked_whole(header: GgufHeader, *further_parts: GgufHeader) -> bool:
+    """Whether `check_model` knows every number and every tensor of this model, so that llama.cpp stumbles over none."""
     architecture = header.metadata.get("general.architecture")
-    return architecture in LLAMA_LIKE and not header.metadata.get(f"{architecture}.expert_count")
+    if architecture not in LLAMA_LIKE or header.metadata.get(f"{architecture}.expert_count"):
+        return False
+    prefix = f"{architecture}."
+    if any(key.startswith(prefix) and key.removeprefix(prefix) not in _KNOWN_KEYS for key in header.metadata):
+        return False
+    names = (tensor.name for part in (header, *further_parts) for tensor in part.tensors)
+    return all(_LAYER.sub("blk.0.", name) in _KNOWN_TENSORS for name in names)
 
 
 def check_model(fields: Fields, tensors: Mapping[str, TensorInfo], n_tokens: int) -> None:
     """Raises `ModelFileError` for the first defect. `tensors` by name, from all parts of a split file."""
     architecture = fields.scalar("general.architecture", ValueType.STRING)
     n_layers = _check_general(fields, architecture)
+    for tensor in tensors.values():
+        _check_type(fields, tensor)
     if architecture not in LLAMA_LIKE:
         return
     _check_caps(fields, architecture)
@@ -62,8 +90,6 @@ def check_model(fields: Fields, tensors: Mapping[str, TensorInfo], n_tokens: int
         missing = [name for name in separate if name not in tensors]
         if missing and f"blk.{layer}.attn_qkv.weight" not in tensors:
             raise fields.error(f"tensor {missing[0]} is missing")
-    for tensor in tensors.values():
-        _check_type(fields, tensor)
 
 
 def check_vocabulary_only(fields: Fields) -> None:
@@ -176,6 +202,7 @@ def _expected(sizes: _Sizes, n_tokens: int) -> Iterator[tuple[str, tuple[int, ..
     n_embd = sizes.n_embd
     yield "token_embd.weight", (n_embd, n_tokens), True
     yield "output.weight", (n_embd, n_tokens), False
+    yield "output.bias", (n_tokens,), False
     yield "output_norm.weight", (n_embd,), True
     for name in ("rope_freqs", "rope_factors_long", "rope_factors_short"):
         yield f"{name}.weight", (sizes.n_rotated // 2,), False
@@ -186,7 +213,9 @@ def _expected(sizes: _Sizes, n_tokens: int) -> Iterator[tuple[str, tuple[int, ..
         yield block + "attn_norm.weight", (n_embd,), True
         yield block + "ffn_norm.weight", (n_embd,), True
         yield block + "attn_qkv.weight", (n_embd, query + key + value), False
+        yield block + "attn_qkv.bias", (query + key + value,), False
         yield block + "attn_output.weight", (heads * sizes.value_length, n_embd), True
+        yield block + "attn_output.bias", (n_embd,), False
         for name, width in (("q", query), ("k", key), ("v", value)):
             yield f"{block}attn_{name}.weight", (n_embd, width), False
             yield f"{block}attn_{name}.bias", (width,), False
@@ -198,6 +227,11 @@ def _expected(sizes: _Sizes, n_tokens: int) -> Iterator[tuple[str, tuple[int, ..
             yield block + "ffn_up.weight", (n_embd, 2 * n_ff if sizes.is_fused else n_ff), True
             yield block + "ffn_gate.weight", (n_embd, n_ff), not sizes.is_fused
             yield block + "ffn_down.weight", (n_ff, n_embd), True
+            for name, width in (("up", n_ff), ("gate", n_ff), ("down", n_embd)):
+                yield f"{block}ffn_{name}.bias", (width,), False
+        for name in ("attn_q", "attn_k", "attn_v", "attn_qkv", "attn_output", "ffn_gate", "ffn_up", "ffn_down"):
+            yield f"{block}{name}.scale", (1,), False
+            yield f"{block}{name}.input_scale", (1,), False
 
 
 def _check_tensor(
@@ -212,11 +246,26 @@ def _check_tensor(
         raise fields.error(
             f"tensor {name} has the shape {list(tensor.shape)}, but the hyperparameters say {list(shape)}"
         )
+    if len(shape) == 1:
+        _require_f32(fields, tensor)
 
 
 def _check_type(fields: Fields, tensor: TensorInfo) -> None:
-    """llama.cpp computes with vectors in F32 only and ends the process on a matrix it cannot multiply with."""
-    if len(tensor.shape) == 1 and tensor.type != _F32:
-        raise fields.error(f"tensor {tensor.name} is a vector of type {tensor.type_name}, expected F32")
+    """llama.cpp adds and scales in F32 only, and ends the process on a matrix that no kernel of it multiplies."""
+    if tensor.type in _WHOLE_NUMBERS and _TABLES.search(tensor.name):
+        return
+    if len(tensor.shape) == 1 or _ADDED.search(tensor.name):
+        _require_f32(fields, tensor)
     if not TENSOR_TYPES[tensor.type].multiplies:
         raise fields.error(f"tensor {tensor.name} has the type {tensor.type_name}, which is no type for weights")
+
+
+def _require_f32(fields: Fields, tensor: TensorInfo) -> None:
+    if tensor.type != _F32:
+        raise fields.error(f"tensor {tensor.name} is a vector of type {tensor.type_name}, expected F32")
+
+
+_KNOWN_TENSORS = frozenset(
+    name for name, _, _ in _expected(_Sizes(0, 1, (0,), (0,), 0, 0, 0, (0,), 0, is_fused=False), 0)
+)
+"""Names of the tensors of Llama-like models, those of layers as in layer 0."""

@@ -137,7 +137,8 @@ def _trial(candidate: Candidate) -> _Trial | None:
         stamp, n_bytes = _stamp(files), sum(file.stat().st_size for file in files)
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}") from error
-    decodes = n_bytes <= SMALL_BYTES or not is_checked_whole(candidate.header)
+    headers = [candidate.header, *map(read_header, files[1:])]
+    decodes = n_bytes <= SMALL_BYTES or not is_checked_whole(*headers)
     settings = _settled(candidate.settings) if decodes and candidate.settings else None
     per_gb = TIMEOUT_S_PER_GB + (DECODING_S_PER_GB if settings else 0)
     return _Trial(path, settings, stamp, BASE_TIMEOUT_S + per_gb * n_bytes / 1e9)

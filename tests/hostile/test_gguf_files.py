@@ -15,13 +15,16 @@ from edge_wsd.errors import ModelFileError
 from edge_wsd.models import gguf_file
 from edge_wsd.models.gguf_check import check_gguf
 from edge_wsd.models.gguf_file import read_header
+from edge_wsd.models.gguf_types import TENSOR_TYPES
 from edge_wsd.models.probe import python_command
+from tests.other_architectures import renamed
 from tests.tiny_models import (
     BYTE,
     F32,
     I32,
     NORMAL,
     TENSOR_F16,
+    Tensor,
     TinyModel,
     Value,
     boolean,
@@ -227,6 +230,10 @@ DEFECTS: dict[str, tuple[Callable[[TinyModel], None], str]] = {
     "tensor type removed": (tensor("output.weight", type=4), "has the type 4"),
     "tensor of integers": (tensor("output.weight", type=26), "no type for weights"),
     "norm of halves": (tensor("output_norm.weight", type=TENSOR_F16, data=bytes(64)), "vector of type F16"),
+    "norm of halves that calls itself a matrix": (
+        tensor("output_norm.weight", type=TENSOR_F16, shape=(32, 1), data=bytes(64)),
+        "vector of type F16",
+    ),
     "rows that fill no block": (tensor("output.weight", type=12), "Q4_K needs multiples of 256"),
     "tensor without dimensions": (tensor("output.weight", shape=()), "0 dimensions"),
     "tensor of five dimensions": (tensor("output.weight", shape=(1, 1, 1, 1, 1), data=bytes(4)), "5 dimensions"),
@@ -245,6 +252,35 @@ def test_a_model_with_one_defect_is_refused_for_it(tmp_path: Path, defect: str) 
     model = TinyModel()
     change(model)
     assert reason in refusal(model.write(tmp_path / "broken.gguf"))
+
+
+@pytest.mark.parametrize("architecture", ["llama", "deci", "exaone", "minicpm", "nobody-knows"])
+@pytest.mark.parametrize(
+    ("name", "type_", "reason"),
+    [
+        ("output.weight", "I64", "has the type I64, which is no type for weights"),
+        ("token_embd.weight", "F64", "has the type F64, which is no type for weights"),
+        ("blk.0.attn_output.weight", "I32", "has the type I32, which is no type for weights"),
+        ("blk.1.ffn_up.weight", "Q8_1", "has the type Q8_1, which is no type for weights"),
+        ("blk.0.ffn_norm.weight", "BF16", "is a vector of type BF16, expected F32"),
+        ("output_norm.weight", "Q8_0", "is a vector of type Q8_0, expected F32"),
+    ],
+)
+def test_types_that_llama_cpp_cannot_compute_with_are_refused_for_every_architecture(
+    tmp_path: Path, architecture: str, name: str, type_: str, reason: str
+) -> None:
+    # types were checked for Llama-like models alone; others ended the process in their first pass
+    model = renamed(TinyModel(), architecture)
+    swapped, number = model.tensor(name), next(number for number, kind in TENSOR_TYPES.items() if kind.name == type_)
+    kind = TENSOR_TYPES[number]
+    swapped.type, swapped.data = number, bytes(swapped.n_elements // kind.block * kind.block_bytes)
+    assert reason in refusal(model.write(tmp_path / "model.gguf"))
+
+
+def test_tables_of_whole_numbers_are_no_matrices(tmp_path: Path) -> None:
+    model = renamed(TinyModel(), "deepseek4")
+    model.tensors.append(Tensor("blk.0.ffn_gate_tid2eid.weight", (4, 311), type=26, data=bytes(4 * 4 * 311)))
+    check_gguf(model.write(tmp_path / "model.gguf"))
 
 
 def test_a_vocabulary_without_a_token_for_each_byte_is_refused(tmp_path: Path) -> None:

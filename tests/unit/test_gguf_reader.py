@@ -98,6 +98,28 @@ def test_the_table_of_tensor_types_is_that_of_the_installed_llama_cpp() -> None:
     }
 
 
+class CpuTraits(ctypes.Structure):
+    """The beginning of ggml's `ggml_type_traits_cpu`."""
+
+    _fields_ = (
+        ("from_float", ctypes.c_void_p),
+        ("vec_dot", ctypes.c_void_p),
+        ("vec_dot_type", ctypes.c_int),
+        ("nrows", ctypes.c_int64),
+    )
+
+
+def test_the_types_that_multiply_are_those_for_which_llama_cpp_has_a_kernel() -> None:
+    import llama_cpp._ggml as ggml
+
+    if not hasattr(ggml.libggml, "ggml_get_type_traits_cpu"):
+        pytest.skip("this llama.cpp loads its kernels for the processor from a file of their own")
+    traits = ggml.libggml.ggml_get_type_traits_cpu
+    traits.restype = ctypes.POINTER(CpuTraits)
+    has_kernel = {number: traits(number).contents.vec_dot is not None for number in TENSOR_TYPES}
+    assert has_kernel == {number: kind.multiplies for number, kind in TENSOR_TYPES.items()}
+
+
 @pytest.mark.parametrize("metadata", [{}, sentencepiece_tokenizer()], ids=["byte pairs", "sentencepiece"])
 def test_a_whole_model_passes(tmp_path: Path, metadata: dict[str, Value]) -> None:
     header = check_gguf(TinyModel(metadata=metadata).write(tmp_path / "tiny.gguf"))

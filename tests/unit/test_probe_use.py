@@ -11,10 +11,11 @@ from edge_wsd.errors import LogitsError, ModelFileError
 from edge_wsd.llama.settings import ModelSettings
 from edge_wsd.models import probe
 from edge_wsd.models.gguf_check import check_gguf
+from edge_wsd.models.gguf_file import read_header
 from edge_wsd.models.probe import Candidate, probe_model, probe_models
 from edge_wsd.models.probe_cache import ProbeCache
 from tests.other_architectures import gpt2, renamed
-from tests.tiny_models import TinyModel
+from tests.tiny_models import Tensor, TinyModel, u32
 
 SETTINGS = ModelSettings(context_length=64, batch=32)
 BF16 = 30
@@ -48,7 +49,7 @@ def asked(notes: Path) -> list[list[dict[str, object]]]:
 
 
 def deadly() -> TinyModel:
-    """Passes every check and loads; llama.cpp ends the process when it multiplies with the norm."""
+    """It loads; llama.cpp ends the process when it multiplies with the norm, which the static check refuses."""
     model = renamed(TinyModel(), "exaone")
     norm = model.tensor("blk.0.ffn_norm.weight")
     norm.type, norm.data = BF16, bytes(2 * norm.n_elements)
@@ -58,7 +59,7 @@ def deadly() -> TinyModel:
 def test_what_dies_in_the_first_decode_is_refused_with_the_reason(tmp_path: Path, cache: ProbeCache) -> None:
     # it passed: nothing was decoded, and `run` died
     path = deadly().write(tmp_path / "dead.gguf")
-    header = check_gguf(path)
+    header = read_header(path)
     probe_model(path, header=header, cache=cache)  # it loads
     with pytest.raises(ModelFileError, match=r"crashes on it .*unsupported types: .*bf16") as caught:
         probe_model(path, header=header, settings=SETTINGS, cache=cache)
@@ -102,6 +103,21 @@ def test_large_files_are_used_only_where_the_checker_does_not_know_their_tensors
     assert [[bool(each["settings"]) for each in requests] for requests in asked(notes)] == [[False, True], [True]]
 
 
+def test_large_files_of_known_architectures_are_used_where_the_checker_does_not_know_all_of_them(
+    tmp_path: Path, cache: ProbeCache, notes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the architecture's name was enough: what else llama.cpp reads under it was never tried
+    monkeypatch.setattr(probe, "SMALL_BYTES", 1000)
+    known, tensor, number = TinyModel(), TinyModel(), TinyModel()
+    known.tensors.append(Tensor("blk.0.attn_q.bias", (known.n_embd,)))
+    tensor.tensors.append(Tensor("blk.1.something_new.weight", (tensor.n_embd, 32)))
+    number.metadata["llama.rope.dimension_count_swa"] = u32(17)
+    models = {"known": known, "tensor": tensor, "number": number}
+    paths = [model.write(tmp_path / f"{name}.gguf") for name, model in models.items()]
+    probe_models([Candidate(path, check_gguf(path), SETTINGS) for path in paths], cache=cache, command=writing(notes))
+    assert [bool(each["settings"]) for each in asked(notes)[0]] == [False, True, True]
+
+
 def test_a_model_is_tried_again_with_settings_that_make_another_pass(
     tmp_path: Path, cache: ProbeCache, notes: Path
 ) -> None:
@@ -117,7 +133,7 @@ def test_a_model_is_tried_again_with_settings_that_make_another_pass(
 
 def test_two_models_share_a_child_and_a_crash_belongs_to_one(tmp_path: Path, cache: ProbeCache, notes: Path) -> None:
     good, dead = TinyModel().write(tmp_path / "good.gguf"), deadly().write(tmp_path / "dead.gguf")
-    pair = [Candidate(path, check_gguf(path), SETTINGS) for path in (good, dead)]
+    pair = [Candidate(path, read_header(path), SETTINGS) for path in (good, dead)]
     for candidates in (pair, pair[::-1]):
         with pytest.raises(ModelFileError, match=r"dead\.gguf: llama\.cpp crashes on it"):
             probe_models(candidates, cache=cache)
