@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import site
 import subprocess
@@ -43,7 +44,8 @@ _WINDOWS_MEANINGS = {
     0xC0000409: "aborted",
     0xC0000135: "a DLL is missing",
 }
-
+NO_MEMORY = re.compile(r"MemoryError|bad_alloc|(failed|unable|cannot|not enough space) .*\balloc", re.DOTALL)
+"""In what Python or llama.cpp says where memory is refused."""
 
 _program: list[str] = []
 
@@ -226,3 +228,17 @@ def keep_crashes_quiet() -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def limit_memory(n_bytes: int) -> None:
+    """For the child itself: what it allocates beyond `n_bytes` in all fails. Pages of mapped files do not count.
+
+    Linux knows such a limit, macOS and Windows do not.
+    """
+    if sys.platform != "linux":
+        return
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = n_bytes if hard == resource.RLIM_INFINITY else min(n_bytes, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))

@@ -10,6 +10,7 @@ remembered by path, size, time of change, inode and the settings that matter: ea
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -23,10 +24,15 @@ from edge_wsd.llama.settings import ModelSettings
 from edge_wsd.models.gguf_check import n_parts, part_paths
 from edge_wsd.models.gguf_file import REMEDY, GgufHeader, read_header
 from edge_wsd.models.gguf_model import is_checked_whole
+from edge_wsd.models.memory import model_memory
+from edge_wsd.models.model_shape import shape_of_file
 from edge_wsd.models.probe_cache import ProbeCache
+from edge_wsd.models.sizes_in_words import gib
 
 BASE_TIMEOUT_S = 60.0
 TIMEOUT_S_PER_GB, DECODING_S_PER_GB = 1.0, 10.0
+MEMORY_BYTES, MEMORY_BYTES_PER_THREAD, MEMORY_PER_HEADER_BYTE, MEMORY_PER_PLANNED_BYTE = 1 << 30, 16 << 20, 64, 2
+"""What a child may allocate: far more than any sound model takes, and little enough that no file eats the machine."""
 SMALL_BYTES = 256 << 20
 """A file up to this size is read and used at once, in well under a second."""
 _DECIDING = ("kv_type", "flash_attention", "context_length", "batch", "gpu_layers", "main_gpu", "extra_buffers")
@@ -53,6 +59,7 @@ class _Trial:
     settings: ModelSettings | None
     stamp: str
     limit_s: float
+    memory_bytes: int
 
     @property
     def key(self) -> str:
@@ -62,7 +69,8 @@ class _Trial:
 
     @property
     def request(self) -> str:
-        return json.dumps({"path": str(self.path), "settings": self.settings and asdict(self.settings)})
+        settings = self.settings and asdict(self.settings)
+        return json.dumps({"path": str(self.path), "settings": settings, "memory_bytes": self.memory_bytes})
 
 
 def python_command() -> list[str]:
@@ -141,7 +149,17 @@ def _trial(candidate: Candidate) -> _Trial | None:
     decodes = n_bytes <= SMALL_BYTES or not is_checked_whole(*headers)
     settings = _settled(candidate.settings) if decodes and candidate.settings else None
     per_gb = TIMEOUT_S_PER_GB + (DECODING_S_PER_GB if settings else 0)
-    return _Trial(path, settings, stamp, BASE_TIMEOUT_S + per_gb * n_bytes / 1e9)
+    memory_bytes = _memory_bytes(path, headers, settings)
+    return _Trial(path, settings, stamp, BASE_TIMEOUT_S + per_gb * n_bytes / 1e9, memory_bytes)
+
+
+def _memory_bytes(path: Path, headers: Sequence[GgufHeader], settings: ModelSettings | None) -> int:
+    """The most that a child may allocate for a model: some for the process and its vocabulary, and what is planned."""
+    n_bytes = MEMORY_BYTES + MEMORY_BYTES_PER_THREAD * (os.cpu_count() or 1)
+    n_bytes += MEMORY_PER_HEADER_BYTE * sum(header.data_offset for header in headers)
+    if settings is not None:
+        n_bytes += MEMORY_PER_PLANNED_BYTE * model_memory(shape_of_file(path, headers[0]), settings).all.total
+    return n_bytes
 
 
 def _settled(settings: ModelSettings) -> ModelSettings:
@@ -178,6 +196,11 @@ def _run(trials: Sequence[_Trial], command: Sequence[str], limit_s: float) -> No
             raise ModelFileError(f"{name}: llama.cpp cannot load it: {log}; {REMEDY}, or use a newer llama-cpp-python")
         if report.get("computes") is False:
             raise LogitsError(str(report.get("reason")))
+    if child.returncode != 0 and child_process.NO_MEMORY.search(log):
+        most = gib(max(trial.memory_bytes for trial in trials))
+        raise ModelFileError(
+            f"{path}: llama.cpp wants more memory for it than the {most} that such a model may take ({log}); {REMEDY}"
+        )
     if child.returncode != 0 or len(ended) < len(trials):
         raise ModelFileError(f"{path}: llama.cpp crashes on it ({child.ending}): {log}; {REMEDY}")
 

@@ -1,8 +1,8 @@
 """Loads and uses model files in a process of its own, where a crash does no harm. Started by `probe`.
 
-Each argument is one JSON object: the `path` of a model, and the `settings` to use it with, or null. One JSON line goes
-to stdout when a model is begun and one when it is done with, so that the parent knows which file a crash belongs to.
-llama.cpp's errors go to stderr.
+Each argument is one JSON object: the `path` of a model, the `settings` to use it with, or null, and `memory_bytes`, the
+most that this process may allocate for it, or null. One JSON line goes to stdout when a model is begun and one when it
+is done with, so that the parent knows which file a crash belongs to. llama.cpp's errors go to stderr.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 import llama_cpp
 
-from edge_wsd.child_process import keep_crashes_quiet
+from edge_wsd.child_process import NO_MEMORY, keep_crashes_quiet, limit_memory
 from edge_wsd.errors import EdgeWsdError, LogitsError, ModelLoadError
 from edge_wsd.llama import library
 from edge_wsd.llama.context import Context
@@ -92,12 +92,13 @@ def try_model(path: Path, settings: dict[str, Any] | None) -> dict[str, Any]:
             load(path)
         else:
             use(path, ModelSettings(**settings))
-    except ModelLoadError:
-        return {"loads": settings is not None and _loads(path)}
     except LogitsError as error:
         return {"loads": True, "computes": False, "reason": str(error)}
-    except EdgeWsdError:
-        pass
+    except EdgeWsdError as error:
+        if NO_MEMORY.search(str(error)):
+            raise MemoryError(str(error).removeprefix(f"{path}: ")) from None
+        if isinstance(error, ModelLoadError):
+            return {"loads": settings is not None and _loads(path)}
     return {"loads": True, "computes": True}
 
 
@@ -118,6 +119,8 @@ def main(requests: list[str]) -> None:
     for request in map(json.loads, requests):
         path = request["path"]
         print(json.dumps({"begin": path}), flush=True)
+        if (n_bytes := request.get("memory_bytes")) and not library.supports_offload():  # drivers of GPUs map much more
+            limit_memory(n_bytes)
         print(json.dumps({"end": path, **try_model(Path(path), request["settings"])}), flush=True)
 
 

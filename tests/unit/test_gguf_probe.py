@@ -8,7 +8,9 @@ import pytest
 
 from edge_wsd.demo.files import drafter_path
 from edge_wsd.errors import KernelError, ModelFileError, OptionError
-from edge_wsd.llama import kernels
+from edge_wsd.llama import kernels, library
+from edge_wsd.llama.settings import ModelSettings
+from edge_wsd.models import probe
 from edge_wsd.models.gguf_check import check_gguf
 from edge_wsd.models.gguf_file import read_header
 from edge_wsd.models.probe import Candidate, probe_model, probe_models, python_command
@@ -119,6 +121,31 @@ def test_a_crash_after_the_verdict_is_a_crash(model: Path, cache: ProbeCache) ->
 def test_a_child_that_hangs_is_ended(model: Path, cache: ProbeCache) -> None:
     with pytest.raises(ModelFileError, match="did not load it within"):
         probe_model(model, cache=cache, command=python(BEGIN + "time.sleep(600)"), timeout_s=0.5)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits what a process allocates")
+def test_a_child_that_takes_gigabytes_is_refused_them(model: Path, cache: ProbeCache) -> None:
+    # nothing bounded it: one file could take all memory of the machine
+    greedy = BEGIN + (
+        "from edge_wsd.child_process import limit_memory; limit_memory(json.loads(sys.argv[1])['memory_bytes']); "
+        "taken = bytearray(64 << 30)"
+    )
+    with pytest.raises(ModelFileError, match=r"tiny\.gguf: llama\.cpp wants more memory .* than the \d.* GiB"):
+        probe_model(model, cache=cache, command=python(greedy))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits what a process allocates")
+@pytest.mark.parametrize("settings", [None, ModelSettings(context_length=64, batch=32)])
+def test_the_child_obeys_its_limit(
+    settings: ModelSettings | None, model: Path, cache: ProbeCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if library.supports_offload():
+        pytest.skip("with a GPU there is no limit: its driver maps far more than it takes")
+    for name in ("MEMORY_BYTES", "MEMORY_BYTES_PER_THREAD", "MEMORY_PER_HEADER_BYTE"):
+        monkeypatch.setattr(probe, name, 1)
+    with pytest.raises(ModelFileError, match=r"tiny\.gguf: llama\.cpp wants more memory for it than the \d+ MiB"):
+        probe_model(model, settings=settings, cache=cache)
+    assert not cache.path.exists()
 
 
 def test_a_child_that_does_not_start_is_not_blamed_on_the_file(model: Path, cache: ProbeCache) -> None:

@@ -141,6 +141,17 @@ def test_two_models_share_a_child_and_a_crash_belongs_to_one(tmp_path: Path, cac
     assert len(asked(notes)) == 1 and len(asked(notes)[0]) == 2
 
 
+def test_what_a_child_may_allocate_grows_with_what_is_planned(tmp_path: Path, cache: ProbeCache, notes: Path) -> None:
+    paths = [TinyModel(n_layers=n).write(tmp_path / f"{n}.gguf") for n in (1, 30)]
+    for settings in (ModelSettings(context_length=256), ModelSettings(context_length=100_000)):
+        candidates = [Candidate(path, check_gguf(path), settings) for path in paths]
+        probe_models(candidates, cache=cache, command=writing(notes))
+    small, deep, long, both = (int(str(each["memory_bytes"])) for requests in asked(notes) for each in requests)
+    assert 1 << 30 < small < deep < both and small < long < both
+    kv_cache_bytes = 30 * 2 * 16 * 100_000 * 2  # layers, keys and values, width, tokens, bytes of F16
+    assert kv_cache_bytes < both - small < 4 * kv_cache_bytes + (1 << 28)
+
+
 def test_progress_is_told_only_where_something_is_tried(tmp_path: Path, cache: ProbeCache, notes: Path) -> None:
     path = TinyModel().write(tmp_path / "model.gguf")
     told: list[float] = []
