@@ -30,6 +30,7 @@ from edge_wsd.llama.settings import ModelSettings
 from edge_wsd.models.gguf_check import check_gguf
 from edge_wsd.models.gguf_file import read_header
 from edge_wsd.models.gguf_model import is_checked_whole
+from edge_wsd.models.summary import summarize
 from tests.gguf_bases import bases
 from tests.gguf_meanings import choose_meaning
 from tests.gguf_mutations import Change, Parsed, apply, choose, parse, weights
@@ -99,6 +100,7 @@ class Fuzzer:
             kept = False
             try:
                 check_gguf(path, need_weights=case[0] != "vocabulary")
+                json.dumps(summarize(path))  # what is told of a file must stand whatever is in it
                 kept = True
             except ModelFileError as error:
                 outcome.counts["refused by the checker"] += 1

@@ -23,6 +23,7 @@ _HEAD_BYTES = 1024
 _MAX_PARTS = 1000
 _NOT_LANGUAGE_MODELS = {
     "clip": "an image encoder",
+    "controlvector": "a control vector",
     "bert": "an embedding model",
     "modern-bert": "an embedding model",
     "nomic-bert": "an embedding model",

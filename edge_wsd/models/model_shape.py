@@ -144,7 +144,7 @@ def _shape(fields: Fields, weights: tuple[Weight, ...]) -> ModelShape:
     n_ff = max(numbers.per_layer("feed_forward_length", n_layers), default=0)
     n_used = max(numbers.per_layer("expert_used_count", n_layers), default=0)
     embedding = next((weight for weight in weights if weight.name == EMBEDDING), None)
-    metadata = fields.header.metadata
+    n_tokens, n_merges = (numbers.length(f"tokenizer.ggml.{key}") for key in ("tokens", "merges"))
     is_latent = "attention.key_length_mla" in numbers
     return ModelShape(
         name=fields.path.name,
@@ -157,8 +157,8 @@ def _shape(fields: Fields, weights: tuple[Weight, ...]) -> ModelShape:
         n_heads_kv=heads_kv,
         key_length=numbers.one("attention.key_length") or head_size,
         value_length=0 if is_latent else numbers.one("attention.value_length") or head_size,
-        n_vocab=len(metadata.get("tokenizer.ggml.tokens", ())) if embedding is None else embedding.shape[-1],
-        n_merges=len(metadata.get("tokenizer.ggml.merges", ())),
+        n_vocab=n_tokens if embedding is None else embedding.shape[-1],
+        n_merges=n_merges,
         sliding_window=numbers.one("attention.sliding_window"),
         weights=weights,
         path=fields.path,
@@ -178,6 +178,10 @@ class _Numbers:
     def one(self, key: str) -> int:
         value = self.header.metadata.get(self.prefix + key)
         return value if isinstance(value, int) and value > 0 else 0
+
+    def length(self, key: str) -> int:
+        """Elements of the array with the whole name `key`."""
+        return len(self.header.metadata[key]) if key in self.header.arrays else 0
 
     def per_layer(self, key: str, n_layers: int) -> tuple[int, ...]:
         """A number given once for all layers, or once for each."""

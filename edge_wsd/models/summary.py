@@ -32,14 +32,14 @@ def summarize(path: Path, *, n_ctx: int | None = None) -> dict[str, Any]:
         "file": str(path),
         "n_parts": len(parts),
         "n_bytes": sum(part.stat().st_size for part in parts),
-        "name": header.metadata.get("general.name"),
+        "name": _text(header, "general.name"),
         "architecture": architecture,
-        "licence": header.metadata.get("general.license"),
+        "licence": _text(header, "general.license"),
         "n_parameters": sum(_n_values(tensor.shape) for one in headers for tensor in one.tensors),
         "shape": _shape(header, architecture),
         "tensor_types": _tensor_types(headers),
         "tokenizer": _tokenizer(header),
-        "chat_template": _template(header),
+        "chat_template": _text(header, "tokenizer.chat_template"),
         "memory": _memory(path, n_ctx) if any(one.tensors for one in headers) else None,
     }
 
@@ -87,8 +87,8 @@ def _tokenizer(header: GgufHeader) -> dict[str, Any]:
     }
 
 
-def _template(header: GgufHeader) -> str | None:
-    value = header.metadata.get("tokenizer.chat_template")
+def _text(header: GgufHeader, key: str) -> str | None:
+    value = header.metadata.get(key)
     return value if isinstance(value, str) else None
 
 

@@ -17,6 +17,7 @@ from edge_wsd.models.gguf_check import check_gguf
 from edge_wsd.models.gguf_file import read_header
 from edge_wsd.models.gguf_types import TENSOR_TYPES
 from edge_wsd.models.probe import python_command
+from edge_wsd.models.summary import summarize
 from tests.other_architectures import renamed
 from tests.tiny_models import (
     BYTE,
@@ -171,6 +172,9 @@ DEFECTS: dict[str, tuple[Callable[[TinyModel], None], str]] = {
     "architecture is a number": (setter(general__architecture=u32(3)), "must be a string"),
     "image encoder": (setter(general__architecture=string("clip")), "image encoder"),
     "adapter": (setter(general__type=string("adapter")), "LoRA adapter"),
+    "control vector": (setter(general__architecture=string("controlvector")), "it is a control vector"),
+    "importance matrix": (setter(general__type=string("imatrix")), "it is an importance matrix"),
+    "projector": (setter(general__type=string("mmproj")), "it is an image projector"),
     "no tokenizer": (setter(tokenizer__ggml__model=None), "no tokenizer"),
     "tokenizer none": (setter(tokenizer__ggml__model=string("none")), "no tokenizer"),
     "tokenizer unknown": (setter(tokenizer__ggml__model=string("gpt9")), "'gpt9' is unknown"),
@@ -275,6 +279,15 @@ def test_types_that_llama_cpp_cannot_compute_with_are_refused_for_every_architec
     kind = TENSOR_TYPES[number]
     swapped.type, swapped.data = number, bytes(swapped.n_elements // kind.block * kind.block_bytes)
     assert reason in refusal(model.write(tmp_path / "model.gguf"))
+
+
+def test_values_of_other_kinds_are_left_out_of_what_is_told(tmp_path: Path) -> None:
+    """The merges that a SentencePiece vocabulary does not need were counted, whatever they were: a TypeError."""
+    model = TinyModel(metadata={**sentencepiece_tokenizer(), "tokenizer.ggml.merges": u32(7)})
+    model.metadata |= {"general.name": numbers(I32, [1, 2]), "general.license": boolean(True)}
+    facts = summarize(model.write(tmp_path / "model.gguf"))
+    assert facts["name"] is None and facts["licence"] is None and facts["memory"]["vocabulary_bytes"] > 0
+    json.dumps(facts)
 
 
 def test_tables_of_whole_numbers_are_no_matrices(tmp_path: Path) -> None:
