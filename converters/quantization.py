@@ -22,7 +22,7 @@ from edge_wsd.models.gguf_types import TENSOR_TYPES
 from .importance import Importance, read_importance
 from .keep import kept_types
 from .quantize_notes import notes_of
-from .target import renamed_when_complete, require_space, require_target
+from .target import renamed_when_complete, require_apart, require_space, require_target
 from .types import NEED_IMATRIX, QUANT_TYPES, QuantType, find_type
 from .writer import Progress
 
@@ -76,7 +76,8 @@ def quantize(
     require_target(target, force, QuantizationError)
     header = check_gguf(source)
     files = part_paths(source, n_parts(header))
-    _refuse_source_as_target(files, target)
+    require_apart(target, files, "to be quantized", QuantizationError)
+    require_apart(target, [] if imatrix is None else [Path(imatrix)], "with the importance matrix", QuantizationError)
     tensors = [tensor for file in files for tensor in read_header(file).tensors]
     if not requantize:
         _refuse_quantized(source, header, tensors)
@@ -157,11 +158,6 @@ def require_imatrix(wanted: QuantType, imatrix: str | Path | None) -> None:
         raise QuantizationError(
             f"type {wanted.name} needs an importance matrix; make one with `edge-wsd imatrix`, give it with --imatrix"
         )
-
-
-def _refuse_source_as_target(files: Sequence[Path], target: Path) -> None:
-    if target.exists() and any(target.samefile(file) for file in files):
-        raise QuantizationError(f"{target} is the file to be quantized; choose another name")
 
 
 def _refuse_quantized(source: Path, header: GgufHeader, tensors: Sequence[TensorInfo]) -> None:

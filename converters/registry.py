@@ -14,7 +14,7 @@ from .base import Conversion, Family, plan_tensors
 from .checkpoint import Checkpoint
 from .lora import read_adapters
 from .model_card import describe_model
-from .target import require_target
+from .target import require_apart, require_target
 from .tokenizer import read_vocabulary
 from .two_steps import Options, write_model
 from .types import find_type
@@ -59,6 +59,7 @@ def convert(
     source, target, wanted = Path(source), Path(target), find_type(type)
     require_target(target, force)
     checkpoint = Checkpoint(source)
+    _keep_what_is_read(target, [source, *_folders(lora)], imatrix)
     family = family_of(checkpoint)
     adapters = read_adapters(lora, family)
     plan = plan_tensors(checkpoint.tensors, family, adapters)
@@ -81,6 +82,17 @@ def convert(
         written.types,
         (*checkpoint.notes, *family.notes(), *plan.notes, *merged, *vocabulary.notes, *written.notes),
     )
+
+
+def _folders(lora: str | Path | Sequence[str | Path]) -> list[Path]:
+    return [Path(lora)] if isinstance(lora, str | Path) else [Path(folder) for folder in lora]
+
+
+def _keep_what_is_read(target: Path, folders: Sequence[Path], imatrix: str | Path | None) -> None:
+    """Raises ConversionError if `target` is a file of the checkpoint or of an adapter, or the importance matrix."""
+    files = [file for folder in folders if folder.is_dir() for file in folder.iterdir() if file.suffix != ".gguf"]
+    require_apart(target, files, "of what is to be converted")
+    require_apart(target, [] if imatrix is None else [Path(imatrix)], "with the importance matrix")
 
 
 def family_of(checkpoint: Checkpoint) -> Family:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,6 +36,12 @@ def require_target(target: Path, force: bool, failure: Failure = ConversionError
         raise failure(f"folder {place.parent} cannot be written to; change its permissions or name another one")
     if place.exists() and not os.access(place, os.W_OK):
         raise failure(f"{target} is read-only; change its permissions or choose another name")
+
+
+def require_apart(target: Path, sources: Iterable[Path], what: str, failure: Failure = ConversionError) -> None:
+    """Raises `failure` if `target` is one of the `sources`, under whatever name: it is needed still, as `what` says."""
+    if target.exists() and any(source.exists() and target.samefile(source) for source in sources):
+        raise failure(f"{target} is the file {what}; choose another name")
 
 
 def place_of(target: Path) -> Path:

@@ -18,6 +18,6 @@ def _forget_current_folder() -> None:
 
 if __name__ == "__main__":
     _forget_current_folder()
-    from edge_wsd.cli.main import main
+    from edge_wsd.cli import start
 
-    main()
+    start()

@@ -31,12 +31,15 @@ class SavedConversation:
     options: Options
 
     def write(self, path: str | Path) -> None:
-        """Replaces the file at `path`. Raises `SessionFileError`."""
+        """Replaces a conversation at `path`, and nothing else. Raises `SessionFileError`."""
+        path = Path(path)
+        if path.is_file() and path.stat().st_size and not holds_conversation(path):
+            raise SessionFileError(f"{path} is there and is no conversation, so it stays as it is; choose another name")
         data = {"format": FORMAT, **asdict(self)}
         # Half a character would be no reason to lose the rest.
         text = (json.dumps(data, ensure_ascii=False, indent=2) + "\n").encode(errors="replace")
         try:
-            write_atomically(Path(path), text)
+            write_atomically(path, text)
         except OSError as error:
             raise SessionFileError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
 

@@ -122,8 +122,6 @@ class Session:
         and `ClosedError` come with the first event.
         """
         added = [] if prompt is None else [Message("user", prompt)]
-        if prompt is not None and not prompt.strip():
-            raise TemplateError("the prompt is empty; give it some text")
         return self._begin(lambda: self._with(added))
 
     def ask(self, prompt: str | None = None) -> Reply:
@@ -157,6 +155,8 @@ class Session:
         messages = self._messages + added
         if not messages:
             raise TemplateError("the conversation is empty; give it a prompt")
+        if messages[-1].role == "user" and not messages[-1].content.strip():
+            raise TemplateError("the prompt is empty; give it some text")
         if self.system is None and all(message.role == "assistant" for message in messages):
             raise TemplateError("the conversation has only messages of the assistant; begin it with one of the user")
         return messages
@@ -222,7 +222,7 @@ class Session:
         self._first += n_dropped
 
     def save(self, path: str | Path) -> None:
-        """Write messages, system prompt and options as JSON. Raises `SessionFileError`."""
+        """Write messages, system prompt and options as JSON; never over another file. Raises `SessionFileError`."""
         SavedConversation(self.system, self.messages, self.options).write(path)
 
     @classmethod

@@ -26,7 +26,7 @@ from edge_wsd.cli.texts import checked, system_option
 from edge_wsd.cli.waiting import Reading, WaitingLine
 from edge_wsd.decoding.events import Dropped, Event, Finished, Reply, Token
 from edge_wsd.decoding.options import Options
-from edge_wsd.errors import EdgeWsdError, SessionFileError
+from edge_wsd.errors import EdgeWsdError
 
 if TYPE_CHECKING:
     from edge_wsd.pair import LoadedModel, Pair
@@ -225,8 +225,6 @@ class Chat:
         from edge_wsd.conversation_file import holds_conversation
 
         replaces = holds_conversation(path)
-        if not replaces and path.is_file() and path.stat().st_size:
-            raise SessionFileError(f"{path} is there and is no conversation, so it stays as it is; choose another name")
         self.session.save(path)
         return replaces
 

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Literal
 
 from edge_wsd.cli import habits
 from edge_wsd.cli.chat_input import QUOTES, Candidate
-from edge_wsd.cli.chat_options import NOTHING, SWITCHES, changed_options, option_rows, parsed, shown, values_of
+from edge_wsd.cli.chat_options import (
+    NOTHING,
+    SWITCHES,
+    changed_options,
+    option_rows,
+    parsed,
+    shown,
+    unquoted,
+    values_of,
+)
 from edge_wsd.cli.options import MODEL_FLAGS, REPLY_FLAGS
 from edge_wsd.cli.status import statistics_rows
 from edge_wsd.cli.texts import checked, read_text
@@ -84,7 +93,7 @@ KEYS = (
 
 
 def _help(chat: Chat, rest: str) -> None:
-    name = rest.removeprefix("/").lower()
+    name = rest.removeprefix("/").lower().partition(" ")[0]
     name = ALIASES.get(name, name)
     if name in COMMANDS:
         chat.screen.table([(COMMANDS[name].usage, COMMANDS[name].meaning)])
@@ -119,7 +128,8 @@ def _system(chat: Chat, rest: str) -> None:
     if not rest:
         chat.screen.note(f"system: {chat.session.system or '(none)'}")
         return
-    chat.set_system(None if rest.lower() in NOTHING else checked(rest, "the system text"))
+    text = unquoted(rest)
+    chat.set_system(None if not text or text.lower() in NOTHING else checked(text, "the system text"))
     chat.screen.note("the system text holds from the next answer on")
 
 

@@ -18,6 +18,7 @@ SWITCHES = {"on": True, "true": True, "yes": True, "off": False, "false": False,
 def parsed(name: str, value: str, defaults: Options) -> Any:
     """The value of an option from its text; `none` and `default` give the default. Raises `OptionError`."""
     kind, several = field_type(Options, name)
+    value = value if several else unquoted(value)
     default = getattr(defaults, name)
     if value.lower() == "default" or (value.lower() in NOTHING and (default is None or several)):
         return default
@@ -34,6 +35,13 @@ def parsed(name: str, value: str, defaults: Options) -> Any:
     except ValueError as error:
         expected = "a whole number" if kind is int else "a number"
         raise OptionError(f"{name} must be {expected}, not {value!r}") from error
+
+
+def unquoted(text: str) -> str:
+    """A text without the quotes that somebody put around the whole of it."""
+    quote = text[:1]
+    whole = len(text) > 1 and quote in ("'", '"') and text.endswith(quote) and quote not in text[1:-1]
+    return text[1:-1].strip() if whole else text
 
 
 def _strings(name: str, value: str) -> tuple[str, ...]:

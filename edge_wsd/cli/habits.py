@@ -24,8 +24,8 @@ def when_loaded(what: str, flag: str) -> str:
 
 
 MESSAGES: Mapping[str, str] = {
-    **dict.fromkeys(("exit", "quit", "bye", "q", ":q", "exit()", "quit()", "logout"), _LEAVE),
-    **dict.fromkeys(("help", "h", "?"), _HELP),
+    **dict.fromkeys(("exit", "quit", "bye", "q", ":q", ":q!", ":wq", "exit()", "quit()", "logout"), _LEAVE),
+    **dict.fromkeys(("help", "h", "?", "/", "//"), _HELP),
     **dict.fromkeys(("clear", "reset", "r"), "/clear forgets what was said"),
     **dict.fromkeys(("!multi", "!end"), _BLOCK),
     "!edit": "Ctrl-X Ctrl-E opens your message in $EDITOR",
@@ -34,6 +34,11 @@ MESSAGES: Mapping[str, str] = {
 """Whole messages that are meant as commands."""
 
 SLASH_COMMANDS: Mapping[str, str] = {
+    **dict.fromkeys(("goodbye", "end", "leave", "close", "logout"), _LEAVE),
+    **dict.fromkeys(("list", "ls", "ps"), "/show shows the pair that is loaded; `edge-wsd pairs` lists all"),
+    **dict.fromkeys(("run", "ask", "say", "chat"), "a question is typed as it is, without a command"),
+    **dict.fromkeys(("tokens", "usage", "status", "perf"), "/stats shows all figures of the last answer"),
+    **dict.fromkeys(("compact", "compress"), "the oldest messages are left out by themselves once the context is full"),
     **dict.fromkeys(("new", "reset", "restart", "forget", "undo"), "/clear forgets what was said"),
     **dict.fromkeys(("retry", "regenerate", "redo", "again"), "/regen writes the last answer again"),
     **dict.fromkeys(("history", "messages"), "/show messages shows what was said"),
@@ -120,12 +125,42 @@ COMMANDS: Mapping[str, str] = {
     **dict.fromkeys(("logs", "history"), "nothing is logged; /save keeps a conversation of `edge-wsd chat`"),
     **dict.fromkeys(("bench", "benchmark", "stats"), '`edge-wsd run "..."` shows its rates, --json all figures'),
     "version": "`edge-wsd --version` shows the version, `edge-wsd doctor` those of all parts",
-    "update": "`pip install --upgrade edge-wsd` updates the program",
+    **dict.fromkeys(("update", "upgrade"), "`pip install --upgrade edge-wsd` updates the program"),
+    "search": "look for models at https://huggingface.co/models; `edge-wsd pull OWNER/REPO:TYPE` fetches one",
+    **dict.fromkeys(("template", "templates"), "`edge-wsd models show NAME --template` shows a model's template"),
+    "cache": "`edge-wsd models` lists what is in the store, and `edge-wsd models rm NAME` deletes it",
+    "config": "options are given to each command, or kept with a pair: `edge-wsd pairs add --help`",
+    "perplexity": "`edge-wsd verify --compare` measures it",
+    **dict.fromkeys(("lora", "fuse", "merge"), "`edge-wsd convert SRC DST --lora DIR` merges an adapter"),
     **dict.fromkeys(
         ("import", "add"), "a GGUF file is used where it lies: `edge-wsd pairs add NAME --drafter FILE --base FILE`"
     ),
 }
 """Commands of other programs. `help` has an answer of its own."""
+
+_REMOVE, _SHOW_ALL = ("remove", "delete", "del", "uninstall"), ("ls", "all")
+_ADD, _TELL = ("create", "new", "set", "edit", "update", "rename", "cp", "copy"), ("info", "inspect", "get", "cat")
+_PULL = "`edge-wsd pull OWNER/REPO:TYPE` brings a model into the store"
+
+COMMANDS_OF_GROUPS: Mapping[str, Mapping[str, str]] = {
+    "models": {
+        **dict.fromkeys(_REMOVE, "`edge-wsd models rm NAME` deletes a model"),
+        **dict.fromkeys(_SHOW_ALL, "`edge-wsd models` lists the models of the store"),
+        **dict.fromkeys(_TELL, "`edge-wsd models show NAME` tells all of a model"),
+        **dict.fromkeys(("pull", "add", "download", "install", "fetch"), _PULL),
+        **dict.fromkeys(("default", "use"), "`edge-wsd pairs default NAME` chooses a pair"),
+        "path": "`edge-wsd models show NAME` tells where a model lies",
+    },
+    "pairs": {
+        **dict.fromkeys(_REMOVE, "`edge-wsd pairs rm NAME` removes a pair"),
+        **dict.fromkeys(_SHOW_ALL, "`edge-wsd pairs` lists all pairs"),
+        **dict.fromkeys(_TELL, "`edge-wsd pairs show NAME` tells all of a pair"),
+        **dict.fromkeys(_ADD, "`edge-wsd pairs add NAME --drafter MODEL --base MODEL` names a pair"),
+        **dict.fromkeys(("use", "select", "choose", "switch"), "`edge-wsd pairs default NAME` chooses a pair"),
+        "pull": _PULL,
+    },
+}
+"""The same below `models` and `pairs`."""
 
 OPTIONS: Mapping[str, str] = {
     **dict.fromkeys(("-p", "--prompt"), 'the question is an argument: edge-wsd run "..."'),
@@ -153,6 +188,8 @@ OPTIONS: Mapping[str, str] = {
     **dict.fromkeys(("-fa", "--flash-attn"), "it is called --flash-attention"),
 }
 """Options of other programs."""
+
+_VERSION = ("-v", "-V", "-version")
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:
@@ -189,8 +226,20 @@ def unknown_command(args: Sequence[str], known: Iterable[str]) -> str:
     return f"there is no command {name!r}; `edge-wsd run {quoted(words)}` would answer it as a question"
 
 
+def unknown_subcommand(group: str, name: str, known: Iterable[str]) -> str:
+    """What to type instead of a command that a group of commands does not have."""
+    known = list(known)
+    advice = COMMANDS_OF_GROUPS.get(group, {}).get(name)
+    if advice is None:
+        meant = closest(name, known)
+        advice = f"did you mean `edge-wsd {group} {meant}`?" if meant else f"there are {', '.join(known)}"
+    return f"there is no command '{group} {name}'; {advice}"
+
+
 def unknown_option(name: str, args: Iterable[str], *, outside_command: bool) -> str | None:
     """What to type instead of an option that does not exist; None if there is nothing to say of it."""
+    if outside_command and name in _VERSION:
+        return f"there is no option {name}; `edge-wsd --version` shows the version"
     typed = next((each for each in args if each in OPTIONS and each.startswith(name[:2])), name)
     if typed in OPTIONS:
         return f"there is no option {typed}; {OPTIONS[typed]}"

@@ -61,11 +61,14 @@ def _collect(model: Path, target: Path, given: dict[str, Any], *, force: bool, q
     from edge_wsd.converters.calibration import collect_imatrix, read_text
     from edge_wsd.converters.imatrix import write_imatrix
     from edge_wsd.converters.imatrix_progress import progress_path
-    from edge_wsd.converters.target import require_target
+    from edge_wsd.converters.target import require_apart, require_target
     from edge_wsd.errors import OptionError, QuantizationError
     from edge_wsd.llama.settings import ModelSettings
+    from edge_wsd.models.gguf_check import check_gguf, n_parts, part_paths
 
     require_target(target, force, QuantizationError)
+    require_apart(target, part_paths(model, n_parts(check_gguf(model))), "to be measured", QuantizationError)
+    require_apart(target, [Path(given["text"])] if "text" in given else [], "to be measured on", QuantizationError)
     kept = progress_path(target)
     options: dict[str, Any] = {"process_output": given["process_output"], "progress_file": kept}
     if "text" in given:

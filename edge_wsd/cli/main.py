@@ -68,7 +68,26 @@ def debug_option(function: F) -> F:
     return option(function)
 
 
-class LazyGroup(click.Group):
+class AdvisingGroup(click.Group):
+    """A group that tells what to type instead of a command that it does not have."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does it, but for a word that is no command the way is told."""
+        known = self.list_commands(ctx)
+        if args[0] not in known:
+            raise click.UsageError(self.advice(args, known), ctx)
+        return super().resolve_command(ctx, args)
+
+    def advice(self, args: list[str], known: Sequence[str]) -> str:
+        """What to type instead of `args`, which begin with no command."""
+        from edge_wsd.cli.habits import unknown_subcommand
+
+        return unknown_subcommand(self.name or PROGRAM, args[0], known)
+
+
+class LazyGroup(AdvisingGroup):
     """A group that knows its commands by name and imports one only to run it or to show its help."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -87,15 +106,10 @@ class LazyGroup(click.Group):
                 debug_option(each)  # click adds it to the command's parameters
         return command
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does it, but for a word that is no command the way is told."""
-        if args[0] not in COMMANDS:
-            from edge_wsd.cli.habits import unknown_command
+    def advice(self, args: list[str], known: Sequence[str]) -> str:
+        from edge_wsd.cli.habits import unknown_command
 
-            raise click.UsageError(unknown_command(args, COMMANDS), ctx)
-        return super().resolve_command(ctx, args)
+        return unknown_command(args, known)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

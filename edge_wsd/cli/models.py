@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_wsd.cli.guard import print_json
-from edge_wsd.cli.main import FAILED, complain
+from edge_wsd.cli.main import FAILED, AdvisingGroup, complain
 from edge_wsd.cli.terminal import is_terminal, neutralise, one_line
 from edge_wsd.errors import StoreError
 
@@ -21,7 +21,7 @@ _SHORT_COMMIT = 12
 _TEMPLATE_LINES = 12
 
 
-@click.group(invoke_without_command=True)
+@click.group("models", cls=AdvisingGroup, invoke_without_command=True)
 @click.option("--json", "as_object", is_flag=True, help="Print one JSON object.")
 @click.pass_context
 def command(context: click.Context, *, as_object: bool) -> None:

@@ -10,7 +10,7 @@ import click
 
 from edge_wsd.cli.first_use import terms_text
 from edge_wsd.cli.guard import print_json
-from edge_wsd.cli.main import FAILED, complain
+from edge_wsd.cli.main import FAILED, AdvisingGroup, complain
 from edge_wsd.cli.options import REPLY_FLAGS, default_of
 from edge_wsd.cli.pair_choice import complete_model, complete_pair
 from edge_wsd.cli.pairs_table import as_json, named_state, print_rows, print_table
@@ -34,7 +34,7 @@ from edge_wsd.models.pairs_file import PairsFile
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class _ListByDefault(click.Group):
+class _ListByDefault(AdvisingGroup):
     """A group whose bare call, with or without options, lists."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -43,7 +43,7 @@ class _ListByDefault(click.Group):
         return super().parse_args(ctx, args)
 
 
-@click.group(cls=_ListByDefault)
+@click.group("pairs", cls=_ListByDefault)
 def command() -> None:
     """Two models under one name: list, add, show, choose the default, remove.
 

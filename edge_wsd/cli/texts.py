@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, TypeVar
 
 import click
 
+from edge_wsd.checks import half_character_at
 from edge_wsd.conversation_file import SavedConversation, is_conversation
 from edge_wsd.decoding.options import Options
 from edge_wsd.errors import EdgeWsdError
@@ -41,13 +42,16 @@ def valid(text: str, what: str) -> str:
     position = text.find("\0")
     if position >= 0:
         raise InputError(f"{what} holds a NUL character at position {position}; only text can be answered")
+    half = half_character_at(text)
+    if half is None:
+        return text
     try:
-        text.encode()
-    except UnicodeEncodeError as error:
+        # What the locale could not read of an argument stands as its bytes, which may be UTF-8 all the same.
+        return text.encode(errors="surrogateescape").decode()
+    except UnicodeError as error:
         raise InputError(
-            f"{what} is not valid UTF-8 at position {error.start}; convert it, e.g. with iconv -t UTF-8"
+            f"{what} is not valid UTF-8 at position {half}; convert it, e.g. with iconv -t UTF-8"
         ) from error
-    return text
 
 
 def system_option(function: F) -> F:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import pytest
 
 from edge_wsd.cli import habits
@@ -41,6 +43,11 @@ from edge_wsd.cli.options import REPLY_FLAGS
         ("/image cat.png", "text"),
         ("/glob *.py", "/read FILE"),
         ("/zzzz", "/help"),
+        ("/", "/help"),
+        ("/ps", "/show"),
+        ("/run", "without a command"),
+        ("/goodbye", "/quit"),
+        (":wq", "/quit"),
     ],
 )
 def test_a_chat_tells_the_right_way_in_one_line(played, line, way):
@@ -69,7 +76,17 @@ def test_help_may_be_asked_about_one_thing(played, topic, shown):
         (["help"], "edge-wsd --help"),
         (["help", "run"], "edge-wsd run --help"),
         (["version"], "edge-wsd --version"),
+        (["-V"], "edge-wsd --version"),
+        (["-v"], "edge-wsd --version"),
         (["rm", "some-model"], "edge-wsd models rm"),
+        (["models", "remove", "some-model"], "edge-wsd models rm"),
+        (["models", "pull", "some/model"], "edge-wsd pull"),
+        (["models", "shwo", "some-model"], "edge-wsd models show"),
+        (["models", "nonsense"], "there are list, rm, show"),
+        (["pairs", "delete", "mine"], "edge-wsd pairs rm"),
+        (["pairs", "use", "mine"], "edge-wsd pairs default"),
+        (["pairs", "ad", "mine"], "edge-wsd pairs add"),
+        (["upgrade"], "pip install --upgrade"),
         (["generate"], "edge-wsd run"),
         (["chta"], "edge-wsd chat"),
         (["How", "do", "I", "list", "files?"], 'edge-wsd run "How do I list files?"'),
@@ -90,13 +107,32 @@ def test_help_may_be_asked_about_one_thing(played, topic, shown):
     ],
 )
 def test_the_program_tells_the_right_way_in_one_line(played, arguments, way):
-    """`edge-wsd eval` said "Missing argument '{demo}'"."""
+    """`edge-wsd eval` said "Missing argument '{demo}'"; `edge-wsd models remove` that there is no such command."""
     done = played(*arguments)
     assert done.returncode == 2 and done.stdout == ""
     assert way in done.stderr and done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "line, shown",
+    [
+        ('/set temperature "0.5"', "temperature = 0.5"),
+        ("/set mode 'drafter'", "mode = drafter"),
+        ('/system "Be brief."\n/system', "system: Be brief.\n"),
+        ('/system Say "yes".\n/system', 'system: Say "yes".\n'),
+        ('/system Be brief.\n/system ""\n/system', "system: (none)\n"),
+        ("/help set threshold", "/set [NAME"),
+    ],
+)
+def test_quotes_around_a_value_are_not_part_of_it(played, line, shown):
+    """`/set temperature "0.5"` was told to be no number, `/system ""` set a text of two quotes."""
+    done = played("chat", "-q", stdin=f"{line}\n")
+    assert done.returncode == 0 and shown in done.stderr
+
+
 def test_no_habit_stands_in_the_way_of_what_there_is():
+    for name, group in habits.COMMANDS_OF_GROUPS.items():
+        assert not set(group) & set(import_module(f"edge_wsd.cli.{name}").command.commands)
     assert not set(habits.COMMANDS) & set(PROGRAM_COMMANDS)
     assert not set(habits.SLASH_COMMANDS) & set(COMMANDS)
     assert not set(habits.SET_NAMES) & set(REPLY_FLAGS)

@@ -43,5 +43,15 @@ def test_a_mistake_is_one_line(program, model, tmp_path, arguments, code, part):
     assert not [entry for entry in tmp_path.iterdir() if "out.gguf" in entry.name]
 
 
+@pytest.mark.parametrize("name", ["model.gguf", "same.gguf", "text.txt"])
+def test_what_is_measured_is_not_replaced_by_its_matrix(program, model, tmp_path, name):
+    """With --force the model itself was replaced."""
+    (tmp_path / "same.gguf").symlink_to("model.gguf")
+    before = (tmp_path / name).read_bytes()
+    done = program("imatrix", model, name, "--text", "text.txt", "--chunk", "64", "--chunks", "1", "--force")
+    assert done.returncode == 1 and f"{name} is the file to be measured" in done.stderr
+    assert (tmp_path / name).read_bytes() == before
+
+
 def test_the_help_tells_the_default_of_the_library(program):
     assert f"Tokens read in one go.  [default: {CHUNK_TOKENS}]" in program("imatrix", "--help").stdout

@@ -27,6 +27,23 @@ def test_every_command_has_a_help_that_needs_no_model(program, name):
     assert done.returncode == 0 and done.stdout.startswith(f"Usage: edge-wsd {name}") and done.stderr == ""
 
 
+@pytest.mark.parametrize("name", ["click", "edge_wsd.errors", "edge_wsd.cli.guard"])
+def test_ctrl_c_while_the_program_is_being_imported_ends_it_without_a_word(name, tmp_path):
+    """It showed a traceback of Python's import system."""
+    script = (
+        "import sys\n"
+        "class Interrupted:\n"
+        "    def find_spec(self, wanted, path, target=None):\n"
+        f"        if wanted == {name!r}:\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupted())\n"
+        "from edge_wsd.cli import start\n"
+        "start()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_the_version_is_the_packages(program):
     from edge_wsd import __version__
 

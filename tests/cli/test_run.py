@@ -239,6 +239,13 @@ def test_a_conversation_that_chat_saved_is_taken_with_its_options(played):
     assert played("run", "-q", "--messages", "talk.json", "--system", "Other.").returncode == 0
 
 
+def test_an_argument_in_utf_8_is_understood_in_any_locale(played):
+    """It was told not to be UTF-8."""
+    ascii_only = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = played("run", "-q", "--json", "größe".encode(), "--system", "größe".encode(), **ascii_only)
+    assert done.returncode == 0 and "größe" in json.loads(done.stdout)["text"]
+
+
 @pytest.mark.parametrize("role", ["user", "assistant", "system"])
 def test_half_a_character_in_a_message_is_one_line(played, tmp_path, role):
     """It ended in an internal error."""

@@ -234,6 +234,8 @@ def test_existing_targets_and_the_source_itself_are_safe(source, tmp_path):
     for same in (copy, tmp_path / "link.gguf"):
         with pytest.raises(QuantizationError, match="is the file to be quantized"):
             quantize(copy, same, "Q4_0", force=True, threads=1)
+    with pytest.raises(QuantizationError, match="with the importance matrix"):
+        quantize(source, copy, "Q4_0", imatrix=copy, force=True, threads=1)
     assert target.read_text() == "precious" and copy.read_bytes() == source.read_bytes()
 
 

@@ -299,6 +299,8 @@ def test_a_conversation_that_nobody_can_answer_is_told_what_it_lacks(pair):
     for empty in ("", " \n"):
         with pytest.raises(TemplateError, match="the prompt is empty"):
             pair.generate(empty, OPTIONS)
+        with pytest.raises(TemplateError, match="the prompt is empty"):  # this one was answered still
+            pair.generate([{"role": "user", "content": empty}], OPTIONS)
     with pytest.raises(TemplateError, match="the conversation is empty"):
         pair.generate([], OPTIONS)
 
@@ -370,6 +372,20 @@ def test_a_saved_option_out_of_range_is_named(pair, tmp_path):
     path.write_text(json.dumps(data))
     with pytest.raises(SessionFileError, match="window must be at least 1"):
         Session.load(path, pair)
+
+
+def test_only_a_conversation_is_replaced_by_a_conversation(pair, tmp_path):
+    """A model, or whatever else was named, was replaced."""
+    session = pair.session(options=OPTIONS)
+    for content in (b"GGUF and more", b"[]", b'{"format": "something else"}'):
+        (tmp_path / "precious").write_bytes(content)
+        with pytest.raises(SessionFileError, match="is no conversation, so it stays as it is"):
+            session.save(tmp_path / "precious")
+        assert (tmp_path / "precious").read_bytes() == content
+    (tmp_path / "empty").touch()
+    for name in ("empty", "new", "new"):
+        session.save(tmp_path / name)
+        assert Session.load(tmp_path / name, pair).options == OPTIONS
 
 
 def test_saving_where_nothing_can_be_written_says_so(pair, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -92,6 +93,21 @@ def test_a_link_to_nothing_needs_force_and_then_leads_somewhere(write, tmp_path)
     assert names(tmp_path) == ["link.gguf"]
     run(link, force=True)
     assert link.is_symlink() and check_gguf(tmp_path / "real.gguf")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "link to the weights", "imatrix.gguf"])
+def test_what_is_converted_is_not_replaced_by_the_result(checkpoint, gguf, tmp_path, name):
+    """With --force the weights were replaced by the file that was made from them."""
+    folder = Path(shutil.copytree(checkpoint, tmp_path / "checkpoint"))
+    target = folder / name if (folder / name).exists() else tmp_path / name
+    if name.startswith("link"):
+        target.symlink_to(folder / "model.safetensors")
+    elif name == "imatrix.gguf":
+        shutil.copy(gguf, target)
+    before = target.read_bytes()
+    with pytest.raises(ConversionError, match="choose another name"):
+        convert(folder, target, force=True, imatrix=target if name == "imatrix.gguf" else None)
+    assert target.read_bytes() == before
 
 
 @pytest.mark.parametrize("kind", ["device", "pipe", "circle"])
