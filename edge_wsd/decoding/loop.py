@@ -89,9 +89,8 @@ class LoopWatch:
         return max(FEWEST_TIMES, min(n_times, MOST_TIMES), requested + 1)
 
     def _has_words_of(self, text: str) -> bool:
-        """Whether the question has all words of a piece, which may begin in the middle of a word."""
-        words = re.findall(r"\w+", 3 * text.casefold())[1:-1]
-        return all(word in self._question for word in words)
+        """Whether the question has all words of a piece. Where that begins within a word, it has their parts."""
+        return all(word in self._question for word in re.findall(r"\w+", text.casefold()))
 
 
 def _is_prose(text: str) -> bool:

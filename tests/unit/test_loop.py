@@ -78,6 +78,7 @@ def test_what_people_want_to_see_repeated_is_no_loop(text, cut):
         ("say I love you 200 times", "I love you. ", 200),
         ('Write "I will not talk in class" a hundred times (100).', "I will not talk in class.\n", 100),
         ("请写五遍，不，100遍：我不再迟到", "我不再迟到\n", 100),
+        ("Say Hello 90 times", "lo hel", 90),  # the piece begins within a word
         ("Print a 60 x 60 grid of zeros", "0 " * 60 + "\n", 60),
         ("the first 500 digits of 1/3", " 3", 500),
     ],
@@ -165,6 +166,13 @@ def test_tokens_that_are_taken_back_leave_nothing_behind(kept, n_wrong, more):
     assert [straight.push(token) for token in [*kept, *more]][len(kept) :] == [cut.push(token) for token in more]
 
 
+def test_tokens_that_stay_are_counted_on():
+    watch = LoopWatch(lambda token: b"word")
+    assert not any(watch.push(token) for token in [1] * 100 + [2] * 5)
+    watch.cut(100)
+    assert [watch.push(1) for _ in range(20)] == [None] * 19 + [Loop(1, 120)]
+
+
 def test_a_loop_says_what_it_was():
     assert str(Loop(1, 120)) == "stopped in a loop: the same token came 120 times in a row"
     assert str(Loop(9, 4)) == "stopped in a loop: the same 9 tokens came 4 times in a row"
@@ -184,6 +192,18 @@ def test_a_loop_ends_the_reply_as_a_stop_with_all_that_was_shown():
         shown += "".join(event.text for event in writer.write(1, "base"))
     assert (writer.finish, writer.stop, writer.loop) == ("stop", None, Loop(1, 120))
     assert shown == writer.text == "ha " * 120  # what a stop string could have begun with, too
+
+
+def test_what_a_draft_takes_back_does_not_count_towards_a_loop():
+    """A draft through text may be cut into other tokens, and its text comes again."""
+    writer = writer_of(FakeVocabulary([b"", b"ha "]))
+    for n in (100, 80):
+        for _ in range(n):
+            writer.write(1, "drafter")
+        if n == 100:
+            writer.cut(40)
+            assert writer.finish is None
+    assert (len(writer.ids), writer.loop) == (120, Loop(1, 120))
 
 
 def test_a_loop_leaves_no_half_character():
