@@ -57,28 +57,28 @@ class Fuzzer:
         """`uses`: see `--use`."""
         self._uses = uses
         self._settings = asdict(ModelSettings()) if uses else None
-        self._files = made
+        self.files = made
         self._folder = folder
         self._parsed: dict[Path, Parsed] = {path: parse(path) for paths in made.values() for path in paths}
 
     @property
     def names(self) -> list[str]:
         """Names of the bases."""
-        return sorted(self._files)
+        return sorted(self.files)
 
     def case(self, seed: int, index: int) -> Case:
         source = random.Random(f"{seed}:{index}")
-        name = self.names[index % len(self._files)]
-        part = source.randrange(len(self._files[name]))
+        name = self.names[index % len(self.files)]
+        part = source.randrange(len(self.files[name]))
         change = choose_meaning if self._uses else choose
-        return name, part, change(self._parsed[self._files[name][part]], source)
+        return name, part, change(self._parsed[self.files[name][part]], source)
 
     def write(self, case: Case, label: str) -> Path:
         """The file of a case (the first part of a split one), in a folder of its own."""
         name, broken, changes = case
         folder = self._folder / label
         folder.mkdir(exist_ok=True)
-        for number, original in enumerate(self._files[name]):
+        for number, original in enumerate(self.files[name]):
             target = folder / original.name
             if number != broken:
                 target.write_bytes(original.read_bytes())
@@ -90,7 +90,7 @@ class Fuzzer:
                 if self._uses and parsed.data_size:
                     file.write(weights(parsed, changes, original.read_bytes()[-parsed.data_size :]))
                 file.truncate(size)  # a sparse file: what the weights are does not matter where they are not used
-        return folder / self._files[name][0].name
+        return folder / self.files[name][0].name
 
     def try_all(self, cases: list[Case]) -> Outcome:
         outcome = Outcome()

@@ -10,13 +10,16 @@ import pytest
 from edge_wsd.errors import ModelFileError
 from edge_wsd.models import gguf_check
 from edge_wsd.models.gguf_check import check_gguf
+from edge_wsd.models.gguf_types import TENSOR_TYPES, ValueType
 from scripts import fuzz_gguf
 from scripts.fuzz_gguf import Fuzzer
 from tests.gguf_bases import bases
-from tests.gguf_mutations import apply, parse
+from tests.gguf_mutations import NAMES, apply, parse, payload
 from tests.tiny_models import TinyModel, string, strings
 
 CORPUS = json.loads((Path(__file__).parent / "corpus" / "gguf.json").read_text(encoding="utf-8"))
+MEANINGS = json.loads((Path(__file__).parent / "corpus" / "meanings.json").read_text(encoding="utf-8"))
+EPSILON = payload(ValueType.FLOAT32, 1e-5).hex()
 # The tokens of a byte-level vocabulary under another name: without tokens for bytes llama.cpp ends the process.
 DEADLY = ("tiny", 0, [["value", "tokenizer.ggml.model", 8, "05000000000000006c6c616d61"]])
 
@@ -24,6 +27,12 @@ DEADLY = ("tiny", 0, [["value", "tokenizer.ggml.model", 8, "05000000000000006c6c
 @pytest.fixture(scope="module")
 def fuzzer(tmp_path_factory):
     return Fuzzer(bases(tmp_path_factory.mktemp("bases")), tmp_path_factory.mktemp("work"))
+
+
+@pytest.fixture(scope="module")
+def user(tmp_path_factory):
+    """Files are used as `run` does."""
+    return Fuzzer(bases(tmp_path_factory.mktemp("bases")), tmp_path_factory.mktemp("work"), uses=True)
 
 
 def test_a_file_without_changes_is_the_same_again(tmp_path):
@@ -51,6 +60,36 @@ def test_the_corpus_is_refused(fuzzer):
     cases = [(name, part, changes) for name, part, changes in CORPUS]
     outcome = fuzzer.try_all(cases)
     assert outcome.killed == [] and outcome.counts == {"refused by the checker": len(cases)}
+
+
+def test_what_once_passed_every_check_and_ended_a_run_is_refused_or_answers(user):
+    outcome = user.try_all([(name, part, changes) for name, part, changes in MEANINGS])
+    assert outcome.killed == [] and outcome.counts["refused by the checker"] == 6 and outcome.counts["loaded"] == 2
+
+
+def test_no_name_of_an_architecture_over_known_tensors_ends_a_run(user):
+    cases = []
+    for name in NAMES["architectures"]:
+        keys = (f"{name}.attention.layer_norm_epsilon", f"{name}.attention.layer_norm_rms_epsilon")
+        cases.append(("tiny", 0, [["architecture", name], *(["value", key, 6, EPSILON] for key in keys), ["relayout"]]))
+    outcome = user.try_all(cases)
+    assert outcome.killed == []
+    assert all(outcome.counts[what] > 10 for what in ("refused by llama.cpp", "loaded", "answers"))
+
+
+@pytest.mark.slow
+def test_no_type_of_any_tensor_ends_a_run(user):
+    names = [name for name, *_ in parse(user.files["Q8_0"][0]).tensors]
+    cases = [("Q8_0", 0, [["type", name, type_], ["relayout"]]) for name in names for type_ in TENSOR_TYPES]
+    outcome = user.try_all(cases)
+    assert outcome.killed == []
+    assert outcome.counts["refused by the checker"] > 100 and outcome.counts["loaded"] > 100
+
+
+def test_files_of_other_meanings_are_refused_or_harmless(user):
+    outcome = user.try_all([user.case(21, index) for index in range(100)])
+    assert outcome.killed == []
+    assert all(outcome.counts[what] > 5 for what in ("refused by the checker", "refused by llama.cpp", "answers"))
 
 
 def test_a_file_that_kills_the_loader_is_named(fuzzer, monkeypatch):
