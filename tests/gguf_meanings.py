@@ -124,6 +124,16 @@ def _any_key(_parsed: Parsed, prefix: str, source: random.Random) -> Change:
     )
 
 
+def _array(_parsed: Parsed, prefix: str, source: random.Random) -> Change:
+    """A number for each layer, or for as many layers as there may be, or too few."""
+    type_, n_elements = source.choice((4, 4, 5, 6, 7)), source.choice((0, 1, 2, 3, 4, 512, 513))
+    elements = b"".join(payload_like(type_, source) for _ in range(n_elements))
+    if type_ in (4, 5) and source.random() < 0.8:
+        elements = struct.pack(f"<{n_elements}I", *(source.choice(_SMALL) for _ in range(n_elements)))
+    key = source.choice((*_DIMENSIONS, *NAMES["keys"]))
+    return ["value", prefix + key, int(ValueType.ARRAY), (struct.pack("<IQ", type_, n_elements) + elements).hex()]
+
+
 _CHANGES: dict[str, tuple[int, Callable[[Parsed, str, random.Random], Change]]] = {
     "type": (24, _type),
     "tensor": (6, _tensor),
@@ -137,6 +147,7 @@ _CHANGES: dict[str, tuple[int, Callable[[Parsed, str, random.Random], Change]]] 
     "id": (4, lambda _parsed, _, source: _integer(f"tokenizer.ggml.{source.choice(_ID_KEYS)}", source.choice(_IDS))),
     "value": (6, lambda parsed, _, source: choose_value(parsed, source)),
     "key": (10, _any_key),
+    "array": (6, _array),
     "split": (2, _split),
     "kind": (1, lambda _parsed, _prefix, source: _text("general.type", source.choice(_KINDS))),
     "long": (2, _long),
