@@ -97,6 +97,9 @@ class FakeSequence:
                 self.tokens.append(token)
         return FakeScores(rows, proposed)
 
+    def spare(self, n: int) -> int:
+        return 0
+
     def cut(self, n: int) -> None:
         if n < len(self.tokens):
             self.cuts.append(n)

@@ -56,6 +56,7 @@ MODEL_FLAGS: dict[str, tuple[str, str]] = {
     "kv_type": ("--kv-type", "Number format of the KV cache."),
     "flash_attention": ("--flash-attention", "Flash attention; auto: on GPUs, and for a --kv-type below 16 bits."),
     "batch": ("--batch", "Prompt tokens per pass."),
+    "exact": ("--exact", "The same text with speculation and without, whatever rounding does; slower."),
     "mmap": ("--mmap", "Map the file into memory instead of reading it."),
     "extra_buffers": (
         "--extra-buffers",

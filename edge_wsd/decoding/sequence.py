@@ -27,6 +27,9 @@ class Sequence(Protocol):
 
     def score(self, context: Iterable[int], proposed: Iterable[int]) -> Scores: ...
 
+    def spare(self, n: int) -> int:
+        """By how many tokens a `score` of `n` may be longer at no cost."""
+
     def cut(self, n: int) -> None: ...
 
     def checkpoint(self) -> None: ...

@@ -176,7 +176,8 @@ def _continue(
 
         model.sequence.cut(n_before + len(writer.ids) - 1)  # the newest choice is not in memory yet
         start_s = time.perf_counter()
-        asked = min(pace.next(), writer.room - 1) if pace else 0
+        asked = pace.next() if pace else 0
+        asked = min(asked + model.sequence.spare(asked + 1), writer.room - 1) if asked else 0
         proposed = drafter.propose(writer.ids, asked)[:asked] if drafter and asked else []
         meter.n_drafted += len(proposed)
         proposed_s = time.perf_counter()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edge_wsd.llama.passes import BLOCK
 from edge_wsd.llama.settings import FlashAttention, ModelSettings
 
 _READ_WITHOUT = ("f32", "f16", "bf16")
@@ -30,8 +31,12 @@ class Attention:
         flash = settings.flash_attention
         if flash == "auto" and not on_gpu:
             flash = "off" if settings.kv_type in _READ_WITHOUT else "on"
-        short = flash == "off" and not on_gpu
-        return cls(flash, min(settings.batch, _MICRO_BATCH) if short else settings.batch)
+        most = settings.batch
+        if settings.exact:
+            most = BLOCK
+        elif flash == "off" and not on_gpu:
+            most = _MICRO_BATCH
+        return cls(flash, min(settings.batch, most))
 
     @property
     def is_flash(self) -> bool:

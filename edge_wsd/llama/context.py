@@ -22,6 +22,7 @@ from edge_wsd.llama.attention import Attention
 from edge_wsd.llama.batch import Batch
 from edge_wsd.llama.handle import Handle, require_own_workers
 from edge_wsd.llama.model import Model
+from edge_wsd.llama.passes import BLOCK, most_rows
 from edge_wsd.llama.sequence import Sequence
 from edge_wsd.llama.settings import ModelSettings
 from edge_wsd.llama.tap import Tap
@@ -64,9 +65,13 @@ class Context:
         checks.require_whole("n_sequences", n_sequences, 1, int(llama_cpp.llama_max_parallel_sequences()))
         self._handle = Handle(_create(model, settings, n_sequences, tap), f"{model.path}: this context")
         model.contexts.append(self)
-        self.batch_size = int(llama_cpp.llama_n_batch(self.handle))
+        self.block = _block(model, settings)
+        """Passes cover whole blocks of so many tokens."""
+        self.batch_size = int(llama_cpp.llama_n_batch(self.handle)) // self.block * self.block
         """Tokens of a pass: what the settings say, and no more than the context holds. llama.cpp ends the process
         at one more."""
+        self.most_rows = most_rows(block=self.block, most=self.batch_size)
+        """Tokens of which one pass can lend the logits."""
         self.batch = Batch(self.batch_size)
         self.n_ctx = min(model.context_length(settings), int(llama_cpp.llama_n_ctx_seq(self.handle)))
         """Tokens that one sequence can hold: those asked for. llama.cpp makes room for a multiple of 256."""
@@ -155,6 +160,11 @@ class Context:
         self.close()
 
 
+def _block(model: Model, settings: ModelSettings) -> int:
+    """Exact passes are over blocks; over single tokens where what was filled up could not be taken out again."""
+    return BLOCK if settings.exact and model.can_cut else 1
+
+
 def _create(model: Model, settings: ModelSettings, n_sequences: int, tap: Tap | None) -> int:
     n_threads = settings.threads or default_threads(model.size_bytes)
     require_own_workers(n_threads)
@@ -162,7 +172,8 @@ def _create(model: Model, settings: ModelSettings, n_sequences: int, tap: Tap | 
     length = model.context_length(settings)
     parameters = llama_cpp.llama_context_default_params()
     parameters.n_ctx = length * n_sequences
-    parameters.n_batch, parameters.n_ubatch = settings.batch, attention.micro_batch
+    parameters.n_batch = settings.batch
+    parameters.n_ubatch = _block(model, settings) if settings.exact else attention.micro_batch
     parameters.n_seq_max = n_sequences
     parameters.n_threads = parameters.n_threads_batch = n_threads
     parameters.type_k = parameters.type_v = _KV_TYPES[settings.kv_type]

@@ -26,6 +26,7 @@ from edge_wsd.errors import (
     VocabularyError,
 )
 from edge_wsd.llama import library
+from edge_wsd.llama.passes import passes
 from edge_wsd.llama.sampler import Sampler
 from edge_wsd.llama.scores import Row, Scores
 
@@ -93,7 +94,7 @@ class Sequence:
 
     def _score(self, context: list[int], proposed: list[int]) -> Scores:
         self._opening_row = None
-        most = self._context.batch_size - 1
+        most = self._context.most_rows - 1
         if len(proposed) > most:
             # The first piece takes the remainder, so that the rows that can be drawn from later are as many as can be.
             first = (len(proposed) - 1) % most + 1
@@ -122,19 +123,20 @@ class Sequence:
     def logits(self, tokens: Iterable[int]) -> NDArray[np.float32]:
         """Append `tokens`, at most a batch of them. Row i is what follows token i, of shape (n_tokens, n_vocab)."""
         tokens = list(tokens)
-        if not 1 <= len(tokens) <= self._context.batch_size:
-            raise OptionError(f"logits of {len(tokens)} tokens at once; expected 1 to {self._context.batch_size}")
+        if not 1 <= len(tokens) <= self._context.most_rows:
+            raise OptionError(f"logits of {len(tokens)} tokens at once; expected 1 to {self._context.most_rows}")
         self._opening_row = None
         n_vocab = self._context.n_vocab
         with library.LOCK:
             self._decode(tokens, len(tokens))
-            buffer = (ctypes.c_float * (len(tokens) * n_vocab)).from_address(self._buffer())
+            first = self._row_address(len(self.tokens) - len(tokens) + 1)
+            buffer = (ctypes.c_float * (len(tokens) * n_vocab)).from_address(first)
             return np.array(buffer, np.float32).reshape(len(tokens), n_vocab)
 
     def _score_batch(self, context: list[int], proposed: list[int], n_known: int) -> list[Row]:
         n_rows = len(proposed) + 1 - n_known
         self._decode(context + proposed, n_rows)
-        address, n_vocab = self._buffer(), self._context.n_vocab
+        address, n_vocab = self._row_address(len(self.tokens) - n_rows + 1), self._context.n_vocab
         targets = [*proposed[n_known:], -1]
         if n_rows == 1:
             return [_native.score_row(address, n_vocab, targets[0])]
@@ -148,6 +150,11 @@ class Sequence:
         last = self.tokens[-1]
         self.cut(len(self.tokens) - 1)
         return [last]
+
+    def spare(self, n: int) -> int:
+        """By how many tokens a `score` of `n` may be longer at no cost, as they are computed with the others."""
+        context = self._context
+        return max(0, min(-(len(self.tokens) + n) % context.block, context.most_rows - n))
 
     # Going back
 
@@ -279,21 +286,23 @@ class Sequence:
         length = len(self.tokens)
         if self._stash is not None and self._stash[0] == length:
             return int(self._stash[1].ctypes.data)
-        if self._rows is None or not self._rows.first <= length <= self._rows.last:
-            return None
-        return self._buffer() + (length - self._rows.first) * self._context.n_vocab * _FLOAT_BYTES
+        return self._row_address(length) if self._is_in_buffer(length) else None
 
-    def _buffer(self) -> int:
-        buffer = llama_cpp.llama_get_logits(self._handle)
-        return ctypes.cast(buffer, ctypes.c_void_p).value or 0
+    def _is_in_buffer(self, length: int) -> bool:
+        return self._rows is not None and self._rows.first <= length <= self._rows.last
+
+    def _row_address(self, length: int) -> int:
+        """Where the logits that follow the first `length` tokens lie in llama.cpp's buffer."""
+        assert self._rows is not None
+        buffer = ctypes.cast(llama_cpp.llama_get_logits(self._handle), ctypes.c_void_p).value or 0
+        return buffer + (length - self._rows.first) * self._context.n_vocab * _FLOAT_BYTES
 
     def _draw(self, length: int, sampler: Sampler) -> tuple[int, float]:
         """A token drawn from what follows the first `length` tokens."""
         with library.LOCK:
             self.require_open()
-            rows = self._rows
-            if rows is not None and rows.first <= length <= rows.last:
-                row = self._view(self._buffer() + (length - rows.first) * self._context.n_vocab * _FLOAT_BYTES)
+            if self._is_in_buffer(length):
+                row = self._view(self._row_address(length))
             elif self._opening_row is not None and self._opening_row[0] == length:
                 row = self._opening_row[1]
             else:
@@ -312,22 +321,25 @@ class Sequence:
     # Decoding
 
     def _decode(self, tokens: list[int], n_rows: int) -> None:
-        """Append `tokens` in pieces of at most a batch, with logits at the last `n_rows`."""
+        """Append `tokens` in passes of at most a batch, with logits at the last `n_rows` or more."""
         self.require_open()
-        context = self._context
+        context, n_held = self._context, len(self.tokens)
+        length = n_held + len(tokens)
         if min(tokens) < 0 or max(tokens) >= context.n_vocab:
             raise VocabularyError(f"a token id is outside the vocabulary of {context.n_vocab} tokens")
-        if len(self.tokens) + len(tokens) > context.n_ctx:
+        if length > context.n_ctx:
             raise self._full(len(tokens))
         with library.LOCK:
             context.claim(self)
-            # The first piece takes the remainder, so the last one is full: the rows are never split over two.
-            start, end = 0, (len(tokens) - 1) % context.batch_size + 1
-            while start < len(tokens):
+            plan = passes(n_held, len(tokens), n_rows, block=context.block, most=context.batch_size)
+            start, end = plan[0].start, plan[-1].end
+            text = self.tokens[start:] + tokens + tokens[-1:] * (end - length)  # any token fills the last block up
+            self.cut(start)
+            for one in plan:
                 if context.on_pass is not None:
-                    context.on_pass(start, len(tokens))
-                self._decode_piece(tokens[start:end], n_rows if end == len(tokens) else 0)
-                start, end = end, end + context.batch_size
+                    context.on_pass(one.start - start, length - start)
+                self._decode_piece(text[one.start - start : one.end - start], one.n_rows)
+            self.cut(length)
 
     def _decode_piece(self, piece: list[int], n_rows: int) -> None:
         context, position = self._context, len(self.tokens)

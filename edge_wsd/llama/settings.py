@@ -34,6 +34,9 @@ class ModelSettings:
     """Tokens of the context; None for what the model was trained with, at most `DEFAULT_CONTEXT_LENGTH`."""
     batch: int = 512
     """Tokens per pass over the model; a cancel takes effect between two of them at the latest."""
+    exact: bool = False
+    """Numbers that depend on the text alone, and not on what is computed together (`edge_wsd.llama.passes`). With both
+    models exact a reply is the same with speculation and without; it takes longer."""
     mmap: bool = True
     extra_buffers: ExtraBuffers = "auto"
     """Weights on the CPU rearranged for its fastest kernels; "auto" where they hold (`edge_wsd.llama.kernels`)."""
@@ -50,6 +53,7 @@ class ModelSettings:
         checks.require_choice("extra_buffers", self.extra_buffers, get_args(ExtraBuffers))
         checks.require_whole("context_length", self.context_length, SHORTEST_CONTEXT, LONGEST_CONTEXT, or_none=True)
         checks.require_whole("batch", self.batch, 8, 8192)
+        checks.require_flag("exact", self.exact)
         checks.require_flag("mmap", self.mmap)
         checks.require_flag("memory_check", self.memory_check)
 

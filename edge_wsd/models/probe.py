@@ -35,7 +35,16 @@ MEMORY_BYTES, MEMORY_BYTES_PER_THREAD, MEMORY_PER_HEADER_BYTE, MEMORY_PER_PLANNE
 """What a child may allocate: far more than any sound model takes, and little enough that no file eats the machine."""
 SMALL_BYTES = 256 << 20
 """A file up to this size is read and used at once, in well under a second."""
-_DECIDING = ("kv_type", "flash_attention", "context_length", "batch", "gpu_layers", "main_gpu", "extra_buffers")
+_DECIDING = (
+    "kv_type",
+    "flash_attention",
+    "context_length",
+    "batch",
+    "exact",
+    "gpu_layers",
+    "main_gpu",
+    "extra_buffers",
+)
 _PACKAGE = Path(__file__).resolve().parent.parent
 _ERROR_CHARACTERS = 300
 _SOURCE_FOLDER = re.compile(r"\S*/(?=[\w-]+\.(?:c|cpp|cu|m|h):\d+: )")
