@@ -35,7 +35,10 @@ REPLY_FLAGS: dict[str, tuple[str, str]] = {
     "max_draft": ("--max-draft", "Most tokens the drafter writes."),
     "switch_at": ("--switch-at", "Force the switch after N drafted tokens."),
     "chunk": ("--chunk", "Tokens drafted per round; a matter of speed."),
-    "speculation": ("--speculation", "Draft on after the switch. Changes speed; the text only where rounding decides."),
+    "speculation": (
+        "--speculation",
+        "Draft on after the switch. Changes speed; the text only where rounding decides, and never with --exact.",
+    ),
     "stop": ("--stop", "Also stop at this text; may be given several times."),
     "stop_loops": ("--stop-loops", "Stop an answer that repeats the same piece again and again."),
     "special": ("--special", "Make tokens of texts like <|im_end|> in messages."),

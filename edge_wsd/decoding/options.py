@@ -62,7 +62,8 @@ class Options:
     chunk: int = 8
     """Tokens the drafter proposes per round; the base scores them in one batch."""
     speculation: bool = True
-    """After the switch the drafter goes on proposing. Changes speed; the text only where rounding decides."""
+    """After the switch the drafter goes on proposing. Changes speed; the text only where rounding decides, and never
+    with both models `exact` (`ModelSettings`)."""
     switch_at: int | None = None
     """Force the switch after this many drafted tokens."""
     temperature: float = 0.0

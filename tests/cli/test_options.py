@@ -65,11 +65,13 @@ def test_switches_can_be_turned_off_and_on():
     assert parse(reply_options, "--special")["options"] == Options(special=True)
     assert parse(reply_options, "--no-speculation")["options"] == Options(speculation=False)
     assert parse(reply_options, "--special")["options"] == Options(special=True)
+    assert parse(model_options, "--exact")["base_settings"] == ModelSettings(exact=True)
+    assert parse(model_options, "--base-exact")["drafter_settings"] == ModelSettings()
     assert parse(model_options, "--no-mmap")["base_settings"] == ModelSettings(mmap=False)
     assert parse(model_options, "--no-memory-check")["drafter_settings"] == ModelSettings(memory_check=False)
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(ModelSettings) if field.default is not True])
+@pytest.mark.parametrize("name", [field.name for field in fields(ModelSettings) if not isinstance(field.default, bool)])
 def test_every_setting_can_be_given_for_both_models_and_for_each(name):
     text, value = GIVEN[name]
     flag, wanted = MODEL_FLAGS[name][0], ModelSettings(**{name: value})

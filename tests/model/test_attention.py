@@ -36,6 +36,9 @@ def path(tmp_path_factory):
         ({"flash_attention": "on"}, False, ("on", 512)),
         ({"flash_attention": "off"}, False, ("off", 128)),
         ({"flash_attention": "off", "kv_type": "q8_0"}, False, ("off", 128)),
+        ({"exact": True}, False, ("off", 4)),
+        ({"exact": True, "kv_type": "q8_0"}, False, ("on", 4)),
+        ({"exact": True}, True, ("auto", 4)),
         ({}, True, ("auto", 512)),
         ({"kv_type": "q8_0"}, True, ("auto", 512)),
         ({"flash_attention": "off"}, True, ("off", 512)),
@@ -47,7 +50,9 @@ def test_flash_attention_is_for_gpus_and_for_caches_that_need_it(settings, on_gp
     assert (attention.flash, attention.micro_batch) == expected
 
 
-@pytest.mark.parametrize("settings, flash", [({}, "disabled"), ({"kv_type": "q8_0"}, "enabled")])
+@pytest.mark.parametrize(
+    "settings, flash", [({}, "disabled"), ({"kv_type": "q8_0"}, "enabled"), ({"exact": True}, "disabled")]
+)
 def test_llama_cpp_computes_as_was_chosen_and_the_plan_knows_it(path, caplog, settings, flash):
     settings = ModelSettings(gpu_layers=0, context_length=1024, **settings)
     with caplog.at_level(logging.INFO, "edge_wsd.llama"), Model.load(path, settings) as model:

@@ -25,8 +25,8 @@ DEFAULTS = {"max_tokens": 30, "threshold": 0.4, "window": 3, "max_draft": 20}
 class Bench:
     """One reply over a fake pair; keeps everything a test may want to look at."""
 
-    def __init__(self, seed, agreement=0.7, opening=(), samplers=(None, None), stops=(), memory=FakeSequence, **options):
-        self.options = Options(**{**DEFAULTS, **options})
+    def __init__(self, seed, agreement=0.7, opening=(), samplers=(None, None), stops=(), memory=FakeSequence, **given):
+        self.options = Options(**{**DEFAULTS, **given})
         self.drafter_model = FakeModel(WORDS.n_tokens, seed=2 * seed, common=seed, agreement=agreement)
         self.base_model = FakeModel(WORDS.n_tokens, seed=2 * seed + 1, common=seed, agreement=agreement)
         self.drafter, self.base = memory(self.drafter_model), memory(self.base_model)
