@@ -35,10 +35,7 @@ REPLY_FLAGS: dict[str, tuple[str, str]] = {
     "max_draft": ("--max-draft", "Most tokens the drafter writes."),
     "switch_at": ("--switch-at", "Force the switch after N drafted tokens."),
     "chunk": ("--chunk", "Tokens drafted per round; a matter of speed."),
-    "speculation": (
-        "--speculation",
-        "Draft on after the switch. Changes speed; the text only where rounding decides, and never with --exact.",
-    ),
+    "speculation": ("--speculation", "Draft on after the switch. Changes speed; the text only where rounding decides."),
     "stop": ("--stop", "Also stop at this text; may be given several times."),
     "stop_loops": ("--stop-loops", "Stop an answer that repeats the same piece again and again."),
     "special": ("--special", "Make tokens of texts like <|im_end|> in messages."),
@@ -59,7 +56,7 @@ MODEL_FLAGS: dict[str, tuple[str, str]] = {
     "kv_type": ("--kv-type", "Number format of the KV cache."),
     "flash_attention": ("--flash-attention", "Flash attention; auto: on GPUs, and for a --kv-type below 16 bits."),
     "batch": ("--batch", "Prompt tokens per pass."),
-    "exact": ("--exact", "The same text with speculation and without, whatever rounding does; slower."),
+    "exact": ("--exact", "The same text to the last bit, with --speculation and without; slower."),
     "mmap": ("--mmap", "Map the file into memory instead of reading it."),
     "extra_buffers": (
         "--extra-buffers",
