@@ -14,8 +14,7 @@ from edge_wsd import __version__, child_process
 from edge_wsd.cli.doctor_child import BINDING, LAST_STEP
 from edge_wsd.cli.guard import print_json
 from edge_wsd.cli.main import FAILED
-from edge_wsd.cli.rows import command_lines, prose_lines, room_on_stdout, row_lines
-from edge_wsd.cli.terminal import one_line
+from edge_wsd.cli.rows import command_lines, named_lines, prose_lines, room_on_stdout
 from edge_wsd.cli.waiting import telling
 from edge_wsd.errors import KernelError, OptionError
 
@@ -170,12 +169,9 @@ def lines_of(report: dict[str, Any], room: int | None = None) -> list[str]:
     test = report["self_test"]
     if test is not None:
         rows.append(("self-test", f"{test['n_tokens']} tokens in {test['total_s']:.2f} s: {test['text']!r}"))
-    rows += [("WARNING", one_line(warning)) for warning in report["warnings"]]
-    rows += [("PROBLEM", one_line(problem)) for problem in report["problems"]]
-    if room is None:
-        lines = [f"{name:18}{one_line(value)}" for name, value in rows]
-    else:
-        lines = [*row_lines(rows, room, indent="")]
+    rows += [("WARNING", warning) for warning in report["warnings"]]
+    rows += [("PROBLEM", problem) for problem in report["problems"]]
+    lines = named_lines(rows, room, width=18)
     if report["install"]:
         lines += ["", *prose_lines(["To use a GPU, build llama.cpp for it or take a ready wheel:"], room)]
         for row in report["install"]:

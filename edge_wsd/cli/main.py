@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -68,6 +69,32 @@ def debug_option(function: F) -> F:
     return option(function)
 
 
+class _Formatter(click.HelpFormatter):
+    """Fits narrow terminals too; click's own lines have 50 columns at least."""
+
+    _LEAST, _NAMES = 50, 8
+
+    def __init__(self, indent_increment: int = 2, width: int | None = None, max_width: int | None = None) -> None:
+        super().__init__(indent_increment, width, max_width)
+        room = shutil.get_terminal_size().columns - 2
+        self._is_narrow = width is None and room < self._LEAST
+        self.width = max(room, 2 * self._NAMES) if self._is_narrow else self.width
+
+    def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        super().write_dl(rows, self._NAMES if self._is_narrow else col_max, col_spacing)
+
+    def getvalue(self) -> str:
+        if not self._is_narrow:
+            return super().getvalue()
+        from edge_wsd.cli.rows import hanging_lines
+
+        return "\n".join(hanging_lines(super().getvalue().split("\n"), self.width + 1))
+
+
+class _Context(click.Context):
+    formatter_class = _Formatter
+
+
 class AdvisingGroup(click.Group):
     """A group that tells what to type instead of a command that it does not have."""
 
@@ -90,6 +117,8 @@ class AdvisingGroup(click.Group):
 class LazyGroup(AdvisingGroup):
     """A group that knows its commands by name and imports one only to run it or to show its help."""
 
+    context_class = _Context
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
@@ -102,6 +131,7 @@ class LazyGroup(AdvisingGroup):
         command: click.Command = import_module(f"edge_wsd.cli.{cmd_name}").command
         inner = command.commands.values() if isinstance(command, click.Group) else ()
         for each in (command, *inner):
+            each.context_class = _Context
             if all(param.name != "debug" for param in each.params):
                 debug_option(each)  # click adds it to the command's parameters
         return command

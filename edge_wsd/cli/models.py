@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from edge_wsd.cli.guard import print_json
 from edge_wsd.cli.main import FAILED, AdvisingGroup, complain
+from edge_wsd.cli.rows import hanging_lines, named_lines, prose_lines, room_on_stdout, table_lines, tell
 from edge_wsd.cli.terminal import is_terminal, neutralise, one_line
 from edge_wsd.errors import StoreError
 
@@ -58,10 +58,9 @@ def _list(context: click.Context, as_object: bool) -> None:
     else:
         _print_list(store, models, n_problems=len(problems))
         for one in unfinished:
-            click.echo(
-                f"unfinished: {one_line(one.name)}, {_size(one.n_bytes)}; `edge-wsd pull {one_line(one.name)}` "
-                f"goes on, `edge-wsd models rm {one_line(one.name)}` drops it",
-                err=True,
+            tell(
+                f"unfinished: {one.name}, {_size(one.n_bytes)}; `edge-wsd pull {one.name}` goes on, "
+                f"`edge-wsd models rm {one.name}` drops it"
             )
     for problem in problems:
         complain(problem)
@@ -72,15 +71,17 @@ def _list(context: click.Context, as_object: bool) -> None:
 def _print_list(store: Store, models: list[StoredModel], *, n_problems: int) -> None:
     if not models:
         if not n_problems:
-            click.echo(f"the store {one_line(str(store.root))} is empty; `edge-wsd pull OWNER/REPO:TYPE` fills it")
+            empty = f"the store {one_line(str(store.root))} is empty; `edge-wsd pull OWNER/REPO:TYPE` fills it"
+            click.echo("\n".join(hanging_lines([empty], room_on_stdout())))
         return
     rows = [("NAME", "TYPE", "SIZE", "COMMIT", "PULLED")]
     for model in models:
         about = model.manifest
         pulled = about.created[:16].replace("T", " ")
         rows.append((about.repo, about.type, _size(model.n_bytes), about.revision[:_SHORT_COMMIT], pulled))
-    _print_table(rows, right={2})
-    click.echo(one_line(f"the store is {store.root}"), err=True)
+    for line in table_lines(rows, room_on_stdout(), words=(0, 1, 3, 4)):
+        click.echo(one_line(line))
+    tell(f"the store is {store.root}")
 
 
 @command.command()
@@ -128,7 +129,7 @@ def show(*, name: str, ctx: int | None, template: bool, as_object: bool) -> None
             raise StoreError(f"{name} has no chat template")
         click.echo(neutralise(facts["chat_template"]))
     else:
-        for line in _lines(facts, model):
+        for line in _lines(facts, model, room_on_stdout()):
             click.echo(neutralise(line))
 
 
@@ -137,23 +138,15 @@ def _as_object(model: StoredModel) -> dict[str, Any]:
     return {"name": model.name, "path": str(model.path), "n_bytes": model.n_bytes, **manifest}
 
 
-def _lines(facts: dict[str, Any], model: StoredModel | None) -> list[str]:
-    parts = f" in {facts['n_parts']} parts" if facts["n_parts"] > 1 else ""
-    lines = [] if model is None else _origin_lines(model)
-    lines += [
-        _line("file", f"{facts['file']}, {_size(facts['n_bytes'])}{parts}"),
-        _line("model", f"{facts['name'] or '-'} ({facts['architecture']})"),
-        _line("parameters", _count(facts["n_parameters"])),
-    ]
-    if model is None:
-        lines.append(_line("licence", facts["licence"] or "not stated in the file"))
-    lines += [_line(key.replace("_", " "), str(value)) for key, value in facts["shape"].items() if value is not None]
-    lines += _tokenizer_lines(facts["tokenizer"])
-    lines += ["", *_type_lines(facts["tensor_types"])] if facts["tensor_types"] else []
-    lines += ["", *_memory_lines(facts["memory"])]
+def _lines(facts: dict[str, Any], model: StoredModel | None, room: int | None) -> list[str]:
+    lines = named_lines(_rows(facts, model), room, width=16)
+    if facts["tensor_types"]:
+        lines += ["", *table_lines(_type_rows(facts["tensor_types"]), room)]
+    lines += ["", *named_lines([("memory", _memory(facts["memory"]))], room, width=16)]
     template = facts["chat_template"]
     if template is None:
-        return [*lines, "", "chat template: none; as a drafter it needs --drafter-template plain"]
+        none = "chat template: none; as a drafter it needs --drafter-template plain"
+        return [*lines, "", *prose_lines([none], room)]
     shown = template.splitlines()
     lines += ["", "chat template:", *(f"  {line}" for line in shown[:_TEMPLATE_LINES])]
     if len(shown) > _TEMPLATE_LINES:
@@ -161,65 +154,58 @@ def _lines(facts: dict[str, Any], model: StoredModel | None) -> list[str]:
     return lines
 
 
-def _origin_lines(model: StoredModel) -> list[str]:
+def _rows(facts: dict[str, Any], model: StoredModel | None) -> list[tuple[str, str]]:
+    parts = f" in {facts['n_parts']} parts" if facts["n_parts"] > 1 else ""
+    rows = [] if model is None else _origin_rows(model)
+    rows += [
+        ("file", f"{facts['file']}, {_size(facts['n_bytes'])}{parts}"),
+        ("model", f"{facts['name'] or '-'} ({facts['architecture']})"),
+        ("parameters", _count(facts["n_parameters"])),
+    ]
+    if model is None:
+        rows.append(("licence", facts["licence"] or "not stated in the file"))
+    rows += [(key.replace("_", " "), str(value)) for key, value in facts["shape"].items() if value is not None]
+    return [*rows, *_tokenizer_rows(facts["tokenizer"])]
+
+
+def _origin_rows(model: StoredModel) -> list[tuple[str, str]]:
     about = model.manifest
     made = about.made
     if about.tokenizer_texts is not None:
         made += f"; tokenizer equal on {about.tokenizer_equal} of {about.tokenizer_texts} texts"
-    lines = [
-        _line("name", model.name),
-        _line("licence", about.licence or "not stated"),
-        _line("commit", about.revision + (f" ({about.asked_revision})" if about.asked_revision else "")),
-        _line("pulled", f"{about.created} from {about.endpoint}, by edge-wsd {about.edge_wsd}"),
-        _line("made", made),
+    rows = [
+        ("name", model.name),
+        ("licence", about.licence or "not stated"),
+        ("commit", about.revision + (f" ({about.asked_revision})" if about.asked_revision else "")),
+        ("pulled", f"{about.created} from {about.endpoint}, by edge-wsd {about.edge_wsd}"),
+        ("made", made),
     ]
-    lines += [_line("note", note) for note in about.notes]
-    return lines + [_line("sha256", f"{file.sha256}  {file.name.rpartition('/')[2]}") for file in about.files]
+    rows += [("note", note) for note in about.notes]
+    return rows + [("sha256", f"{file.sha256}  {file.name.rpartition('/')[2]}") for file in about.files]
 
 
-def _tokenizer_lines(tokenizer: dict[str, Any]) -> list[str]:
+def _tokenizer_rows(tokenizer: dict[str, Any]) -> list[tuple[str, str]]:
     kind = tokenizer["model"] + (f", {tokenizer['pre_tokenizer']}" if tokenizer["pre_tokenizer"] else "")
-    lines = [_line("tokenizer", f"{kind}, {tokenizer['n_tokens']} tokens")]
     special = ", ".join(f"{name} {token['text']} ({token['id']})" for name, token in tokenizer["special"].items())
-    return [*lines, _line("special tokens", special or "none")]
+    return [("tokenizer", f"{kind}, {tokenizer['n_tokens']} tokens"), ("special tokens", special or "none")]
 
 
-def _type_lines(rows: list[dict[str, Any]]) -> list[str]:
+def _type_rows(rows: list[dict[str, Any]]) -> list[tuple[str, ...]]:
     total = sum(row["n_bytes"] for row in rows)
-    table = [("TYPE", "TENSORS", "SIZE", "SHARE", "BITS/WEIGHT")]
+    table: list[tuple[str, ...]] = [("TYPE", "TENSORS", "SIZE", "SHARE", "BITS/WEIGHT")]
     for row in rows:
         bits = f"{row['n_bytes'] * 8 / row['n_values']:.2f}"
         share = f"{row['n_bytes'] / total:.1%}"
         table.append((row["type"], str(row["n_tensors"]), _size(row["n_bytes"]), share, bits))
-    return _table_lines(table, right={1, 2, 3, 4})
+    return table
 
 
-def _memory_lines(memory: dict[str, int] | None) -> list[str]:
+def _memory(memory: dict[str, int] | None) -> str:
     if memory is None:
-        return ["memory: not known for this model"]
+        return "not known for this model"
     parts = {key.removesuffix("_bytes"): value for key, value in memory.items() if key != "n_ctx"}
     listed = ", ".join(f"{key.replace('_', ' ').replace('kv', 'KV')} {_size(value)}" for key, value in parts.items())
-    return [_line("memory", f"{_size(sum(parts.values()))} with {memory['n_ctx']} tokens of context: {listed}")]
-
-
-def _line(label: str, text: str) -> str:
-    return f"{label:16}{one_line(text)}"
-
-
-def _print_table(rows: Sequence[tuple[str, ...]], right: set[int]) -> None:
-    for line in _table_lines(rows, right):
-        click.echo(one_line(line))
-
-
-def _table_lines(rows: Sequence[tuple[str, ...]], right: set[int]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(
-            text.rjust(width) if column in right else text.ljust(width)
-            for column, (text, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+    return f"{_size(sum(parts.values()))} with {memory['n_ctx']} tokens of context: {listed}"
 
 
 def _count(n_values: int) -> str:

@@ -14,6 +14,7 @@ from click.shell_completion import CompletionItem
 from edge_wsd.cli.first_use import Consent, models_of
 from edge_wsd.cli.interruptible import call
 from edge_wsd.cli.options import GIVEN, ROLES, SectionOption, model_options
+from edge_wsd.cli.rows import tell
 from edge_wsd.cli.waiting import waiting_for
 from edge_wsd.decoding.options import Options
 from edge_wsd.demo.examples import EXAMPLES
@@ -94,7 +95,7 @@ class PairChoice:
     def warn(self, pair: Pair) -> None:
         """A line on stderr for each setting that the user will not get, or will not be glad of."""
         for warning in self.warnings(pair):
-            click.echo(f"warning: {warning}", err=True)
+            tell(f"warning: {warning}")
 
     def warnings(self, pair: Pair) -> list[str]:
         """What `warn` says."""

@@ -14,6 +14,7 @@ from edge_wsd.cli.main import FAILED, AdvisingGroup, complain
 from edge_wsd.cli.options import REPLY_FLAGS, default_of
 from edge_wsd.cli.pair_choice import complete_model, complete_pair
 from edge_wsd.cli.pairs_table import as_json, named_state, print_rows, print_table
+from edge_wsd.cli.rows import tell
 from edge_wsd.cli.terminal import one_line
 from edge_wsd.decoding.options import Options
 from edge_wsd.errors import OptionError, PairsFileError, StoreError, TemplateError
@@ -74,7 +75,7 @@ def list_(context: click.Context, *, as_object: bool) -> None:
     else:
         print_table(list(pairs.values()), default)
         state = "your pairs and the default are in" if file.path.exists() else "pairs that you add will be in"
-        click.echo(one_line(f"{state} {file.path}"), err=True)
+        tell(f"{state} {file.path}")
     for problem in read.problems.values():
         complain(str(problem))
     if read.problems:
@@ -151,9 +152,8 @@ def add(*, name: str, force: bool, **values: Any) -> None:
         raise PairsFileError(f"there is a pair {name!r} already; --force replaces it")
     lines = _verdict(found[0], found[1]) if found[0] is not None and found[1] is not None else []
     file.add(pair, replace=force)
-    click.echo(one_line(f"added {name} to {file.path}"), err=True)
-    for line in lines:
-        click.echo(line, err=True)
+    tell(f"added {name} to {file.path}")
+    tell(*lines)
 
 
 def _check_templates(pair: NamedPair) -> None:
@@ -172,7 +172,7 @@ def _checked_file(role: str, text: str) -> Path | None:
     except StoreError as error:
         if not isinstance(name, HubModel):
             raise
-        click.echo(one_line(f"warning: the {role} {error}"), err=True)
+        tell(f"warning: the {role} {error}")
         return None
     check_gguf(path)
     return path
@@ -202,7 +202,7 @@ def default(*, name: str | None, unset: bool) -> None:
     if unset and not file.path.exists():
         return
     file.set_default(name)
-    click.echo(f"the default pair is {name or FIRST_PAIR}", err=True)
+    tell(f"the default pair is {name or FIRST_PAIR}")
 
 
 @command.command()
@@ -216,4 +216,4 @@ def rm(*, name: str) -> None:
         find_pair(name)
     was_default = file.remove(name)
     note = f"; the default pair is {FIRST_PAIR} again" if was_default else ""
-    click.echo(f"removed {name}{note}; its models stay (`edge-wsd models rm` deletes those of the store)", err=True)
+    tell(f"removed {name}{note}; its models stay (`edge-wsd models rm` deletes those of the store)")

@@ -11,7 +11,7 @@ import click
 from edge_wsd.cli.guard import print_json
 from edge_wsd.cli.main import FAILED, complain
 from edge_wsd.cli.options import MODEL_FLAGS, PER_MODEL_NOTE, SectionCommand, default_of, model_options
-from edge_wsd.cli.rows import command_lines, prose_lines, room_on_stdout, table_lines
+from edge_wsd.cli.rows import command_lines, prose_lines, room_on_stdout, table_lines, tell
 from edge_wsd.cli.terminal import one_line
 from edge_wsd.cli.waiting import telling
 from edge_wsd.errors import EdgeWsdError, StoreError
@@ -73,7 +73,7 @@ def command(
     for model in (plan.drafter, plan.base):
         n_ctx, trained = model.memory.n_ctx, model.memory.shape.n_ctx_train
         if n_ctx > trained > 0:
-            click.echo(f"warning: {beyond_training(model.role, n_ctx, trained)}", err=True)
+            tell(f"warning: {beyond_training(model.role, n_ctx, trained)}")
     if not plan.fits:
         complain(plan.complaint)
         context.exit(FAILED)

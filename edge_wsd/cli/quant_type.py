@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
-from edge_wsd.cli.terminal import one_line
+from edge_wsd.cli.rows import tell
 from edge_wsd.converters.types import QUANT_TYPES, SUPPORTED_TYPES, find_type
 from edge_wsd.errors import ConversionError
 
@@ -47,8 +47,8 @@ def tell_written(
 ) -> None:
     """On stderr: the notes, the size, and how many tensors have which type."""
     for note in notes:
-        click.echo(f"note: {one_line(note)}", err=True)
+        tell(f"note: {note}")
     size = f"{n_bytes / 2**20:.1f} MiB" if n_bytes < 2**30 else f"{n_bytes / 2**30:.2f} GiB"
-    click.echo(f"{one_line(f'{target}: {about}')}, {size}, {bits_per_weight:.2f} bits per weight", err=True)
+    tell(f"{target}: {about}, {size}, {bits_per_weight:.2f} bits per weight")
     counts = sorted(types.items(), key=lambda item: -item[1])
-    click.echo("  stored as " + ", ".join(f"{name} ({count})" for name, count in counts), err=True)
+    tell("  stored as " + ", ".join(f"{name} ({count})" for name, count in counts))

@@ -6,10 +6,12 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import TextIO
 
+import click
 from rich.cells import cell_len, chop_cells
 
-from edge_wsd.cli.terminal import is_terminal, neutralise
+from edge_wsd.cli.terminal import is_terminal, neutralise, one_line
 
 _LEAST_ROOM = 28
 """Columns for values beside their names; with less they go below."""
@@ -71,6 +73,25 @@ def prose_lines(lines: Iterable[str], room: int | None) -> list[str]:
     return [part for line in lines for part in (broken(line, room) if room is not None else [line])]
 
 
+def hanging_lines(lines: Iterable[str], room: int | None) -> list[str]:
+    """The same, with what does not fit below the rest, a little further in."""
+    return [part for line in lines for part in _hanging(line, room)]
+
+
+def _hanging(line: str, room: int | None) -> list[str]:
+    if room is None or cell_len(line) <= room:
+        return [line]
+    indent = line[: len(line) - len(line.lstrip(" "))]
+    first, *more = broken(line.strip(), room - len(indent) - len(_INDENT))
+    return [indent + first, *(f"{indent}{_INDENT}{part}" for part in more)]
+
+
+def named_lines(rows: Sequence[tuple[str, str]], room: int | None, *, width: int) -> list[str]:
+    """Each name with its value, in one line; names take `width` columns where lines may be as long as they are."""
+    rows = [(name, one_line(value)) for name, value in rows]
+    return [f"{name:{width}}{value}" for name, value in rows] if room is None else [*row_lines(rows, room, indent="")]
+
+
 def command_lines(command: str, room: int | None) -> list[str]:
     """A command of a shell, which stays one when it is copied from several lines."""
     if room is None:
@@ -89,7 +110,17 @@ def command_lines(command: str, room: int | None) -> list[str]:
 
 def room_on_stdout() -> int | None:
     """Columns of the terminal; None where lines may be as long as they are."""
-    return shutil.get_terminal_size().columns - 1 if is_terminal(sys.stdout) else None
+    return _room_on(sys.stdout)
+
+
+def tell(*lines: str) -> None:
+    """Sentences on stderr, each in one line or, on a narrow terminal, broken between words."""
+    for line in hanging_lines(map(one_line, lines), _room_on(sys.stderr)):
+        click.echo(line, err=True)
+
+
+def _room_on(stream: TextIO | None) -> int | None:
+    return shutil.get_terminal_size().columns - 1 if is_terminal(stream) else None
 
 
 def _cells(row: tuple[str, ...], widths: Sequence[int], words: Collection[int]) -> Iterator[tuple[str, int, bool]]:

@@ -7,7 +7,8 @@ import re
 import pytest
 from rich.cells import cell_len
 
-from edge_wsd.cli.rows import broken, command_lines, row_lines, table_lines
+from edge_wsd.cli.rows import broken, command_lines, hanging_lines, row_lines, table_lines
+from edge_wsd.demo.files import base_path, drafter_path
 
 PROMPT = ">>> "
 SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[78]")
@@ -33,15 +34,24 @@ def test_a_chat_fits_its_terminal(person, columns):
 
 
 @pytest.mark.parametrize("columns", [40, 80, 200])
-@pytest.mark.parametrize("arguments", [["plan"], ["pairs"], ["eval", "demo", "--limit", "1", "--modes", "wsd", "-q"]])
-def test_a_report_fits_its_terminal(at_terminal, columns, arguments):
-    """At 80 columns `eval demo` cut its own labels."""
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["plan", "--ctx", "2000"], "trained with"),
+        (["pairs"], "meta-llama"),
+        (["eval", "demo", "--limit", "1", "--modes", "wsd", "-q"], "right command"),
+        (["models", "show", str(base_path())], "BITS/WEIGHT"),
+        (["check", str(drafter_path()), str(base_path())], "all 3072 tokens"),
+        (["--help"], "List, show and remove the models"),
+        (["run", "--help"], "Longest answer, in tokens."),
+    ],
+)
+def test_a_report_fits_its_terminal(at_terminal, columns, arguments, words):
+    """At 80 columns `eval demo` cut its own labels; at 40 `models show`, `check` and --help broke inside words."""
     somebody = at_terminal(*arguments, real=True, columns=columns, rows=200)
     assert somebody.leaves(seconds=120) == 0
-    shown = [line for line in too_wide(somebody.raw, columns) if "pairs.toml" not in line]  # a path has no words
-    assert shown == [] and "\u2026" not in somebody.raw
-    words = {"plan": "KV cache", "pairs": "meta-llama", "eval": "right command"}
-    assert words[arguments[0]] in somebody.raw
+    assert too_wide(somebody.raw, columns) == [] and "\u2026" not in somebody.raw
+    assert words in " ".join(somebody.raw.split())
 
 
 def test_lines_are_broken_between_words_and_by_their_width_on_the_screen():
@@ -50,6 +60,11 @@ def test_lines_are_broken_between_words_and_by_their_width_on_the_screen():
     wide = broken("\u6f22\u5b57\u6f22\u5b57 and \u6f22\u5b57", 8)
     assert max(map(cell_len, wide)) <= 8 and "".join(wide).replace(" ", "") == "\u6f22\u5b57\u6f22\u5b57and\u6f22\u5b57"
     assert broken("", 9) == [""] and broken("x" * 20, 9) == ["x" * 9, "x" * 9, "xx"]
+
+
+def test_what_does_not_fit_stands_below_a_little_further_in():
+    assert hanging_lines(["  one two three", "four"], 10) == ["  one", "    two", "    three", "four"]
+    assert hanging_lines(["one two three four"], None) == ["one two three four"]
 
 
 def test_values_stand_beside_their_names_or_below_where_there_is_no_room():
