@@ -20,6 +20,7 @@ from edge_wsd.decoding.options import N_SEEDS, Options
 from edge_wsd.decoding.repetition import Repetition
 from edge_wsd.decoding.sequence import rewind_to
 from edge_wsd.decoding.signal import ConfidenceWindow
+from edge_wsd.decoding.stop_strings import StopStrings
 from edge_wsd.decoding.weak_to_strong import Reader, alone, weak_to_strong
 from edge_wsd.decoding.writer import ReplyWriter
 from edge_wsd.errors import Cancelled, ContextFullError
@@ -145,11 +146,13 @@ def _writer(model: LoadedModel, prompt: Prompt, options: Options, question: str)
     """The reply to be, of the model that finishes it."""
     vocabulary = model.model.vocab
     stops = (*model.template.stops, *options.stop)
+    strings = StopStrings.of(stops, vocabulary.special_texts.pieces)
     return ReplyWriter(
         vocabulary,
         max_tokens=min(options.max_tokens, model.context.n_ctx - len(prompt.tokens)),
-        stops=stops,
+        stops=strings.patterns,
         stop_tokens=_stop_tokens(model, stops),
+        marks=strings.marks,
         loops=LoopWatch(vocabulary.piece, question) if options.stop_loops else None,
     )
 

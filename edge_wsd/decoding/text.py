@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 
 class TextStream:
@@ -13,42 +14,48 @@ class TextStream:
     that stop string, and nothing more may be fed.
     """
 
-    def __init__(self, stops: Iterable[str] = ()) -> None:
+    def __init__(self, stops: Iterable[str] | Mapping[str, str] = (), marks: Iterable[str] = ()) -> None:
+        """`stops` may be what is searched for, mapped to what it is called. `marks` are searched for, and not shown."""
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        self._stops = tuple(stops)
+        self._called = stops if isinstance(stops, Mapping) else MappingProxyType({stop: stop for stop in stops})
+        self._stops = tuple(self._called)
+        self._marks = {ord(mark): None for mark in marks}
         self._firsts = {stop[0] for stop in self._stops}
         self._longest = max(map(len, self._stops), default=1)
         self._held = ""
         self.stop: str | None = None
 
-    def feed(self, data: bytes) -> str:
-        """The text that is certain after these bytes."""
-        return self._release(self._decoder.decode(data), final=False)
+    def feed(self, data: bytes, mark: str = "") -> str:
+        """The text that is certain after these bytes and the mark behind them."""
+        return self._release(self._decoder.decode(data) + mark, final=False)
 
     @property
     def incomplete(self) -> bytes:
         """The beginning of a character whose other bytes have not come."""
         return self._decoder.getstate()[0]
 
-    def flush(self, *, cut_off: bool = False) -> str:
-        """The text held back, at the end of the reply. An incomplete character becomes U+FFFD.
+    def flush(self, mark: str = "", *, cut_off: bool = False) -> str:
+        """The text held back, at the end of the reply, behind which is the `mark`. Half a character becomes U+FFFD.
 
         It is left out where the text was `cut_off`: the next token would have completed it.
         """
         if cut_off:
             self._decoder.reset()
-        return self._release(self._decoder.decode(b"", final=True), final=True)
+        return self._release(self._decoder.decode(b"", final=True) + mark, final=True)
 
     def _release(self, new: str, *, final: bool) -> str:
         text = self._held + new
         found = [(at, -len(stop), stop) for stop in self._stops if (at := text.find(stop)) >= 0]
         if found:
-            at, _, self.stop = min(found)
-            self._held = ""
-            return text[:at]
+            at, _, stop = min(found)
+            self.stop, self._held = self._called[stop], ""
+            return self._shown(text[:at])
         keep = len(text) if final else len(text) - self._possible_stop(text)
         self._held = text[keep:]
-        return text[:keep]
+        return self._shown(text[:keep])
+
+    def _shown(self, text: str) -> str:
+        return text.translate(self._marks) if self._marks else text
 
     def _possible_stop(self, text: str) -> int:
         """Length of the longest end of `text` that a stop string begins with."""

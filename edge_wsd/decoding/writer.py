@@ -16,7 +16,8 @@ from edge_wsd.decoding.text import TextStream
 class ReplyWriter:
     """One per reply. `finish` tells why the reply is over, once it is; then nothing more may be written.
 
-    `stop_tokens` end it as the stop strings do that they are mapped to, and `loops` where it has ended in a loop.
+    `stop_tokens` end it as the stop strings do that they are mapped to, and `loops` where it has ended in a loop;
+    `marks` stand for tokens in stop strings.
     """
 
     def __init__(
@@ -24,13 +25,15 @@ class ReplyWriter:
         vocabulary: Vocabulary,
         *,
         max_tokens: int,
-        stops: Iterable[str] = (),
+        stops: Iterable[str] | Mapping[str, str] = (),
         stop_tokens: Mapping[int, str] = MappingProxyType({}),
+        marks: Mapping[int, str] = MappingProxyType({}),
         loops: LoopWatch | None = None,
     ) -> None:
         self._vocabulary = vocabulary
         self._max_tokens = max_tokens
-        self._stream = TextStream(stops)
+        self._stream = TextStream(stops, marks.values())
+        self._marks = marks
         self._stop_tokens = stop_tokens
         self._stop: str | None = None
         self._loops = loops
@@ -63,14 +66,15 @@ class ReplyWriter:
         """Append a token; returns the events to show. An end token appends nothing and finishes the reply."""
         if token in self._stop_tokens:
             return self.stop_at(self._stop_tokens[token])
+        mark = self._marks.get(token, "")
         if self._vocabulary.is_end(token):
-            return self.end("stop")
+            return self.end("stop", mark)
         data = self._vocabulary.piece(token)
         self.ids.append(token)
         self._n_bytes.append(len(data))
         repeated = min(self._n_repeated, len(data))
         self._n_repeated -= repeated
-        written = Token(len(self.tokens), token, self._stream.feed(data[repeated:]), source, logprob)
+        written = Token(len(self.tokens), token, self._stream.feed(data[repeated:], mark), source, logprob)
         if written.text and self.first_shown_s is None:
             self.first_shown_s = time.perf_counter()
         self.tokens.append(replace(written, text=self._shown + written.text))
@@ -84,14 +88,14 @@ class ReplyWriter:
             return (written, *self.end("length"))
         return (written,)
 
-    def end(self, reason: FinishReason) -> tuple[Token, ...]:
+    def end(self, reason: FinishReason, mark: str = "") -> tuple[Token, ...]:
         """Finish the reply: text held back comes as a second event of the last token.
 
         A character that is cut in two, by the end of the room, of a loop or by a cancel, is left out of the text, and
         so of the history.
         """
         self.finish = reason
-        rest = self._stream.flush(cut_off=reason != "stop" or self.loop is not None)
+        rest = self._stream.flush(mark, cut_off=reason != "stop" or self.loop is not None)
         if not rest or not self.tokens:
             return ()
         last = self.tokens[-1]

@@ -48,6 +48,12 @@ class SpecialTexts:
             return parts
         return [part.replace(mark, "") if isinstance(part, str) else part for part in parts]
 
+    def pieces(self, text: str) -> list[str | int]:
+        """`text` cut at the texts of control tokens, each the longest there, with all white space."""
+        if self._firsts.isdisjoint(text):
+            return [text]
+        return [self.ids.get(piece, piece) for piece in re.split(f"({self._any})", text) if piece]
+
     def _cut(self, part: str | int, special: str, mark: str | None) -> list[str | int]:
         if isinstance(part, int):
             return [part]

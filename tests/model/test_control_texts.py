@@ -217,6 +217,27 @@ def test_a_stop_string_that_is_a_control_token_stops_at_that_token(pair: Pair, m
         assert (reply.finish_reason, reply.stop) == ("stop", stop)
 
 
+@pytest.mark.parametrize("mode", ["base", "drafter", "wsd"])
+def test_a_stop_string_that_only_contains_a_control_token_stops_where_both_meet(pair: Pair, mode: Any) -> None:
+    """It never stopped, as the token is no part of the text that was searched."""
+    options = Options(mode=mode, max_tokens=60, threshold=0.0, window=3)
+    vocab = pair.base.model.vocab
+    free = pair.generate("hello", options)
+    texts = [
+        vocab.text(token.id) if vocab.text(token.id).startswith("<|tool_") else token.text for token in free.tokens
+    ]
+    at = next(i for i in range(6, 60) if texts[i].startswith("<|tool_") and texts[i - 1].isascii() and texts[i - 1])
+    behind = next(i for i in range(at + 1, 60) if texts[i])
+    for stop in (texts[at - 1] + texts[at], "".join(texts[at - 1 : behind + 1])):
+        reply = pair.generate("hello", options, stop=stop)
+        assert (reply.finish_reason, reply.stop) == ("stop", stop)
+        assert "".join(texts[: len(reply.tokens)]).endswith(stop) and reply.text == free.text[: len(reply.text)]
+        assert len(reply.text) < len(free.text) and "\ud800" not in reply.text
+    for other in ("no such text" + texts[at], texts[at - 1] + "<|tool_399|>" * 3):
+        reply = pair.generate("hello", options, stop=other)
+        assert (reply.text, reply.finish_reason) == (free.text, free.finish_reason)
+
+
 def test_a_stop_token_in_the_draft_ends_the_reply_where_the_draft_is_kept(pair: Pair) -> None:
     vocab = pair.drafter.model.vocab
     alone = pair.generate("hello", Options(mode="drafter", max_tokens=60))

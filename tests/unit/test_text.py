@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_wsd.decoding.stop_strings import StopStrings
 from edge_wsd.decoding.text import TextStream
 from edge_wsd.decoding.writer import ReplyWriter
 from tests.fakes import FakeVocabulary
@@ -98,3 +99,22 @@ def test_cutting_into_other_tokens_shows_nothing_twice():
     events += [*writer.write(3, "drafter"), *writer.write(4, "base")]
     assert [event.text for event in events] == ["c", "a", "b", "c"]
     assert (writer.ids, writer.text) == ([4, 3, 4], "cabc")
+
+
+# A stop string such as "bye<|im_end|>" never stopped: the token is no part of the text.
+def test_a_stop_string_with_a_control_token_in_it_stops_at_the_token_and_is_left_out():
+    vocabulary = FakeVocabulary([b"", b"a", b"bye", b"", b"!"])
+    strings = StopStrings.of(["bye<|x|>!", "a<|end|>"], lambda text: {"bye<|x|>!": ["bye", 3, "!"]}.get(text, ["a", 0]))
+    for tokens, text, stop in (
+        ((1, 2, 3, 4), "a", "bye<|x|>!"),
+        ((1, 2, 3, 1, 2), "abyeabye", None),
+        ((2, 4, 3, 4), "bye!!", None),
+        ((2, 1, 0), "bye", "a<|end|>"),
+        ((1, 2, 0), "abye", None),
+        ((1, 3, 0), "a", None),
+    ):
+        writer = ReplyWriter(vocabulary, max_tokens=50, stops=strings.patterns, marks=strings.marks)
+        events = [event for token in tokens if not writer.finish for event in writer.write(token, "base")]
+        events += () if writer.finish else writer.end("length")
+        assert "".join(event.text for event in events) == writer.text == text
+        assert writer.stop == stop
