@@ -17,8 +17,19 @@ _MOST_BYTES = 8 << 20
 CACHE_VARIABLE = "EDGE_WSD_CACHE"
 
 
+def cache_file(name: str) -> Path | None:
+    """The file of this name in the user's cache directory; None for a user who has none, nor a home."""
+    try:
+        return cache_directory() / name
+    except RuntimeError:
+        return None
+
+
 def cache_directory() -> Path:
-    """Where this program may keep what it can make again: `$EDGE_WSD_CACHE`, else what the system provides."""
+    """Where this program may keep what it can make again: `$EDGE_WSD_CACHE`, else what the system provides.
+
+    Raises RuntimeError where there is no home folder.
+    """
     given = os.environ.get(CACHE_VARIABLE)
     if given:
         return Path(given)
@@ -32,9 +43,12 @@ def cache_directory() -> Path:
 
 
 class Remembered:
-    """Texts by key in a JSON file. One that is damaged or cannot be written costs work, never an answer."""
+    """Texts by key in a JSON file. One that is damaged or cannot be written costs work, never an answer.
 
-    def __init__(self, path: Path, kind: str, *, most: int, otherwise: str) -> None:
+    Without a path nothing is remembered.
+    """
+
+    def __init__(self, path: Path | None, kind: str, *, most: int, otherwise: str) -> None:
         """`kind` names the entries in the file, of which there are at most `most`; the oldest make room.
 
         `otherwise` says in a warning what comes of a file that cannot be written.
@@ -47,6 +61,8 @@ class Remembered:
 
     def put(self, key: str, value: str) -> None:
         """If the file cannot be written, a warning is logged."""
+        if self.path is None:
+            return
         entries = self._read()
         entries.pop(key, None)
         entries[key] = value
@@ -58,9 +74,11 @@ class Remembered:
             _LOG.warning("%s cannot be written (%s): %s", self.path, error, self._otherwise)
 
     def _read(self) -> dict[str, str]:
+        if self.path is None:
+            return {}
         try:
             content = parse_json(read_bounded(self.path, _MOST_BYTES))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return {}
         except (OSError, ValueError) as error:
             _LOG.warning("%s is ignored: %s", self.path, error)

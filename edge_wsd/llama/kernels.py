@@ -26,7 +26,7 @@ from edge_wsd.llama.processor import this_processor
 from edge_wsd.llama.rebuild import rebuild_command
 from edge_wsd.llama.settings import AUTO, ModelSettings
 from edge_wsd.redaction import logger_without_secrets
-from edge_wsd.remembered import Remembered, cache_directory
+from edge_wsd.remembered import Remembered, cache_file
 
 _LOG = logger_without_secrets(__name__)
 _MODULE = "edge_wsd.llama.kernel_child"
@@ -99,7 +99,7 @@ def recall(
 ) -> Verdict:
     """What was found out before of this llama.cpp on this processor; else, or `again`, what `examine` says now."""
     memory = memory or Remembered(
-        cache_directory() / "kernels.json", "verdicts", most=20, otherwise="the kernels will be tested again"
+        cache_file("kernels.json"), "verdicts", most=20, otherwise="the kernels will be tested again"
     )
     parts = (_VERSION, installation_stamp(), this_processor().identity, *sorted(this_processor().flags))
     stamp = sha256("\n".join(parts).encode(errors="replace")).hexdigest()

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -62,7 +63,7 @@ class NamedPair:
     def templates(self) -> dict[str, Any]:
         """The templates that this pair sets, as `Pair.load` takes them."""
         given = self._given(TEMPLATE_KEYS)
-        return {key: str(Path(text).expanduser()) if text.startswith("~") else text for key, text in given.items()}
+        return {key: os.path.expanduser(text) for key, text in given.items()}
 
     def as_dict(self) -> dict[str, Any]:
         """Every key of the file that is set, in the file's order."""

@@ -69,13 +69,23 @@ class Pairs:
             raise self.problems[place]
 
 
-def pairs_path() -> Path:
-    """Where the file is: `EDGE_WSD_PAIRS`, else `pairs.toml` in the user's folder for settings."""
-    if named := os.environ.get(PATH_VARIABLE):
-        return Path(named).expanduser().absolute()
-    from platformdirs import user_config_path
+class NoHomeError(PairsFileError):
+    """This user has no home folder, as services and containers may have none, and so no file of pairs."""
 
-    return user_config_path("edge-wsd", appauthor=False) / "pairs.toml"
+
+def pairs_path() -> Path:
+    """Where the file is: `EDGE_WSD_PAIRS`, else `pairs.toml` in the user's folder for settings.
+
+    Raises `NoHomeError`.
+    """
+    try:
+        if named := os.environ.get(PATH_VARIABLE):
+            return Path(named).expanduser().absolute()
+        from platformdirs import user_config_path
+
+        return user_config_path("edge-wsd", appauthor=False) / "pairs.toml"
+    except RuntimeError as error:
+        raise NoHomeError(f"there is no folder for your pairs: {error}; set HOME, or {PATH_VARIABLE}") from None
 
 
 class PairsFile:
@@ -86,11 +96,21 @@ class PairsFile:
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        self.path = pairs_path() if path is None else path
+        self._path = path
+
+    @property
+    def path(self) -> Path:
+        """Raises `NoHomeError`, as every method does but `read`: who has no home has no pairs."""
+        return pairs_path() if self._path is None else self._path
 
     def read(self) -> Pairs:
         """What the file says, checked. Raises for a file that cannot be read, or is no TOML."""
-        text = self._text()
+        try:
+            text = self._text()
+        except NoHomeError:
+            if os.environ.get(PATH_VARIABLE):
+                raise
+            return Pairs()
         return _Reading(self.path, text).pairs() if text else Pairs()
 
     def add(self, pair: NamedPair, *, replace: bool = False) -> None:
@@ -153,7 +173,7 @@ class PairsFile:
         """The file's text; "" if there is no file."""
         try:
             data = read_bounded(self.path, _MOST_BYTES)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # the home of many services is /dev/null
             return ""
         except OSError as error:
             raise PairsFileError(f"{self.path}: cannot be read: {error.strerror or error}") from error

@@ -70,11 +70,13 @@ class Unfinished:
 
 
 def store_root() -> Path:
-    """`$EDGE_WSD_STORE`, else `models` in the user's data folder."""
-    given = os.environ.get(STORE_VARIABLE)
-    if given:
-        return Path(given).expanduser().absolute()
-    return Path(platformdirs.user_data_dir("edge-wsd", appauthor=False)) / "models"
+    """`$EDGE_WSD_STORE`, else `models` in the user's data folder. Raises StoreError for a user without any."""
+    try:
+        if given := os.environ.get(STORE_VARIABLE):
+            return Path(given).expanduser().absolute()
+        return Path(platformdirs.user_data_dir("edge-wsd", appauthor=False)) / "models"
+    except RuntimeError as error:  # services and containers may run users without a home
+        raise StoreError(f"there is no folder for the store: {error}; set HOME, or {STORE_VARIABLE}") from None
 
 
 def folder_name(repo: str, type_name: str) -> str:
