@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from edge_wsd.child_process import keep_crashes_quiet
-from edge_wsd.errors import EdgeWsdError
+from edge_wsd.errors import EdgeWsdError, KernelError
 
 BINDING = "llama-cpp-python"
 LAST_STEP = "the end"
@@ -31,8 +31,8 @@ def examine_library() -> Iterator[dict[str, Any]]:
     yield {"begin": "loading llama.cpp"}
     try:
         from edge_wsd.llama import library
-    except (ImportError, OSError, RuntimeError, AttributeError) as error:
-        yield {"problem": f"{BINDING} cannot be loaded: {error}; install it again as below"}
+    except KernelError as error:
+        yield {"problem": f"{BINDING} cannot be loaded: {error.__cause__}; install it again as below"}
         return
     yield {"begin": "starting llama.cpp"}
     yield {"versions": library.versions(), "backends": library.backends()}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ctypes
 
-import llama_cpp
 import numpy as np
 from numpy.typing import NDArray
+
+from edge_wsd.llama.binding import llama_cpp
 
 
 class Batch:

@@ -12,14 +12,13 @@ import ctypes
 from collections.abc import Callable
 from types import TracebackType
 
-import llama_cpp
-
 from edge_wsd import checks
 from edge_wsd._native import CancelFlag
 from edge_wsd.errors import Cancelled, ModelLoadError, OptionError
 from edge_wsd.llama import library
 from edge_wsd.llama.attention import Attention
 from edge_wsd.llama.batch import Batch
+from edge_wsd.llama.binding import llama_cpp
 from edge_wsd.llama.handle import Handle, require_own_workers
 from edge_wsd.llama.model import Model
 from edge_wsd.llama.passes import BLOCK, most_rows

@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-import llama_cpp
-
 from edge_wsd.errors import ClosedError, ForkedError
+from edge_wsd.llama.binding import llama_cpp
 
 _WAY_OUT = "load the models in the process that uses them, started afresh (multiprocessing's start method 'spawn')"
 

@@ -8,14 +8,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 BINDING = "llama-cpp-python"
-_FOLDER_VARIABLE = "LLAMA_CPP_LIB_PATH"  # the binding's own
+FOLDER_VARIABLE = "LLAMA_CPP_LIB_PATH"  # the binding's own
 
 
 def library_files() -> list[Path]:
     """The libraries that the binding loads, each once. Empty if they cannot be found."""
     spec = find_spec("llama_cpp")
     places = list(spec.submodule_search_locations or ()) if spec else []
-    given = os.environ.get(_FOLDER_VARIABLE)
+    given = os.environ.get(FOLDER_VARIABLE)
     folder = Path(given) if given else Path(places[0]) / "lib" if places else None
     try:
         names = sorted(os.listdir(folder)) if folder else []

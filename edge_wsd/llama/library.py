@@ -17,8 +17,7 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
-import llama_cpp
-
+from edge_wsd.llama.binding import llama_cpp
 from edge_wsd.redaction import logger_without_secrets
 
 logger = logger_without_secrets("edge_wsd.llama")

@@ -13,10 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-import llama_cpp
-
 from edge_wsd.errors import ModelLoadError, OptionError
 from edge_wsd.llama import kernels, library
+from edge_wsd.llama.binding import llama_cpp
 from edge_wsd.llama.handle import Handle, require_own_workers
 from edge_wsd.llama.settings import ALL_LAYERS, AUTO, ModelSettings, context_length
 from edge_wsd.llama.vocab import Vocab

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ctypes
 
-import llama_cpp
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_wsd.errors import OptionError
+from edge_wsd.llama.binding import llama_cpp
 from edge_wsd.llama.handle import Handle
 
 _CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])

@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import llama_cpp
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,6 +25,7 @@ from edge_wsd.errors import (
     VocabularyError,
 )
 from edge_wsd.llama import library
+from edge_wsd.llama.binding import llama_cpp
 from edge_wsd.llama.passes import passes
 from edge_wsd.llama.sampler import Sampler
 from edge_wsd.llama.scores import Row, Scores

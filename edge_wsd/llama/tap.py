@@ -17,12 +17,12 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-import llama_cpp
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_wsd.errors import DecodeError
 from edge_wsd.llama import library
+from edge_wsd.llama.binding import llama_cpp
 from edge_wsd.llama.ggml_tensor import F32, GgmlTensor, checked_operations
 
 _POINTER = ctypes.c_void_p

@@ -6,13 +6,13 @@ import ctypes
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-import llama_cpp
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_wsd import _native
 from edge_wsd.errors import VocabularyError
 from edge_wsd.llama import library
+from edge_wsd.llama.binding import llama_cpp
 from edge_wsd.llama.deep_stack import MAX_STACK_BYTES, call_with_stack
 from edge_wsd.llama.digit_runs import BY_THREES, cut_runs, may_be_cut
 from edge_wsd.llama.joins import Joins

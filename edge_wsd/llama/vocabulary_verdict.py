@@ -6,8 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-import llama_cpp
-
+from edge_wsd.llama.binding import llama_cpp
 from edge_wsd.llama.vocab import CONTROL, Vocab
 
 _NO_TEXT = CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_UNUSED

@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -20,6 +20,7 @@ from edge_wsd import __version__
 from edge_wsd.models.hub_environment import checked_endpoint, client_error, refuse_token, token_error
 from edge_wsd.models.hub_errors import Refusal, UnexpectedAnswer
 from edge_wsd.models.hub_library import build_hf_headers, constants, get_session, try_to_load_from_cache
+from edge_wsd.reading import read_bounded
 from edge_wsd.redaction import remember, without_password
 
 _HUB = "https://huggingface.co"
@@ -29,6 +30,8 @@ _MOST_BYTES = 8 << 20
 _MOST_REDIRECTS = 10
 _RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(?:\d{1,18}|\*)")
 _TOKEN = re.compile(r"[!-~]+")
+_TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+_LONGEST_TOKEN = 1 << 16
 
 
 class HubClient:
@@ -102,6 +105,8 @@ class HubClient:
 
     def _headers(self) -> dict[str, str]:
         try:
+            if not self._token and not any(os.environ.get(name) for name in _TOKEN_VARIABLES):
+                _require_readable(constants.HF_TOKEN_PATH)
             headers: dict[str, str] = build_hf_headers(
                 token=self._token, library_name=_LIBRARY, library_version=__version__
             )
@@ -115,8 +120,7 @@ class HubClient:
     def _origin_of_token(self) -> str:
         if self._token:
             return "--token"
-        names = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
-        return next((name for name in names if os.environ.get(name)), str(constants.HF_TOKEN_PATH))
+        return next((name for name in _TOKEN_VARIABLES if os.environ.get(name)), str(constants.HF_TOKEN_PATH))
 
 
 def cached_file(repo: str, revision: str, path: str) -> Path | None:
@@ -127,6 +131,12 @@ def cached_file(repo: str, revision: str, path: str) -> Path | None:
         return cached if cached is not None and cached.is_file() else None
     except (OSError, ValueError):  # a cache that cannot be read holds nothing for us
         return None
+
+
+def _require_readable(path: str | Path) -> None:
+    """Raises OSError for a file of the token that the client would read without end, such as a device or a pipe."""
+    with suppress(FileNotFoundError):
+        read_bounded(path, _LONGEST_TOKEN)
 
 
 def _basic_authorization(address: str) -> str | None:

@@ -14,11 +14,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import llama_cpp
-
 from edge_wsd.child_process import NO_MEMORY, keep_crashes_quiet, limit_memory
 from edge_wsd.errors import EdgeWsdError, LogitsError, ModelLoadError
 from edge_wsd.llama import library
+from edge_wsd.llama.binding import llama_cpp
 from edge_wsd.llama.context import Context
 from edge_wsd.llama.model import Model
 from edge_wsd.llama.sampler import Sampler

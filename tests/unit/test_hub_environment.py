@@ -69,7 +69,8 @@ def look_up(monkeypatch, tmp_path):
         ("HF_TOKEN", f"{TOKEN} {PASSWORD}", "the access token in HF_TOKEN holds a space, a line break"),
         ("HF_TOKEN", f"{TOKEN}é", "the access token in HF_TOKEN holds"),
         ("HUGGING_FACE_HUB_TOKEN", f"{TOKEN}\t{PASSWORD}", "the access token in HUGGING_FACE_HUB_TOKEN holds"),
-        ("HF_TOKEN_PATH", "/dev", "the access token in /dev cannot be read: Is a directory; mend the file"),
+        ("HF_TOKEN_PATH", "/dev", "the access token in /dev cannot be read: it is a folder, not a file; mend the file"),
+        ("HF_TOKEN_PATH", "/dev/zero", "the access token in /dev/zero cannot be read: it is a device"),  # without end
         ("HF_OIDC_RESOURCE", "someone/Tiny-GGUF", "the access token cannot be had: HF_OIDC_RESOURCE"),
     ],
     ids=lambda value: value[:30],

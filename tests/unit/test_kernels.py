@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -206,3 +208,12 @@ def test_the_flags_of_this_processor_are_known() -> None:
     known = this_processor()
     text = Path("/proc/cpuinfo").read_text()
     assert known.flags and all(flag in text for flag in known.flags)
+
+
+def test_a_binding_that_cannot_be_loaded_is_told_in_a_line(tmp_path: Path) -> None:
+    """It was told as an output that cannot be written."""
+    program = "import edge_wsd.errors as e\ntry: import edge_wsd.pair\nexcept e.KernelError as error: print(error)"
+    environment = {**os.environ, "LLAMA_CPP_LIB_PATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert f"cannot be loaded from {tmp_path}, which LLAMA_CPP_LIB_PATH names: " in done.stdout
+    assert "`edge-wsd doctor`" in done.stdout
