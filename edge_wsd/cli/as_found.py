@@ -21,7 +21,7 @@ from edge_wsd.cli.terminal import can_draw
 if sys.platform != "win32":
     import termios
 
-_ENDS = ("SIGTERM", "SIGHUP", "SIGQUIT")
+_ENDS = ("SIGTERM", "SIGHUP", "SIGQUIT", "SIGABRT", "SIGALRM", "SIGUSR1", "SIGUSR2", "SIGXCPU")
 _SHOW_ALL = b"\x1b[0m\x1b[?25h\x1b[?2004l"
 """No colour, the cursor visible, pasted text not marked."""
 

@@ -92,6 +92,16 @@ def test_a_signal_leaves_the_terminal_as_it_was(person, number, meanwhile):
     assert somebody.raw.rfind("\x1b[?25h") >= somebody.raw.rfind("\x1b[?25l")  # or hide the cursor
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals and terminals of Unix")
+@pytest.mark.parametrize("name", ["SIGABRT", "SIGALRM", "SIGUSR1", "SIGUSR2", "SIGXCPU"])
+def test_so_does_every_other_signal_that_ends_it_and_can_be_heard(person, name):
+    somebody = person()
+    somebody.rests()
+    os.kill(somebody.process.pid, getattr(signal, name))
+    assert somebody.leaves() == -getattr(signal, name)
+    assert somebody.echoes()
+
+
 @pytest.mark.parametrize("how", ["\x04", "/quit\r"])
 def test_leaving_leaves_the_terminal_as_it_was(person, how):
     somebody = person()
