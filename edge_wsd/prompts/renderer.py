@@ -15,18 +15,22 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import IO, Any, Literal
 
 from edge_wsd import child_process
-from edge_wsd.prompts.renderer_child import CPU_SECONDS, read_frame, write_frame
+from edge_wsd.prompts.process_memory import memory_of
+from edge_wsd.prompts.renderer_child import CPU_SECONDS, MEMORY_BYTES, read_frame, write_frame
 
 _MODULE = "edge_wsd.prompts.renderer_child"
 _WATCHDOG_SECONDS = 30.0
 """For a system without a clock for processor time, and for a child that hangs. Starting the child is part of it."""
+_MEMORY_POLL_SECONDS = 0.01
 _END_SECONDS = 1.0
+_ITS_OWN_CLOCK, _THE_WATCHDOG = (getattr(signal, name, None) for name in ("SIGPROF", "SIGKILL"))
 _LONGEST_REASON = 200
 
 Stage = Literal["compile", "render", "stopped"]
@@ -104,8 +108,8 @@ class Renderer:
 def _exchange(child: subprocess.Popen[bytes], request: Mapping[str, Any]) -> dict[str, Any] | None:
     """None if the child ended without an answer."""
     assert child.stdin is not None and child.stdout is not None
-    watchdog = threading.Timer(_WATCHDOG_SECONDS, child.kill)
-    watchdog.daemon = True
+    answered = threading.Event()
+    watchdog = threading.Thread(target=_watch, args=(child, answered), name="edge-wsd watchdog", daemon=True)
     watchdog.start()
     try:
         write_frame(child.stdin, json.dumps(request).encode())
@@ -113,8 +117,18 @@ def _exchange(child: subprocess.Popen[bytes], request: Mapping[str, Any]) -> dic
     except (BrokenPipeError, ConnectionResetError):
         return None
     finally:
-        watchdog.cancel()
+        answered.set()
     return None if answer is None else dict(json.loads(answer))
+
+
+def _watch(child: subprocess.Popen[bytes], answered: threading.Event) -> None:
+    """Ends a child that takes too long or, where it cannot bound that itself, too much memory."""
+    end, before = time.monotonic() + _WATCHDOG_SECONDS, memory_of(child)
+    while not answered.wait(_WATCHDOG_SECONDS if before is None else _MEMORY_POLL_SECONDS):
+        taken = 0 if before is None else (memory_of(child) or before) - before
+        if taken > MEMORY_BYTES or time.monotonic() >= end:
+            child.kill()
+            return
 
 
 def _why_it_ended(child: subprocess.Popen[bytes]) -> str:
@@ -122,8 +136,10 @@ def _why_it_ended(child: subprocess.Popen[bytes]) -> str:
         code = child.wait(_END_SECONDS)
     except subprocess.TimeoutExpired:
         return "the process that renders it answers no more"
-    if code < 0 and signal.Signals(-code).name in ("SIGPROF", "SIGKILL"):  # its own clock, or the watchdog
+    if -code == _ITS_OWN_CLOCK:
         return f"it takes more than {CPU_SECONDS:g} s"
+    if -code == _THE_WATCHDOG:
+        return f"it takes more than {CPU_SECONDS:g} s or {MEMORY_BYTES >> 20} MB of memory"
     ending = child_process.describe_ending(code)
     said = (child.stderr.read() if child.stderr else b"").decode(errors="replace").split("\n")
     last = next((line.strip() for line in reversed(said) if line.strip()), "")

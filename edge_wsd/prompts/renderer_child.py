@@ -131,7 +131,7 @@ def _limited_time() -> Iterator[None]:
 
 
 def _limit_memory() -> None:
-    """Let allocations beyond the bound fail. macOS and Windows know no such limit; there, time alone bounds it."""
+    """Let allocations beyond the bound fail. macOS and Windows know no such limit; there, the parent looks."""
     if sys.platform != "linux":
         return
     import resource

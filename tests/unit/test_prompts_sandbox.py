@@ -1,5 +1,6 @@
 """A hostile chat template gets neither out of the sandbox nor endless time nor all memory, nor keeps Ctrl-C away."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from datetime import datetime
 import pytest
 
 from edge_wsd.errors import TemplateError, TemplateStoppedError
+from edge_wsd.prompts import process_memory
 from edge_wsd.prompts.chat_template import ChatTemplate
 from edge_wsd.prompts.messages import Message
 from edge_wsd.prompts.renderer import Renderer, RenderingFailed, shared_renderer
@@ -172,6 +174,31 @@ def test_a_process_that_was_killed_is_replaced() -> None:
     renderer._child.wait()
     assert renderer.render("{{ a }}", {"a": 2}, NOW) == "2"
     renderer.close()
+
+
+GREEDY = "import sys, time\nsys.stdin.buffer.read(9)\nkept = bytearray(400 << 20)\ntime.sleep(5)"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_where_the_system_bounds_no_memory_the_parent_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On macOS and Windows nothing kept a template from taking all memory within its 2 s."""
+
+    def resident(child: "subprocess.Popen[bytes]") -> int:
+        with open(f"/proc/{child.pid}/statm", encoding="ascii") as statm:
+            return int(statm.read().split()[1]) * 4096
+
+    monkeypatch.setattr("edge_wsd.prompts.renderer.memory_of", resident)
+    monkeypatch.setattr("edge_wsd.prompts.renderer._WATCHDOG_SECONDS", 600)
+    renderer = Renderer([sys.executable, "-c", GREEDY])
+    with pytest.raises(RenderingFailed, match="256 MB of memory"):
+        renderer.render("{{ a }}", {"a": 1}, NOW)
+    assert Renderer().render("{{ a }}", {"a": 1}, NOW) == "1"
+
+
+def test_the_structures_that_other_systems_fill_in_have_their_sizes() -> None:
+    """As in macOS' <sys/resource.h> and Windows' <psapi.h>, on systems of 64 bits."""
+    assert ctypes.sizeof(ctypes.c_uint64 * process_memory._WORDS_OF_RUSAGE) == 16 + 10 * 8
+    assert ctypes.sizeof(process_memory._Counters) == 72 and process_memory._Counters.committed.offset == 56
 
 
 def test_a_process_that_says_nothing_is_an_error_with_its_last_words() -> None:
