@@ -147,10 +147,14 @@ class Decoder:
 
     def _require_activation(self) -> None:
         key, wanted = self.activation
-        if self.config.word(key, wanted) != wanted:
+        given = self.config.word(key, wanted)
+        if _SAME_ACTIVATION.get(given, given) != wanted:
             raise ConversionError(
                 f"{self.config.origin}: {key} is {self.config.get(key)!r}, llama.cpp's {self.architecture} has {wanted}"
             )
+
+
+_SAME_ACTIVATION = {"swish": "silu"}  # by another name, as in transformers
 
 
 def linear(

@@ -6,6 +6,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from edge_wsd import checks
 from edge_wsd.errors import TemplateError
 from edge_wsd.prompts.chat_template import ChatTemplate
 from edge_wsd.prompts.plain_template import PlainTemplate
@@ -27,6 +30,9 @@ def base_template(choice: str, model_template: str | None, bos: str, eos: str) -
 
 
 def _choose(model: str, choice: str, model_template: str | None, bos: str, eos: str) -> Template:
+    named = isinstance(choice, str | Path)  # a number would be read as an open file
+    checks.require(named, f"{model}_template", "chat, plain or the name of a Jinja file", choice)
+    choice = str(choice)
     if choice == "plain":
         return PlainTemplate()
     shared_renderer().start()  # ready by the time the weights are loaded

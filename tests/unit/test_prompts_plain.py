@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from edge_wsd.errors import TemplateError
+from edge_wsd.errors import OptionError, TemplateError
 from edge_wsd.prompts.choose import base_template, drafter_template
 from edge_wsd.prompts.messages import Message, parse_messages
 from edge_wsd.prompts.plain_template import PlainTemplate
@@ -105,3 +105,15 @@ def test_a_template_file_that_cannot_be_used_is_a_typed_error(tmp_path: Path) ->
     ):
         with pytest.raises(TemplateError, match=reason):
             base_template(choice, None, "", "")
+
+
+@pytest.mark.parametrize("choice", [None, 0, 2.5, b"chat", ["chat"]])
+def test_a_template_that_is_no_name_is_the_documented_error(choice: Any) -> None:
+    """A number was read as an open file, the others ended in a TypeError."""
+    with pytest.raises(OptionError, match="drafter_template must be chat, plain or the name of a Jinja file, not "):
+        drafter_template(choice, None, "", "")
+
+
+def test_a_template_may_be_named_by_a_path(tmp_path: Path) -> None:
+    (tmp_path / "my.jinja").write_text("a")
+    assert base_template(tmp_path / "my.jinja", None, "", "").render([Message("user", "Hi")]) == "a"  # type: ignore[arg-type]

@@ -116,3 +116,9 @@ def test_a_published_config_is_accepted_with_all_its_weights(name: str) -> None:
 def test_published_gemmas_need_no_other_scale_of_queries(name: str) -> None:
     family = family_of(SimpleNamespace(config=Config(PUBLISHED[name][0], "config.json")))  # type: ignore[arg-type]
     assert family.query_factor() == 1.0  # type: ignore[attr-defined]
+
+
+def test_an_activation_may_have_its_other_name() -> None:
+    """transformers knows SiLU as "swish" too; such a checkpoint was refused."""
+    values, _, _ = PUBLISHED["Llama-3.2-3B"]
+    family_of(SimpleNamespace(config=Config({**values, "hidden_act": "swish"}, "config.json")))  # type: ignore[arg-type]
