@@ -8,8 +8,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
-from functools import cached_property
+from collections.abc import Collection, Iterable, Mapping
 
 _C_SPACES = " \t\n\v\f\r"
 """What `isspace` of C knows, which llama.cpp asks."""
@@ -31,11 +30,12 @@ class SpecialTexts:
 
         A mark is one character that is not in the text, and stands behind the first character of such a text.
         """
-        if self._firsts.isdisjoint(text):
+        if not (found := self._in(text)):
             return text
+        pattern = re.compile(f"(?:{_any_of(found)})(?!{re.escape(mark)})")
         before = None
         while text != before:  # one may begin inside another
-            before, text = text, self._pattern(mark).sub(lambda found: found[0][0] + mark + found[0][1:], text)
+            before, text = text, pattern.sub(lambda found: found[0][0] + mark + found[0][1:], text)
         return text
 
     def split(self, text: str, mark: str | None = None) -> list[str | int]:
@@ -50,9 +50,9 @@ class SpecialTexts:
 
     def pieces(self, text: str) -> list[str | int]:
         """`text` cut at the texts of control tokens, each the longest there, with all white space."""
-        if self._firsts.isdisjoint(text):
+        if not (found := self._in(text)):
             return [text]
-        return [self.ids.get(piece, piece) for piece in re.split(f"({self._any})", text) if piece]
+        return [self.ids.get(piece, piece) for piece in re.split(f"({_any_of(found)})", text) if piece]
 
     def _cut(self, part: str | int, special: str, mark: str | None) -> list[str | int]:
         if isinstance(part, int):
@@ -68,9 +68,10 @@ class SpecialTexts:
             cut += [piece, token] if piece else [token]
         return cut[:-1]
 
-    def _pattern(self, mark: str) -> re.Pattern[str]:
-        return re.compile(f"(?:{self._any})(?!{re.escape(mark)})")
+    def _in(self, text: str) -> list[str]:
+        """Those that the text holds. A vocabulary has hundreds, and trying each at each place takes long."""
+        return [] if self._firsts.isdisjoint(text) else [special for special in self.ids if special in text]
 
-    @cached_property
-    def _any(self) -> str:
-        return "|".join(map(re.escape, self.ids))
+
+def _any_of(texts: Iterable[str]) -> str:
+    return "|".join(map(re.escape, texts))
