@@ -16,7 +16,8 @@ from edge_wsd.models.gguf_types import ValueType
 _PREFIX = "tokenizer.ggml."
 _SENTENCEPIECE = frozenset({"llama"})
 _BYTE_PAIRS = frozenset({"gpt2", "gemma4", "hybriddna", "whitespace"})
-_OTHERS = frozenset({"bert", "t5", "rwkv", "plamo2"})
+_WORD_PIECES = "bert"
+_OTHERS = frozenset({_WORD_PIECES, "t5", "rwkv", "plamo2"})
 _NONE = frozenset({"none", "no_vocab"})
 _DROPS_SPACES = "whitespace"
 """A tokenizer and its pre-tokenizer, which only go together."""
@@ -55,7 +56,7 @@ def check_tokenizer(fields: Fields) -> int:
         raise fields.error(f"{_PREFIX}tokens is missing or empty")
     known = _check_texts(fields, tokens)
     _check_scores(fields, len(tokens))
-    _check_types(fields, tokens)
+    _check_types(fields, tokens, has_bytes=kind != _WORD_PIECES)
     if kind in _SENTENCEPIECE:
         _check_bytes(fields, known)
     if kind == "rwkv":
@@ -97,7 +98,7 @@ def _check_scores(fields: Fields, n_tokens: int) -> None:
         raise fields.error(f"{key} holds a value that is not finite")
 
 
-def _check_types(fields: Fields, tokens: Sequence[str]) -> None:
+def _check_types(fields: Fields, tokens: Sequence[str], *, has_bytes: bool) -> None:
     key = _PREFIX + "token_type"
     types = fields.array(key, ValueType.INT32)
     if types is None:
@@ -107,6 +108,10 @@ def _check_types(fields: Fields, tokens: Sequence[str]) -> None:
     if not 0 <= min(types) <= max(types) <= _LAST_TYPE:
         raise fields.error(
             f"{key} holds the unknown types {sorted({t for t in types if not 0 <= t <= _LAST_TYPE})[:3]}"
+        )
+    if not has_bytes and _BYTE_TYPE in types:  # llama.cpp ends the process when it shows one
+        raise fields.error(
+            f"token {types.index(_BYTE_TYPE)} is marked as a byte, and tokenizer {_WORD_PIECES!r} has none"
         )
     for index, type_ in enumerate(types):
         if type_ == _BYTE_TYPE and not _BYTE_TEXT.fullmatch(tokens[index]):

@@ -281,6 +281,12 @@ def test_types_that_llama_cpp_cannot_compute_with_are_refused_for_every_architec
     assert reason in refusal(model.write(tmp_path / "model.gguf"))
 
 
+def test_word_pieces_have_no_bytes(tmp_path: Path) -> None:
+    """llama.cpp ended the process when it was asked for the text of one."""
+    model = TinyModel(metadata={**sentencepiece_tokenizer(), "tokenizer.ggml.model": string("bert")})
+    assert "token 3 is marked as a byte, and tokenizer 'bert' has none" in refusal(model.write(tmp_path / "m.gguf"))
+
+
 def test_values_of_other_kinds_are_left_out_of_what_is_told(tmp_path: Path) -> None:
     """The merges that a SentencePiece vocabulary does not need were counted, whatever they were: a TypeError."""
     model = TinyModel(metadata={**sentencepiece_tokenizer(), "tokenizer.ggml.merges": u32(7)})
