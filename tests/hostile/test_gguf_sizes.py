@@ -3,17 +3,22 @@
 They are full of holes: terabytes for a disk of any size, read as zeros. A header of zeros is one of empty strings.
 """
 
+import random
 import struct
+import sys
 import tracemalloc
 from pathlib import Path
 
 import pytest
 
 from edge_wsd.errors import ModelFileError
-from edge_wsd.models import gguf_file
+from edge_wsd.llama import library
+from edge_wsd.models import gguf_file, probe
 from edge_wsd.models.gguf_check import check_gguf
 from edge_wsd.models.gguf_file import MAX_ELEMENTS, MAX_PAIRS, MAX_TENSORS, MAX_TRAILING_BYTES, read_header
-from tests.tiny_models import TinyModel, Value, numbers, string, strings, text
+from edge_wsd.models.probe import probe_model
+from edge_wsd.models.probe_cache import ProbeCache
+from tests.tiny_models import TinyModel, Value, numbers, sentencepiece_tokenizer, string, strings, text
 
 BOUND = 32 << 20
 """Bytes of memory that reading a small header may take, whatever it claims."""
@@ -89,6 +94,23 @@ def test_texts_beyond_all_measure_are_refused(tmp_path: Path, key: str, value: V
     model.metadata[key] = value
     with pytest.raises(ModelFileError, match=reason):
         check_gguf(model.write(tmp_path / "model.gguf"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits what a process allocates")
+def test_a_tokenizer_that_keeps_every_part_of_long_tokens_is_refused_its_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # some 50 tokens of 8,000 characters passed every check and took gigabytes
+    if library.supports_offload():
+        pytest.skip("with a GPU there is no limit: its driver maps far more than it takes")
+    model, source = TinyModel(metadata=sentencepiece_tokenizer()), random.Random(1)
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    tokens += ["".join(source.choices("abcdefgh", k=8000)) for _ in range(len(model.tokens) - len(tokens))]
+    model.metadata |= {"tokenizer.ggml.tokens": strings(tokens), "tokenizer.ggml.model": string("plamo2")}
+    path = model.write(tmp_path / "greedy.gguf")
+    monkeypatch.setattr(probe, "MEMORY_BYTES", 1 << 28)
+    with pytest.raises(ModelFileError, match=r"greedy\.gguf: llama\.cpp wants more memory for it than the \d+ MiB"):
+        probe_model(path, header=check_gguf(path), cache=ProbeCache(tmp_path / "probed.json"))
 
 
 def test_the_longest_texts_in_use_are_read(tmp_path: Path) -> None:
