@@ -6,6 +6,7 @@ Nothing but click is imported here, so `edge-wsd --help` answers at once.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import sys
@@ -20,6 +21,8 @@ from edge_wsd.errors import EdgeWsdError
 
 PROGRAM = "edge-wsd"
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+
+_OF_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF, errno.EPIPE)
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -243,8 +246,9 @@ def explained(error: Exception) -> str:
     if isinstance(error, EdgeWsdError):
         return str(error)
     if isinstance(error, OSError):
-        where = error.filename or "the output cannot be written"
-        return f"{where}: {error.strerror or error}"
+        if error.filename or error.errno in _OF_OUTPUT:
+            return f"{error.filename or 'the output cannot be written'}: {error.strerror or error}"
+        return f"the operating system refused: {error.strerror or error}; run again with --debug to see where"
     return f"internal error: {type(error).__name__}: {error}; run again with --debug to see where"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 
@@ -42,6 +43,15 @@ def test_ctrl_c_while_the_program_is_being_imported_ends_it_without_a_word(name,
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_only_what_can_happen_to_an_output_is_told_of_it():
+    """Whatever the system refused, such as another process, was told as an output that cannot be written."""
+    from edge_wsd.cli.main import explained
+
+    assert explained(OSError(errno.ENOSPC, "No space left")) == "the output cannot be written: No space left"
+    assert explained(OSError(errno.EAGAIN, "Try again")).startswith("the operating system refused: Try again")
+    assert explained(OSError(errno.ENOENT, "No such file", "x.gguf")) == "x.gguf: No such file"
 
 
 def test_the_version_is_the_packages(program):
