@@ -19,7 +19,7 @@ LLAMA_LIKE = frozenset({"llama", "mistral3", "qwen2", "qwen3", "gemma", "gemma2"
 # One matrix for gate and up, and a head that may be rotated in part.
 _FUSED = "phi3"
 _MAX_LAYERS = 512
-_MAX_EXPERTS = 512
+_MAX_EXPERTS = 1024
 _MAX_WIDTH = 1 << 24
 _MAX_CONTEXT = (1 << 31) - 1
 _ROPE_SCALINGS = frozenset({"none", "linear", "yarn", "longrope"})
@@ -251,10 +251,14 @@ def _check_tensor(
 
 
 def _check_type(fields: Fields, tensor: TensorInfo) -> None:
-    """llama.cpp adds and scales in F32 only, and ends the process on a matrix that no kernel of it multiplies."""
+    """llama.cpp adds and scales in F32 only, and ends the process on a matrix that no kernel of it multiplies.
+
+    The name tells what is added, and not the shape: a matrix of one row is written as a vector, such as the gate of
+    Qwen's shared expert, which published files have in BF16. Vectors of unknown names are tried.
+    """
     if tensor.type in _WHOLE_NUMBERS and _TABLES.search(tensor.name):
         return
-    if len(tensor.shape) == 1 or _ADDED.search(tensor.name):
+    if _ADDED.search(tensor.name):
         _require_f32(fields, tensor)
     if not TENSOR_TYPES[tensor.type].multiplies:
         raise fields.error(f"tensor {tensor.name} has the type {tensor.type_name}, which is no type for weights")

@@ -302,6 +302,23 @@ def test_tables_of_whole_numbers_are_no_matrices(tmp_path: Path) -> None:
     check_gguf(model.write(tmp_path / "model.gguf"))
 
 
+@pytest.mark.parametrize("type_", [TENSOR_F16, 30], ids=["F16", "BF16"])
+def test_a_matrix_of_one_row_may_have_any_type(tmp_path: Path, type_: int) -> None:
+    """Published files of mixtures with a shared expert were refused: llama.cpp's tools write its gate as a vector."""
+    model = renamed(TinyModel(), "qwen2moe")
+    model.tensors.append(Tensor("blk.0.ffn_gate_inp_shexp.weight", (32,), type=type_, data=bytes(2 * 32)))
+    check_gguf(model.write(tmp_path / "model.gguf"))
+
+
+def test_as_many_experts_as_llama_cpp_takes_are_taken(tmp_path: Path) -> None:
+    """Its largest known mixture has more than the 512 that were allowed."""
+    model = renamed(TinyModel(), "kimi-k3")
+    model.metadata |= {"kimi-k3.expert_count": u32(1024), "kimi-k3.expert_used_count": u32(16)}
+    check_gguf(model.write(tmp_path / "model.gguf"))
+    model.metadata["kimi-k3.expert_count"] = u32(1025)
+    assert "do not fit together" in refusal(model.write(tmp_path / "model.gguf"))
+
+
 def test_a_vocabulary_without_a_token_for_each_byte_is_refused(tmp_path: Path) -> None:
     tokens = [text if text != "<0x80>" else "other" for text in ["<unk>", "<s>", "</s>"]]
     tokens += [f"<0x{byte:02X}>" if byte != 0x80 else "other" for byte in range(256)]
