@@ -28,6 +28,10 @@ _LETTERS_IN_PROSE = 0.75
 _LONGEST_REQUEST, _MOST_REQUESTED = 200, 1000
 """A longer question is a text, whose numbers are no requests; larger numbers are years and sums."""
 _NUMBER = re.compile(r"(?<!\d)\d{1,4}(?!\d)")
+_THOUSANDS = re.compile(r"(?<=\d)[,.'’](?=\d{3}(?!\d))")
+_UNITS = {word: n for n, word in enumerate(["two", "three", "four", "five", "six", "seven", "eight", "nine"], start=2)}
+_ROUND = {"ten": 10, "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "hundred": 100, "thousand": 1000}
+_IN_WORDS = re.compile(rf"\b(?:({'|'.join(_UNITS)}) )?({'|'.join(_ROUND)})\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +55,7 @@ class LoopWatch:
     def __init__(self, piece: Callable[[int], bytes], question: str = "") -> None:
         self._piece = piece
         self._question = question.casefold() if len(question) <= _LONGEST_REQUEST else ""
-        numbers = (int(digits) for digits in _NUMBER.findall(self._question))
-        self._requested = max((number for number in numbers if number <= _MOST_REQUESTED), default=0)
+        self._requested = max((n for n in _numbers(self._question) if n <= _MOST_REQUESTED), default=0)
         self._tokens: list[int] = []
         self._places: defaultdict[int, deque[int]] = defaultdict(deque)
         self._runs: dict[int, int] = {}  # how many of the last tokens equal those at this distance before them
@@ -91,6 +94,12 @@ class LoopWatch:
     def _has_words_of(self, text: str) -> bool:
         """Whether the question has all words of a piece. Where that begins within a word, it has their parts."""
         return all(word in self._question for word in re.findall(r"\w+", text.casefold()))
+
+
+def _numbers(question: str) -> list[int]:
+    """Those in digits, and round ones in English words: "five hundred times"."""
+    digits = map(int, _NUMBER.findall(_THOUSANDS.sub("", question)))
+    return [*digits, *(_UNITS.get(units, 1) * _ROUND[word] for units, word in _IN_WORDS.findall(question))]
 
 
 def _is_prose(text: str) -> bool:

@@ -77,6 +77,9 @@ def test_what_people_want_to_see_repeated_is_no_loop(text, cut):
         ("Write 'hello' 100 times!", "hello ", 100),
         ("say I love you 200 times", "I love you. ", 200),
         ('Write "I will not talk in class" a hundred times (100).', "I will not talk in class.\n", 100),
+        ("Write: I love you, a hundred times", "I love you. ", 100),
+        ("Say hello five hundred times", "hello ", 500),
+        ("hello, 1,000 times please", "hello\n", 1000),
         ("请写五遍，不，100遍：我不再迟到", "我不再迟到\n", 100),
         ("Say Hello 90 times", "lo hel", 90),  # the piece begins within a word
         ("Print a 60 x 60 grid of zeros", "0 " * 60 + "\n", 60),
