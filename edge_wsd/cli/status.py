@@ -9,7 +9,8 @@ from typing import Any
 from edge_wsd.decoding.events import Reply, Token
 from edge_wsd.decoding.options import Options
 
-_REASONS = {
+REASONS = {
+    "confident": "confident",
     "draft_limit": "draft limit",
     "draft_ended": "the draft had ended",
     "forced": "forced",
@@ -63,7 +64,7 @@ def _switch_part(reply: Reply, options: Options) -> str:
     figure = "" if switch.confidence is None else f" {switch.confidence:.2f}"
     if switch.reason == "confident":
         return f"{place} (confidence{figure})"
-    return f"{place} ({_REASONS[switch.reason]}{', confidence' + figure if figure else ''})"
+    return f"{place} ({REASONS[switch.reason]}{', confidence' + figure if figure else ''})"
 
 
 def seconds(value: float) -> str:

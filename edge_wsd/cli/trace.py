@@ -16,7 +16,7 @@ from edge_wsd.cli.paint import aside
 from edge_wsd.cli.pair_choice import PairChoice, pair_options
 from edge_wsd.cli.rows import room_on_stdout, table_lines
 from edge_wsd.cli.run import prompt_of, what_to_answer
-from edge_wsd.cli.status import status_lines
+from edge_wsd.cli.status import REASONS, status_lines
 from edge_wsd.cli.texts import system_option
 from edge_wsd.decoding.events import Reply, Token
 from edge_wsd.decoding.options import Options
@@ -57,6 +57,8 @@ def command(
         for line in table_lines([_HEADINGS, *_rows(answer.reply)], room_on_stdout(), words=_WORDS):
             click.echo(line)
         if not quiet:
+            if answer.reply.note is not None:
+                aside(f"{answer.reply.note}; --no-stop-loops lets it go on")
             for line in status_lines(answer.reply, options, shutil.get_terminal_size().columns):
                 aside(line)
     if answer.interrupted:
@@ -72,9 +74,9 @@ def _rows(reply: Reply) -> Iterator[tuple[str, ...]]:
 
 def _note(reply: Reply, n: int, token: Token) -> str:
     if reply.switch is not None and n == reply.switch.index:
-        return f"then the base takes over ({reply.switch.reason})"
+        return f"switch: {REASONS[reply.switch.reason]}"
     if n == len(reply.tokens) - 1 and reply.note is not None:
-        return reply.note
+        return reply.note.partition(":")[0]  # the whole would leave other columns no room
     return "repeated" if token.repeated else ""
 
 
