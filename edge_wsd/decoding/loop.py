@@ -24,6 +24,10 @@ _ENOUGH_OF_PROSE, _ENOUGH_OF_OTHERS = 120, 480
 """Repetitions times different tokens in the piece. Code, tables and drawings repeat themselves more than sentences."""
 _LETTERS_IN_PROSE = 0.75
 """Their share of all that is no white space."""
+_NO_PROSE = frozenset("|<>{}[]=;")
+"""What tables and code are made of, also those with many letters."""
+_REPEATED = re.compile(r"^(.+?)\1+$")
+"""A word such as "haha", which is one token of somebody's "ha"."""
 
 _LONGEST_REQUEST, _MOST_REQUESTED = 200, 1000
 """A longer question is a text, whose numbers are no requests; larger numbers are years and sums."""
@@ -93,7 +97,8 @@ class LoopWatch:
 
     def _has_words_of(self, text: str) -> bool:
         """Whether the question has all words of a piece. Where that begins within a word, it has their parts."""
-        return all(word in self._question for word in re.findall(r"\w+", text.casefold()))
+        words = (_REPEATED.sub(r"\1", word) for word in re.findall(r"\w+", text.casefold()))
+        return all(word in self._question for word in words)
 
 
 def _numbers(question: str) -> list[int]:
@@ -103,6 +108,8 @@ def _numbers(question: str) -> list[int]:
 
 
 def _is_prose(text: str) -> bool:
+    if not _NO_PROSE.isdisjoint(text):
+        return False
     visible = [character for character in text if not character.isspace()]
     # Vowels of Hindi or Thai are marks.
     n_letters = sum(unicodedata.category(character)[0] in "LM" for character in visible)

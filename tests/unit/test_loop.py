@@ -43,6 +43,7 @@ ON_PURPOSE = {
     "a row of dashes, each a token": "Title\n" + " -" * 120 + "\nText",
     "an empty table": "| name | age | city |\n| --- | --- | --- |\n" + "| | | |\n" * 40,
     "equal rows of a table": "| day | open | hours |\n|---|---|---|\n" + "| Monday | yes | 9-5 |\n" * 25,
+    "equal rows of words": "| day | shop |\n|---|---|\n" + "| Monday | closed |\n" * 30,
     "a table of HTML": "<table>\n" + "  <tr><td></td><td></td><td></td></tr>\n" * 30 + "</table>",
     "cards of HTML": '<div class="card">\n  <img src="image.jpg" alt="">\n  <h3>Title</h3>\n</div>\n' * 12,
     "an empty chess board": ("| " + ". " * 8 + "|\n") * 8 + "  a b c d e f g h",
@@ -89,6 +90,13 @@ def test_what_people_want_to_see_repeated_is_no_loop(text, cut):
 def test_a_question_gets_as_many_repetitions_as_it_has_asked_for_and_no_end_of_more(question, piece, times):
     assert watched("Sure: " + piece * times, question) is None
     assert watched("Sure: " + piece * 3 * times, question) is not None
+
+
+def test_what_was_asked_for_may_be_several_times_in_one_token():
+    question = "write the letter a 900 times, without spaces"
+    assert watched("a" * 900, question, cut=PARTS.findall) is None
+    assert watched("a" * 9000, question, cut=PARTS.findall) is not None
+    assert watched("a" * 900, "write a letter", cut=PARTS.findall) is not None
 
 
 @pytest.mark.parametrize("question", ["", "What was in 1969?", SENTENCE * 3 + "50"])
