@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_wsd import Pair
 from edge_wsd.errors import ModelFileError
 from edge_wsd.models import gguf_file
 from edge_wsd.models.gguf_check import check_gguf
@@ -18,7 +19,7 @@ from edge_wsd.models.gguf_file import read_header
 from edge_wsd.models.gguf_types import TENSOR_TYPES
 from edge_wsd.models.probe import python_command
 from edge_wsd.models.summary import summarize
-from tests.other_architectures import renamed
+from tests.other_architectures import mixture, renamed
 from tests.tiny_models import (
     BYTE,
     F32,
@@ -305,9 +306,10 @@ def test_tables_of_whole_numbers_are_no_matrices(tmp_path: Path) -> None:
 @pytest.mark.parametrize("type_", [TENSOR_F16, 30], ids=["F16", "BF16"])
 def test_a_matrix_of_one_row_may_have_any_type(tmp_path: Path, type_: int) -> None:
     """Published files of mixtures with a shared expert were refused: llama.cpp's tools write its gate as a vector."""
-    model = renamed(TinyModel(), "qwen2moe")
-    model.tensors.append(Tensor("blk.0.ffn_gate_inp_shexp.weight", (32,), type=type_, data=bytes(2 * 32)))
-    check_gguf(model.write(tmp_path / "model.gguf"))
+    path = mixture(type_).write(tmp_path / "model.gguf")
+    check_gguf(path)
+    with Pair.load(path, path) as pair:
+        assert pair.generate("hello", max_tokens=4).tokens
 
 
 def test_as_many_experts_as_llama_cpp_takes_are_taken(tmp_path: Path) -> None:
