@@ -94,7 +94,8 @@ def test_files_of_other_meanings_are_refused_or_harmless(user):
 
 def test_a_file_that_kills_the_loader_is_named(fuzzer, monkeypatch):
     assert fuzzer.try_all([DEADLY]).counts == {"refused by the checker": 1}
-    monkeypatch.setattr(fuzz_gguf, "check_gguf", lambda *_, **__: None)
+    for name in ("check_gguf", "summarize"):  # which checks as well
+        monkeypatch.setattr(fuzz_gguf, name, lambda *_, **__: None)
     harmless = ("tiny", 0, [["drop", "general.name"]])
     outcome = fuzzer.try_all([harmless, DEADLY, harmless])
     assert [(case, what) for case, what, _ in outcome.killed] == [(DEADLY, "loader")]
