@@ -7,7 +7,8 @@ at a time decodes token after token for SECONDS, beside as many busy processes a
 drifting machine hits all alike. Prints the medians in tokens per second, and as its last line one JSON object.
 
 A way is a number of threads and how often one of them looks before it sleeps (GOMP_SPINCOUNT; `passive` is
-OMP_WAIT_POLICY=passive; `default` what edge-wsd sets). Only GNU's OpenMP listens to it.
+OMP_WAIT_POLICY=passive; `default` what edge-wsd sets). Only GNU's OpenMP listens to it. 0 threads are as many as
+edge-wsd chooses from pass to pass.
 """
 
 from __future__ import annotations
@@ -35,11 +36,11 @@ def main() -> None:
     parser.add_argument("--busy", type=int, nargs="+", default=[0, 1, 2], help="numbers of busy processes (0 1 2)")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="of decoding each time (1)")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="numbers of threads (1 2)")
+    parser.add_argument("--threads", type=int, nargs="+", default=[0, 1, 2], help="numbers of threads (0 1 2)")
     parser.add_argument("--spins", nargs="+", default=["300000", "passive", "default"], help="ways to wait")
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.worker:
+    if arguments.worker is not None:
         work(arguments.model, arguments.worker)
         return
     found = measure(arguments)
@@ -74,7 +75,7 @@ def ways(threads: list[int], spins: list[str]) -> Iterator[tuple[str, int, str]]
     """Name, threads and way to wait. One thread waits for nobody."""
     for n in threads:
         for spin in spins if n > 1 else ["default"]:
-            yield f"{n}, {spin}" if n > 1 else "1", n, spin
+            yield f"{n}, {spin}" if n > 1 else str(n or "chosen"), n, spin
 
 
 @contextmanager
@@ -124,7 +125,7 @@ def work(path: str, threads: int) -> None:
     from edge_wsd.llama.model import Model
     from edge_wsd.llama.settings import ModelSettings
 
-    settings = ModelSettings(threads=threads, gpu_layers=0, context_length=1024)
+    settings = ModelSettings(threads=threads or None, gpu_layers=0, context_length=1024)
     with Model.load(path, settings) as model, Context(model, settings) as context:
         text = context.sequence()
         text.extend([index % 200 for index in range(_N_PROMPT)])

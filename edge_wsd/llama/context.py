@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import ctypes
+import time
 from collections.abc import Callable
 from types import TracebackType
 
@@ -25,6 +26,7 @@ from edge_wsd.llama.passes import BLOCK, most_rows
 from edge_wsd.llama.sequence import Sequence
 from edge_wsd.llama.settings import ModelSettings
 from edge_wsd.llama.tap import Tap
+from edge_wsd.llama.thread_choice import FEW_TOKENS, ThreadChoice
 from edge_wsd.llama.threads import default_threads
 
 _GGML_TYPE_BF16 = 30  # the binding has no name for it
@@ -62,7 +64,13 @@ class Context:
         self.n_vocab = model.vocab.n_tokens
         self._tap = tap  # keeps the callback alive that llama.cpp calls
         checks.require_whole("n_sequences", n_sequences, 1, int(llama_cpp.llama_max_parallel_sequences()))
-        self._handle = Handle(_create(model, settings, n_sequences, tap), f"{model.path}: this context")
+        self._n_threads = settings.threads or default_threads(model.size_bytes)
+        attention = Attention.of(settings, on_gpu=model.on_gpu)
+        # Flash attention sums in another order with another number of threads: nothing may change it then.
+        adapts = settings.threads is None and not model.on_gpu and not attention.is_flash
+        self._choice = ThreadChoice(self._n_threads) if adapts and self._n_threads > 1 else None
+        pointer = _create(model, settings, attention, self._n_threads, n_sequences, tap)
+        self._handle = Handle(pointer, f"{model.path}: this context")
         model.contexts.append(self)
         self.block = _block(model, settings)
         """Passes cover whole blocks of so many tokens."""
@@ -128,6 +136,18 @@ class Context:
                 if sequence is not None:
                     sequence.clear()
 
+    def decode(self, n_tokens: int) -> int:
+        """Run the pass of `n_tokens` that stands in `batch`; llama.cpp's code for how it went."""
+        handle = self.handle
+        if self._choice is None or n_tokens > FEW_TOKENS:
+            llama_cpp.llama_set_n_threads(handle, self._n_threads, self._n_threads)
+            return int(llama_cpp.llama_decode(handle, self.batch.struct))
+        llama_cpp.llama_set_n_threads(handle, self._choice.n, self._choice.n)
+        began, cpu_began = time.perf_counter(), time.process_time()
+        code = int(llama_cpp.llama_decode(handle, self.batch.struct))
+        self._choice.took(time.perf_counter() - began, time.process_time() - cpu_began)
+        return code
+
     def watch(self, flag: CancelFlag) -> None:
         """Stop decodes once `flag` is set: inside a pass where the backend can (CPU), else between two of them."""
         self._cancel = flag  # keeps the memory alive that llama.cpp reads
@@ -164,10 +184,10 @@ def _block(model: Model, settings: ModelSettings) -> int:
     return BLOCK if settings.exact and model.can_cut else 1
 
 
-def _create(model: Model, settings: ModelSettings, n_sequences: int, tap: Tap | None) -> int:
-    n_threads = settings.threads or default_threads(model.size_bytes)
+def _create(
+    model: Model, settings: ModelSettings, attention: Attention, n_threads: int, n_sequences: int, tap: Tap | None
+) -> int:
     require_own_workers(n_threads)
-    attention = Attention.of(settings, on_gpu=model.on_gpu)
     length = model.context_length(settings)
     parameters = llama_cpp.llama_context_default_params()
     parameters.n_ctx = length * n_sequences

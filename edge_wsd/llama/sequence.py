@@ -349,7 +349,7 @@ class Sequence:
         code = None
         try:
             with library.error_lines() as lines:
-                code = llama_cpp.llama_decode(self._handle, context.batch.struct)
+                code = context.decode(len(piece))
         finally:  # also when Ctrl-C raises right behind the call
             if code != 0:
                 # Whatever part was finished stays, so memory is asked what the ledger has to say.
