@@ -25,7 +25,8 @@ class ModelSettings:
     main_gpu: int | None = None
     """The one GPU that takes all layers; None spreads them over all GPUs."""
     threads: int | None = None
-    """CPU threads; None for the machine's physical cores, or 1 for a model so small that it runs faster alone."""
+    """CPU threads; None for the machine's physical cores, or 1 for a model so small that it runs faster alone;
+    fewer of them while other programs keep the cores."""
     kv_type: KvType = "f16"
     """Element type of the KV cache."""
     flash_attention: FlashAttention = "auto"
