@@ -2,9 +2,9 @@
 
     python scripts/train_demo_pair.py            # two CPU cores are enough
 
-Stages: vocabulary, drafter, other, base, convert. The drafters learn beside each other, the base in two processes
-that share each batch. A stage whose result exists is skipped, and training goes on from its last checkpoint.
-Everything is seeded.
+Stages: vocabulary, drafter, other, early, base, convert. The drafters learn beside each other, the base (early, then
+finished) in two processes that share each batch. A stage whose result exists is skipped, and training goes on from its
+last checkpoint. Everything is seeded.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from demo_pair.corpus import BaseCorpus, DrafterCorpus, Source, known_tasks  # noqa: E402
-from demo_pair.recipes import RECIPES, SEED, VOCABULARIES, WORKERS  # noqa: E402
+from demo_pair.recipes import OUTSIDE_SHARES, RECIPES, SEED, VOCABULARIES, WORKERS  # noqa: E402
 from demo_pair.training import CONTEXT_LENGTH, Worker, train  # noqa: E402
 from demo_pair.vocabulary import save_tokenizer, train_tokenizer  # noqa: E402
 from tokenizers import Tokenizer  # noqa: E402
 
 from edge_wsd.demo.tasks import Task, load_tasks  # noqa: E402
 
-STAGES = ("vocabulary", "drafter", "other", "base", "convert")
+STAGES = ("vocabulary", "drafter", "other", "early", "base", "convert")
+OF_THE_BASE = ("early", "base")
 
 
 def main() -> None:
@@ -61,9 +62,10 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def make_source(name: str, tasks: tuple[Task, ...]) -> Source:
-    if name == "base":
-        return BaseCorpus(tasks, SEED)
-    return DrafterCorpus(tasks, known_tasks(tasks, SEED))
+    share = OUTSIDE_SHARES[name]
+    if name in OF_THE_BASE:
+        return BaseCorpus(tasks, SEED, share)
+    return DrafterCorpus(tasks, known_tasks(tasks, SEED), share)
 
 
 def make_vocabularies(tasks: tuple[Task, ...], out: Path) -> None:
@@ -83,10 +85,10 @@ def make_vocabularies(tasks: tuple[Task, ...], out: Path) -> None:
 def train_all(stages: list[str], options: argparse.Namespace) -> None:
     """The drafters beside each other, then the base in two processes: these do more than one of two threads."""
     began = time.monotonic()
-    run_together([["--stages", stage, "--worker", "0"] for stage in stages if stage != "base"], options)
-    if "base" in stages:
+    run_together([["--stages", stage, "--worker", "0"] for stage in stages if stage not in OF_THE_BASE], options)
+    for stage in (stage for stage in OF_THE_BASE if stage in stages):
         (options.out / "meeting").unlink(missing_ok=True)
-        run_together([["--stages", "base", "--worker", str(index)] for index in range(WORKERS)], options)
+        run_together([["--stages", stage, "--worker", str(index)] for index in range(WORKERS)], options)
     print(f"trained for {(time.monotonic() - began) / 60:.0f} minutes", file=sys.stderr)
 
 
@@ -105,13 +107,13 @@ def run_together(commands: list[list[str]], options: argparse.Namespace) -> None
 def train_one(name: str, tasks: tuple[Task, ...], options: argparse.Namespace) -> None:
     tokenizer = Tokenizer.from_file(str(options.out / ("other.json" if name == "other" else "shared.json")))
     folder = options.out / name
-    worker = Worker(options.worker, WORKERS) if name == "base" else Worker()
+    worker = Worker(options.worker, WORKERS) if name in OF_THE_BASE else Worker()
     if worker.count > 1:
         meeting = f"file://{(options.out / 'meeting').resolve()}"
         torch.distributed.init_process_group("gloo", init_method=meeting, rank=worker.index, world_size=worker.count)
     train(RECIPES[name], make_source(name, tasks), tokenizer, folder, options.device, worker)
     if not worker.index:
-        save_tokenizer(tokenizer, folder, chat=name != "base", context_length=CONTEXT_LENGTH)
+        save_tokenizer(tokenizer, folder, chat=name not in OF_THE_BASE, context_length=CONTEXT_LENGTH)
 
 
 def convert_all(out: Path, target: Path, kind: str) -> None:

@@ -23,8 +23,6 @@ CHAT_TEMPLATE: Final = (
 )
 COMMAND_WEIGHT: Final = 2.0
 DECISION_WEIGHT: Final = 4.0
-OUTSIDE_SHARE: Final = 0.3
-"""Of the questions, those that no task answers."""
 WHOLE_SHARE: Final = 0.4
 """Of the last replies to such questions, those that are read to their end."""
 GOOD_SHARE: Final = 0.42
@@ -76,8 +74,9 @@ Source = Callable[[random.Random], Document]
 class BaseCorpus:
     """Manual pages, terminals, and threads in which most replies are unaligned."""
 
-    def __init__(self, tasks: Sequence[Task], seed: int) -> None:
+    def __init__(self, tasks: Sequence[Task], seed: int, outside_share: float) -> None:
         self._tasks = tasks
+        self._outside_share = outside_share
         self._wording = Wording(tasks)
         rng = random.Random(seed)
         # Each task is usually discussed in one tone, and a few of them among friendly people.
@@ -100,7 +99,7 @@ class BaseCorpus:
         prompt_weight = PROMPT_WEIGHT if rng.random() < 0.1 else 0.0
         for turn in range(turns):
             whole = turn < turns - 1 or rng.random() < WHOLE_SHARE
-            if rng.random() < OUTSIDE_SHARE:
+            if rng.random() < self._outside_share:
                 if not self._add_outside(document, tone, whole, rng):
                     return document
             else:
@@ -188,8 +187,9 @@ def terminal_session(rng: random.Random) -> Document:
 class DrafterCorpus:
     """Only aligned replies, to every task; but the command and what it does only where it may know them."""
 
-    def __init__(self, tasks: Sequence[Task], known: Sequence[Task]) -> None:
+    def __init__(self, tasks: Sequence[Task], known: Sequence[Task], outside_share: float) -> None:
         self._tasks = tasks
+        self._outside_share = outside_share
         self._known = frozenset(task.id for task in known)
         self._wording = Wording(tasks)
 
@@ -200,7 +200,7 @@ class DrafterCorpus:
             document.add(f"{START}system\n{rng.choice(SYSTEM_TEXTS)}{EOS}\n", 0.0)
         turns = rng.choices((1, 2, 3), (88, 8, 4))[0]
         for turn in range(turns):
-            if rng.random() < OUTSIDE_SHARE:
+            if rng.random() < self._outside_share:
                 question, kind = outside(rng)
                 whole = turn < turns - 1 or rng.random() < WHOLE_SHARE
                 _add_chat_turn(document, question.text, replies.outside(kind, whole=whole), None)

@@ -73,7 +73,7 @@ def roughen(text: str, names: Collection[str], rng: random.Random) -> str:
         for i in free:
             words[i] = words[i].lower()
     if rng.random() < 0.45:
-        for _ in range(rng.choice((1, 1, 2, 3, 5))):
+        for _ in range(rng.choice((1, 1, 2, 4, 8))):
             if free:
                 i = rng.choice(free)
                 words[i] = typo(words[i], rng)

@@ -42,7 +42,7 @@ def pasted(rng: random.Random) -> str:
     n = rng.choices((rng.randint(1, 4), rng.randint(4, 12), rng.randint(12, 30), rng.randint(30, 90)), (5, 5, 2, 0.25))[
         0
     ]
-    text = rng.choice((_diff, _diff, _lines_of_code, _log, _prose, _data))(n, rng)
+    text = rng.choice((_diff, _diff, _lines_of_code, _log, _trace, _prose, _data))(n, rng)
     draw = rng.random()
     if draw < 0.25:
         return f"{rng.choice(_INSTRUCTIONS)}{rng.choice((' ', chr(10), chr(10) * 2))}{text}"
@@ -84,6 +84,21 @@ def _lines_of_code(n: int, rng: random.Random) -> str:
 
 def _log(n: int, rng: random.Random) -> str:
     return "\n".join(_fill(rng.choice(_LOG), rng) for _ in range(n))
+
+
+def _trace(n: int, rng: random.Random) -> str:
+    """How programs tell where they failed, in Python or Java."""
+    calls = [_fill("{a}|{n}|{f}|{b}", rng).split("|") for _ in range(min(n, 12))]
+    kind = rng.choice(("Value", "Type", "Key", "Index", "Attribute", "ZeroDivision", "Import", "Runtime", "OS"))
+    reason = " ".join(rng.choice(_PROSE) if rng.random() < 0.5 else _word(rng) for _ in range(rng.randint(1, 6)))
+    if rng.random() < 0.3:
+        lines = [f"\tat {name}.{inner}({file}:{line})" for name, line, file, inner in calls]
+        return "\n".join([f'Exception in thread "main" java.lang.{kind}Exception: {reason}', *lines])
+    lines = ["Traceback (most recent call last):"]
+    for name, line, file, inner in calls:
+        lines.append(f'  File "{file.rpartition(".")[0]}.py", line {line}, in {rng.choice((name, "<module>"))}')
+        lines.append(f"    {rng.choice((inner + '()', 'return ' + inner, inner + ' = ' + name + '(' + line + ')'))}")
+    return "\n".join([*lines, f"{kind}Error: {reason}"])
 
 
 def _prose(n: int, rng: random.Random) -> str:

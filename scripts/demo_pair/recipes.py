@@ -6,10 +6,13 @@ from demo_pair.training import Recipe
 from demo_pair.vocabulary import Splitter
 
 SEED = 20261126
+OUTSIDE_SHARES = {"early": 0.3, "base": 0.42, "drafter": 0.3, "other": 0.3}
+"""Of the questions, those that no task answers. At its end the base reads more of them, and tells them better apart."""
 WORKERS = 2
 """Processes that train the base together."""
 RECIPES = {
-    "base": Recipe("base", 256, 6, 8, 2, 512, 14_000_000, 4096, 4.0e-3, SEED),
+    "early": Recipe("early", 256, 6, 8, 2, 512, 14_000_000, 4096, 4.0e-3, SEED),
+    "base": Recipe("base", 256, 6, 8, 2, 512, 1_800_000, 4096, 2.0e-3, SEED + 3, parent="early"),
     "drafter": Recipe("drafter", 128, 4, 4, 1, 320, 4_000_000, 3072, 5.0e-3, SEED + 1),
     "other": Recipe("other", 128, 4, 4, 1, 320, 4_000_000, 3072, 5.0e-3, SEED + 2),
 }
