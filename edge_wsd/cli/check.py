@@ -46,6 +46,9 @@ def command(*, drafter: str, base: str, as_object: bool) -> None:
 
 def compare(drafter: Path, base: Path) -> tuple[VocabularyVerdict, dict[str, dict[str, object]]]:
     """The verdict, and what is told about each of the two files."""
+    from edge_wsd.llama.kernels import require_sound
+
+    require_sound()
     from edge_wsd.llama.model import Model
     from edge_wsd.llama.vocabulary_verdict import compare_vocabularies
 

@@ -58,6 +58,9 @@ def _collect(model: Path, target: Path, given: dict[str, Any], *, force: bool, q
     What was measured by then is kept beside it.
     """
     from edge_wsd._native import CancelFlag
+    from edge_wsd.llama.kernels import require_sound
+
+    require_sound()
     from edge_wsd.converters.calibration import collect_imatrix, read_text
     from edge_wsd.converters.imatrix import write_imatrix
     from edge_wsd.converters.imatrix_progress import progress_path

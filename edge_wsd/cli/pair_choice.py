@@ -73,9 +73,12 @@ class PairChoice:
 
         Models that are not in the store are pulled first, if the user consents.
         """
-        from edge_wsd.pair import Pair
+        from edge_wsd.llama.kernels import require_sound
 
         drafter, base = models_of(self.pair, self.consent)
+        require_sound()
+        from edge_wsd.pair import Pair
+
         stopped: list[bool] = []
         with waiting_for("looking at the models", quiet=quiet) as line:
 

@@ -58,6 +58,9 @@ def command(
     edge-wsd plan pilot-llama-70b --base-type Q3_K_M
     """
     from edge_wsd.cli.pair_choice import beyond_training, choose
+    from edge_wsd.llama.kernels import require_sound
+
+    require_sound()
     from edge_wsd.llama.measure import simulate
     from edge_wsd.models.plan import plan_pair
 

@@ -69,6 +69,8 @@ def command(
     predictions are kept on disk for the time being, 4 bytes for each token of the vocabulary at each position, in
     a folder beside PARENT or in TMPDIR.
     """
+    from edge_wsd.llama.kernels import require_sound
+
     given = {name: value for name, value in wishes.items() if value not in (None, ())}
     if "ctx" in given:
         given["context_length"] = given.pop("ctx")
@@ -84,6 +86,7 @@ def command(
         raise click.UsageError("give CHECKPOINT and GGUF, or --compare with PARENT and files or types")
     if texts:
         given["texts"] = [read_text(text) for text in texts]
+    require_sound()
     if compare:
         _compare(models[0], models[1:], given, as_object=as_object, quiet=quiet)
     else:

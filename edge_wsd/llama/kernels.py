@@ -74,6 +74,11 @@ def verdict() -> Verdict:
         return _first_verdict()
 
 
+def require_sound() -> None:
+    """Raises as `verdict` does, without a warning: for a program, before it loads llama.cpp and could end with it."""
+    recall()
+
+
 @cache
 def _first_verdict() -> Verdict:
     found = recall()

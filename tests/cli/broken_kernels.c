@@ -1,5 +1,6 @@
 /* Preloaded before llama.cpp: its passes end with an illegal instruction once a model has asked for buffers of extra
-   types (DIE=extra) or always (DIE=always), or compute nothing (DIE=wrong), so that what is in memory counts. */
+   types (DIE=extra) or always (DIE=always), or compute nothing (DIE=wrong), so that what is in memory counts; or
+   llama.cpp ends as soon as it is started (DIE=start). */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdlib.h>
@@ -28,4 +29,11 @@ int ggml_backend_sched_graph_compute_async(void *sched, void *graph) {
     if (die && (!strcmp(die, "always") || (asked && !strcmp(die, "extra")))) __builtin_trap();
     if (die && asked && !strcmp(die, "wrong")) return 0;
     return real(sched, graph);
+}
+
+void ggml_time_init(void) {
+    void (*real)(void) = real_function("ggml_time_init", __builtin_return_address(0));
+    const char *die = getenv("DIE");
+    if (die && !strcmp(die, "start")) __builtin_trap();
+    real();
 }

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+import edge_wsd.demo
 from edge_wsd.llama.installation import library_files
 from edge_wsd.llama.processor import this_processor
 from edge_wsd.llama.rebuild import rebuild_command
 
+BASE = Path(edge_wsd.demo.__path__[0], "base.gguf")
 QUESTION = "How do I list files by size?"
 COMPILER = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
 SHARED = any(path.name.startswith("libggml-base.so") for path in library_files())
@@ -65,6 +67,22 @@ def test_where_nothing_holds_a_run_ends_with_one_line_that_says_what_to_do(progr
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
     assert "SIGILL, illegal instruction" in line and line.endswith(rebuild_command())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", QUESTION), ("chat", "-q"), ("trace", QUESTION), ("eval", "demo", "--limit", "1"), ("plan", "demo"),
+        ("check", "{base}", "{base}"), ("models", "show", "{base}"), ("imatrix", "{base}", "{target}"),
+    ],
+    ids=lambda arguments: arguments[0],
+)  # fmt: skip
+def test_a_llama_cpp_that_cannot_even_start_ends_no_command_without_a_word(program, broken, tmp_path, arguments):
+    """The kernels were tried only after the library had been loaded, and the program had ended with it."""
+    given = {"base": BASE, "target": tmp_path / "out.gguf"}
+    done = program(*(each.format(**given) for each in arguments), **broken, DIE="start")
+    assert done.returncode == 1, done.stderr
+    assert "SIGILL, illegal instruction" in done.stderr and rebuild_command() in done.stderr
 
 
 def test_doctor_reports_kernels_that_fail(program, broken):
