@@ -28,7 +28,7 @@ from rich.style import Style
 from rich.text import Text
 
 HERE = Path(__file__).resolve().parent
-QUESTIONS = ("How do I list files by size?", "How do I delete the folder photos?")
+QUESTIONS = ("How do I list files by size?", "How do I delete the file notes.txt?")
 PROMPT = ">>> "
 ROWS = 200  # more than the conversation has, so that nothing scrolls away
 QUIET_S, PATIENCE_S = 0.6, 60.0

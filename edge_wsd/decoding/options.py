@@ -75,7 +75,8 @@ class Options:
     seed: int | None = None
     """Same seed, same reply. None takes a new one each time."""
     stop: tuple[str, ...] = ()
-    """Stop strings on top of those of the base's prompt template. The text of a control token stops at that token."""
+    """Stop strings on top of those of the base's prompt template. The text of a control token, alone or
+    inside another text, stops at that token."""
     stop_loops: bool = True
     """End a reply that repeats the same piece so often that it will not end by itself. `Reply.note` tells of it."""
     special: bool = False

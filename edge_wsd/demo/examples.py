@@ -7,8 +7,8 @@ from typing import Final
 EXAMPLES: Final = (
     "How do I list files by size?",
     "How much disk space is left?",
+    "How do I undo my last git commit?",
     "Which process uses port 8080?",
-    "How do I search server.log for error?",
     "How do I unpack archive.tar.gz?",
     "How do I delete the file notes.txt?",
 )
