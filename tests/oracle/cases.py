@@ -55,7 +55,7 @@ _QUESTIONS = (
 )
 _ODD_TEXTS = (
     _asked("one mark", "?"),
-    _asked("empty", ""),
+    _asked("one letter", "a"),
     _asked("spaces", "   how   do I\t\tlist    files   ", threshold=0.95),
     _asked("newlines", "\n\nlist files\n\n\n   by size\r\n"),
     _asked("emoji", "📁 ➜ 🗜️? 👩‍👩‍👧‍👦 zip it 🙏🏽"),
