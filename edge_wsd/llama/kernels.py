@@ -71,17 +71,23 @@ def verdict() -> Verdict:
     Raises `KernelError` if nothing holds, `OptionError` as `child_process.python_command`.
     """
     with _lock:
-        return _first_verdict()
+        return _told_verdict()
 
 
 def require_sound() -> None:
     """Raises as `verdict` does, without a warning: for a program, before it loads llama.cpp and could end with it."""
-    recall()
+    with _lock:
+        _first_verdict()
 
 
 @cache
 def _first_verdict() -> Verdict:
-    found = recall()
+    return recall()
+
+
+@cache
+def _told_verdict() -> Verdict:
+    found = _first_verdict()
     if not found.extra_buffers:
         _LOG.warning("%s", advice(found))
     return found

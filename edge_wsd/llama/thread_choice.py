@@ -1,8 +1,9 @@
 """How many threads the next pass runs with: all, or fewer while other programs use the cores.
 
 Threads meet after every operation. Where one of them has lost its core, the others sleep until it is back, and fewer
-threads are faster: half as many for a small model beside one busy program on two cores (docs/speed.md). Sleeping shows:
-the process then uses less processor time than its threads could. So a quiet machine is never slowed by a trial.
+threads are faster: for a small model beside a busy program on two cores, one is twice as fast as two (docs/speed.md).
+Sleeping shows: the process then uses less processor time than its threads could. So a quiet machine is never slowed by
+a trial.
 
 >>> choice = ThreadChoice(8)
 >>> choice.took(0.010, 0.079)   # a pass of 10 ms on all cores

@@ -143,8 +143,10 @@ def bad_verdict(monkeypatch: pytest.MonkeyPatch) -> Verdict:
     bad = Verdict(False, "AMX: SIGILL")
     monkeypatch.setattr(kernels, "recall", lambda: bad)
     kernels._first_verdict.cache_clear()
+    kernels._told_verdict.cache_clear()
     yield bad
     kernels._first_verdict.cache_clear()
+    kernels._told_verdict.cache_clear()
 
 
 def test_a_bad_verdict_is_told_once_in_a_process(bad_verdict: Verdict, caplog: pytest.LogCaptureFixture) -> None:
