@@ -36,13 +36,8 @@ class Answer:
         )
         try:
             with closing(iter(work)) as events:
-                for event in events:
-                    if isinstance(event, Reading):
-                        line.reading(event)
-                    else:
-                        line.erase()
-                        line.tell("")
-                        self._take(event)
+                for event in line.between(events):
+                    self._take(event)
         finally:
             line.erase()
             self.interrupted = work.interrupted

@@ -165,13 +165,8 @@ class Chat:
         on_continue.append(self.screen.colour_again)
         with keys_unseen(), closing(iter(work)) as events:
             try:
-                for event in events:
-                    if isinstance(event, Reading):
-                        line.reading(event)
-                    else:
-                        line.erase()
-                        line.tell("")
-                        self._show(event)
+                for event in line.between(events):
+                    self._show(event)
             finally:
                 line.erase()
                 on_continue.remove(self.screen.colour_again)

@@ -6,13 +6,16 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from edge_wsd.cli.guard import drawing_on
 from edge_wsd.cli.paint import DIM, RESET
 from edge_wsd.cli.terminal import can_draw, colours_wanted, one_line
+
+if TYPE_CHECKING:
+    from edge_wsd.decoding.events import Event
 
 PATIENCE_S = 1.0
 _TICK_S = 0.25
@@ -52,6 +55,16 @@ class WaitingLine:
         if progress.n_tokens >= _WORTH_TELLING:
             begin = self.go_on if self._what.startswith(f"the {progress.model}") else self.tell
             begin(f"the {progress.model} reads the prompt: {progress.n_read} of {progress.n_tokens} tokens")
+
+    def between(self, events: Iterable[Event | Reading]) -> Iterator[Event]:
+        """The events of an answer, with nothing on the line while one of them is shown. What is read is told here."""
+        for event in events:
+            if isinstance(event, Reading):
+                self.reading(event)
+            else:
+                self.erase()
+                self.tell("")
+                yield event
 
     def tick(self, column: int = 0) -> None:
         """Shows it, or shows it anew, if it takes long. The cursor, in `column`, stays where it is."""
