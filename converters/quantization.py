@@ -117,16 +117,17 @@ def _write(
     command: Sequence[str] | None,
 ) -> TensorPlan:
     """The plan, once it is carried out."""
+    total = sum(tensor.n_bytes for tensor in tensors)  # until the plan says what it will be
+
+    def tick() -> None:
+        if progress is not None:
+            progress(min(request.target.stat().st_size, total), total)
+
     with Quantizer(request, command) as quantizer:
-        plan = quantizer.plan()
+        plan = quantizer.plan(tick)
         _check_plan(plan.types, tensors, kept, request.weights)
         total = header.data_offset + sum(_round_up(size) for size in _sizes(tensors, plan.types).values())
         require_space(request.target.parent, total + _HEADER_RESERVE, QuantizationError)
-
-        def tick() -> None:
-            if progress is not None:
-                progress(min(request.target.stat().st_size, total), total)
-
         quantizer.write(tick)
     if progress is not None:
         progress(total, total)

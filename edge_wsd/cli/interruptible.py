@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
 import signal
 import threading
@@ -20,8 +19,8 @@ from edge_wsd.cli.as_found import leave_at_once
 
 T = TypeVar("T")
 _END = object()
+# A signal does not always wake who waits: never on Windows, and not if it meets another thread or comes a moment early.
 _TICK_S = 0.25
-_POLL_S = 0.2 if os.name == "nt" else None  # elsewhere a signal wakes the waiting thread
 _CTRL_C = (signal.SIGINT,)
 _ALL_ENDS = (*_CTRL_C, *(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)))
 
@@ -78,7 +77,7 @@ class Interruptible(Generic[T]):
     def _wait(self) -> object:
         while True:
             with contextlib.suppress(queue.Empty):
-                return self._items.get(timeout=_TICK_S if self._waiting else _POLL_S)
+                return self._items.get(timeout=_TICK_S)
             if self._waiting is not None:
                 self._waiting()
 

@@ -43,6 +43,20 @@ def test_ctrl_c_cancels_and_what_is_still_yielded_arrives():
     assert list(job) == ["begun", "ended"] and job.interrupted
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no signals to threads")
+def test_ctrl_c_is_heard_although_it_does_not_wake_who_waits():
+    cancelled = threading.Event()
+
+    def work():
+        time.sleep(0.2)  # until the main thread waits
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+        assert cancelled.wait(20)
+        yield "ended"
+
+    job = Interruptible(work, cancel=cancelled.set)
+    assert list(job) == ["ended"] and job.interrupted
+
+
 def test_ctrl_c_before_the_work_listens_is_not_lost():
     cancelled = threading.Event()
 
