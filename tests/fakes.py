@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable
+from collections.abc import Generator
+from typing import TypeVar
 
+from edge_wsd.decoding.events import Event
+from edge_wsd.decoding.sequence import Pass, Writing
 from edge_wsd.llama.joins import Joins
 
 END = 0
+T = TypeVar("T")
 
 
 class FakeVocabulary:
@@ -57,20 +61,27 @@ class FakeModel:
         return max(range(len(row)), key=row.__getitem__)
 
 
-class FakeScores:
-    def __init__(self, rows: list[list[float]], proposed: list[int]) -> None:
-        self._rows, self._proposed = rows, proposed
+class FakeRows:
+    """Row i is what follows the text and the first i proposed tokens."""
+
+    seconds = 0.0
+
+    def __init__(self, rows: list[list[float]], proposed: list[int], sampler: random.Random | None) -> None:
+        self._rows, self._proposed, self._sampler = rows, proposed, sampler
 
     @property
     def logprobs(self) -> list[float]:
         return [row[token] for row, token in zip(self._rows, self._proposed, strict=False)]
 
-    def choose(self, row: int, sampler: random.Random | None = None) -> tuple[int, float]:
+    def top(self, row: int) -> float:
+        return max(self._rows[row])
+
+    def choose(self, row: int) -> tuple[int, float]:
         logprobs = self._rows[row]
-        if sampler is None:
+        if self._sampler is None:
             token = max(range(len(logprobs)), key=logprobs.__getitem__)
         else:
-            token = sampler.choices(range(len(logprobs)), [math.exp(x) for x in logprobs])[0]
+            token = self._sampler.choices(range(len(logprobs)), [math.exp(x) for x in logprobs])[0]
         return token, logprobs[token]
 
 
@@ -83,19 +94,14 @@ class FakeSequence:
         self.batches: list[tuple[int, int]] = []
         self.cuts: list[int] = []
 
-    def extend(self, tokens: Iterable[int]) -> None:
-        self.tokens += tokens
-
-    def score(self, context: Iterable[int], proposed: Iterable[int]) -> FakeScores:
-        context, proposed = list(context), list(proposed)
-        self.batches.append((len(context), len(proposed)))
-        self.tokens += context
-        rows = []
-        for token in [*proposed, None]:
-            rows.append(self.model.logprobs(tuple(self.tokens)))
-            if token is not None:
-                self.tokens.append(token)
-        return FakeScores(rows, proposed)
+    def read(self, asked: Pass) -> FakeRows:
+        assert asked.text[: len(self.tokens)] == self.tokens and len(self.tokens) < len(asked.text)
+        self.batches.append((len(asked.text) - len(self.tokens), len(asked.proposed)))
+        before = len(asked.text)
+        whole = asked.text + asked.proposed
+        self.tokens = list(whole if asked.beyond else whole[:-1])
+        rows = [self.model.logprobs(tuple(whole[:n])) for n in range(before, len(self.tokens) + 1)]
+        return FakeRows(rows, asked.proposed, asked.sampler)
 
     def spare(self, n: int) -> int:
         return 0
@@ -105,5 +111,17 @@ class FakeSequence:
             self.cuts.append(n)
             del self.tokens[n:]
 
-    def checkpoint(self) -> None:
-        pass
+
+def drive(writing: Writing[T]) -> Generator[Event, None, T]:
+    """Answers every pass at once; the events come through."""
+    answer: FakeRows | None = None
+    while True:
+        try:
+            asked = writing.send(answer)  # type: ignore[arg-type]
+        except StopIteration as end:
+            return end.value
+        answer = None
+        if isinstance(asked, Pass):
+            answer = asked.sequence.read(asked)
+        else:
+            yield asked

@@ -11,15 +11,17 @@ Choice = tuple[int, float]
 """A token and its log-probability."""
 
 
-def accepted_choices(proposed: Sequence[int], choose: Callable[[int], Choice]) -> Iterator[Choice]:
-    """The base's own choices, from row 0 on, as far as its rows hold.
+def accepted_choices(
+    proposed: Sequence[int], choose: Callable[[int], Choice], *, first: int = 0, n_rows: int
+) -> Iterator[Choice]:
+    """The base's own choices, from row `first` on, as far as its `n_rows` rows hold.
 
-    Row i was computed behind the first i proposed tokens, so it holds while those equal the choices before it. The
-    last choice yielded is always new: the first that differs from its proposal, or the one behind all proposals.
-    `choose` is asked exactly once per choice yielded, so a random draw is never taken and thrown away: the text does
-    not depend on how much was proposed.
+    Row i was computed behind the first i proposed tokens, so it holds while those from `first` on equal the choices.
+    The last choice is new: the first that differs from its proposal, or the one behind all proposals, if there is a
+    row for it. `choose` is asked exactly once per choice yielded, so a random draw is never taken and thrown away: the
+    text does not depend on how much was proposed.
     """
-    for row in range(len(proposed) + 1):
+    for row in range(first, n_rows):
         choice = choose(row)
         yield choice
         if row == len(proposed) or choice[0] != proposed[row]:

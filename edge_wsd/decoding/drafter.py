@@ -7,11 +7,11 @@ from types import MappingProxyType
 
 from edge_wsd.decoding.bridge import Bridge, Draft
 from edge_wsd.decoding.events import SwitchReason
-from edge_wsd.decoding.sequence import Sampler, Sequence, Vocabulary, rewind_to
+from edge_wsd.decoding.sequence import Pass, Sampler, Sequence, Vocabulary, Writing, common_prefix
 
 
 class Drafter:
-    """A sequence of the small model behind its own prompt. `draft` is what it wrote, in the base's tokens."""
+    """The small model behind its own prompt. `draft` is what it wrote, in the base's tokens."""
 
     def __init__(
         self,
@@ -33,8 +33,11 @@ class Drafter:
         self.stop: str | None = None
         """The stop string at whose token the draft ended."""
         self.n_drafted = 0
+        self.seconds = 0.0
+        """What its passes took."""
         self._sequence = sequence
         self._prompt = prompt
+        self._text = list(prompt)
         self._vocabulary = vocabulary
         self._bridge = bridge
         self._echo = bridge.echo(anchor)
@@ -42,11 +45,10 @@ class Drafter:
         self._sampler = sampler
         self._max_draft = min(max_draft, n_ctx - len(prompt))
         self._n_ctx = n_ctx
-        self._unread = rewind_to(sequence, prompt)
 
-    def step(self) -> int:
+    def step(self) -> Writing[int]:
         """Write one token into the draft; returns the index of the first entry of `draft.tokens` that changed."""
-        token = self._next(self._sampler) if self._max_draft > 0 else None
+        token = (yield from self._next(self._sampler)) if self._max_draft > 0 else None
         if token is None:
             self.ended = "draft_ended" if self._max_draft > 0 else "draft_limit"
             return self.draft.flush()
@@ -56,28 +58,29 @@ class Drafter:
             return min(changed, self.draft.flush())
         return changed
 
-    def propose(self, reply: list[int], n: int) -> list[int]:
+    def propose(self, reply: list[int], n: int) -> Writing[list[int]]:
         """About `n` tokens that may follow `reply`; all in the base's vocabulary. Reads what it has missed first."""
-        text = self._prompt + self._echo.tokens(reply)
-        n = min(n, self._n_ctx - len(text))
-        if n <= 0:
-            return []
-        self._unread = rewind_to(self._sequence, text)
+        self._go_on_behind(self._prompt + self._echo.tokens(reply))
+        n = min(n, self._n_ctx - len(self._text))
         proposed: list[int] = []
-        while len(proposed) < n and (token := self._next(None)) is not None:
-            if not proposed:
-                self._sequence.checkpoint()
+        while len(proposed) < n and (token := (yield from self._next(None))) is not None:
             proposed.append(token)
         return self._bridge.to_base(proposed)
 
-    def _next(self, sampler: Sampler) -> int | None:
+    def _go_on_behind(self, text: list[int]) -> None:
+        self._sequence.cut(min(common_prefix(self._text, text), len(text) - 1))
+        self._text = text
+
+    def _next(self, sampler: Sampler) -> Writing[int | None]:
         """The drafter's next token; None if it ends its text."""
-        token, _ = self._sequence.score(self._unread, []).choose(0, sampler)
+        rows = yield Pass(self._sequence, self._text, [], sampler)
+        self.seconds += rows.seconds
+        token, _ = rows.choose(0)
         if self._vocabulary.is_end(token):
             return None
         if token in self._stop_tokens:
             self.stop = self._stop_tokens[token]
             return None
-        self._unread = [token]
+        self._text.append(token)
         self.n_drafted += 1
         return token

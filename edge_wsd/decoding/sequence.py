@@ -1,21 +1,20 @@
-"""What decoding asks of a model: small protocols, so that its tests can use a fake of thirty lines."""
+"""What decoding asks of models: passes over tokens, and the rows that come back. Its tests answer with thirty lines.
+
+A reply yields a `Pass` and is sent `Rows`. Who computes them, when, and together with whose is not its business.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Protocol
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from edge_wsd.decoding.events import Event
 
 Sampler = Any
-"""Opaque to decoding: handed from its maker to `Scores.choose`. None is greedy."""
+"""Opaque to decoding: handed from its maker to whoever answers a pass. None is greedy."""
 
-
-class Scores(Protocol):
-    """Row i is what follows the context and the first i proposed tokens."""
-
-    @property
-    def logprobs(self) -> list[float]: ...
-
-    def choose(self, row: int, sampler: Sampler = None) -> tuple[int, float]: ...
+T = TypeVar("T")
 
 
 class Sequence(Protocol):
@@ -23,16 +22,48 @@ class Sequence(Protocol):
 
     tokens: list[int]
 
-    def extend(self, tokens: Iterable[int]) -> None: ...
-
-    def score(self, context: Iterable[int], proposed: Iterable[int]) -> Scores: ...
+    def cut(self, n: int) -> None:
+        """Forget all but the first `n` tokens, or more than that where the memory cannot be cut anywhere."""
 
     def spare(self, n: int) -> int:
-        """By how many tokens a `score` of `n` may be longer at no cost."""
+        """By how many tokens a pass that reads `n` may be longer at no cost."""
 
-    def cut(self, n: int) -> None: ...
 
-    def checkpoint(self) -> None: ...
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """To be read: what `sequence` does not hold yet of `text`, then `proposed`.
+
+    The last token of a text is never in memory before it is needed for what follows it, so there is always one to read
+    and no row is ever kept for later.
+    """
+
+    sequence: Sequence
+    text: list[int]
+    proposed: list[int]
+    sampler: Sampler = None
+    beyond: bool = True
+    """Whether the last proposed token is read as well, for what follows it. Else it is only scored."""
+
+
+class Rows(Protocol):
+    """Row i is what follows the text and the first i proposed tokens. They hold until the reply yields its next pass."""
+
+    seconds: float
+    """What the pass took, or this reply's share of one that others took part in."""
+
+    @property
+    def logprobs(self) -> list[float]:
+        """Log-probability (natural, temperature 1) of each proposed token."""
+
+    def top(self, row: int) -> float:
+        """Log-probability of the most probable token."""
+
+    def choose(self, row: int) -> tuple[int, float]:
+        """The pass's sampler's choice and its log-probability. A random draw is taken with each call."""
+
+
+Writing = Generator[Pass | Event, Rows, T]
+"""Something that is being written: it asks for passes, and tells what has happened."""
 
 
 class Vocabulary(Protocol):
@@ -59,10 +90,3 @@ def common_prefix(a: list[int], b: list[int]) -> int:
         else:
             high = middle - 1
     return low
-
-
-def rewind_to(sequence: Sequence, tokens: list[int]) -> list[int]:
-    """Cut `sequence` back to what it shares with `tokens`; returns the tokens it still has to read, at least one."""
-    shared = min(common_prefix(sequence.tokens, tokens), len(tokens) - 1)
-    sequence.cut(shared)
-    return tokens[len(sequence.tokens) :]

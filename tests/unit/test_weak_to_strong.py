@@ -12,9 +12,10 @@ from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.options import Options
 from edge_wsd.decoding.sequence import common_prefix
 from edge_wsd.decoding.signal import ConfidenceWindow, switch_index
-from edge_wsd.decoding.weak_to_strong import Reader, alone, weak_to_strong
+from edge_wsd.decoding.reply_state import Finisher, ReplyState
+from edge_wsd.decoding.weak_to_strong import weak_to_strong
 from edge_wsd.decoding.writer import ReplyWriter
-from tests.fakes import END, FakeModel, FakeSequence, FakeVocabulary
+from tests.fakes import END, FakeModel, FakeSequence, FakeVocabulary, drive
 
 WORDS = FakeVocabulary([b"", *(f"w{i}.".encode() for i in range(1, 9))])
 DRAFTER_PROMPT, BASE_PROMPT = [3, 1, 2], [2, 5, 4, 1]
@@ -33,7 +34,7 @@ class Bench:
         self.writer = ReplyWriter(WORDS, max_tokens=self.options.max_tokens, stops=stops)
         self.rule = ConfidenceWindow(threshold=self.options.threshold, window=self.options.window)
         self.meter = Meter()
-        reader = Reader(self.base, list(BASE_PROMPT), list(opening), samplers[1])
+        finisher = Finisher(self.base, list(BASE_PROMPT), list(opening), sampler=samplers[1])
         self.drafter_of_loop = Drafter(
             self.drafter,
             [*DRAFTER_PROMPT, *opening],
@@ -45,7 +46,8 @@ class Bench:
             max_draft=self.options.max_draft,
             n_ctx=1000,
         )
-        self.loop = weak_to_strong(self.drafter_of_loop, reader, self.options, self.writer, self.meter, self.rule)
+        state = ReplyState(finisher, self.options, self.writer, self.meter, self.rule, self.drafter_of_loop)
+        self.loop = drive(weak_to_strong(state))
         self.events = []
 
     def run(self):
@@ -130,8 +132,8 @@ def test_what_was_drafted_behind_the_switch_is_judged_without_another_pass():
     for seed in range(50):
         bench = Bench(seed, chunk=16, agreement=1.0, threshold=0.05, speculation=False).run()
         if bench.switch.index < 8 and bench.writer.finish == "length":
-            # One pass scored 16 tokens and gave one choice more; each token after that costs one pass.
-            assert bench.meter.base_passes == 1 + bench.options.max_tokens - 17
+            # One pass scored 16 tokens, and those behind the switch were its own choices; each other token costs one.
+            assert bench.meter.base_passes == 1 + bench.options.max_tokens - 16
             assert all(event.source == "base" for event in bench.writer.tokens[bench.switch.index + 1 :])
             return
     pytest.fail("no early switch")
@@ -246,7 +248,9 @@ def test_both_memories_hold_what_was_written_and_no_more_than_a_proposal(chunk, 
 def test_one_model_alone_writes_its_greedy_text():
     model = FakeModel(WORDS.n_tokens, seed=5)
     sequence, writer = FakeSequence(model), ReplyWriter(WORDS, max_tokens=12)
-    list(alone(Reader(sequence, list(BASE_PROMPT), []), "base", writer, Meter()))
+    rule = ConfidenceWindow(threshold=0.8, window=6)
+    state = ReplyState(Finisher(sequence, list(BASE_PROMPT), []), Options(), writer, Meter(), rule)
+    list(drive(weak_to_strong(state)))
     history = list(BASE_PROMPT)
     for token in writer.ids:
         assert token == model.greedy(tuple(history))
