@@ -88,6 +88,10 @@ class BusyError(EdgeWsdError):
     """The pair is writing another reply; its two memories serve one at a time."""
 
 
+class QueueFullError(EdgeWsdError):
+    """So many replies are waiting for a pair already that no more are taken."""
+
+
 class ClosedError(EdgeWsdError):
     """A model, context or pair was used after it was closed."""
 

@@ -20,11 +20,12 @@ from edge_wsd.decoding.bridge import Bridge, SameVocabulary, ThroughText
 from edge_wsd.decoding.events import Reply
 from edge_wsd.decoding.options import OptionChanges, Options, checked_options
 from edge_wsd.decoding.sequence import common_prefix
+from edge_wsd.engine.engine import LONGEST_QUEUE, Engine
+from edge_wsd.engine.prefixes import n_sequences
 from edge_wsd.errors import BusyError, ClosedError, ContextFullError, TemplateError
 from edge_wsd.llama.context import Context
 from edge_wsd.llama.measure import simulate
 from edge_wsd.llama.model import Model
-from edge_wsd.llama.sequence import Sequence as ModelSequence
 from edge_wsd.llama.settings import ModelSettings
 from edge_wsd.llama.vocabulary_verdict import VocabularyVerdict, compare_vocabularies
 from edge_wsd.models.gguf_check import check_gguf
@@ -36,7 +37,7 @@ from edge_wsd.prompts.choose import drafter_template as choose_drafter_template
 from edge_wsd.prompts.mark import free_mark, restored
 from edge_wsd.prompts.messages import Message
 from edge_wsd.prompts.template import Template
-from edge_wsd.session import Session, Turn
+from edge_wsd.session import Session
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # only type checkers need it; typing has it from 3.11 on
@@ -58,6 +59,8 @@ class LoadSettings(TypedDict, total=False):
     drafter_template: str
     base_template: str
     progress: Progress | None
+    parallel: int
+    longest_queue: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +78,10 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """One of the two: weights, memory, the sequence that is its conversation, and how it is addressed."""
+    """One of the two: weights, memory, and how it is addressed."""
 
     model: Model
     context: Context
-    sequence: ModelSequence
     template: Template
 
     def encode(self, messages: Sequence[Message], *, special: bool = False) -> Prompt:
@@ -136,10 +138,18 @@ def _without(mark: str | None, text: str) -> str:
 
 
 class Pair:
-    """Owner of both models. One reply at a time; close it, or use it as a context manager."""
+    """Owner of both models and of the engine that runs them. Close it, or use it as a context manager."""
 
     def __init__(
-        self, name: str, drafter: LoadedModel, base: LoadedModel, owned: ExitStack, plan: Plan | None = None
+        self,
+        name: str,
+        drafter: LoadedModel,
+        base: LoadedModel,
+        owned: ExitStack,
+        plan: Plan | None = None,
+        *,
+        parallel: int = 1,
+        longest_queue: int = LONGEST_QUEUE,
     ) -> None:
         self.name = name
         self.plan = plan
@@ -154,8 +164,13 @@ class Pair:
         """What replies and conversations are written with where no options are given."""
         self._owned = owned
         self._process = os.getpid()
-        self._busy = threading.Lock()
-        self._running: Turn | None = None  # the reply that is being written: it holds the lock
+        self._users: list[int] = []  # threads that make prompts
+        self._unused = threading.Condition()
+        self.engine = Engine(
+            {"drafter": drafter.context, "base": base.context},
+            parallel=parallel,
+            longest_queue=longest_queue,
+        )
 
     @classmethod
     def load(
@@ -168,6 +183,8 @@ class Pair:
         drafter_template: str = "chat",
         base_template: str = "plain",
         progress: Progress | None = None,
+        parallel: int = 1,
+        longest_queue: int = LONGEST_QUEUE,
         name: str | None = None,
     ) -> Pair:
         """Load two GGUF files. Raises `ModelFileError`, `ModelLoadError` or `TemplateError`, and then frees both.
@@ -175,10 +192,16 @@ class Pair:
         Memory is planned first (`edge_wsd.models.plan`): settings that are "auto" or None are what the plan made of
         them, and a pair that certainly cannot fit is a `PlanError`, unless `memory_check` is off.
 
+        `parallel` replies are written at once, each with a context of its own length in memory; others wait, and
+        beyond `longest_queue` of them one more is a `QueueFullError`.
+
         A template is "chat" (the file's own), "plain" (the paper's base prompt) or the path of a Jinja file. A file is
         tried in a child process first, so that one which crashes llama.cpp cannot crash the caller; a frozen
         application says with `edge_wsd.child_process.use_program` how one is started.
         """
+        drafter_settings, base_settings = (
+            replace(settings or ModelSettings(), parallel=parallel) for settings in (drafter_settings, base_settings)
+        )
         headers = [check_gguf(Path(path)) for path in (drafter, base)]
         shapes = [shape_of_file(path, header) for path, header in zip((drafter, base), headers, strict=True)]
         plan = plan_pair(shapes[0], shapes[1], drafter_settings, base_settings)
@@ -203,10 +226,12 @@ class Pair:
                 vocab = model.vocab
                 bos, eos = (vocab.text(token) if token is not None else "" for token in (vocab.bos, vocab.eos))
                 template = choose(choice, model.chat_template, bos, eos)
-                context = stack.enter_context(Context(model, settings))
-                loaded.append(LoadedModel(model, context, context.sequence(), template))
+                context = stack.enter_context(Context(model, settings, n_sequences=n_sequences(model, settings)))
+                loaded.append(LoadedModel(model, context, template))
             name = name or f"{Path(drafter).stem} + {Path(base).stem}"
-            return cls(name, loaded[0], loaded[1], stack.pop_all(), plan)
+            return cls(
+                name, loaded[0], loaded[1], stack.pop_all(), plan, parallel=parallel, longest_queue=longest_queue
+            )
 
     @classmethod
     def demo(cls, *, other_vocabulary: bool = False, **settings: Unpack[LoadSettings]) -> Pair:
@@ -261,34 +286,34 @@ class Pair:
             loaded.context.require_open()
 
     @contextmanager
-    def lent_to(self, turn: Turn) -> Iterator[None]:
-        """The two memories, for one reply. Raises `BusyError`, and as `require_open` does."""
-        self.require_open()
-        if not self._busy.acquire(blocking=False):
-            raise BusyError("this pair is writing another reply; wait for its end or cancel it")
-        self._running = turn
+    def in_use(self) -> Iterator[None]:
+        """While a thread makes prompts: the models stay that long. Raises as `require_open` does."""
+        with self._unused:
+            self.require_open()
+            self._users.append(threading.get_ident())
         try:
-            self.require_open()  # it may have been closed in between
             yield
         finally:
-            self._running = None
-            self._busy.release()
+            with self._unused:
+                self._users.remove(threading.get_ident())
+                self._unused.notify_all()
 
     def close(self) -> None:
-        """Free contexts, then models, of both. Cancels a reply that is being written. Closing twice does nothing.
+        """Free contexts, then models, of both. Cancels what is being written. Closing twice does nothing.
 
-        In a forked child there is nothing to free. Raises `BusyError` inside the reply itself, in a signal handler.
+        In a forked child there is nothing to free. Raises `BusyError` while this thread makes a prompt, in a signal
+        handler.
         """
         self.closed = True
         if self._process != os.getpid():
             return
-        while not self._busy.acquire(timeout=0.01):
-            if (turn := self._running) is not None:
-                turn.stop()
-        try:
+        self.engine.close()
+        with self._unused:
+            if threading.get_ident() in self._users:
+                raise BusyError("a pair cannot be closed in the middle of asking it (in a signal handler?)")
+            while self._users:
+                self._unused.wait(timeout=0.25)
             self._owned.close()
-        finally:
-            self._busy.release()
 
     def __enter__(self) -> Pair:
         return self

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from bisect import bisect_left
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -13,18 +13,21 @@ from typing import TYPE_CHECKING
 from edge_wsd._native import CancelFlag
 from edge_wsd.decoding.bridge import anchor_of
 from edge_wsd.decoding.drafter import Drafter
-from edge_wsd.decoding.events import Event, Reply, Source, Switched
+from edge_wsd.decoding.events import Reply, Source, Switched
 from edge_wsd.decoding.loop import LoopWatch
 from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.options import N_SEEDS, Options
 from edge_wsd.decoding.repetition import Repetition
-from edge_wsd.decoding.sequence import rewind_to
+from edge_wsd.decoding.reply_state import Finisher, ReplyState
+from edge_wsd.decoding.sequence import Rows, Writing
 from edge_wsd.decoding.signal import ConfidenceWindow
 from edge_wsd.decoding.stop_strings import StopStrings
-from edge_wsd.decoding.weak_to_strong import Reader, alone, weak_to_strong
+from edge_wsd.decoding.weak_to_strong import weak_to_strong
 from edge_wsd.decoding.writer import ReplyWriter
+from edge_wsd.engine.engine import Memories
 from edge_wsd.errors import Cancelled, ContextFullError
 from edge_wsd.llama.sampler import Sampler
+from edge_wsd.llama.sequence import Sequence as ModelSequence
 from edge_wsd.prompts.messages import Message
 
 if TYPE_CHECKING:
@@ -104,42 +107,51 @@ def _full(model: LoadedModel, prompt: Prompt | ContextFullError, options: Option
     )
 
 
-def write_reply(
-    pair: Pair, fitted: Fitted, options: Options, cancel: CancelFlag, meter: Meter
-) -> Generator[Event, None, Reply]:
-    """Events of one reply, without `Finished`, and the reply. `cancel` ends it early, with what is written so far."""
-    prompts = fitted.prompts
+def write_reply(pair: Pair, fitted: Fitted, options: Options, meter: Meter, memories: Memories) -> Writing[Reply]:
+    """Events of one reply, without `Finished`, and the reply. `Cancelled`, thrown in, ends it with what is written."""
+    source: Source = "drafter" if options.mode == "drafter" else "base"
+    model, prompt = (pair.drafter if source == "drafter" else pair.base), fitted.prompts[source]
+    writer = _writer(model, prompt, options, fitted.question)
+    rule = _rule(pair, options, fitted.question)
+    drafter: Drafter | None = None
+    switch: Switched | None = None
     with ExitStack() as stack:
         if options.seed is None and options.temperature > 0:
             options = options.with_changes(seed=secrets.randbelow(N_SEEDS))
         # The two draw independently, or the same luck would strike both.
         drafter_sampler = stack.enter_context(_sampler(options, 0))
         base_sampler = stack.enter_context(_sampler(options, 0x9E3779B9))
-        for model, _ in _roles(pair):
-            model.context.watch(cancel)
-        rule = _rule(pair, options, fitted.question)
-        drafter: Drafter | None = None
-        switch: Switched | None = None
-        source: Source = "drafter" if options.mode == "drafter" else "base"
-        model, prompt = (pair.drafter if source == "drafter" else pair.base), prompts[source]
-        writer = _writer(model, prompt, options, fitted.question)
+        if options.mode == "wsd":
+            # A pass must hold a proposal whole, or what was drawn from could be gone.
+            options = options.with_changes(chunk=max(1, min(options.chunk, model.context.batch_size // 2)))
+            drafter = _drafter(pair, fitted.prompts, options, stack, memories, meter, drafter_sampler)
+        sampler = drafter_sampler if source == "drafter" else base_sampler
+        sequence = _sequence(stack, memories, source, prompt.before_opening or prompt.tokens, prompt, meter)
+        finisher = Finisher(sequence, prompt.before_opening, prompt.opening, source, sampler)
+        writing = weak_to_strong(ReplyState(finisher, options, writer, meter, rule, drafter))
         try:
-            reader = _reader(model, prompt, source, meter, drafter_sampler if source == "drafter" else base_sampler)
-            if options.mode == "wsd":
-                # A batch must hold a proposal whole, or what was drawn from could be gone.
-                options = options.with_changes(chunk=max(1, min(options.chunk, model.context.batch_size // 2)))
-                drafter = _drafter(pair, prompts, options, meter, drafter_sampler)
-                events = weak_to_strong(drafter, reader, options, writer, meter, rule)
-            else:
-                events = alone(reader, source, writer, meter)
-            for event in events:
-                if isinstance(event, Switched):
-                    switch = event
-                with meter.paused():
-                    yield event
+            rows: Rows | None = None
+            while True:
+                asked = writing.send(rows)  # type: ignore[arg-type]  # the first one is None
+                if isinstance(asked, Switched):
+                    switch = asked
+                rows = yield asked
+        except StopIteration:
+            pass
         except Cancelled:
             yield from writer.end("cancelled")
         return _reply(writer, switch, rule, len(prompt.opening), drafter, meter, options.seed)
+
+
+def _sequence(
+    stack: ExitStack, memories: Memories, source: Source, text: list[int], prompt: Prompt, meter: Meter
+) -> ModelSequence:
+    """A sequence for `text` as long as the reply is written, which holds what was in memory of it."""
+    memory = memories[source]
+    sequence = memory.take(text)
+    stack.callback(memory.give_back, sequence)
+    meter.read_prompt(source, n_tokens=len(prompt.tokens), n_reused=len(sequence.tokens))
+    return sequence
 
 
 def _writer(model: LoadedModel, prompt: Prompt, options: Options, question: str) -> ReplyWriter:
@@ -169,18 +181,18 @@ def _stop_tokens(model: LoadedModel, stops: Sequence[str]) -> dict[int, str]:
     return {ids[stop]: stop for stop in stops if stop in ids}
 
 
-def _reader(model: LoadedModel, prompt: Prompt, source: Source, meter: Meter, sampler: Sampler | None) -> Reader:
-    unread = rewind_to(model.sequence, prompt.before_opening)
-    meter.read_prompt(source, n_tokens=len(prompt.tokens), n_reused=len(model.sequence.tokens))
-    return Reader(model.sequence, unread, prompt.opening, sampler)
-
-
 def _drafter(
-    pair: Pair, prompts: Mapping[Source, Prompt], options: Options, meter: Meter, sampler: Sampler | None
+    pair: Pair,
+    prompts: Mapping[Source, Prompt],
+    options: Options,
+    stack: ExitStack,
+    memories: Memories,
+    meter: Meter,
+    sampler: Sampler | None,
 ) -> Drafter:
     model, prompt, base_prompt = pair.drafter, prompts["drafter"], prompts["base"]
-    drafter = Drafter(
-        model.sequence,
+    return Drafter(
+        _sequence(stack, memories, "drafter", prompt.tokens, prompt, meter),
         prompt.tokens,
         model.model.vocab,
         pair.bridge,
@@ -191,8 +203,6 @@ def _drafter(
         max_draft=options.max_draft,
         n_ctx=model.context.n_ctx,
     )
-    meter.read_prompt("drafter", n_tokens=len(prompt.tokens), n_reused=len(model.sequence.tokens))
-    return drafter
 
 
 @contextmanager

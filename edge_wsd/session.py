@@ -8,57 +8,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
-from inspect import currentframe
 from pathlib import Path
-from types import GeneratorType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, ref
 
 from edge_wsd._native import CancelFlag
 from edge_wsd.conversation_file import SavedConversation
-from edge_wsd.decoding.events import Dropped, Event, Finished, Reply, Source
+from edge_wsd.decoding.events import Dropped, Reply
 from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.options import Options, checked_options
+from edge_wsd.decoding.sequence import Writing
+from edge_wsd.engine.engine import Memories
+from edge_wsd.engine.stream import Stream
 from edge_wsd.errors import BusyError, Cancelled, SessionFileError, TemplateError
 from edge_wsd.prompts.messages import Message, parse_messages
 from edge_wsd.reply import fit, write_reply
 
 if TYPE_CHECKING:
     from edge_wsd.pair import Pair
-
-
-class Turn:
-    """One reply on its way: what stops it, and its events."""
-
-    def __init__(self) -> None:
-        self.flag = CancelFlag()
-        # Weak, so that a stream nobody holds any more ends at once and gives the pair free.
-        self.events: ReferenceType[Generator[Event, None, None]] | None = None
-
-    def stop(self) -> None:
-        """Cancel it, and end it if nobody is waiting for its next event. Raises `BusyError` inside of it."""
-        self.flag.set()
-        events = self.events() if self.events is not None else None
-        if events is None:
-            return
-        if _is_inside(events):
-            raise BusyError(
-                "a pair cannot be closed inside the reply it is writing (in a signal handler?); cancel that"
-            )
-        with suppress(ValueError):  # another thread is waiting for its next event, and will get the end
-            events.close()
-
-
-def _is_inside(events: Generator[Event, None, None]) -> bool:
-    """Whether this thread is at work on the next event: then nobody else will ever end it."""
-    frame, own = currentframe(), cast("GeneratorType[Event, None, None]", events).gi_frame
-    while frame is not None and frame is not own:
-        frame = frame.f_back
-    return frame is not None
 
 
 class Session:
@@ -83,15 +52,12 @@ class Session:
         self.system = system
         self.options = checked_options(options, Options())
         self.last: Reply | None = None
-        self.on_reading: Callable[[Source, int, int], None] | None = None
-        """Called, in the thread that writes, with a model, the tokens it has read and those it is reading. Reading a
-        long prompt takes a while, in which there is no event."""
         self._pair = pair
         self._messages: list[Message] = list(parsed)
         self._answered: list[Message] | None = None  # what the last reply answered
         self._first = 0  # messages before it no longer fit and are left out
-        self._running: Turn | None = None
-        self._next: Turn | None = None
+        self._flag = CancelFlag()  # of the reply that is asked for or written
+        self._stream: ReferenceType[Stream] | None = None
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -114,37 +80,34 @@ class Session:
     def options(self, options: Options) -> None:
         self._options = checked_options(options, options)
 
-    def stream(self, prompt: str | None = None) -> Generator[Event, None, None]:
-        """Write the next reply, event by event. Without a prompt the conversation goes on where it ends.
+    def stream(self, prompt: str | None = None) -> Stream:
+        """Have the next reply written; its events can be read meanwhile. Without a prompt the conversation goes on
+        where it ends.
 
-        Closing the iterator early, or an error, leaves the conversation as it was before. To keep what was written,
-        cancel. Raises `TemplateError` for a conversation that cannot be answered; the errors of writing, `BusyError`
-        and `ClosedError` come with the first event.
+        Closing the stream, or an error, leaves the conversation as it was before. To keep what was written, cancel.
+        Raises `TemplateError` for a conversation that cannot be answered, `ContextFullError` for one that is too long,
+        `BusyError` while another reply to it is being written, and as `Engine.submit`.
         """
         added = [] if prompt is None else [Message("user", prompt)]
-        return self._begin(lambda: self._with(added))
+        return self._begin(self._with(added))
 
     def ask(self, prompt: str | None = None) -> Reply:
         """Write the next reply and return it whole."""
-        for event in self.stream(prompt):
-            if isinstance(event, Finished):
-                return event.reply
-        raise AssertionError("a reply ends with Finished")
+        return self.stream(prompt).result()
 
-    def regenerate(self) -> Generator[Event, None, None]:
+    def regenerate(self) -> Stream:
         """Write the last reply again, as `stream` does. Change `options.seed` to get another one when sampling."""
-        return self._begin(self._without_last_reply)
+        return self._begin(self._without_last_reply())
 
     def cancel(self) -> None:
         """Stop the reply that is being written, or the one just asked for, from any thread: within one decode."""
-        for turn in (self._running, self._next):
-            if turn is not None:
-                turn.flag.set()
+        self._flag.set()
+        if (stream := self._unfinished()) is not None:
+            stream.cancel()
 
     def clear(self) -> None:
         """Forget all turns; the system prompt and the options stay. Raises `BusyError` while one is being written."""
-        if self._running is not None:
-            raise BusyError("a reply to this conversation is being written; cancel it or close its stream, then clear")
+        self._require_idle()
         self._messages = []
         self._answered = None
         self._first = 0
@@ -171,42 +134,44 @@ class Session:
             raise TemplateError("there is no message that the reply answers, so it cannot be written again")
         return self._messages[:-1]
 
-    def _begin(self, conversation: Callable[[], list[Message]]) -> Generator[Event, None, None]:
-        """A reply to `conversation` as it is once the first event is asked for; nothing happens before."""
-        conversation()  # raises at once if it cannot be answered
-        turn = Turn()
-        self._next = turn
-        events = self._write(turn, conversation)
-        turn.events = ref(events)
-        return events
+    def _begin(self, messages: list[Message]) -> Stream:
+        """A reply to `messages`, with the options of now."""
+        self._require_idle()
+        self._flag, meter, options = CancelFlag(), Meter(), self.options
+        system = [] if self.system is None else [Message("system", self.system)]
 
-    def _write(self, turn: Turn, conversation: Callable[[], list[Message]]) -> Generator[Event, None, None]:
-        meter = Meter()
-        with self._pair.lent_to(turn):
-            self._running = turn
+        def unwritten() -> Reply:
+            return Reply("", (), (), "cancelled", None, meter.statistics(n_tokens=0, n_draft=0))
+
+        with self._pair.in_use():
             try:
-                self._report_reading()
-                messages, options, n_dropped = conversation(), self.options, 0
-                system = [] if self.system is None else [Message("system", self.system)]
-                try:
-                    fitted = fit(self._pair, system, messages[self._first :], options, turn.flag)
-                    n_dropped = fitted.n_dropped
-                    if n_dropped:
-                        yield Dropped(n_dropped)
-                    reply = yield from write_reply(self._pair, fitted, options, turn.flag, meter)
-                except Cancelled:
-                    reply = Reply("", (), (), "cancelled", None, meter.statistics(n_tokens=0, n_draft=0))
-                self._keep(reply, messages, n_dropped)
-            finally:
-                self._pair.drafter.context.on_pass = self._pair.base.context.on_pass = None
-                self._running = None
-        # The pair is free by now: whoever reads no further must not keep it from others.
-        yield Finished(reply)
+                fitted = fit(self._pair, system, messages[self._first :], options, self._flag)
+            except Cancelled:
+                return Stream.over(unwritten(), on_finish=lambda reply: self._keep(reply, messages, 0))
 
-    def _report_reading(self) -> None:
-        if self.on_reading is not None:
-            self._pair.drafter.context.on_pass = partial(self.on_reading, "drafter")
-            self._pair.base.context.on_pass = partial(self.on_reading, "base")
+        def write(memories: Memories) -> Writing[Reply]:
+            if fitted.n_dropped:
+                yield Dropped(fitted.n_dropped)
+            return (yield from write_reply(self._pair, fitted, options, meter, memories))
+
+        stream = self._pair.engine.submit(
+            write, unwritten=unwritten, on_finish=lambda reply: self._keep(reply, messages, fitted.n_dropped)
+        )
+        self._stream = ref(stream)
+        if self._flag.is_set:  # since the prompts were made
+            stream.cancel()
+        return stream
+
+    def _unfinished(self) -> Stream | None:
+        """The stream of the reply that is being written, if somebody still holds it."""
+        stream = self._stream() if self._stream is not None else None
+        return stream if stream is not None and not stream.is_over else None
+
+    def _require_idle(self) -> None:
+        if self._unfinished() is not None:
+            raise BusyError(
+                "a reply to this conversation is being written; read its stream to the end, cancel or close it first"
+            )
 
     def _keep(self, reply: Reply, messages: list[Message], n_dropped: int) -> None:
         """Make the turn part of the conversation. One that was cancelled before its first word did not happen."""

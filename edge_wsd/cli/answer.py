@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from edge_wsd.cli.interruptible import Interruptible
 from edge_wsd.cli.paint import Painter, aside
-from edge_wsd.cli.waiting import Reading, WaitingLine
+from edge_wsd.cli.waiting import WaitingLine
 from edge_wsd.decoding.events import Dropped, Event, Finished, Reply, Token
 
 if TYPE_CHECKING:
@@ -28,8 +28,7 @@ class Answer:
         """To its end. Ctrl-C ends it early, and what there is stays."""
         painter = self._painter
         line = WaitingLine("reading the prompt", quiet=self._quiet)
-        self._session.on_reading = lambda *progress: work.put(Reading(*progress))
-        work: Interruptible[Event | Reading] = Interruptible(
+        work: Interruptible[Event] = Interruptible(
             lambda: self._session.stream(question),
             cancel=self._session.cancel,
             waiting=lambda: line.tick(painter.column if painter else 0),

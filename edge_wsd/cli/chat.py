@@ -23,7 +23,7 @@ from edge_wsd.cli.pair_choice import PairChoice, demo_remarks, pair_options
 from edge_wsd.cli.screen import Screen, screen_for
 from edge_wsd.cli.terminal import is_dumb, is_terminal, one_line
 from edge_wsd.cli.texts import checked, system_option
-from edge_wsd.cli.waiting import Reading, WaitingLine
+from edge_wsd.cli.waiting import WaitingLine
 from edge_wsd.decoding.events import Dropped, Event, Finished, Reply, Token
 from edge_wsd.decoding.options import Options
 from edge_wsd.errors import EdgeWsdError
@@ -158,10 +158,9 @@ class Chat:
     def answer(self, events_of: Callable[[], Iterable[Event]]) -> None:
         """Streams one answer. Ctrl-C ends it, and what there is of it stays in the conversation."""
         line = WaitingLine("reading the prompt", quiet=self.quiet)
-        work: Interruptible[Event | Reading] = Interruptible(
+        work: Interruptible[Event] = Interruptible(
             events_of, cancel=self.session.cancel, waiting=lambda: line.tick(self.screen.column)
         )
-        self.session.on_reading = lambda *progress: work.put(Reading(*progress))
         on_continue.append(self.screen.colour_again)
         with keys_unseen(), closing(iter(work)) as events:
             try:

@@ -8,11 +8,12 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from edge_wsd.cli.guard import drawing_on
 from edge_wsd.cli.paint import DIM, RESET
 from edge_wsd.cli.terminal import can_draw, colours_wanted, one_line
+from edge_wsd.decoding.events import Reading
 
 if TYPE_CHECKING:
     from edge_wsd.decoding.events import Event
@@ -20,15 +21,6 @@ if TYPE_CHECKING:
 PATIENCE_S = 1.0
 _TICK_S = 0.25
 _LEAST_ROOM = 16
-_WORTH_TELLING = 32
-
-
-class Reading(NamedTuple):
-    """What `Session.on_reading` tells."""
-
-    model: str
-    n_read: int
-    n_tokens: int
 
 
 class WaitingLine:
@@ -51,12 +43,11 @@ class WaitingLine:
         self._what = what
 
     def reading(self, progress: Reading) -> None:
-        """How far a model is with the prompt. Proposals of a few tokens are not worth a word."""
-        if progress.n_tokens >= _WORTH_TELLING:
-            begin = self.go_on if self._what.startswith(f"the {progress.model}") else self.tell
-            begin(f"the {progress.model} reads the prompt: {progress.n_read} of {progress.n_tokens} tokens")
+        """How far a model is with the prompt."""
+        begin = self.go_on if self._what.startswith(f"the {progress.model}") else self.tell
+        begin(f"the {progress.model} reads the prompt: {progress.n_read} of {progress.n_tokens} tokens")
 
-    def between(self, events: Iterable[Event | Reading]) -> Iterator[Event]:
+    def between(self, events: Iterable[Event]) -> Iterator[Event]:
         """The events of an answer, with nothing on the line while one of them is shown. What is read is told here."""
         for event in events:
             if isinstance(event, Reading):

@@ -67,8 +67,7 @@ class Statistics:
     """From the call to the first text shown, the reading of the prompt included."""
     total_s: float = 0.0
     draft_tps: float | None = None
-    """Kept draft tokens per second of everything up to the switch: reading both prompts, drafting, the base's passes.
-    The reader's own time between two events is left out, here and below."""
+    """Kept draft tokens per second of all that comes up to the switch: both prompts, drafting, the base's passes."""
     base_tps: float | None = None
     """Tokens per second of the passes behind the one in which the switch fell. Tokens that this one had settled already
     do not count, and None if the reply needed no other. Of the base alone: what comes behind the prompt's pass."""
@@ -125,4 +124,13 @@ class Dropped:
     n_messages: int
 
 
-Event = Token | Scored | Switched | Finished | Dropped
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A model is about to read more of a long prompt, of which it has read `n_read` of `n_tokens` new tokens."""
+
+    model: Source
+    n_read: int
+    n_tokens: int
+
+
+Event = Token | Scored | Switched | Finished | Dropped | Reading

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from edge_wsd.decoding.events import Source, Statistics
@@ -15,8 +13,6 @@ class Meter:
     """Started when it is made. Times are `time.perf_counter` seconds."""
 
     started_s: float = field(default_factory=time.perf_counter)
-    paused_s: float = 0.0
-    """Time that was the reader's."""
     draft_s: float | None = None
     """Working time up to the switch."""
     n_until_switch: int = 0
@@ -26,15 +22,6 @@ class Meter:
     base_passes: int = 0
     prompt_tokens: dict[Source, int] = field(default_factory=dict)
     reused_tokens: dict[Source, int] = field(default_factory=dict)
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """While the reader looks at an event, nothing is decoded."""
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.paused_s += time.perf_counter() - began
 
     def read_prompt(self, model: Source, *, n_tokens: int, n_reused: int) -> None:
         """A model's prompt has `n_tokens`, of which `n_reused` are in its memory already."""
@@ -66,7 +53,7 @@ class Meter:
         )
 
     def _worked_s(self) -> float:
-        return time.perf_counter() - self.started_s - self.paused_s
+        return time.perf_counter() - self.started_s
 
 
 def _rate(n: int, seconds: float) -> float | None:

@@ -46,7 +46,7 @@ class Pass:
 
 
 class Rows(Protocol):
-    """Row i is what follows the text and the first i proposed tokens. They hold until the reply yields its next pass."""
+    """Row i is what follows the text and the first i proposed tokens. Rows hold until the reply asks for a pass."""
 
     seconds: float
     """What the pass took, or this reply's share of one that others took part in."""

@@ -2,7 +2,7 @@
 
 >>> with Model.load("base.gguf") as model, Context(model) as context:
 ...     text = context.sequence()
-...     scores = text.score(prompt_tokens, proposed_tokens)   # one batch
+...     scores = text.score(prompt_tokens, proposed_tokens)   # one decode
 ...     scores.logprobs, scores.choose(0)
 """
 
@@ -10,20 +10,29 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable
+from itertools import accumulate
 from types import TracebackType
 
 from edge_wsd import checks
 from edge_wsd._native import CancelFlag
-from edge_wsd.errors import Cancelled, ModelLoadError, OptionError
+from edge_wsd.errors import (
+    Cancelled,
+    ContextFullError,
+    DecodeError,
+    LogitsError,
+    ModelLoadError,
+    OptionError,
+    VocabularyError,
+)
 from edge_wsd.llama import library
 from edge_wsd.llama.attention import Attention
 from edge_wsd.llama.batch import Batch
 from edge_wsd.llama.binding import llama_cpp
 from edge_wsd.llama.handle import Handle, require_own_workers
 from edge_wsd.llama.model import Model
-from edge_wsd.llama.passes import BLOCK, most_rows
-from edge_wsd.llama.sequence import Sequence
+from edge_wsd.llama.passes import BLOCK, most_rows, passes
+from edge_wsd.llama.scores import FLOAT_BYTES, Scores, read_rows
+from edge_wsd.llama.sequence import Piece, Sequence
 from edge_wsd.llama.settings import ModelSettings
 from edge_wsd.llama.tap import Tap
 from edge_wsd.llama.thread_choice import FEW_TOKENS, ThreadChoice
@@ -58,18 +67,23 @@ class Context:
         n_sequences: int = 1,
         tap: Tap | None = None,
     ) -> None:
-        """`tap` looks at what the passes compute."""
+        """`n_sequences` share the memory of `settings.parallel` whole contexts. `tap` looks at what is computed."""
         settings = settings or ModelSettings()
         self.model = model
         self.n_vocab = model.vocab.n_tokens
         self._tap = tap  # keeps the callback alive that llama.cpp calls
+        self.n_sequences = n_sequences
         checks.require_whole("n_sequences", n_sequences, 1, int(llama_cpp.llama_max_parallel_sequences()))
         self._n_threads = settings.threads or default_threads(model.size_bytes)
         attention = Attention.of(settings, on_gpu=model.on_gpu)
         # Flash attention sums in another order with another number of threads: nothing may change it then.
         adapts = settings.threads is None and not model.on_gpu and not attention.is_flash
         self._choice = ThreadChoice(self._n_threads) if adapts and self._n_threads > 1 else None
-        pointer = _create(model, settings, attention, self._n_threads, n_sequences, tap)
+        self.is_unified = n_sequences > 1 and not settings.exact
+        """Whether all sequences share their cells, so that what two have in common is there once."""
+        self.can_share = not settings.exact
+        """Whether a decode may be of several sequences: exact numbers do not depend on what is computed beside."""
+        pointer = _create(model, settings, attention, self._n_threads, n_sequences, self.is_unified, tap)
         self._handle = Handle(pointer, f"{model.path}: this context")
         model.contexts.append(self)
         self.block = _block(model, settings)
@@ -79,14 +93,14 @@ class Context:
         at one more."""
         self.most_rows = most_rows(block=self.block, most=self.batch_size)
         """Tokens of which one pass can lend the logits."""
-        self.batch = Batch(self.batch_size)
+        self._batch = Batch(self.batch_size)
         self.n_ctx = min(model.context_length(settings), int(llama_cpp.llama_n_ctx_seq(self.handle)))
         """Tokens that one sequence can hold: those asked for. llama.cpp makes room for a multiple of 256."""
-        self.on_pass: Callable[[int, int], None] | None = None
-        """Called before each pass of a decode with the tokens that have been read and those there are to read."""
+        self.n_decodes = 0
+        """Rows of logits hold until the next one."""
         self._sequences: list[Sequence | None] = [None] * n_sequences
-        self._owner: Sequence | None = None
-        self.watch(CancelFlag())
+        self._cancel = CancelFlag()
+        self.watch(self._cancel)
 
     @property
     def handle(self) -> int:
@@ -119,12 +133,6 @@ class Context:
         """Take a closed sequence's place back."""
         self._sequences[index] = None
 
-    def claim(self, sequence: Sequence) -> None:
-        """Give the logits buffer to `sequence`; the one that had it keeps a copy of its last row."""
-        if self._owner is not None and self._owner is not sequence:
-            self._owner.stash_head()
-        self._owner = sequence
-
     def wipe(self) -> None:
         """Forget all sequences, and their numbers with them.
 
@@ -136,17 +144,113 @@ class Context:
                 if sequence is not None:
                     sequence.clear()
 
-    def decode(self, n_tokens: int) -> int:
-        """Run the pass of `n_tokens` that stands in `batch`; llama.cpp's code for how it went."""
+    # Decoding
+
+    def run(self, pieces: list[Piece], scores: list[Scores]) -> None:
+        """Read `pieces` in one decode, and add the rows of each to its `scores`. A single piece may be of any length.
+
+        Raises `ContextFullError` if memory has no room, `Cancelled`, `DecodeError`, `VocabularyError`; then the ledgers
+        say what was read all the same. Raises `LogitsError`, after which the context is empty.
+        """
+        with library.LOCK:  # until the rows are read, nobody may free or overwrite them
+            began = time.perf_counter()
+            addresses = self.decode(pieces)
+            try:
+                rows = [
+                    read_rows(address, piece.targets, self.n_vocab) if piece.targets else []
+                    for address, piece in zip(addresses, pieces, strict=True)
+                ]
+            except LogitsError as error:
+                self.wipe()
+                raise LogitsError(
+                    f"{self.model.path}: the model computes no probabilities ({error}); its weights are "
+                    "damaged, or overflow in their type: check the file, or get it in another type"
+                ) from error
+            seconds, n_tokens = time.perf_counter() - began, sum(len(piece.tokens) for piece in pieces)
+            for piece, address, new, one in zip(pieces, addresses, rows, scores, strict=True):
+                one.add(new, address, seconds * len(piece.tokens) / n_tokens)
+
+    def decode(self, pieces: list[Piece]) -> list[int]:
+        """Read `pieces` as `run` does; returns where the rows of each begin: hold `library.LOCK` as long."""
+        self.require_open()
+        for piece in pieces:
+            piece.sequence.require_open()
+            if min(piece.tokens) < 0 or max(piece.tokens) >= self.n_vocab:
+                raise VocabularyError(f"a token id is outside the vocabulary of {self.n_vocab} tokens")
+            piece.sequence.require_room(len(piece.tokens))
+        with library.LOCK:
+            if len(pieces) == 1:
+                return [self._decode_alone(pieces[0])]
+            self._batch.clear()
+            for piece in pieces:
+                self._add(piece.sequence, piece.tokens, len(piece.targets))
+            self._decode_batch([(piece.sequence, piece.tokens) for piece in pieces])
+            n_before = accumulate((len(piece.targets) for piece in pieces), initial=0)
+            buffer = self._logits()
+            return [buffer + n * self.n_vocab * FLOAT_BYTES for n, _ in zip(n_before, pieces, strict=False)]
+
+    def _decode_alone(self, piece: Piece) -> int:
+        """In as many passes as it takes, over whole blocks."""
+        sequence, n_held, n_rows = piece.sequence, len(piece.sequence.tokens), len(piece.targets)
+        length = n_held + len(piece.tokens)
+        plan = passes(n_held, len(piece.tokens), n_rows, block=self.block, most=self.batch_size)
+        start, end = plan[0].start, plan[-1].end
+        # Any token fills the last block up.
+        text = sequence.tokens[start:] + piece.tokens + piece.tokens[-1:] * (end - length)
+        sequence.cut(start)
+        for one in plan:
+            tokens = text[one.start - start : one.end - start]
+            self._batch.clear()
+            self._add(sequence, tokens, one.n_rows)
+            self._decode_batch([(sequence, tokens)])
+        sequence.cut(length)
+        n_behind = plan[-1].end - length
+        return self._logits() + (plan[-1].n_rows - n_behind - n_rows) * self.n_vocab * FLOAT_BYTES if n_rows else 0
+
+    def _add(self, sequence: Sequence, tokens: list[int], n_rows: int) -> None:
+        self._batch.add(tokens, len(sequence.tokens), sequence.index, n_rows)
+
+    def _decode_batch(self, read: list[tuple[Sequence, list[int]]]) -> None:
+        """Decode what stands in the batch: the tokens `read` behind what their sequences hold."""
+        self.raise_if_cancelled()
+        code = None
+        self.n_decodes += 1
+        try:
+            with library.error_lines() as lines:
+                code = self._llama_decode()
+        finally:  # also when Ctrl-C raises right behind the call
+            for sequence, tokens in read:
+                if code == 0:
+                    sequence.tokens += tokens
+                else:
+                    sequence.resync(tokens)
+        if code == 2:
+            raise Cancelled("cancelled")
+        if code == 1:
+            needed = sum(len(sequence.tokens) + len(tokens) for sequence, tokens in read)
+            raise ContextFullError(
+                f"{self.model.path}: the memory of the context has no room for {self._batch.n_tokens} more tokens; "
+                "shorten the text or raise context_length (--ctx)",
+                needed=needed,
+                available=int(llama_cpp.llama_n_ctx(self.handle)),
+            )
+        if code != 0:
+            raise DecodeError(f"{self.model.path}: llama.cpp could not decode (code {code}){library.because(lines)}")
+
+    def _llama_decode(self) -> int:
         handle = self.handle
-        if self._choice is None or n_tokens > FEW_TOKENS:
+        if self._choice is None or self._batch.n_tokens > FEW_TOKENS:
             llama_cpp.llama_set_n_threads(handle, self._n_threads, self._n_threads)
-            return int(llama_cpp.llama_decode(handle, self.batch.struct))
+            return int(llama_cpp.llama_decode(handle, self._batch.struct))
         llama_cpp.llama_set_n_threads(handle, self._choice.n, self._choice.n)
         began, cpu_began = time.perf_counter(), time.process_time()
-        code = int(llama_cpp.llama_decode(handle, self.batch.struct))
+        code = int(llama_cpp.llama_decode(handle, self._batch.struct))
         self._choice.took(time.perf_counter() - began, time.process_time() - cpu_began)
         return code
+
+    def _logits(self) -> int:
+        """Where llama.cpp's buffer of logits begins."""
+        return ctypes.cast(llama_cpp.llama_get_logits(self.handle), ctypes.c_void_p).value or 0
 
     def watch(self, flag: CancelFlag) -> None:
         """Stop decodes once `flag` is set: inside a pass where the backend can (CPU), else between two of them."""
@@ -155,6 +259,7 @@ class Context:
         llama_cpp.llama_set_abort_callback(self.handle, callback, ctypes.c_void_p(flag.address))
 
     def raise_if_cancelled(self) -> None:
+        """Raises `Cancelled` once the flag that is watched is set."""
         self.require_open()
         if self._cancel.is_set:
             raise Cancelled("cancelled")
@@ -169,7 +274,6 @@ class Context:
                     sequence.close()
             if self in self.model.contexts:
                 self.model.contexts.remove(self)
-            self._owner = None
             self._cancel = CancelFlag()  # nothing polls it; the caller's own is no longer held
 
     def __enter__(self) -> Context:
@@ -185,12 +289,19 @@ def _block(model: Model, settings: ModelSettings) -> int:
 
 
 def _create(
-    model: Model, settings: ModelSettings, attention: Attention, n_threads: int, n_sequences: int, tap: Tap | None
+    model: Model,
+    settings: ModelSettings,
+    attention: Attention,
+    n_threads: int,
+    n_sequences: int,
+    is_unified: bool,
+    tap: Tap | None,
 ) -> int:
     require_own_workers(n_threads)
     length = model.context_length(settings)
     parameters = llama_cpp.llama_context_default_params()
-    parameters.n_ctx = length * n_sequences
+    parameters.n_ctx = length * (settings.parallel if is_unified else n_sequences)
+    parameters.kv_unified = is_unified
     parameters.n_batch = settings.batch
     parameters.n_ubatch = _block(model, settings) if settings.exact else attention.micro_batch
     parameters.n_seq_max = n_sequences

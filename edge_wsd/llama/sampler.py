@@ -7,6 +7,7 @@ import ctypes
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_wsd import _native
 from edge_wsd.errors import OptionError
 from edge_wsd.llama.binding import llama_cpp
 from edge_wsd.llama.handle import Handle
@@ -33,6 +34,12 @@ class Sampler:
 
     def _add(self, sampler: object) -> None:
         llama_cpp.llama_sampler_chain_add(self._handle.pointer, sampler)  # the chain owns it from here on
+
+    def choose(self, address: int, n_vocab: int) -> tuple[int, float]:
+        """Draw a token from the row of `n_vocab` logits at `address`; returns it with its log-probability."""
+        row = np.ctypeslib.as_array((ctypes.c_float * n_vocab).from_address(address))
+        token = self.sample(row)
+        return token, _native.score_row(address, n_vocab, token)[0]
 
     def sample(self, logits: NDArray[np.float32]) -> int:
         """Draw a token from a row of logits, float32 [n_vocab]. Raises `ClosedError`."""

@@ -1,38 +1,68 @@
-"""What a model thinks of proposed tokens."""
+"""What a model thinks of tokens: one row of logits behind each, read where llama.cpp left it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
+import numpy as np
+
+from edge_wsd import _native
+from edge_wsd.errors import DecodeError
+from edge_wsd.llama import library
 from edge_wsd.llama.sampler import Sampler
+
+if TYPE_CHECKING:
+    from edge_wsd.llama.context import Context
 
 Row = tuple[float, int, float]
 """Log-probability of the token asked about, the most probable token, its log-probability."""
+FLOAT_BYTES = 4
 
 
 class Scores:
-    """Row i is what follows the context and the first i proposed tokens; so there is one row more than tokens.
+    """Row i is what follows the text and the first i proposed tokens.
 
-    Drawn choices read llama.cpp's buffer: they hold until the next decode in the same context.
+    Draws read llama.cpp's buffer: they hold until the next decode in the same context, and only for rows of the last.
     """
 
-    def __init__(self, rows: list[Row], draw: Callable[[int, Sampler], tuple[int, float]]) -> None:
-        self._rows = rows
-        self._draw = draw
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._rows: list[Row] = []
+        self._first, self._address, self._decode = 0, 0, -1  # the rows in the buffer, of which decode
+        self.sampler: Sampler | None = None
+        self.seconds = 0.0
+
+    def add(self, rows: list[Row], address: int, seconds: float) -> None:
+        """The rows of one decode, behind those of the one before; the first lies at `address`."""
+        self._first, self._address, self._decode = len(self._rows), address, self._context.n_decodes
+        self._rows += rows
+        self.seconds += seconds
 
     @property
     def logprobs(self) -> list[float]:
-        """Log-probability (natural, temperature 1) of each proposed token, given everything before it."""
-        return [row[0] for row in self._rows[:-1]]
+        """Log-probability (natural, temperature 1) of each token asked about, given everything before it."""
+        return [logprob for logprob, _, _ in self._rows]
 
-    def joined(self, rest: Scores) -> Scores:
-        """These scores and those of the tokens behind them, from a later batch."""
-        n = len(self._rows) - 1  # the last row of this batch is the first of the next
-        return Scores(self._rows[:-1] + rest._rows, lambda row, sampler: rest._draw(row - n, sampler))
+    def top(self, row: int) -> float:
+        """Log-probability of the most probable token."""
+        return self._rows[row][2]
 
-    def choose(self, row: int, sampler: Sampler | None = None) -> tuple[int, float]:
-        """The model's own choice at `row` and its log-probability: the most probable token, or one drawn."""
-        if sampler is not None:
-            return self._draw(row, sampler)
-        _, token, logprob = self._rows[row]
-        return token, logprob
+    def choose(self, row: int) -> tuple[int, float]:
+        """The most probable token and its log-probability, or those of one that the sampler draws."""
+        if self.sampler is None:
+            _, token, logprob = self._rows[row]
+            return token, logprob
+        with library.LOCK:  # nobody may free the buffer meanwhile
+            self._context.require_open()
+            if self._decode != self._context.n_decodes or row < self._first:
+                raise DecodeError("these logits are gone: another decode came between scoring and sampling")
+            n_vocab = self._context.n_vocab
+            return self.sampler.choose(self._address + (row - self._first) * n_vocab * FLOAT_BYTES, n_vocab)
+
+
+def read_rows(address: int, targets: list[int], n_vocab: int) -> list[Row]:
+    """The rows from `address` on, asked about one of `targets` each; -1 asks about none."""
+    if len(targets) == 1:
+        return [_native.score_row(address, n_vocab, targets[0])]
+    columns = _native.score_rows(address, len(targets), n_vocab, np.array(targets, np.int32))
+    return list(zip(*(column.tolist() for column in columns), strict=True))

@@ -14,6 +14,7 @@ GpuLayers = int | Literal["auto"]
 AUTO: Literal["auto"] = "auto"
 ALL_LAYERS = -1
 SHORTEST_CONTEXT, DEFAULT_CONTEXT_LENGTH, LONGEST_CONTEXT = 16, 8192, 1 << 24
+MOST_PARALLEL = 64
 
 
 @dataclass(frozen=True)  # no slots: `ModelSettings.field` reads a default
@@ -33,6 +34,8 @@ class ModelSettings:
     """By default ("auto") off on the CPU, unless the cache has fewer than 16 bits (`edge_wsd.llama.attention`)."""
     context_length: int | None = None
     """Tokens of the context; None for what the model was trained with, at most `DEFAULT_CONTEXT_LENGTH`."""
+    parallel: int = 1
+    """Replies at once that there is memory for: so many contexts of `context_length`."""
     batch: int = 512
     """Tokens per pass over the model; a cancel takes effect between two of them at the latest."""
     exact: bool = False
@@ -53,6 +56,7 @@ class ModelSettings:
         checks.require_choice("flash_attention", self.flash_attention, get_args(FlashAttention))
         checks.require_choice("extra_buffers", self.extra_buffers, get_args(ExtraBuffers))
         checks.require_whole("context_length", self.context_length, SHORTEST_CONTEXT, LONGEST_CONTEXT, or_none=True)
+        checks.require_whole("parallel", self.parallel, 1, MOST_PARALLEL)
         checks.require_whole("batch", self.batch, 8, 8192)
         checks.require_flag("exact", self.exact)
         checks.require_flag("mmap", self.mmap)

@@ -61,14 +61,19 @@ def _decode(model: Model, context: Context) -> None:
     sequence = context.sequence()
     sampler = Sampler(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, seed=1)
     try:
-        drawn, _ = sequence.score(tokens[:1], []).choose(0, sampler)
-        sequence.score([drawn], tokens[1:4]).choose(3, sampler)
+        scores = sequence.score(tokens[:1], [])
+        scores.sampler = sampler
+        drawn, _ = scores.choose(0)
+        scores = sequence.score([drawn], tokens[1:4])
+        scores.sampler = sampler
+        scores.choose(3)
         sequence.cut(2)
         sequence.extend(tokens[4:5])
         sequence.cut(0)
         scores = sequence.score(tokens[:-3], tokens[-3:])
+        scores.sampler = sampler
         for row in range(4):
-            scores.choose(row, sampler)
+            scores.choose(row)
     finally:
         sampler.close()
 

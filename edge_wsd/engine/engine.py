@@ -1,0 +1,266 @@
+"""The engine: one thread that owns both contexts, and writes all replies that were asked for.
+
+Each step takes one context and makes one decode of what all replies wait for there: answers first, then pieces of
+prompts. What a reply is and what its passes are for is none of its business.
+
+>>> engine = Engine({"drafter": drafter_context, "base": base_context}, parallel=4)
+>>> stream = engine.submit(lambda prefixes: write_reply(prefixes, ...))
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from edge_wsd._native import CancelFlag
+from edge_wsd.decoding.events import Reply, Source
+from edge_wsd.decoding.sequence import Writing
+from edge_wsd.engine.prefixes import Prefixes
+from edge_wsd.engine.stream import Stream
+from edge_wsd.engine.task import Job, Task
+from edge_wsd.errors import Cancelled, ClosedError, ContextFullError, QueueFullError
+from edge_wsd.llama.context import Context
+from edge_wsd.llama.sequence import Piece, Sequence
+
+Memories = Mapping[Source, Prefixes]
+"""What each model's context holds, for a reply to take its sequences from."""
+
+LONGEST_QUEUE = 256
+_SHORT = 160
+"""Tokens: what is longer is part of a prompt, and waits for its turn."""
+_PIECE = 128
+"""Tokens of a prompt that are read at once while others write."""
+_IDLE_S = 1.0
+"""An engine without work for so long has no thread."""
+
+
+class Engine:
+    """Close it before its contexts."""
+
+    def __init__(
+        self,
+        contexts: Mapping[Source, Context],
+        *,
+        parallel: int = 1,
+        longest_queue: int = LONGEST_QUEUE,
+    ) -> None:
+        """`parallel` replies are written at once, `longest_queue` more may wait."""
+        self._sources: Final = {context: source for source, context in contexts.items()}
+        self._memories: Final = {source: Prefixes(context) for source, context in contexts.items()}
+        self._parallel = parallel
+        self._longest_queue = longest_queue
+        self._lock = threading.Condition()
+        self._waiting: deque[Task] = deque()
+        self._active: list[Task] = []  # the oldest first
+        self._in_decode: list[Task] = []
+        self._without_room: set[Sequence] = set()  # whose memory was given to older replies
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self._process = os.getpid()
+        self._flag = CancelFlag()
+        self._last: Context | None = None  # had a step with a piece of a prompt: the other one is next
+        for context in contexts.values():
+            context.watch(self._flag)
+        _engines.add(self)
+
+    def submit(
+        self,
+        write: Callable[[Memories], Writing[Reply]],
+        *,
+        unwritten: Callable[[], Reply] | None = None,
+        on_finish: Callable[[Reply], None] | None = None,
+    ) -> Stream:
+        """Have a reply written, as soon as it is its turn. `unwritten` as for `Task`, `on_finish` as for `Stream`.
+
+        Raises `QueueFullError`, `ClosedError`, and `ForkedError` in a forked child.
+        """
+        for memory in self._memories.values():
+            memory.context.require_open()
+        task = Task(write(self._memories), self._heard_cancel, unwritten)
+        with self._lock:
+            if self._closed:
+                raise ClosedError("this pair is closed; load it again")
+            if len(self._waiting) >= self._longest_queue:
+                raise QueueFullError(
+                    f"{len(self._waiting)} replies are waiting already, the most that may; try again later"
+                )
+            self._waiting.append(task)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="edge-wsd engine", daemon=True)
+                self._thread.start()
+            self._lock.notify()
+        return Stream(task, on_finish)
+
+    def close(self) -> None:
+        """Cancel all replies, and return when the last has ended. Closing twice does nothing."""
+        if self._process != os.getpid():
+            return
+        with self._lock:
+            self._closed = True
+            for task in (*self._active, *self._waiting):
+                task.is_cancelled = True
+            self._flag.set()
+            self._lock.notify()
+            thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            while thread.is_alive():  # in pieces, so that a signal is heard
+                thread.join(timeout=0.25)
+
+    # The thread
+
+    def _run(self) -> None:
+        while self._admit():
+            self._end_cancelled()
+            if job_context := self._next_context():
+                self._step(job_context)
+            self._retire()
+
+    def _admit(self) -> bool:
+        """Let the next ones begin. False once there is nothing to do any more: then the thread is over."""
+        with self._lock:
+            while not self._active and not self._waiting:
+                if self._closed or not self._lock.wait(timeout=_IDLE_S):
+                    if self._waiting:
+                        continue
+                    self._thread = None
+                    return False
+            skipped = [task for task in self._waiting if task.is_cancelled]
+            self._waiting = deque(task for task in self._waiting if not task.is_cancelled)
+            begun = []
+            while self._waiting and len(self._active) < self._parallel:
+                begun.append(self._waiting.popleft())
+                self._active.append(begun[-1])
+        for task in skipped:
+            task.skip()
+        for task in begun:
+            task.begin()
+        return True
+
+    def _end_cancelled(self) -> None:
+        for task in self._active:
+            if task.is_cancelled and not task.is_over:
+                task.end_early()
+
+    def _retire(self) -> None:
+        """Those that are over make room."""
+        if any(task.is_over for task in self._active):
+            with self._lock:
+                self._active = [task for task in self._active if not task.is_over]
+            self._without_room.clear()
+
+    def _jobs(self, context: Context | None = None) -> list[tuple[Task, Job]]:
+        """What is waited for, of a context or of both."""
+        return [
+            (task, task.job)
+            for task in self._active
+            if task.job is not None
+            and task.job.sequence not in self._without_room
+            and context in (None, task.job.context)
+        ]
+
+    def _next_context(self) -> Context | None:
+        """The drafter first: its passes are cheap, and more replies share the base's then. A prompt takes turns."""
+        waited_for = {job.context for _, job in self._jobs()}
+        contexts = [memory.context for memory in self._memories.values() if memory.context in waited_for]
+        if len(contexts) > 1 and contexts[0] is self._last:
+            return contexts[1]
+        return contexts[0] if contexts else None
+
+    def _step(self, context: Context) -> None:
+        """One decode, and what comes of it."""
+        chosen = self._choose(context)
+        self._last = context if any(job.n_left > len(piece.tokens) for _, job, piece in chosen) else None
+        for task, job, _ in chosen:
+            if (reading := job.progress(self._sources[context])) is not None:
+                task.tell(reading)
+        with self._lock:
+            self._in_decode = [task for task, _, _ in chosen]
+            self._heard_cancel()
+        try:
+            context.run([piece for _, _, piece in chosen], [job.scores for _, job, _ in chosen])
+        except Cancelled:
+            return  # all of them were
+        except ContextFullError as error:
+            self._make_room(self._memories[self._sources[context]], chosen[0][0], error)
+            return
+        except Exception as error:
+            self._find_culprit([task for task, _, _ in chosen], error)
+            return
+        finally:
+            with self._lock:
+                self._in_decode = []
+                self._flag.clear()
+        for task, job, _ in chosen:
+            task.alone = False
+            if job.n_left == 0:
+                task.answer(job.scores)
+
+    def _choose(self, context: Context) -> list[tuple[Task, Job, Piece]]:
+        """Answers first, then pieces of prompts; a quarter of a batch is theirs in any case."""
+        jobs = self._jobs(context)
+        alone = next(((task, job) for task, job in jobs if task.alone), None)
+        if alone is not None or not context.can_share:
+            task, job = alone or min(jobs, key=lambda one: one[1].n_left > _SHORT)
+            return [(task, job, job.next_piece(self._longest_piece(context)))]
+        most = context.batch_size
+        short = [(task, job) for task, job in jobs if job.n_left <= min(_SHORT, most)]
+        long = [one for one in jobs if one not in short]
+        reserved = most // 4 if long else 0
+        chosen: list[tuple[Task, Job, Piece]] = []
+        for task, job in short:
+            if job.n_left <= most - reserved or not chosen:
+                chosen.append((task, job, job.next_piece(most)))
+                most -= job.n_left
+        for task, job in long:
+            if most > 0:
+                piece = job.next_piece(min(most, self._longest_piece(context)))
+                chosen.append((task, job, piece))
+                most -= len(piece.tokens)
+        return chosen
+
+    def _longest_piece(self, context: Context) -> int:
+        return context.most_rows if len(self._active) == 1 else min(_PIECE, context.most_rows)
+
+    # When something goes wrong
+
+    def _make_room(self, memory: Prefixes, task: Task, error: ContextFullError) -> None:
+        """Idle texts go first, then that of the youngest reply, which waits until another is over."""
+        if memory.drop_idle():
+            return
+        holders = [sequence for sequence in memory.used if sequence not in self._without_room]
+        if len(holders) == 1:
+            task.fail(error)  # there is no room to hope for
+        else:
+            holders[-1].clear()
+            self._without_room.add(holders[-1])
+
+    def _find_culprit(self, tasks: list[Task], error: Exception) -> None:
+        """Of one task its error is the end. Of several each tries again by itself."""
+        if len(tasks) == 1:
+            tasks[0].fail(error)
+        for task in tasks if len(tasks) > 1 else ():
+            task.alone = True
+
+    def _heard_cancel(self) -> None:
+        """A decode is stopped if nobody needs it any more."""
+        with self._lock:
+            if self._in_decode and all(task.is_cancelled for task in self._in_decode):
+                self._flag.set()
+            self._lock.notify()
+
+
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    """Before the interpreter goes: a thread that still decodes would be cut off in the middle."""
+    for engine in list(_engines):
+        engine.close()
+
+
+atexit.register(_close_all)

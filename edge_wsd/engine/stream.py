@@ -1,0 +1,135 @@
+"""One reply on its way: its events, in the order in which they happen, and what became of it.
+
+>>> for event in stream: ...
+>>> async for event in stream: ...
+>>> reply = stream.result()
+
+The engine writes on whether anybody reads or not. A stream that nobody holds any more is cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import queue
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
+from types import TracebackType
+from typing import Final
+
+from edge_wsd.decoding.events import Event, Finished, Reply
+from edge_wsd.engine.task import Task
+from edge_wsd.errors import ForkedError
+
+# A signal does not always wake who waits: never on Windows, and not if it meets another thread or comes a moment early.
+_TICK_S = 0.25
+
+
+class Stream:
+    """Events of one reply; the last is `Finished`. To be read by one thread or coroutine."""
+
+    def __init__(self, task: Task, on_finish: Callable[[Reply], None] | None = None) -> None:
+        """`on_finish` is called with the reply in the thread that reads it, before `Finished` is handed out."""
+        self._task: Final = task
+        self._on_finish = on_finish
+        self._reply: Reply | None = None
+        self._over = False
+        self._process = os.getpid()
+
+    @classmethod
+    def over(cls, reply: Reply, on_finish: Callable[[Reply], None] | None = None) -> Stream:
+        """One of a reply that there is already."""
+        return cls(Task.over(reply), on_finish)
+
+    # Reading
+
+    def __iter__(self) -> Iterator[Event]:
+        return self
+
+    def __next__(self) -> Event:
+        """The next event. Raises what ended the reply; Ctrl-C while waiting cancels it."""
+        try:
+            while not self._over:
+                try:
+                    return self._take(self._task.events.get(timeout=_TICK_S))
+                except queue.Empty:
+                    self._require_own_process()
+        except KeyboardInterrupt:
+            self.close()
+            raise
+        raise StopIteration
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        return self
+
+    async def __anext__(self) -> Event:
+        """The same in a coroutine, which lets others run while it waits."""
+        loop, arrived = asyncio.get_running_loop(), asyncio.Event()
+        self._task.on_event = partial(loop.call_soon_threadsafe, arrived.set)
+        try:
+            while not self._over:
+                arrived.clear()
+                try:
+                    return self._take(self._task.events.get_nowait())
+                except queue.Empty:
+                    await arrived.wait()
+        except asyncio.CancelledError:
+            self.close()
+            raise
+        finally:
+            self._task.on_event = None
+        raise StopAsyncIteration
+
+    def result(self) -> Reply:
+        """The whole reply, with its events passed over. Raises what ended it."""
+        for _ in self:
+            pass
+        if self._reply is None:
+            raise self._task.error or RuntimeError("this stream was closed before its reply was written")
+        return self._reply
+
+    def _take(self, event: Event | BaseException) -> Event:
+        if isinstance(event, BaseException):
+            self._over = True
+            raise event
+        if isinstance(event, Finished):
+            self._over = True
+            self._reply = event.reply
+            if self._on_finish is not None:
+                self._on_finish(event.reply)
+        return event
+
+    def _require_own_process(self) -> None:
+        if self._process != os.getpid():
+            self._over = True
+            raise ForkedError("this reply is written by the process that this one was forked from; read it there")
+
+    # Ending it early
+
+    def cancel(self) -> None:
+        """End the reply with what is written so far, from any thread: within one decode. The events end as usual."""
+        self._task.cancel()
+
+    def close(self) -> None:
+        """End the reply and read no more of it. Does nothing to one that is over."""
+        self._over = True
+        self._task.abandon()
+
+    async def aclose(self) -> None:
+        """The same."""
+        self.close()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its end was read, or it was closed."""
+        return self._over
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not self._over:
+            self._task.abandon()

@@ -1,0 +1,174 @@
+"""One reply inside the engine: the generator that writes it, the pass it waits for, and what it has told so far."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable
+from functools import partial
+
+from edge_wsd.decoding.events import Event, Finished, Reading, Reply, Source
+from edge_wsd.decoding.sequence import Pass, Writing
+from edge_wsd.errors import Cancelled
+from edge_wsd.llama.context import Context
+from edge_wsd.llama.scores import Scores
+from edge_wsd.llama.sequence import Piece, Sequence
+
+_WORTH_TELLING = 32
+"""Tokens: whoever reads fewer takes no time."""
+
+
+class Task:
+    """Everything but `cancel` and `abandon` is for the engine's thread alone."""
+
+    def __init__(
+        self,
+        writing: Writing[Reply],
+        on_cancel: Callable[[], None] = lambda: None,
+        unwritten: Callable[[], Reply] | None = None,
+    ) -> None:
+        """`unwritten` makes the reply of a task that is cancelled before it has begun."""
+        self._writing = writing
+        self._on_cancel = on_cancel
+        self._unwritten = unwritten
+        self.events: queue.SimpleQueue[Event | BaseException] = queue.SimpleQueue()
+        self.on_event: Callable[[], object] | None = None
+        self.error: BaseException | None = None
+        self.job: Job | None = None
+        """What it waits for."""
+        self.is_over = False
+        self.alone = False
+        """Whether its next pass must be shared with nobody: a shared one failed."""
+        self.is_cancelled = self.is_abandoned = False
+
+    @classmethod
+    def over(cls, reply: Reply) -> Task:
+        """One that has nothing to do."""
+
+        def written() -> Writing[Reply]:
+            yield from ()
+            return reply
+
+        task = cls(written())
+        task.begin()
+        return task
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
+        self._on_cancel()
+
+    def abandon(self) -> None:
+        self.is_abandoned = True
+        self.cancel()
+
+    def begin(self) -> None:
+        """Up to the first pass."""
+        self._advance(partial(next, self._writing))
+
+    def answer(self, scores: Scores) -> None:
+        """With the rows it has waited for, up to the next pass."""
+        self.job = None
+        self._advance(partial(self._writing.send, scores))
+
+    def fail(self, error: BaseException) -> None:
+        """With an error in the place of rows; it may still tell something before it ends."""
+        self.job = None
+        self._advance(partial(self._writing.throw, error))
+
+    def end_early(self) -> None:
+        """After `cancel`: what is written becomes the reply. After `abandon` there is nobody to tell."""
+        if self.is_abandoned:
+            self.job = None
+            self._writing.close()
+            self._end(None)
+        else:
+            self.fail(Cancelled("cancelled"))
+
+    def skip(self) -> None:
+        """After `cancel`, before it began."""
+        self._writing.close()
+        if self._unwritten is not None:
+            self._end(Finished(self._unwritten()))
+        else:
+            self._end(Cancelled("cancelled"))
+
+    def tell(self, event: Event | BaseException) -> None:
+        self.events.put(event)
+        if (heard := self.on_event) is not None:
+            heard()
+
+    def _advance(self, go_on: Callable[[], Pass | Event]) -> None:
+        try:
+            while True:
+                asked = go_on()
+                if isinstance(asked, Pass):
+                    self.job = Job(asked)
+                    return
+                self.tell(asked)
+                go_on = partial(next, self._writing)
+        except StopIteration as end:
+            self._end(Finished(end.value))
+        except BaseException as error:  # handed to whoever reads, who raises it
+            self._end(error)
+
+    def _end(self, last: Finished | BaseException | None) -> None:
+        self.is_over = True
+        if isinstance(last, BaseException):
+            self.error = last
+        if last is not None:
+            self.tell(last)
+
+
+class Job:
+    """A pass on its way through a context, in one piece or several."""
+
+    def __init__(self, asked: Pass) -> None:
+        assert isinstance(asked.sequence, Sequence)
+        self.sequence: Sequence = asked.sequence
+        self.context: Context = asked.sequence.context
+        self._asked = asked
+        self._n_text = len(asked.text)
+        self._n_rows = len(asked.proposed) + asked.beyond
+        self.scores = self._no_scores()
+        self._n_to_read = self.n_left
+
+    def _no_scores(self) -> Scores:
+        scores = Scores(self.context)
+        scores.sampler = self._asked.sampler
+        return scores
+
+    @property
+    def n_left(self) -> int:
+        """Tokens that are not in memory yet; memory may have been lost meanwhile."""
+        return self._n_text - 1 + self._n_rows - len(self.sequence.tokens)
+
+    def next_piece(self, most: int) -> Piece:
+        """As many of the tokens as may be read at once, at most `most`."""
+        held, n_left = len(self.sequence.tokens), self.n_left
+        if held < self._n_text - 1:
+            self.scores = self._no_scores()
+        n = min(n_left, most)
+        if n < n_left:  # the last rows stay together: draws are taken from those of the last piece
+            n = max(1, min(n, n_left - min(self._n_rows, self.context.most_rows // 2 + 1)))
+        if not self.context.model.can_cut and self._asked.proposed:
+            n = self._up_to_proposal(held, n)
+        first_row = max(0, held - self._n_text + 1)
+        targets = [*self._asked.proposed, -1][first_row : max(0, held + n - self._n_text + 1)]
+        return Piece(self.sequence, self._tokens(held, held + n), targets)
+
+    def progress(self, model: Source) -> Reading | None:
+        """How far a long text is read."""
+        if self._n_to_read < _WORTH_TELLING:
+            return None
+        return Reading(model, self._n_to_read - self.n_left, self._n_to_read)
+
+    def _up_to_proposal(self, held: int, n: int) -> int:
+        """Of a memory that cannot be cut: what comes before the proposal, and a checkpoint to come back to."""
+        before = self._n_text - 1 - held
+        if before > 0:
+            return min(n, before)
+        self.sequence.checkpoint()
+        return n
+
+    def _tokens(self, start: int, end: int) -> list[int]:
+        n, proposed = self._n_text, self._asked.proposed
+        return self._asked.text[start:end] + proposed[max(0, start - n) : max(0, end - n)]
