@@ -21,9 +21,8 @@ from edge_wsd.decoding.events import Reply
 from edge_wsd.decoding.options import OptionChanges, Options, checked_options
 from edge_wsd.decoding.sequence import common_prefix
 from edge_wsd.engine.engine import LONGEST_QUEUE, Engine
-from edge_wsd.engine.prefixes import n_sequences
 from edge_wsd.errors import BusyError, ClosedError, ContextFullError, TemplateError
-from edge_wsd.llama.context import Context
+from edge_wsd.llama.context import Context, most_texts
 from edge_wsd.llama.measure import simulate
 from edge_wsd.llama.model import Model
 from edge_wsd.llama.settings import ModelSettings
@@ -226,7 +225,7 @@ class Pair:
                 vocab = model.vocab
                 bos, eos = (vocab.text(token) if token is not None else "" for token in (vocab.bos, vocab.eos))
                 template = choose(choice, model.chat_template, bos, eos)
-                context = stack.enter_context(Context(model, settings, n_sequences=n_sequences(model, settings)))
+                context = stack.enter_context(Context(model, settings, n_sequences=most_texts(model, settings)))
                 loaded.append(LoadedModel(model, context, template))
             name = name or f"{Path(drafter).stem} + {Path(base).stem}"
             return cls(

@@ -10,19 +10,10 @@ from __future__ import annotations
 
 from edge_wsd.decoding.sequence import common_prefix
 from edge_wsd.llama.context import Context
-from edge_wsd.llama.model import Model
 from edge_wsd.llama.sequence import Sequence
-from edge_wsd.llama.settings import ModelSettings
 
-_MOST_IDLE = 16
 _LOOSE_END = 8
 """Tokens at the end of an idle text that are no loss: the end of a reply, cut into other tokens in the next prompt."""
-
-
-def n_sequences(model: Model, settings: ModelSettings) -> int:
-    """How many texts a context holds: those of all replies at once, and idle ones where they cost no memory."""
-    shares = model.can_cut and not settings.exact
-    return settings.parallel + (_MOST_IDLE if shares else 0)
 
 
 class Prefixes:

@@ -38,6 +38,7 @@ from edge_wsd.llama.tap import Tap
 from edge_wsd.llama.thread_choice import FEW_TOKENS, ThreadChoice
 from edge_wsd.llama.threads import default_threads
 
+_FEWEST_TEXTS = 16
 _GGML_TYPE_BF16 = 30  # the binding has no name for it
 _KV_TYPES = {
     "f32": llama_cpp.GGML_TYPE_F32,
@@ -281,6 +282,16 @@ class Context:
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self.close()
+
+
+def most_texts(model: Model, settings: ModelSettings) -> int:
+    """How many sequences the context of a pair has: for the replies at once, and idle ones where they cost no memory.
+
+    llama.cpp reserves memory for passes of a multiple of them, so they are a power of two.
+    """
+    if settings.exact or not model.can_cut:
+        return settings.parallel
+    return max(_FEWEST_TEXTS, 1 << (2 * settings.parallel - 1).bit_length())
 
 
 def _block(model: Model, settings: ModelSettings) -> int:

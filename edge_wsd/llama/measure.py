@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_wsd.llama import library
-from edge_wsd.llama.context import Context
+from edge_wsd.llama.context import Context, most_texts
 from edge_wsd.llama.model import Model
 from edge_wsd.llama.settings import ModelSettings
 
@@ -51,8 +51,8 @@ def simulate(path: str | Path, settings: ModelSettings) -> Simulated:
         logger.setLevel(logging.INFO if before == logging.NOTSET else min(before, logging.INFO))
         logger.propagate = False  # handlers further up do not look at this level
         try:
-            with Model.load(path, settings, simulated=True) as model, Context(model, settings):
-                pass
+            with Model.load(path, settings, simulated=True) as model:
+                Context(model, settings, n_sequences=most_texts(model, settings)).close()
         finally:
             logger.removeHandler(listener)
             logger.setLevel(before)

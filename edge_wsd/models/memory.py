@@ -98,14 +98,16 @@ def placed_memory(
     n_ctx = n_ctx or context_length(settings, shape.n_ctx_train)
     settings = replace(settings, batch=min(settings.batch, n_ctx))
     attention = Attention.of(settings, on_gpu=any(place_ != HOST for place_ in placement))
-    n_cells = cells(n_ctx)
+    # Replies share all cells, so each is computed over all of them; exact ones keep to their own.
+    shared = cells(n_ctx * (1 if settings.exact else settings.parallel))
+    kept = shared * (settings.parallel if settings.exact else 1)
     host = _host_weights(shape, placement, repacked, mmap=settings.mmap) + Sizes(
-        kv_cache=_kv_bytes(shape, settings, n_cells, placement, HOST),
-        compute=_host_compute(shape, attention, n_cells, placement),
-        logits=shape.n_vocab * min(n_scored, settings.batch) * _F32_BYTES,
+        kv_cache=_kv_bytes(shape, settings, kept, placement, HOST),
+        compute=_host_compute(shape, attention, shared, placement),
+        logits=shape.n_vocab * min(n_scored * settings.parallel, settings.batch) * _F32_BYTES,
         vocabulary=shape.n_vocab * _TOKEN_BYTES + shape.n_merges * _MERGE_BYTES,
     )
-    gpus = tuple(_on_gpu(shape, settings, attention, n_cells, placement, number) for number in range(n_gpus))
+    gpus = tuple(_on_gpu(shape, settings, attention, (shared, kept), placement, number) for number in range(n_gpus))
     return ModelMemory(shape, n_ctx, placement, host, gpus)
 
 
@@ -173,8 +175,15 @@ def _host_compute(shape: ModelShape, attention: Attention, n_ctx: int, placement
 
 
 def _on_gpu(
-    shape: ModelShape, settings: ModelSettings, attention: Attention, n_ctx: int, placement: Placement, number: int
+    shape: ModelShape,
+    settings: ModelSettings,
+    attention: Attention,
+    n_cells: tuple[int, int],
+    placement: Placement,
+    number: int,
 ) -> Sizes:
+    """`n_cells` are those that a reply is computed over, and all that are kept."""
+    n_ctx, n_kept = n_cells
     layers = [layer for layer, place_ in enumerate(placement[:-1]) if place_ == number]
     has_output = placement[-1] == number
     if not layers and not has_output:
@@ -196,6 +205,6 @@ def _on_gpu(
     compute += max(staying, default=0)
     return Sizes(
         weights=weights,
-        kv_cache=_kv_bytes(shape, settings, n_ctx, placement, number),
+        kv_cache=_kv_bytes(shape, settings, n_kept, placement, number),
         compute=compute,
     )

@@ -103,6 +103,8 @@ TINY = [
     ("without flash attention", {"n_ff": 32}, {"flash_attention": "off", "context_length": 2048}),
     ("8-bit cache", {"n_embd": 256, "n_heads": 4, "n_heads_kv": 4}, {"kv_type": "q8_0"}),
     ("4-bit cache", {"n_embd": 256, "n_heads": 4, "n_heads_kv": 2}, {"kv_type": "q4_0", "context_length": 512}),
+    ("four at once", {"n_heads_kv": 4}, {"parallel": 4, "context_length": 1000}),
+    ("four at once, exact", {"n_heads_kv": 4}, {"parallel": 4, "context_length": 1000, "exact": True}),
 ]
 
 
@@ -119,7 +121,7 @@ def test_the_kv_cache_is_exact_and_the_compute_buffer_close(tmp_path, changes, s
 def test_models_of_many_gigabytes_are_planned_as_llama_cpp_would_allocate_them(sparse, name):
     path = sparse(name)
     shape = shape_of_file(path)
-    for changes in ({}, {"batch": 64, "context_length": 4096, "flash_attention": "off"}):
+    for changes in ({}, {"batch": 64, "context_length": 4096, "flash_attention": "off"}, {"parallel": 3}):
         settings = ModelSettings(gpu_layers=0, **changes)
         told, planned = simulate(path, settings), model_memory(shape, settings).host
         assert planned.kv_cache == pytest.approx(told.kv_cache, abs=2 * ROUNDED)  # a windowed model has two caches
