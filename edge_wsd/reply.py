@@ -6,7 +6,7 @@ import secrets
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from edge_wsd.decoding.drafter import Drafter
 from edge_wsd.decoding.events import Reply, Source, Switched
 from edge_wsd.decoding.loop import LoopWatch
 from edge_wsd.decoding.meter import Meter
+from edge_wsd.decoding.nudge_reply import NudgeReply
 from edge_wsd.decoding.options import N_SEEDS, Options
 from edge_wsd.decoding.repetition import Repetition
 from edge_wsd.decoding.reply_state import Finisher, ReplyState
@@ -23,6 +24,7 @@ from edge_wsd.decoding.sequence import Rows, Writing
 from edge_wsd.decoding.signal import ConfidenceWindow
 from edge_wsd.decoding.stop_strings import StopStrings
 from edge_wsd.decoding.weak_to_strong import weak_to_strong
+from edge_wsd.decoding.window_reply import WindowReply
 from edge_wsd.decoding.writer import ReplyWriter
 from edge_wsd.engine.engine import Memories
 from edge_wsd.errors import Cancelled, ContextFullError
@@ -112,7 +114,6 @@ def write_reply(pair: Pair, fitted: Fitted, options: Options, meter: Meter, memo
     source: Source = "drafter" if options.mode == "drafter" else "base"
     model, prompt = (pair.drafter if source == "drafter" else pair.base), fitted.prompts[source]
     writer = _writer(model, prompt, options, fitted.question)
-    rule = _rule(pair, options, fitted.question)
     drafter: Drafter | None = None
     switch: Switched | None = None
     with ExitStack() as stack:
@@ -128,7 +129,7 @@ def write_reply(pair: Pair, fitted: Fitted, options: Options, meter: Meter, memo
         sampler = drafter_sampler if source == "drafter" else base_sampler
         sequence = _sequence(stack, memories, source, prompt.before_opening or prompt.tokens, prompt, meter)
         finisher = Finisher(sequence, prompt.before_opening, prompt.opening, source, sampler)
-        writing = weak_to_strong(ReplyState(finisher, options, writer, meter, rule, drafter))
+        writing = weak_to_strong(_state(pair, finisher, options, writer, meter, drafter, fitted.question))
         try:
             rows: Rows | None = None
             while True:
@@ -140,7 +141,7 @@ def write_reply(pair: Pair, fitted: Fitted, options: Options, meter: Meter, memo
             pass
         except Cancelled:
             yield from writer.end("cancelled")
-        return _reply(writer, switch, rule, len(prompt.opening), drafter, meter, options.seed)
+        return _reply(writer, switch, meter, options.seed)
 
 
 def _sequence(
@@ -169,10 +170,23 @@ def _writer(model: LoadedModel, prompt: Prompt, options: Options, question: str)
     )
 
 
-def _rule(pair: Pair, options: Options, question: str) -> ConfidenceWindow:
-    """The switch rule, over the base's tokens."""
+def _state(
+    pair: Pair,
+    finisher: Finisher,
+    options: Options,
+    writer: ReplyWriter,
+    meter: Meter,
+    drafter: Drafter | None,
+    question: str,
+) -> ReplyState:
+    """The reply to be, under its switch rule."""
+    if drafter is None:
+        return ReplyState(finisher, options, writer, meter)
+    if options.rule == "nudge":
+        return NudgeReply(finisher, options, writer, meter, drafter, strip=not finisher.opening)
     repetition = Repetition(pair.base.model.vocab.piece, question) if options.ignore_repeated else None
-    return ConfidenceWindow(threshold=options.threshold, window=options.window, repetition=repetition)
+    window = ConfidenceWindow(threshold=options.threshold, window=options.window, repetition=repetition)
+    return WindowReply(finisher, options, writer, meter, drafter, window)
 
 
 def _stop_tokens(model: LoadedModel, stops: Sequence[str]) -> dict[int, str]:
@@ -223,34 +237,18 @@ def _sampler(options: Options, offset: int) -> Iterator[Sampler | None]:
         sampler.close()
 
 
-def _reply(
-    writer: ReplyWriter,
-    switch: Switched | None,
-    rule: ConfidenceWindow,
-    n_opening: int,
-    drafter: Drafter | None,
-    meter: Meter,
-    seed: int | None,
-) -> Reply:
-    """The result. Drafted tokens get the log-probabilities and confidences that the base gave them."""
-    tokens = list(writer.tokens)
-    confidences: list[float | None] = [None] * len(tokens)
-    n_drafted = sum(token.source == "drafter" for token in tokens) if drafter else 0
-    n_scored = min(n_drafted, len(rule.logprobs) - n_opening)
-    for i in range(n_scored):
-        repeated = rule.repeated[n_opening + i] if rule.repeated else None
-        tokens[i] = replace(tokens[i], logprob=rule.logprobs[n_opening + i], repeated=repeated)
-        confidences[i] = rule.confidences[n_opening + i]
+def _reply(writer: ReplyWriter, switch: Switched | None, meter: Meter, seed: int | None) -> Reply:
+    """The result."""
     assert writer.finish is not None
     return Reply(
         text=writer.text,
-        tokens=tuple(tokens),
-        confidences=tuple(confidences),
+        tokens=tuple(writer.tokens),
+        confidences=writer.confidences,
         finish_reason=writer.finish,
         switch=switch,
         stats=meter.statistics(
-            n_tokens=len(tokens),
-            n_draft=sum(token.source == "drafter" for token in tokens),
+            n_tokens=len(writer.tokens),
+            n_draft=sum(token.source == "drafter" for token in writer.tokens),
             first_shown_s=writer.first_shown_s,
         ),
         stop=writer.stop,

@@ -45,8 +45,8 @@ class Bridge(Protocol):
     def echo(self, anchor: str) -> Echo:
         """A new reply behind the drafter's prompt, which ends in `anchor`."""
 
-    def to_base(self, tokens: list[int]) -> list[int]:
-        """A proposed continuation, in the base's tokens."""
+    def to_base(self, tokens: list[int], *, strip: bool = False) -> list[int]:
+        """A proposed continuation, in the base's tokens; `strip` drops white space in front."""
 
 
 class SameVocabulary:
@@ -67,8 +67,10 @@ class SameVocabulary:
             return reply
         return [token for token in reply if token < self._n_drafter]
 
-    def to_base(self, tokens: list[int]) -> list[int]:
-        return [token for token in tokens if token < self._n_common]
+    def to_base(self, tokens: list[int], *, strip: bool = False) -> list[int]:
+        tokens = [token for token in tokens if token < self._n_common]
+        text = _whole_text(self._base, tokens) if strip else ""
+        return tokens if text == text.lstrip() else tokenize_after(self._base, "\n", text.lstrip())
 
 
 class _SameDraft:
@@ -123,9 +125,10 @@ class ThroughText:
     def echo(self, anchor: str) -> Echo:
         return _TextEcho(self._drafter, self._base, anchor)
 
-    def to_base(self, tokens: list[int]) -> list[int]:
+    def to_base(self, tokens: list[int], *, strip: bool = False) -> list[int]:
         # A newline in front: some tokenizers put a space before the first word of a text.
-        return tokenize_after(self._base, "\n", _whole_text(self._drafter, tokens))
+        text = _whole_text(self._drafter, tokens)
+        return tokenize_after(self._base, "\n", text.lstrip() if strip else text)
 
 
 class _TextDraft(Recut):

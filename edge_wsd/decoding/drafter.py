@@ -9,6 +9,8 @@ from edge_wsd.decoding.bridge import Bridge, Draft
 from edge_wsd.decoding.events import SwitchReason
 from edge_wsd.decoding.sequence import Pass, Sampler, Sequence, Vocabulary, Writing, common_prefix
 
+_LONGEST_WORD = 16
+
 
 class Drafter:
     """The small model behind its own prompt. `draft` is what it wrote, in the base's tokens."""
@@ -66,6 +68,29 @@ class Drafter:
         while len(proposed) < n and (token := (yield from self._next(None))) is not None:
             proposed.append(token)
         return self._bridge.to_base(proposed)
+
+    def word(self, reply: list[int], *, strip: bool) -> Writing[list[int]]:
+        """The next whole word behind `reply`, in the base's vocabulary; empty if the drafter ends its text there.
+
+        White space in front belongs to it, which `strip` drops.
+        """
+        self._go_on_behind(self._prompt + self._echo.tokens(reply))
+        word: list[int] = []
+        has_begun = False
+        most = min(_LONGEST_WORD, self._n_ctx - len(self._text))
+        while len(word) < most:
+            token = yield from self._next(self._sampler)
+            if token is None:
+                self.ended = None if word else "draft_ended"
+                break
+            piece = self._vocabulary.piece(token)
+            if has_begun and piece[:1].isspace():  # the next word
+                self._text.pop()
+                self.n_drafted -= 1
+                break
+            has_begun |= not piece.isspace()
+            word.append(token)
+        return self._bridge.to_base(word, strip=strip)
 
     def _go_on_behind(self, text: list[int]) -> None:
         self._sequence.cut(min(common_prefix(self._text, text), len(text) - 1))

@@ -74,6 +74,8 @@ class Statistics:
     n_tokens: int = 0
     n_draft: int = 0
     """Tokens of the reply that the drafter wrote (position of the switch + 1)."""
+    n_hand_overs: int = 0
+    """How often it became the drafter's turn. With the rule `window` it is so at the beginning alone."""
     n_drafted: int = 0
     """Tokens the drafter proposed, before and after the switch, in the base's vocabulary."""
     n_accepted: int = 0

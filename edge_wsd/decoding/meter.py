@@ -13,8 +13,10 @@ class Meter:
     """Started when it is made. Times are `time.perf_counter` seconds."""
 
     started_s: float = field(default_factory=time.perf_counter)
+    _drafting_since_s: float | None = field(default_factory=time.perf_counter)
     draft_s: float | None = None
     """Working time up to the switch."""
+    n_hand_overs: int = 0
     n_until_switch: int = 0
     """Tokens that the passes up to the switch yielded: the draft, and what they had scored behind it."""
     n_drafted: int = 0
@@ -29,7 +31,15 @@ class Meter:
 
     def switched(self) -> None:
         """The base takes over."""
-        self.draft_s = self._worked_s()
+        if self._drafting_since_s is not None:
+            self.draft_s = (self.draft_s or 0.0) + time.perf_counter() - self._drafting_since_s
+        self._drafting_since_s = None
+
+    def handed_over(self) -> None:
+        """The drafter's turn begins."""
+        self.n_hand_overs += 1
+        if self._drafting_since_s is None:
+            self._drafting_since_s = time.perf_counter()
 
     def statistics(self, *, n_tokens: int, n_draft: int, first_shown_s: float | None = None) -> Statistics:
         """What was measured, at the end of a reply of `n_tokens` whose first `n_draft` the drafter wrote."""
@@ -42,6 +52,7 @@ class Meter:
             base_tps=_rate(n_tokens - self.n_until_switch, worked_s - draft_s) if self.n_until_switch else None,
             n_tokens=n_tokens,
             n_draft=n_draft,
+            n_hand_overs=self.n_hand_overs,
             # A reply may end before the base has read the draft.
             n_drafted=max(self.n_drafted, n_draft),
             n_accepted=max(self.n_accepted, n_draft),

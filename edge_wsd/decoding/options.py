@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack  # only type checkers need it; typing has it from 3.11 on
 
 Mode = Literal["wsd", "base", "drafter"]
+Rule = Literal["window", "nudge"]
+RULES: tuple[str, ...] = get_args(Rule)
 MODES: tuple[str, ...] = get_args(Mode)
 
 N_SEEDS = 2**32 - 1  # llama.cpp takes the last value for "any"
@@ -27,9 +29,11 @@ class OptionChanges(TypedDict, total=False):
 
     mode: Mode
     max_tokens: int
+    rule: Rule
     threshold: float
     window: int
     ignore_repeated: bool
+    nudge_below: float
     max_draft: int
     chunk: int
     speculation: bool
@@ -51,12 +55,18 @@ class Options:
     mode: Mode = "wsd"
     max_tokens: int = 512
     """Longest reply in base tokens, exact."""
+    rule: Rule = "window"
+    """When the base takes over. `window`: once it is confident in what the drafter writes, for good. `nudge`: wherever
+    it is sure of its next token; where it is not, the drafter writes a word."""
     threshold: float = 0.8
-    """The base takes over once its windowed confidence reaches this."""
+    """The base takes over once its windowed confidence reaches this. Of the rule `window`, as are `window`,
+    `ignore_repeated` and `switch_at`."""
     window: int = 6
     """Number of drafted tokens the confidence is the geometric mean of."""
     ignore_repeated: bool = False
     """Leave drafted tokens that only repeat the question or the draft out of the confidence. The paper counts them."""
+    nudge_below: float = 0.4
+    """The base is unsure of a token that it gives less than this probability. Of the rule `nudge`."""
     max_draft: int = 512
     """Most tokens the drafter writes before the base must take over."""
     chunk: int = 8
@@ -84,6 +94,7 @@ class Options:
 
     def __post_init__(self) -> None:
         checks.require_choice("mode", self.mode, MODES)
+        checks.require_choice("rule", self.rule, RULES)
         for name, low, high in (
             ("max_tokens", 1, checks.LARGEST),
             ("window", 1, checks.LARGEST),
@@ -96,15 +107,18 @@ class Options:
         checks.require_whole("seed", self.seed, 0, N_SEEDS - 1, or_none=True)
         for name in ("ignore_repeated", "speculation", "stop_loops", "special"):
             checks.require_flag(name, getattr(self, name))
-        for name in ("threshold", "temperature", "top_p", "min_p"):
+        for name in ("threshold", "nudge_below", "temperature", "top_p", "min_p"):
             checks.require_number(name, getattr(self, name))
         for name, holds, expected in (  # a NaN fails every comparison
             ("threshold", 0.0 <= self.threshold <= 1.0, "between 0 and 1"),
+            ("nudge_below", 0.0 < self.nudge_below <= 1.0, "above 0 and at most 1"),
             ("temperature", 0.0 <= self.temperature <= 10.0, "between 0 and 10"),
             ("top_p", 0.0 < self.top_p <= 1.0, "above 0 and at most 1"),
             ("min_p", 0.0 <= self.min_p < 1.0, "at least 0 and below 1"),
         ):
             checks.require(holds, name, expected, getattr(self, name))
+        if self.rule == "nudge" and self.switch_at is not None:
+            raise OptionError('switch_at is of the rule "window"; with "nudge" the base takes over many times')
         object.__setattr__(self, "stop", _stop_strings(self.stop))
 
     def with_changes(self, **changes: Unpack[OptionChanges]) -> Options:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from edge_wsd.decoding.events import FinishReason, Source, Token
+from edge_wsd.decoding.events import FinishReason, Scored, Source, Token
 from edge_wsd.decoding.loop import Loop, LoopWatch
 from edge_wsd.decoding.sequence import Vocabulary
 from edge_wsd.decoding.text import TextStream
@@ -40,6 +40,7 @@ class ReplyWriter:
         self._n_bytes: list[int] = []
         self._n_repeated = 0  # bytes still to come that were written before a cut
         self._shown = ""  # text of tokens cut off: it belongs to the next token written, but is not shown again
+        self._confidences: dict[int, float | None] = {}
         self.ids: list[int] = []
         self.tokens: list[Token] = []
         self.finish: FinishReason | None = None
@@ -106,6 +107,19 @@ class ReplyWriter:
         """Finish the reply at a token whose text is the stop string `stop`."""
         self._stop = stop
         return self.end("stop")
+
+    def score(self, scored: Scored) -> None:
+        """What the base thinks of tokens that are written."""
+        for i, logprob in enumerate(scored.logprobs[: len(self.tokens) - scored.first]):
+            at = scored.first + i
+            repeated = scored.repeated[i] if scored.repeated else None
+            self.tokens[at] = replace(self.tokens[at], logprob=logprob, repeated=repeated)
+            self._confidences[at] = scored.confidences[i]
+
+    @property
+    def confidences(self) -> tuple[float | None, ...]:
+        """One per token; None where there is none."""
+        return tuple(map(self._confidences.get, range(len(self.tokens))))
 
     def cut(self, n: int) -> None:
         """Forget all but the first `n` tokens. Their bytes must come again in other tokens, and are not shown twice."""

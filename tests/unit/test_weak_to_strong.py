@@ -10,10 +10,11 @@ from edge_wsd.decoding.drafter import Drafter
 from edge_wsd.decoding.events import Scored, Switched, Token
 from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.options import Options
+from edge_wsd.decoding.reply_state import Finisher, ReplyState
 from edge_wsd.decoding.sequence import common_prefix
 from edge_wsd.decoding.signal import ConfidenceWindow, switch_index
-from edge_wsd.decoding.reply_state import Finisher, ReplyState
 from edge_wsd.decoding.weak_to_strong import weak_to_strong
+from edge_wsd.decoding.window_reply import WindowReply
 from edge_wsd.decoding.writer import ReplyWriter
 from tests.fakes import END, FakeModel, FakeSequence, FakeVocabulary, drive
 
@@ -46,7 +47,7 @@ class Bench:
             max_draft=self.options.max_draft,
             n_ctx=1000,
         )
-        state = ReplyState(finisher, self.options, self.writer, self.meter, self.rule, self.drafter_of_loop)
+        state = WindowReply(finisher, self.options, self.writer, self.meter, self.drafter_of_loop, self.rule)
         self.loop = drive(weak_to_strong(state))
         self.events = []
 
@@ -248,8 +249,7 @@ def test_both_memories_hold_what_was_written_and_no_more_than_a_proposal(chunk, 
 def test_one_model_alone_writes_its_greedy_text():
     model = FakeModel(WORDS.n_tokens, seed=5)
     sequence, writer = FakeSequence(model), ReplyWriter(WORDS, max_tokens=12)
-    rule = ConfidenceWindow(threshold=0.8, window=6)
-    state = ReplyState(Finisher(sequence, list(BASE_PROMPT), []), Options(), writer, Meter(), rule)
+    state = ReplyState(Finisher(sequence, list(BASE_PROMPT), []), Options(), writer, Meter())
     list(drive(weak_to_strong(state)))
     history = list(BASE_PROMPT)
     for token in writer.ids:

@@ -1,0 +1,78 @@
+"""Nudging: the drafter writes a word wherever the base is unsure, and the base goes on where it is sure again.
+
+Source: Fei et al., "Nudging: Inference-time Alignment of LLMs via Guided Decoding", arXiv 2410.09300.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from edge_wsd.decoding.drafter import Drafter
+from edge_wsd.decoding.events import Event, Scored, Switched
+from edge_wsd.decoding.meter import Meter
+from edge_wsd.decoding.options import Options
+from edge_wsd.decoding.reply_state import Finisher, ReplyState
+from edge_wsd.decoding.sequence import Rows, Writing
+from edge_wsd.decoding.writer import ReplyWriter
+
+
+class NudgeReply(ReplyState):
+    """The base is unsure where its most probable token is less probable than `options.nudge_below`.
+
+    The drafter's words are kept as they are. Where it has nothing to say any more, the reply ends.
+    """
+
+    def __init__(
+        self, base: Finisher, options: Options, writer: ReplyWriter, meter: Meter, drafter: Drafter, *, strip: bool
+    ) -> None:
+        """`strip` drops white space in front of the first word."""
+        super().__init__(base, options, writer, meter, drafter)
+        self._drafter = drafter
+        self._strip = strip
+        self._surest = math.log(options.nudge_below)
+        self._is_word = False  # the newest token is the drafter's
+        self._skips = False  # the next token is the base's however unsure it is
+
+    def hesitates(self, top: float) -> bool:
+        may_draft = self._drafter.n_drafted < self.options.max_draft and not self._skips
+        self._skips = False
+        return may_draft and top < self._surest
+
+    def keep_choices(self, rows: Rows, proposed: list[int], first: int, n_rows: int) -> Iterator[Event]:
+        """The same, and where it follows a word of the drafter the base has taken over."""
+        if self._is_word and not self.hesitates(top := rows.top(first)):
+            self.meter.switched()
+            self._is_word = False
+            yield Switched(len(self.writer.ids) - 1, "confident", math.exp(top))
+        yield from super().keep_choices(rows, proposed, first, n_rows)
+
+    def draft(self) -> Writing[list[int]]:
+        """One word."""
+        word = yield from self._drafter.word(self.writer.ids, strip=self._strip and not self.writer.ids)
+        if self._drafter.ended and self._drafter.stop is not None:
+            yield from self.writer.stop_at(self._drafter.stop)
+        elif self._drafter.ended:
+            yield from self.writer.end("stop")
+        return word[: self.writer.room]
+
+    def judge(self, rows: Rows, proposed: list[int]) -> Iterator[Event]:
+        """Keep the word; what the base thinks of it is only told."""
+        self.meter.base_passes += 1
+        self.turn = "base"
+        if not proposed:
+            self._skips = True
+            yield from self.keep_choices(rows, [], 0, 1)
+            return
+        scored = Scored(len(self.writer.ids), tuple(rows.logprobs), (None,) * len(proposed))
+        self._is_word = True
+        self.text += proposed
+        self.meter.n_drafted += len(proposed)
+        self.meter.n_accepted += len(proposed)
+        self.meter.n_until_switch += len(proposed)
+        for token in proposed:
+            yield from self.writer.write(token, "drafter")
+            if self.done:
+                break
+        self.writer.score(scored)
+        yield scored

@@ -1,0 +1,126 @@
+"""The published switch rule: the drafter begins, and the base takes over for good once it is confident.
+
+Source: Song et al., "Well Begun is Half Done", arXiv 2506.07434.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from edge_wsd.decoding.drafter import Drafter
+from edge_wsd.decoding.events import Event, Scored, Switched, SwitchReason
+from edge_wsd.decoding.meter import Meter
+from edge_wsd.decoding.options import Options
+from edge_wsd.decoding.reply_state import Finisher, ReplyState
+from edge_wsd.decoding.sequence import Rows, Writing
+from edge_wsd.decoding.signal import ConfidenceWindow
+from edge_wsd.decoding.writer import ReplyWriter
+
+
+class WindowReply(ReplyState):
+    """Drafts in chunks. A given opening is scored like a draft, and part of the confidence window."""
+
+    def __init__(
+        self,
+        base: Finisher,
+        options: Options,
+        writer: ReplyWriter,
+        meter: Meter,
+        drafter: Drafter,
+        window: ConfidenceWindow,
+    ) -> None:
+        super().__init__(base, options, writer, meter, drafter)
+        self._drafter, self._window = drafter, window
+        self.turn = "drafter"
+        meter.handed_over()
+        self.text = list(base.prompt)  # the base has the opening still to score
+        self._n_opening = len(base.opening)
+        self._n_scored = -self._n_opening  # draft tokens that the base has scored
+        most, in_window = writer.room, options.window - self._n_opening
+        self._limit = most if options.switch_at is None else min(options.switch_at, most)
+        # No window can pass before it is full, so these tokens are kept whatever the base will say.
+        self._certain = max(0, self._limit if options.switch_at is not None else min(in_window, self._limit))
+        self._goal = min(max(options.chunk, in_window), self._limit)
+
+    def draft(self) -> Writing[list[int]]:
+        """The next chunk. What is certain is shown at once: the base need not have read anything for that."""
+        draft = self._drafter.draft
+        while len(draft.tokens) < self._goal and not self._drafter.ended:
+            changed = yield from self._drafter.step()
+            self._take_back(changed)
+            yield from self._write_draft(self._certain)
+            if self.done:
+                return []
+        # No more than the goal, even if a word became many tokens: that was made to fit into a pass.
+        opening = self.base.opening if self._n_scored < 0 else []
+        return opening + draft.tokens[max(self._n_scored, 0) : self._goal]
+
+    def judge(self, rows: Rows, proposed: list[int]) -> Iterator[Event]:
+        """Keep the draft up to the token at which the base is confident; the base goes on from there at once."""
+        self.meter.base_passes += 1
+        self._window.extend(rows.logprobs, proposed)
+        first = self._n_scored
+        self._n_scored += len(proposed)
+        self.text += proposed
+        kept, reason = self._kept()
+        if (reason is not None or self._n_scored >= self._limit) and self._take_back(self._drafter.draft.settle()):
+            return
+        self.meter.n_drafted, self.meter.n_accepted = self._n_scored, kept
+        scored = self._scored(max(first, 0), kept)
+        yield scored
+        yield from self._write_draft(kept)
+        self.writer.score(scored)
+        if self.done:
+            return
+        if reason == "draft_ended" and self._drafter.stop is not None:
+            yield from self.writer.stop_at(self._drafter.stop)
+        elif reason is None:
+            self._goal = min(self._n_scored + self.options.chunk, self._limit)
+        else:
+            yield self._switch(kept, reason)
+            yield from self.keep_choices(rows, proposed, kept - first, len(proposed) or 1)
+            self.meter.n_until_switch = len(self.writer.ids)
+
+    def _kept(self) -> tuple[int, SwitchReason | None]:
+        """How many draft tokens are kept so far, and why the base takes over now; None if it does not."""
+        if self.options.switch_at is not None:
+            if self._n_scored >= self.options.switch_at:
+                return self.options.switch_at, "forced"
+        elif self._window.index is not None:
+            return max(self._window.index + 1 - self._n_opening, 0), "confident"  # a given opening is never cut
+        is_whole = self._n_scored >= len(self._drafter.draft.tokens)
+        return self._n_scored, self._drafter.ended if is_whole else None
+
+    def _switch(self, kept: int, reason: SwitchReason) -> Switched:
+        self.turn = "base"
+        self.meter.switched()
+        del self.text[len(self.text) - (self._n_scored - kept) :]
+        at = self._n_opening + kept - 1
+        return Switched(kept - 1, reason, self._window.confidences[at] if at >= 0 else None)
+
+    def _take_back(self, changed: int) -> bool:
+        """The draft was cut into other tokens from `changed` on. Whether the base has to read some of them again."""
+        if changed < len(self.writer.ids):
+            self.writer.cut(changed)
+        if changed >= max(self._n_scored, 0):
+            return False
+        n = len(self.base.prompt) + self._n_opening + changed
+        del self.text[n:]
+        self.base.sequence.cut(n - 1)
+        self._window.cut(self._n_opening + changed)
+        self._n_scored = changed
+        return True
+
+    def _scored(self, first: int, kept: int) -> Scored:
+        span = slice(self._n_opening + first, self._n_opening + kept)
+        window = self._window
+        return Scored(
+            first, tuple(window.logprobs[span]), tuple(window.confidences[span]), tuple(window.repeated[span])
+        )
+
+    def _write_draft(self, n: int) -> Iterator[Event]:
+        """The first `n` tokens of the draft, as far as they are not written yet."""
+        for token in self._drafter.draft.tokens[len(self.writer.ids) : n]:
+            yield from self.writer.write(token, "drafter")
+            if self.done:
+                return

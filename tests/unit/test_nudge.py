@@ -1,0 +1,109 @@
+"""Nudging against the rule run the slow way: a pass for every token of the base, one word of the drafter at a time."""
+
+import math
+
+import pytest
+
+from edge_wsd.decoding.bridge import SameVocabulary
+from edge_wsd.decoding.drafter import Drafter
+from edge_wsd.decoding.events import Scored, Switched, Token
+from edge_wsd.decoding.meter import Meter
+from edge_wsd.decoding.nudge_reply import NudgeReply
+from edge_wsd.decoding.options import Options
+from edge_wsd.decoding.reply_state import Finisher
+from edge_wsd.decoding.weak_to_strong import weak_to_strong
+from edge_wsd.decoding.writer import ReplyWriter
+from edge_wsd.errors import OptionError
+from tests.fakes import END, FakeModel, FakeSequence, FakeVocabulary, drive
+
+WORDS = FakeVocabulary([b"", b" a", b" be", b"c", b"d", b" e", b"f", b"g", b"\n"])
+DRAFTER_PROMPT, BASE_PROMPT = [3, 1, 2], [2, 5, 4, 1]
+N_SEEDS = 40
+
+
+class Bench:
+    def __init__(self, seed, *, chunk=8, speculation=True, **given):
+        options = {"rule": "nudge", "nudge_below": 0.8, "max_tokens": 40, **given}
+        self.options = Options(chunk=chunk, speculation=speculation, **options)
+        self.drafter_model = FakeModel(WORDS.n_tokens, seed=2 * seed, common=seed, agreement=0.6)
+        self.base_model = FakeModel(WORDS.n_tokens, seed=2 * seed + 1, common=seed, agreement=0.6)
+        self.base, self.meter = FakeSequence(self.base_model), Meter()
+        self.writer = ReplyWriter(WORDS, max_tokens=self.options.max_tokens)
+        bridge = SameVocabulary(WORDS, WORDS)
+        drafter = Drafter(
+            FakeSequence(self.drafter_model), list(DRAFTER_PROMPT), WORDS, bridge, bridge.draft("", strip=True),
+            anchor="", max_draft=self.options.max_draft, n_ctx=1000,
+        )  # fmt: skip
+        finisher = Finisher(self.base, list(BASE_PROMPT), [])
+        state = NudgeReply(finisher, self.options, self.writer, self.meter, drafter, strip=False)
+        self.events = list(drive(weak_to_strong(state)))
+
+    def the_slow_way(self):
+        """Ids and who wrote each."""
+        ids, sources, n_drafted = [], [], 0
+        while len(ids) < self.options.max_tokens:
+            row = self.base_model.logprobs((*BASE_PROMPT, *ids))
+            if max(row) >= math.log(self.options.nudge_below) or n_drafted >= self.options.max_draft:
+                new, source = [max(range(len(row)), key=row.__getitem__)], "base"
+            else:
+                new, source = self.word(ids), "drafter"
+                n_drafted += len(new)
+            if not new or new == [END]:
+                break
+            ids, sources = ids + new, sources + [source] * len(new)
+        return ids[: self.options.max_tokens], sources[: self.options.max_tokens]
+
+    def word(self, ids):
+        word = []
+        while len(word) < 16 and (token := self.drafter_model.greedy((*DRAFTER_PROMPT, *ids, *word))) != END:
+            has_begun = any(not WORDS.piece(each).isspace() for each in word)
+            if has_begun and WORDS.piece(token)[:1].isspace():
+                break
+            word.append(token)
+        return word
+
+
+@pytest.mark.parametrize("speculation", [True, False])
+@pytest.mark.parametrize("chunk", [1, 4, 16])
+@pytest.mark.parametrize("seed", range(N_SEEDS))
+def test_the_reply_is_that_of_the_rule_run_the_slow_way(seed, chunk, speculation):
+    bench = Bench(seed, chunk=chunk, speculation=speculation, max_draft=1000)
+    ids, sources = bench.the_slow_way()
+    assert bench.writer.ids == ids
+    assert [token.source for token in bench.writer.tokens] == sources
+
+
+def test_the_cases_above_have_the_base_and_the_drafter_in_turns():
+    benches = [Bench(seed) for seed in range(N_SEEDS)]
+    assert max(bench.meter.n_hand_overs for bench in benches) >= 3
+    assert {bench.writer.finish for bench in benches} == {"stop", "length"}
+    assert any(token.source == "base" for bench in benches for token in bench.writer.tokens)
+
+
+def test_every_take_over_and_what_the_base_thinks_of_each_word_are_told():
+    for seed in range(N_SEEDS):
+        bench = Bench(seed)
+        scored = [event for event in bench.events if isinstance(event, Scored)]
+        tokens = bench.writer.tokens
+        told = {event.first + i for event in scored for i in range(len(event.logprobs))}
+        assert told >= {token.position for token in tokens if token.source == "drafter"}
+        for at, token in enumerate(tokens):
+            row = bench.base_model.logprobs((*BASE_PROMPT, *bench.writer.ids[:at]))
+            assert token.logprob == pytest.approx(row[token.id])
+        switches = [event.index for event in bench.events if isinstance(event, Switched)]
+        sources = [token.source for token in tokens]
+        expected = [i for i in range(len(tokens) - 1) if sources[i : i + 2] == ["drafter", "base"]]
+        assert switches[: len(expected)] == expected and len(switches) <= len(expected) + 1
+        assert [event.position for event in bench.events if isinstance(event, Token)] == list(range(len(tokens)))
+
+
+def test_the_drafter_is_asked_for_no_word_behind_max_draft_tokens():
+    for seed in range(N_SEEDS):
+        bench = Bench(seed, max_draft=5, speculation=False)
+        ids, sources = bench.the_slow_way()
+        assert (bench.writer.ids, [token.source for token in bench.writer.tokens]) == (ids, sources)
+
+
+def test_a_switch_cannot_be_forced():
+    with pytest.raises(OptionError, match="switch_at"):
+        Options(rule="nudge", switch_at=3)
