@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         Event,
         Finished,
         FinishReason,
+        Reading,
         Reply,
         Scored,
         Source,
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
         SwitchReason,
         Token,
     )
-    from edge_wsd.decoding.options import Mode, OptionChanges, Options
+    from edge_wsd.decoding.options import Mode, OptionChanges, Options, Rule
+    from edge_wsd.engine.stream import Stream
     from edge_wsd.errors import (
         BusyError,
         ClosedError,
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
         PairsFileError,
         PlanError,
         QuantizationError,
+        QueueFullError,
         SessionFileError,
         StoreError,
         TemplateError,
@@ -84,13 +87,17 @@ __all__ = [
     "PairsFileError",
     "PlanError",
     "QuantizationError",
+    "QueueFullError",
+    "Reading",
     "Reply",
+    "Rule",
     "Scored",
     "Session",
     "SessionFileError",
     "Source",
     "Statistics",
     "StoreError",
+    "Stream",
     "SwitchReason",
     "Switched",
     "TemplateError",
@@ -101,13 +108,14 @@ __all__ = [
 ]
 
 # Imported when first used: `import edge_wsd` costs nothing, and the command line answers --help at once.
-_EVENTS = "Dropped Event FinishReason Finished Reply Scored Source Statistics SwitchReason Switched Token"
+_EVENTS = "Dropped Event FinishReason Finished Reading Reply Scored Source Statistics SwitchReason Switched Token"
 _HOMES = {
     "Pair": "edge_wsd.pair",
     "Session": "edge_wsd.session",
     "Message": "edge_wsd.prompts.messages",
     "ModelSettings": "edge_wsd.llama.settings",
-    **dict.fromkeys(("Mode", "OptionChanges", "Options"), "edge_wsd.decoding.options"),
+    "Stream": "edge_wsd.engine.stream",
+    **dict.fromkeys(("Mode", "OptionChanges", "Options", "Rule"), "edge_wsd.decoding.options"),
     **dict.fromkeys(_EVENTS.split(), "edge_wsd.decoding.events"),
 }
 

@@ -26,12 +26,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 REPLY_FLAGS: dict[str, tuple[str, str]] = {
     "mode": ("--mode", "Who writes: both (wsd), or one model alone."),
     "max_tokens": ("--max-tokens", "Longest answer, in tokens."),
+    "rule": ("--rule", "When the base takes over: once it is confident (window), or word by word (nudge)."),
     "threshold": ("--threshold", "Confidence at which the base takes over, 0 to 1."),
     "window": ("--window", "Drafted tokens that the confidence is the mean of."),
     "ignore_repeated": (
         "--ignore-repeated",
         "Leave drafted tokens that repeat question or draft out of the confidence.",
     ),
+    "nudge_below": ("--nudge-below", "With --rule nudge: the drafter writes where the base is less sure than this."),
     "max_draft": ("--max-draft", "Most tokens the drafter writes."),
     "switch_at": ("--switch-at", "Force the switch after N drafted tokens."),
     "chunk": ("--chunk", "Tokens drafted per round; a matter of speed."),

@@ -57,6 +57,9 @@ def _switch_part(reply: Reply, options: Options) -> str:
     if options.mode != "wsd":
         return f"{options.mode} alone"
     switch = reply.switch
+    if options.rule == "nudge":
+        n = reply.stats.n_hand_overs
+        return f"nudged {n} time{'' if n == 1 else 's'}"
     if switch is None:
         return "no switch: the drafter wrote it all"
     n_kept = switch.index + 1
@@ -90,6 +93,7 @@ def statistics_rows(reply: Reply) -> list[tuple[str, str]]:
         ("ended", ending if reply.note is None else f"{ending}: {reply.note}"),
         ("seed", "none: greedy" if reply.seed is None else str(reply.seed)),
         ("tokens", f"{stats.n_tokens}, of which the drafter wrote {stats.n_draft} ({stats.draft_share:.0%})"),
+        ("turns of the drafter", str(stats.n_hand_overs)),
         *_repeated_row(reply),
         ("proposed by the drafter", f"{stats.n_drafted}, kept {stats.n_accepted}"),
         ("passes of the base", str(stats.base_passes)),
