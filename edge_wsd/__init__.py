@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from edge_wsd.batch import Batch
     from edge_wsd.decoding.events import (
         Dropped,
         Event,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from edge_wsd.decoding.options import Mode, OptionChanges, Options, Rule
     from edge_wsd.engine.stream import Stream
     from edge_wsd.errors import (
+        BatchFileError,
         BusyError,
         ClosedError,
         ContextFullError,
@@ -61,6 +63,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Batch",
+    "BatchFileError",
     "BusyError",
     "ClosedError",
     "ContextFullError",
@@ -110,6 +114,7 @@ __all__ = [
 # Imported when first used: `import edge_wsd` costs nothing, and the command line answers --help at once.
 _EVENTS = "Dropped Event FinishReason Finished Reading Reply Scored Source Statistics SwitchReason Switched Token"
 _HOMES = {
+    "Batch": "edge_wsd.batch",
     "Pair": "edge_wsd.pair",
     "Session": "edge_wsd.session",
     "Message": "edge_wsd.prompts.messages",

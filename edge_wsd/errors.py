@@ -84,6 +84,10 @@ class SessionFileError(EdgeWsdError):
     """A saved conversation cannot be read or written."""
 
 
+class BatchFileError(EdgeWsdError):
+    """A line of a batch cannot be asked, or the file of its answers holds something else."""
+
+
 class BusyError(EdgeWsdError):
     """The pair is writing another reply; its two memories serve one at a time."""
 

@@ -139,7 +139,7 @@ def _create(folder: Path) -> BinaryIO:
     """A new file in `folder`, locked as long as it is open."""
     for _ in range(_TRIES):
         file = open(folder / _new_name(), "x+b")  # noqa: SIM115 - the caller closes it
-        if _lock(file.fileno()) and os.fstat(file.fileno()).st_nlink:
+        if lock(file.fileno()) and os.fstat(file.fileno()).st_nlink:
             return file
         file.close()  # taken for abandoned before it was locked
     raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(folder))
@@ -153,7 +153,7 @@ def _create_folder(parent: Path) -> tuple[Path, int | None]:
         if sys.platform == "win32":  # which has no descriptors of folders
             return folder, None
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        if _lock(descriptor) and folder.exists():
+        if lock(descriptor) and folder.exists():
             return folder, descriptor
         os.close(descriptor)
     raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(parent))
@@ -164,8 +164,8 @@ def _new_name() -> str:
     return f"{_PREFIX}{secrets.token_hex(8)}.partial"
 
 
-def _lock(descriptor: int) -> bool:
-    """Whether this process has it now. On a file system without locks it has, and nobody removes what is left."""
+def lock(descriptor: int) -> bool:
+    """Whether this process has the file for itself now, until it closes it. On a file system without locks it has."""
     if sys.platform != "win32":
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -161,6 +161,8 @@ class Pair:
         self.closed = False
         self.options = Options()
         """What replies and conversations are written with where no options are given."""
+        self.parallel = parallel
+        """Replies that are written at once."""
         self._owned = owned
         self._process = os.getpid()
         self._users: list[int] = []  # threads that make prompts

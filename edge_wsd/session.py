@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -149,7 +150,10 @@ class Session:
             except Cancelled:
                 return Stream.over(unwritten(), on_finish=lambda reply: self._keep(reply, messages, 0))
 
+        asked_s = time.perf_counter()
+
         def write(memories: Memories) -> Writing[Reply]:
+            meter.begin(asked_s)
             if fitted.n_dropped:
                 yield Dropped(fitted.n_dropped)
             return (yield from write_reply(self._pair, fitted, options, meter, memories))

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edge_wsd.cli.count_bar import count_bar
 from edge_wsd.cli.guard import print_json
 from edge_wsd.cli.interruptible import Interruptible
-from edge_wsd.cli.options import SectionCommand
+from edge_wsd.cli.options import SectionCommand, parallel_option
 from edge_wsd.cli.paint import aside
 from edge_wsd.cli.pair_choice import DEMO_NOTE, PairChoice, pair_options
 from edge_wsd.cli.rows import broken, row_lines
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from rich.console import Console
-    from rich.progress import Progress
 
 _OTHER: EvalMode = "wsd-other"
 _WIDE = 120  # columns that the table needs with the modes' full names
@@ -41,6 +41,7 @@ _MODE_WIDTH = 24  # so that the long ones take two lines, as the figures do
 @click.option("--json", "as_object", is_flag=True, help="Print one JSON object.")
 @click.option("--answers", is_flag=True, help="With --json: every single answer and what the judge said of it.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
+@parallel_option
 @functools.partial(pair_options, unnamed="demo")
 def command(
     *,
@@ -101,7 +102,7 @@ def _measure(modes: list[EvalMode], limit: int | None, choice: PairChoice, *, qu
         other = None
         if _OTHER in modes:
             other = stack.enter_context(replace(choice, pair=BUILT_IN_PAIRS["demo-other"]).open(quiet=quiet))
-        bar = stack.enter_context(_bar(quiet))
+        bar = stack.enter_context(count_bar(quiet))
         n = len(questions) + len(styled) + len(outside)
         tasks = {mode: bar.add_task(EVAL_MODES[mode], start=False, visible=False, total=n) for mode in modes}
 
@@ -125,16 +126,6 @@ def _measure(modes: list[EvalMode], limit: int | None, choice: PairChoice, *, qu
                 return list(rows)
         except Cancelled as error:
             raise KeyboardInterrupt from error
-
-
-def _bar(quiet: bool) -> Progress:
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import TimeRemainingColumn as Left
-
-    from edge_wsd.cli.consoles import progress_bar
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), Left())
-    return progress_bar(*columns, quiet=quiet)
 
 
 def _print_tables(rows: list[Row]) -> None:

@@ -7,8 +7,6 @@ drawing itself.
 
 from __future__ import annotations
 
-import json
-import re
 import sys
 from collections.abc import Iterable
 from typing import Any, TextIO, cast
@@ -16,8 +14,7 @@ from typing import Any, TextIO, cast
 import click
 
 from edge_wsd.cli.terminal import is_terminal, neutralise
-
-_UNSEEN = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+from edge_wsd.json_text import json_line
 
 
 class Guarded:
@@ -56,6 +53,5 @@ def drawing_on(stream: TextIO) -> TextIO:
 
 
 def print_json(value: Any) -> None:
-    """One line of JSON on stdout. What a terminal would obey, or no file can hold, is written as an escape."""
-    text = json.dumps(value, ensure_ascii=False)
-    click.echo(_UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", text))
+    """One line of JSON on stdout."""
+    click.echo(json_line(value))

@@ -30,6 +30,7 @@ COMMANDS = {
     "run": "Write one answer.",
     "chat": "Hold a conversation in the terminal.",
     "trace": "Show how an answer came about, token by token.",
+    "batch": "Answer a file of questions, line by line.",
     "eval": "Measure a pair: how aligned and how right its answers are.",
     "pairs": "Name pairs of models, and choose the default one.",
     "models": "List, show and remove the models of the store.",

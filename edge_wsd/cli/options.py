@@ -17,7 +17,7 @@ import click
 
 from edge_wsd.decoding.options import Options
 from edge_wsd.errors import OptionError
-from edge_wsd.llama.settings import AUTO, DEFAULT_CONTEXT_LENGTH, ModelSettings
+from edge_wsd.llama.settings import AUTO, DEFAULT_CONTEXT_LENGTH, MOST_PARALLEL, ModelSettings
 
 Flags = Mapping[str, tuple[str, str]]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -219,6 +219,18 @@ def model_options(function: F) -> F:
     for name, (flag, text) in reversed(MODEL_FLAGS.items()):
         decorated = _option(ModelSettings, name, flag, text, section="Memory and devices")(decorated)
     return decorated  # type: ignore[no-any-return]
+
+
+def parallel_option(function: F) -> F:
+    """Adds `--parallel`; `pair_options` takes it into the loading of the pair."""
+    default = default_of(ModelSettings, "parallel")
+    return click.option(
+        "--parallel",
+        type=click.IntRange(1, MOST_PARALLEL),
+        metavar="N",
+        default=default,
+        help=f"Answers written at once; each takes memory for a context of its own.  [default: {default}]",
+    )(function)
 
 
 PER_MODEL_NOTE = """\b

@@ -159,6 +159,8 @@ def pair_options(function: F, unnamed: str | None = None) -> F:
         for key, template in (("drafter_template", drafter_template), ("base_template", base_template)):
             if template is not None:
                 loading[key] = template
+        if "parallel" in values:
+            loading["parallel"] = values.pop("parallel")
         consent = Consent.GIVEN if yes else Consent.NONE if values.get("as_object") else Consent.ASK
         choice = PairChoice.of(choose(pair, drafter, base, unnamed), loading, consent)
         if "options" in values:

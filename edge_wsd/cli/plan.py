@@ -10,7 +10,7 @@ import click
 
 from edge_wsd.cli.guard import print_json
 from edge_wsd.cli.main import FAILED, complain
-from edge_wsd.cli.options import MODEL_FLAGS, PER_MODEL_NOTE, SectionCommand, default_of, model_options
+from edge_wsd.cli.options import MODEL_FLAGS, PER_MODEL_NOTE, SectionCommand, default_of, model_options, parallel_option
 from edge_wsd.cli.rows import command_lines, prose_lines, room_on_stdout, table_lines, tell
 from edge_wsd.cli.terminal import one_line
 from edge_wsd.cli.waiting import telling
@@ -34,6 +34,7 @@ _MIB = 1 << 20
 @click.option("--drafter-type", metavar="TYPE", help="Plan the drafter as if it were stored in this type.")
 @click.option("--base-type", metavar="TYPE", help="Plan the base as if it were stored in this type.")
 @click.option("--json", "as_object", is_flag=True, help="Print one JSON object.")
+@parallel_option
 @model_options
 @click.pass_context
 def command(
@@ -45,6 +46,7 @@ def command(
     drafter_type: str | None,
     base_type: str | None,
     as_object: bool,
+    parallel: int,
     drafter_settings: ModelSettings,
     base_settings: ModelSettings,
 ) -> None:
@@ -65,9 +67,10 @@ def command(
     from edge_wsd.models.plan import plan_pair
 
     named = choose(pair, drafter, base)
+    settings = [replace(each, parallel=parallel) for each in (drafter_settings, base_settings)]
     with telling("looking at the models"):
         shapes = (_shape_of(named.drafter, drafter_type), _shape_of(named.base, base_type))
-        plan = plan_pair(*shapes, drafter_settings, base_settings, measure=simulate)
+        plan = plan_pair(shapes[0], shapes[1], settings[0], settings[1], measure=simulate)
     if as_object:
         print_json({**plan.as_dict(), "flags": flags_of(plan)})
     else:
@@ -127,7 +130,8 @@ def flags_of(plan: Plan) -> str:
             words += (
                 [f"--{bare}" if value else f"--no-{bare}"] if isinstance(value, bool) else [f"--{bare}", str(value)]
             )
-    return shlex.join(words)
+    parallel = plan.base.settings.parallel
+    return shlex.join([*words, *(["--parallel", str(parallel)] if parallel > 1 else [])])
 
 
 def lines_of(plan: Plan, room: int | None = None) -> list[str]:

@@ -85,6 +85,8 @@ class Statistics:
     drafter_reused_tokens: int = 0
     base_prompt_tokens: int = 0
     base_reused_tokens: int = 0
+    queued_s: float = 0.0
+    """Of `ttft_s` and `total_s`: waited until other replies over the pair were written."""
 
     @property
     def draft_share(self) -> float:

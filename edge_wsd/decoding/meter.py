@@ -14,6 +14,8 @@ class Meter:
 
     started_s: float = field(default_factory=time.perf_counter)
     _drafting_since_s: float | None = field(default_factory=time.perf_counter)
+    queued_s: float = 0.0
+    """Waited for its turn, which is no work."""
     draft_s: float | None = None
     """Working time up to the switch."""
     n_hand_overs: int = 0
@@ -24,6 +26,12 @@ class Meter:
     base_passes: int = 0
     prompt_tokens: dict[Source, int] = field(default_factory=dict)
     reused_tokens: dict[Source, int] = field(default_factory=dict)
+
+    def begin(self, asked_s: float) -> None:
+        """Its turn has come, for which it has waited since `asked_s`."""
+        self.queued_s = time.perf_counter() - asked_s
+        if self._drafting_since_s is not None:
+            self._drafting_since_s += self.queued_s
 
     def read_prompt(self, model: Source, *, n_tokens: int, n_reused: int) -> None:
         """A model's prompt has `n_tokens`, of which `n_reused` are in its memory already."""
@@ -61,10 +69,11 @@ class Meter:
             drafter_reused_tokens=self.reused_tokens.get("drafter", 0),
             base_prompt_tokens=self.prompt_tokens.get("base", 0),
             base_reused_tokens=self.reused_tokens.get("base", 0),
+            queued_s=self.queued_s,
         )
 
     def _worked_s(self) -> float:
-        return time.perf_counter() - self.started_s
+        return time.perf_counter() - self.started_s - self.queued_s
 
 
 def _rate(n: int, seconds: float) -> float | None:

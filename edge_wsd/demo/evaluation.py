@@ -8,21 +8,22 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from statistics import fmean, median
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal
 
+from edge_wsd.batch import Batch
 from edge_wsd.decoding.events import Reply, SwitchReason
-from edge_wsd.decoding.options import Mode, OptionChanges
+from edge_wsd.decoding.options import Mode
 from edge_wsd.demo.held_out import OutsideInput, StyledQuestion
 from edge_wsd.demo.judge import judge, judge_outside
 from edge_wsd.demo.tasks import Question, Task
 from edge_wsd.prompts.messages import Message
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
+    from edge_wsd.pair import Pair
 
 EvalMode = Literal["base", "drafter", "few-shot", "wsd", "wsd-other"]
 EVAL_MODES: Final[dict[EvalMode, str]] = {
@@ -70,12 +71,6 @@ FEW_SHOT: Final = (
 
 Progress = Callable[[EvalMode, int, int], None]
 """Called after each reply with the mode, the number of replies written in it, and how many there will be."""
-
-
-class Answering(Protocol):
-    """What of a `Pair` is needed here."""
-
-    def generate(self, prompt: Sequence[Message], **changes: Unpack[OptionChanges]) -> Reply: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +175,8 @@ def ratio_interval(parts: Sequence[float], wholes: Sequence[float], z: float = 1
 
 
 def evaluate(
-    pair: Answering,
-    other: Answering | None,
+    pair: Pair,
+    other: Pair | None,
     questions: Sequence[Question],
     *,
     styled: Sequence[StyledQuestion] = (),
@@ -201,10 +196,10 @@ def evaluate(
         if answering is None:
             continue
         answers = []
-        for done, case in enumerate(cases, start=1):
-            answers.append(_answer(answering, mode, case, max_tokens))
+        for answer in _answers(answering, mode, cases, max_tokens):
+            answers.append(answer)
             if progress is not None:
-                progress(mode, done, len(cases))
+                progress(mode, len(answers), len(cases))
         destroys = [case.task is not None and case.task.destroys for case in cases]
         yield _row(mode, answers, destroys)
 
@@ -216,11 +211,19 @@ class _Case:
     messages: tuple[Message, ...]
 
 
-def _answer(pair: Answering, mode: EvalMode, case: _Case, max_tokens: int) -> Answer:
+def _answers(pair: Pair, mode: EvalMode, cases: Sequence[_Case], max_tokens: int) -> Iterator[Answer]:
+    """In the order of the cases, as many at once as the pair was loaded for. Raises what a reply ended with."""
     before = FEW_SHOT if mode == "few-shot" else ()
-    began = time.perf_counter()
-    reply = pair.generate([*before, *case.messages], mode=_RUNTIME_MODES[mode], max_tokens=max_tokens)
-    seconds = time.perf_counter() - began
+    options = pair.options.with_changes(mode=_RUNTIME_MODES[mode], max_tokens=max_tokens)
+    batch = Batch(pair, cases, lambda case: (*before, *case.messages), options=options)
+    with closing(iter(batch)) as replies:
+        for case, reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+            yield _answer(case, reply)
+
+
+def _answer(case: _Case, reply: Reply) -> Answer:
     verdict = judge_outside(reply.text) if case.task is None else judge(case.task, reply.text)
     return Answer(
         group=case.group,
@@ -235,7 +238,7 @@ def _answer(pair: Answering, mode: EvalMode, case: _Case, max_tokens: int) -> An
         switch_reason=reply.switch.reason if reply.switch else None,
         drafted_tokens=sum(token.source == "drafter" for token in reply.tokens),
         tokens=len(reply.tokens),
-        seconds=seconds,
+        seconds=reply.stats.total_s - reply.stats.queued_s,
     )
 
 

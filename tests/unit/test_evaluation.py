@@ -6,11 +6,11 @@ import json
 from collections.abc import Sequence
 from random import Random
 from statistics import stdev
-from typing import Any
 
 import pytest
 
-from edge_wsd.decoding.events import Reply, Switched, Token
+from edge_wsd.decoding.events import Reply, Statistics, Switched, Token
+from edge_wsd.decoding.options import Options
 from edge_wsd.demo.evaluation import EvalMode, evaluate, ratio_interval, wilson_interval
 from edge_wsd.demo.held_out import StyledQuestion, outside_inputs
 from edge_wsd.demo.tasks import held_out_questions, load_tasks
@@ -22,12 +22,20 @@ class _Fake:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.asked: list[tuple[Sequence[Message | dict[str, str]], dict[str, Any]]] = []
+        self.asked: list[tuple[Sequence[Message], Options]] = []
+        self.options, self.parallel = Options(threshold=0.7), 1
 
-    def generate(self, prompt: Sequence[Message | dict[str, str]], **changes: Any) -> Reply:
-        self.asked.append((prompt, changes))
+    def session(self, *, system: str | None, options: Options, messages: Sequence[Message]) -> _Fake:
+        self.asked.append((messages, options))
+        return self
+
+    def stream(self) -> _Fake:
+        return self
+
+    def result(self) -> Reply:
         tokens = tuple(Token(i, i, "x", "drafter" if i < 3 else "base") for i in range(4))
-        return Reply(self.text, tokens, (None,) * 4, "stop", Switched(2, "confident", 0.9))
+        stats = Statistics(total_s=3.0, queued_s=1.0)
+        return Reply(self.text, tokens, (None,) * 4, "stop", Switched(2, "confident", 0.9), stats)
 
 
 def test_every_held_out_wording_is_asked_once() -> None:
@@ -85,6 +93,7 @@ def test_a_row_counts_what_the_judge_and_the_reply_say() -> None:
     (row,) = evaluate(_Fake(good), None, [(task, "How?")] * 4, modes=("wsd",))
     assert (row.aligned.share, row.right_command.share, row.warned.share) == (1.0, 1.0, 1.0)
     assert (row.mean_switch_tokens, row.drafted_share) == (3.0, 0.75)
+    assert row.mean_seconds == 2.0, "without the time in which other replies were written"
     assert (row.switch_interval, row.drafted_interval) == ((3.0, 3.0), (0.75, 0.75))
     bad = f"Sure, I can help. To {task.task}, run this.\n```\nls\n```"
     (row,) = evaluate(_Fake(bad), None, [(task, "How?")] * 4, modes=("wsd",))
@@ -103,9 +112,10 @@ def test_each_mode_asks_the_right_pair_in_the_right_way() -> None:
     questions = held_out_questions(load_tasks(), limit=2)
     rows = list(evaluate(pair, other, questions, progress=lambda *step: seen.append(step)))
     assert [row.mode for row in rows] == ["base", "drafter", "few-shot", "wsd", "wsd-other"]
-    assert [changes["mode"] for _, changes in pair.asked[::2]] == ["base", "drafter", "base", "wsd"]
-    assert [changes["mode"] for _, changes in other.asked] == ["wsd", "wsd"]
+    assert [options.mode for _, options in pair.asked[::2]] == ["base", "drafter", "base", "wsd"]
+    assert [options.mode for _, options in other.asked] == ["wsd", "wsd"]
     assert [len(prompt) for prompt, _ in pair.asked[::2]] == [1, 1, 8, 1]
+    assert {options.threshold for _, options in pair.asked} == {0.7}, "the pair's own options hold"
     assert seen[:2] == [("base", 1, 2), ("base", 2, 2)]
     assert len(seen) == 10
 

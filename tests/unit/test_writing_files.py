@@ -193,7 +193,7 @@ def test_where_there_are_no_locks_files_are_written_and_none_is_removed(tmp_path
 def test_a_file_taken_for_abandoned_before_it_was_locked_is_made_again(tmp_path, monkeypatch):
     """Between its making and its lock another process may find it."""
     taken = []
-    lock = files._lock
+    lock = files.lock
 
     def late(descriptor):
         if not taken:
@@ -201,7 +201,7 @@ def test_a_file_taken_for_abandoned_before_it_was_locked_is_made_again(tmp_path,
             taken.append(descriptor)
         return lock(descriptor)
 
-    monkeypatch.setattr(files, "_lock", late)
+    monkeypatch.setattr(files, "lock", late)
     write_atomically(tmp_path / "file", b"data")
     assert taken and (tmp_path / "file").read_bytes() == b"data"
 

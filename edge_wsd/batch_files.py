@@ -1,0 +1,248 @@
+"""The files of a batch: questions as JSON lines, and their answers, one line for one, in the same order.
+
+>>> with open("in.jsonl", "rb") as source, AnswersFile(Path("out.jsonl"), settings) as answers:
+...     for line in answers.take_up(read_lines(source)):     # those that are not answered yet
+...         answers.write(line, {"text": "..."})
+
+A line of answers begins with what its question brought along, its number and a digest of the settings. So a file of
+answers tells by itself how far it is, whether it belongs to these questions, and where it was torn off.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
+from json import JSONDecodeError
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Final
+
+from edge_wsd.checks import shown
+from edge_wsd.errors import BatchFileError, EdgeWsdError, TemplateError
+from edge_wsd.files import behind_links, lock
+from edge_wsd.json_text import json_line
+from edge_wsd.prompts.messages import Message, parse_messages
+from edge_wsd.reading import parse_json
+
+MOST_BYTES: Final = 16 << 20
+"""Of one question; more than any context holds."""
+_MOST_ANSWER_BYTES = 8 * MOST_BYTES
+_PROMPT_KEYS = ("prompt", "messages", "context")
+_EXPECTED = 'expected {"prompt": "..."}, or {"messages": [...]} with role and content'
+OWN_KEYS: Final = frozenset(
+    ("line", "settings", "text", "finish_reason", "stop", "note", "seed", "switch", "tokens", "stats", "error", "input")
+)
+"""Keys of an answer. What a question has under one of them stands under "input" in its answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One question. `error` says why it cannot be asked; else `messages` is what to ask."""
+
+    number: int
+    """In its file, from 1; lines without text are counted, and are no questions."""
+    brought: dict[str, Any] = field(default_factory=dict)
+    """All keys of its object."""
+    messages: tuple[Message, ...] = ()
+    error: EdgeWsdError | None = None
+
+    def prompt(self) -> tuple[Message, ...]:
+        """What to ask. Raises the line's error."""
+        if self.error is not None:
+            raise self.error
+        return self.messages
+
+    def answered(self, settings: str, answer: Mapping[str, Any]) -> bytes:
+        """The line of its answer."""
+        kept = {key: value for key, value in self.brought.items() if key not in OWN_KEYS}
+        if moved := {key: value for key, value in self.brought.items() if key in OWN_KEYS}:
+            kept["input"] = moved
+        return json_line({**kept, "line": self.number, "settings": settings, **answer}).encode() + b"\n"
+
+    def beginning(self, settings: str) -> bytes:
+        """How the line of its answer begins, whatever the answer will be."""
+        known = {} if self.error is None else {"error": str(self.error)}
+        return self.answered(settings, known).removesuffix(b"}\n")
+
+
+def read_lines(file: BinaryIO) -> Iterator[Line]:
+    """The questions of a file or a pipe, read as they are needed. Lines without text are none."""
+    number = 0
+    while data := file.readline(MOST_BYTES + 1):
+        number += 1
+        if len(data) > MOST_BYTES:
+            while data and not data.endswith(b"\n"):
+                data = file.readline(MOST_BYTES)
+            yield Line(number, error=BatchFileError(f"the line is longer than {MOST_BYTES >> 20} MiB"))
+        elif data.strip(b" \t\r\n\xef\xbb\xbf"):
+            yield _parsed(number, data)
+
+
+def digest_of(settings: Mapping[str, Any]) -> str:
+    """A short name for everything that decides what an answer will be."""
+    text = json.dumps(settings, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:12]
+
+
+class Answers:
+    """Answers on their way to `put`, one after the other."""
+
+    def __init__(self, settings: str, put: Callable[[bytes], object]) -> None:
+        self._settings = settings
+        self._put = put
+        self.n_lines = self.n_errors = 0
+        self.first_error: tuple[int, str] | None = None
+        """Number of the first line that has no answer, and why."""
+
+    def take_up(self, lines: Iterator[Line]) -> Iterator[Line]:
+        """Those lines that have no answer yet."""
+        return lines
+
+    def write(self, line: Line, answer: Mapping[str, Any]) -> None:
+        """Adds the answer to a line: `{"error": ...}` where there is none."""
+        self._put(line.answered(self._settings, answer))
+        self._count(line, answer)
+
+    def _count(self, line: Line, answer: Mapping[str, Any]) -> None:
+        self.n_lines += 1
+        if "error" in answer:
+            self.n_errors += 1
+            self.first_error = self.first_error or (line.number, str(answer["error"]))
+
+    def close(self) -> None:
+        """Nothing more is written."""
+
+    def __enter__(self) -> Answers:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.close()
+
+
+class AnswersFile(Answers):
+    """The file of answers at `path`, which grows by a line at a time. No other process writes it meanwhile.
+
+    It is not written under another name first: what is done shall be seen, and stay, whatever happens.
+    """
+
+    def __init__(self, path: Path, settings: str, *, anew: bool = False) -> None:
+        """`anew` forgets what is there, with the first line that is written. Raises `BatchFileError` and OSError."""
+        super().__init__(settings, self._append)
+        self.path = path
+        self._anew = anew
+        self._whole: int | None = 0
+        """Bytes to keep of the file when the first line is added; None afterwards."""
+        target = behind_links(path)
+        self._is_new = not target.exists()
+        self._file = open(target, "a+b", buffering=0)  # noqa: SIM115 - closed by `close`
+        if not lock(self._file.fileno()):
+            self._file.close()
+            raise BatchFileError(f"{path}: another process is writing it; wait for its end, or name another file")
+
+    def take_up(self, lines: Iterator[Line]) -> Iterator[Line]:
+        """Those lines that have no answer yet. Raises `BatchFileError` if anything else than their answers is there."""
+        self._whole = 0
+        if self._anew:
+            return lines
+        with open(self._file.name, "rb") as file:
+            while data := file.readline(_MOST_ANSWER_BYTES):
+                line = next(lines, None)
+                if line is None:
+                    raise self._refusal("it holds answers to more lines than there are")
+                begins = line.beginning(self._settings)
+                is_torn = not data.endswith(b"}\n") and not file.read(1)  # cut off while it was written
+                if not (data.startswith(begins) or (is_torn and begins.startswith(data))):
+                    raise self._refusal(self._difference(data, line))
+                if is_torn:
+                    return chain([line], lines)
+                self._count(line, _object(data))
+                self._whole += len(data)
+        return lines
+
+    def close(self) -> None:
+        """Leaves no empty file behind that was not there before."""
+        if self._is_new and not self._file.closed and os.fstat(self._file.fileno()).st_size == 0:
+            Path(self._file.name).unlink(missing_ok=True)
+        self._file.close()
+
+    def _append(self, data: bytes) -> None:
+        """Raises OSError that names the file; what is there by then stays."""
+        rest = memoryview(data)
+        try:
+            if self._whole is not None:
+                self._file.truncate(self._whole)
+                self._whole = None
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.path)) from None
+
+    def _difference(self, data: bytes, line: Line) -> str:
+        """Why `data` is no answer to `line`."""
+        number = self.n_lines + 1
+        try:
+            found = _object(data)
+        except BatchFileError:
+            found = {}
+        if "settings" not in found or "line" not in found:
+            return f"its line {number} is no answer of a batch"
+        if found["settings"] != self._settings:
+            return f"its line {number} was written by another pair, or with other options"
+        return f"its line {number} does not answer line {line.number} as that is now"
+
+    def _refusal(self, why: str) -> BatchFileError:
+        return BatchFileError(f"{self.path}: {why}; name another file, or begin anew (--force)")
+
+
+def _parsed(number: int, data: bytes) -> Line:
+    try:
+        brought = _object(data)
+    except BatchFileError as error:
+        return Line(number, error=error)
+    try:
+        return Line(number, brought, _messages(brought))
+    except (BatchFileError, TemplateError) as error:
+        return Line(number, brought, error=error)
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    try:
+        found = parse_json(data)
+        json.dumps(found, allow_nan=False)
+    except UnicodeDecodeError as error:
+        bad = f"byte 0x{data[error.start]:02x} at offset {error.start}"
+        raise BatchFileError(f"the line is not valid UTF-8: {bad}") from None
+    except JSONDecodeError as error:
+        raise BatchFileError(f"the line is no JSON: {error.msg} at column {error.colno}; {_EXPECTED}") from None
+    except (ValueError, RecursionError) as error:
+        raise BatchFileError(f"the line is no valid JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise BatchFileError(f"the line is no object but {shown(found)}; {_EXPECTED}")
+    return found
+
+
+def _messages(brought: dict[str, Any]) -> tuple[Message, ...]:
+    given = [key for key in _PROMPT_KEYS if key in brought]
+    if len(given) != 1:
+        defect = f"the line has both {given[0]} and {given[1]}" if given else "the line has nothing to answer"
+        raise BatchFileError(f"{defect}; {_EXPECTED}")
+    (key,) = given
+    value = brought[key]
+    if key == "prompt":
+        if not isinstance(value, str):
+            raise BatchFileError(f"prompt must be a text, not {shown(value)}; a list of messages goes under messages")
+        messages = parse_messages([{"role": "user", "content": value}])
+    else:
+        if not isinstance(value, list) or not value:
+            raise BatchFileError(f"{key} must be a list of messages with role and content, not {shown(value)}")
+        messages = parse_messages(value)
+    for message in messages:
+        if (position := message.content.find("\0")) >= 0:
+            raise BatchFileError(f"a message holds a NUL character at position {position}; only text can be answered")
+    if messages[-1].role == "user" and not messages[-1].content.strip():
+        raise BatchFileError("the prompt is empty")
+    return messages
