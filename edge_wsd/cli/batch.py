@@ -84,16 +84,16 @@ def command(
             pair = stack.enter_context(_opened_pair(pair_choice, quiet=quiet))
             batch = Batch(pair, lines, Line.prompt, system=system, options=options)
             bar = stack.enter_context(counting(source, answers.n_lines, total, quiet=quiet))
-            interrupted = _write(batch, answers, bar, tokens=tokens, debug=debug_wanted(context))
+            stopped = _write(batch, answers, bar, tokens=tokens, debug=debug_wanted(context))
             stack.close()
-            if interrupted:
+            if stopped := stopped and answers.n_lines != total:
                 goes_on = "" if target == _STDIN_OR_STDOUT else "; the same command goes on from there"
                 ending = f"stopped after {_of(answers.n_lines, total)}{goes_on}"
             else:
                 ending = f"{_of(bar.n_counted)} in {bar.seconds:.1f} s ({bar.rate})"
             if not quiet:
                 tell(ending)
-            if interrupted:
+            if stopped:
                 context.exit(INTERRUPTED)
     if answers.first_error is not None:
         number, error = answers.first_error

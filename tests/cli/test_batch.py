@@ -60,6 +60,8 @@ def test_each_line_has_its_answer_in_order_and_four_at_once_write_the_same(progr
     for key in ("text", "finish_reason", "stop", "note", "seed"):
         assert ones[0][key] == alone[key]
     assert ones[0]["stats"].keys() == alone["stats"].keys() and "tokens" not in ones[0]
+    times = [answer["stats"] for answer in (*ones, *fours) if "stats" in answer]
+    assert all(0 < each["queued_s"] <= each["ttft_s"] <= each["total_s"] for each in times)
     assert ones[0]["switch"]["index"] == alone["switch"]["index"]
 
 

@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from edge_wsd import batch_files
 from edge_wsd.batch import Batch
 from edge_wsd.batch_files import AnswersFile, digest_of, read_lines
+from edge_wsd.decoding import meter
 from edge_wsd.decoding.events import Reply
 from edge_wsd.errors import BatchFileError, ClosedError, ContextFullError, QueueFullError
 
@@ -189,6 +191,21 @@ def test_in_a_queue_that_is_short_it_waits_for_its_own_and_never_for_others():
     assert pair.n_refused > 0
     with pytest.raises(QueueFullError):
         next(iter(Batch(Pair(2, most=0), QUESTIONS)))
+
+
+def test_waiting_for_its_turn_is_told_of_a_reply_and_slows_none_of_its_rates(monkeypatch):
+    """The last of many replies that were asked for at once seemed to have been drafted all the while."""
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(meter, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    measured = meter.Meter(0.0, _drafting_since_s=0.0)
+    clock.now = 10.0
+    measured.begin(asked_s=1.0)
+    clock.now = 12.0
+    measured.switched()
+    measured.n_until_switch = 6
+    clock.now = 14.0
+    stats = measured.statistics(n_tokens=8, n_draft=6)
+    assert (stats.queued_s, stats.total_s, stats.draft_tps, stats.base_tps) == (9.0, 14.0, 6 / 3.0, 2 / 2.0)
 
 
 # The files

@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[2]
 RIGHT = """\
 from collections.abc import Iterator
 from edge_wsd import (
-    BusyError, Event, EdgeWsdError, FinishReason, Message, ModelSettings, OptionChanges, Options, Pair, Reply, Session
+    Batch, BusyError, Event, EdgeWsdError, FinishReason, Message, ModelSettings, OptionChanges, Options, Pair, Reply,
+    Session,
 )
 
 settings = ModelSettings(threads=1)
@@ -28,6 +29,9 @@ with Pair.demo(drafter_settings=settings, base_template="plain") as pair, Pair.n
     reason: FinishReason = reply.finish_reason
     seed: int | None = reply.seed
     chat.options = Options().with_changes(stop=["a", "b"], switch_at=3)
+    for row, answer in Batch(pair, [{"text": "hi"}], lambda row: row["text"], options=chat.options):
+        key: str = row["text"]
+        ended: Reply | Exception = answer
     raised: type[EdgeWsdError] = BusyError
 """
 WRONG = {
