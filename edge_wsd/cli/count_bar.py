@@ -37,6 +37,7 @@ def count_bar(quiet: bool) -> Progress:
         Rate(),
         TimeElapsedColumn(),
         Left(),
+        TextColumn("left"),
     )
     return progress_bar(*columns, quiet=quiet)
 
