@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 from edge_wsd._native import CancelFlag
 from edge_wsd.decoding.bridge import anchor_of
 from edge_wsd.decoding.drafter import Drafter
-from edge_wsd.decoding.events import Reply, Source, Switched
+from edge_wsd.decoding.events import Reply, Source
 from edge_wsd.decoding.loop import LoopWatch
 from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.nudge_reply import NudgeReply
 from edge_wsd.decoding.options import N_SEEDS, Options
 from edge_wsd.decoding.repetition import Repetition
 from edge_wsd.decoding.reply_state import Finisher, ReplyState
-from edge_wsd.decoding.sequence import Rows, Writing
+from edge_wsd.decoding.sequence import Writing
 from edge_wsd.decoding.signal import ConfidenceWindow
 from edge_wsd.decoding.stop_strings import StopStrings
 from edge_wsd.decoding.weak_to_strong import weak_to_strong
@@ -115,7 +115,6 @@ def write_reply(pair: Pair, fitted: Fitted, options: Options, meter: Meter, memo
     model, prompt = (pair.drafter if source == "drafter" else pair.base), fitted.prompts[source]
     writer = _writer(model, prompt, options, fitted.question)
     drafter: Drafter | None = None
-    switch: Switched | None = None
     with ExitStack() as stack:
         if options.seed is None and options.temperature > 0:
             options = options.with_changes(seed=secrets.randbelow(N_SEEDS))
@@ -129,19 +128,12 @@ def write_reply(pair: Pair, fitted: Fitted, options: Options, meter: Meter, memo
         sampler = drafter_sampler if source == "drafter" else base_sampler
         sequence = _sequence(stack, memories, source, prompt.before_opening or prompt.tokens, prompt, meter)
         finisher = Finisher(sequence, prompt.before_opening, prompt.opening, source, sampler)
-        writing = weak_to_strong(_state(pair, finisher, options, writer, meter, drafter, fitted.question))
+        state = _state(pair, finisher, options, writer, meter, drafter, fitted.question)
         try:
-            rows: Rows | None = None
-            while True:
-                asked = writing.send(rows)  # type: ignore[arg-type]  # the first one is None
-                if isinstance(asked, Switched):
-                    switch = asked
-                rows = yield asked
-        except StopIteration:
-            pass
+            yield from weak_to_strong(state)
         except Cancelled:
             yield from writer.end("cancelled")
-        return _reply(writer, switch, meter, options.seed)
+        return _reply(state, options.seed)
 
 
 def _sequence(
@@ -237,16 +229,17 @@ def _sampler(options: Options, offset: int) -> Iterator[Sampler | None]:
         sampler.close()
 
 
-def _reply(writer: ReplyWriter, switch: Switched | None, meter: Meter, seed: int | None) -> Reply:
+def _reply(state: ReplyState, seed: int | None) -> Reply:
     """The result."""
+    writer = state.writer
     assert writer.finish is not None
     return Reply(
         text=writer.text,
         tokens=tuple(writer.tokens),
         confidences=writer.confidences,
         finish_reason=writer.finish,
-        switch=switch,
-        stats=meter.statistics(
+        switch=state.switch,
+        stats=state.meter.statistics(
             n_tokens=len(writer.tokens),
             n_draft=sum(token.source == "drafter" for token in writer.tokens),
             first_shown_s=writer.first_shown_s,

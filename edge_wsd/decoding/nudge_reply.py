@@ -44,7 +44,8 @@ class NudgeReply(ReplyState):
         if self._is_word and not self.hesitates(top := rows.top(first)):
             self.meter.switched()
             self._is_word = False
-            yield Switched(len(self.writer.ids) - 1, "confident", math.exp(top))
+            self.switch = Switched(len(self.writer.ids) - 1, "confident", math.exp(top))
+            yield self.switch
         yield from super().keep_choices(rows, proposed, first, n_rows)
 
     def draft(self) -> Writing[list[int]]:

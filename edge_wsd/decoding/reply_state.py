@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from edge_wsd.decoding.drafter import Drafter
-from edge_wsd.decoding.events import Event, Source
+from edge_wsd.decoding.events import Event, Source, Switched
 from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.options import Options
 from edge_wsd.decoding.pace import Pace
@@ -39,6 +39,8 @@ class ReplyState:
         self.text = base.prompt + base.opening
         """What is certain. The base has read all of it but the last token, or will with the next pass."""
         self.turn: Source = base.source
+        self.switch: Switched | None = None
+        """How the base took over, the last time."""
         self._proposer = drafter if options.speculation else None
         self._pace = Pace(options.chunk)
         self._asked, self._proposed_s = 0, 0.0

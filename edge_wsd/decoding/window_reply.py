@@ -77,7 +77,7 @@ class WindowReply(ReplyState):
         elif reason is None:
             self._goal = min(self._n_scored + self.options.chunk, self._limit)
         else:
-            yield self._switch(kept, reason)
+            yield self._take_over(kept, reason)
             yield from self.keep_choices(rows, proposed, kept - first, len(proposed) or 1)
             self.meter.n_until_switch = len(self.writer.ids)
 
@@ -91,12 +91,13 @@ class WindowReply(ReplyState):
         is_whole = self._n_scored >= len(self._drafter.draft.tokens)
         return self._n_scored, self._drafter.ended if is_whole else None
 
-    def _switch(self, kept: int, reason: SwitchReason) -> Switched:
+    def _take_over(self, kept: int, reason: SwitchReason) -> Switched:
         self.turn = "base"
         self.meter.switched()
         del self.text[len(self.text) - (self._n_scored - kept) :]
         at = self._n_opening + kept - 1
-        return Switched(kept - 1, reason, self._window.confidences[at] if at >= 0 else None)
+        self.switch = Switched(kept - 1, reason, self._window.confidences[at] if at >= 0 else None)
+        return self.switch
 
     def _take_back(self, changed: int) -> bool:
         """The draft was cut into other tokens from `changed` on. Whether the base has to read some of them again."""
