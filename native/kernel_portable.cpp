@@ -14,6 +14,7 @@ struct Portable {
     static Float max(Float a, Float b) { return a > b ? a : b; }
     static Float add(Float a, Float b) { return a + b; }
     static Float sub(Float a, Float b) { return a - b; }
+    static Float mul(Float a, Float b) { return a * b; }
     static Float fma(Float a, Float b, Float c) { return a * b + c; }
     static Float power_of_two(Float shifted) {
         std::uint32_t bits;
@@ -28,6 +29,6 @@ struct Portable {
 
 }  // namespace
 
-RowSummary summarize_portable(const float* row, std::size_t size) { return Pass<Portable>::run(row, size); }
+const RowKernel kernel_portable = Pass<Portable>::kernel;
 
 }  // namespace edge_wsd

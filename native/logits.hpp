@@ -19,7 +19,21 @@ struct RowSummary {
     bool regular() const;
 };
 
-using RowKernel = RowSummary (*)(const float* row, std::size_t size);
+constexpr std::size_t block_size = 512;
+
+inline std::size_t n_blocks(std::size_t size) { return (size + block_size - 1) / block_size; }
+
+// The passes over a row that an instruction set is used for.
+struct RowKernel {
+    RowSummary (*summarize)(const float* row, std::size_t size);
+    // The greatest entry of each block; `per_block` holds n_blocks(size).
+    void (*peaks)(const float* row, std::size_t size, float* per_block);
+    // The sum of exp((row[i] - peak) * scale) of each block, for no row[i] above peak.
+    void (*weights)(const float* row, std::size_t size, float peak, float scale, double* per_block);
+};
+
+// The kernel in use.
+const RowKernel& current_kernel();
 
 struct RowScore {
     double logprob;
@@ -47,9 +61,9 @@ std::string current_isa();
 // Throws std::invalid_argument for a name that this machine does not run.
 void force_isa(const std::string& name);
 
-RowSummary summarize_portable(const float* row, std::size_t size);
-RowSummary summarize_avx2(const float* row, std::size_t size);
-RowSummary summarize_avx512(const float* row, std::size_t size);
-RowSummary summarize_neon(const float* row, std::size_t size);
+extern const RowKernel kernel_portable;
+extern const RowKernel kernel_avx2;
+extern const RowKernel kernel_avx512;
+extern const RowKernel kernel_neon;
 
 }  // namespace edge_wsd
