@@ -59,14 +59,16 @@ void force_isa(const std::string& name) {
     throw std::invalid_argument("this machine does not run the instruction set '" + name + "'; it runs: " + known);
 }
 
+double RowSummary::logprob(float logit) const {
+    return static_cast<double>(logit) - static_cast<double>(peak) - std::log(total);
+}
+
 RowScore score(const float* row, std::size_t size, std::int32_t target) {
-    const RowSummary summary = current_kernel().summarize(row, size);
+    const RowSummary summary = current_kernel().summarize(row, size, nullptr);
     if (!summary.regular()) return score_irregular(row, size, target);
-    const double log_total = std::log(summary.total);
     double logprob = std::numeric_limits<double>::quiet_NaN();
-    if (target != no_target)
-        logprob = static_cast<double>(row[target]) - static_cast<double>(summary.peak) - log_total;
-    return {logprob, summary.argmax, -log_total};
+    if (target != no_target) logprob = summary.logprob(row[target]);
+    return {logprob, summary.argmax, summary.logprob(summary.peak)};
 }
 
 }  // namespace edge_wsd

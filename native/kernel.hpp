@@ -1,6 +1,6 @@
 // The pass itself, written once over a vector type `V` that each instruction set defines:
 //   V::Float, width (floats in it), lanes (independent accumulators, which hide the latency of an addition),
-//   load, set, max (the second operand where either is NaN), add, sub, mul, fma,
+//   load, set, max (the second operand where either is NaN), at_least (-inf for what is below), add, sub, mul, fma,
 //   power_of_two (2^n from the low bits of n + 1.5 * 2^23), reduce_max, reduce_add.
 // `V` must live in an unnamed namespace: then nothing compiled here with special instructions
 // can be shared by the linker with code that runs on every machine.
@@ -58,14 +58,13 @@ struct Pass {
         return V::reduce_max(best[0]);
     }
 
-    // Sum of exp((data[i] - shift) * scale).
-    static double sum_exp(const float* data, std::size_t size, float shift, float scale) {
-        const Float by = V::set(shift), times = V::set(scale);
+    // Sum of exp(exponent(data[i])).
+    template <class Exponent>
+    static double sum_exp(const float* data, std::size_t size, Exponent exponent) {
         Float sum[lanes];
         for (Float& lane : sum) lane = V::set(0.0f);
         for (std::size_t i = 0; i < size; i += stride)
-            for (std::size_t k = 0; k < lanes; ++k)
-                sum[k] = add_exp(V::mul(V::sub(V::load(data + i + k * V::width), by), times), sum[k]);
+            for (std::size_t k = 0; k < lanes; ++k) sum[k] = add_exp(exponent(V::load(data + i + k * V::width)), sum[k]);
         for (std::size_t half = lanes / 2; half > 0; half /= 2)
             for (std::size_t k = 0; k < half; ++k) sum[k] = V::add(sum[k], sum[k + half]);
         return V::reduce_add(sum[0]);
@@ -89,19 +88,16 @@ struct Pass {
         }
     }
 
-    static void peaks(const float* row, std::size_t size, float* per_block) {
+    static double weight(const float* row, std::size_t size, float peak, float scale, float floor) {
+        const Float by = V::set(peak), times = V::set(scale), least = V::set(floor);
+        double total = 0;
         each_block(row, size, [&](std::size_t, const float* data, std::size_t count) {
-            *per_block++ = maximum(data, count);
+            total += sum_exp(data, count, [&](Float x) { return V::mul(V::sub(V::at_least(x, least), by), times); });
         });
+        return total;
     }
 
-    static void weights(const float* row, std::size_t size, float peak, float scale, double* per_block) {
-        each_block(row, size, [&](std::size_t, const float* data, std::size_t count) {
-            *per_block++ = sum_exp(data, count, peak, scale);
-        });
-    }
-
-    static RowSummary run(const float* row, std::size_t size) {
+    static RowSummary run(const float* row, std::size_t size, BlockSummary* blocks) {
         RowSummary summary{-HUGE_VALF, 0, 0.0};
         float shift = -FLT_MAX;  // never -inf, so that leading -inf entries count for nothing and not as NaN
         std::size_t peak_start = 0;
@@ -112,7 +108,10 @@ struct Pass {
                 summary.peak = shift = peak;
                 peak_start = start;
             }
-            summary.total += sum_exp(data, count, shift, 1.0f);
+            const Float by = V::set(shift);
+            const double total = sum_exp(data, count, [&](Float x) { return V::sub(x, by); });
+            summary.total += total;
+            if (blocks) *blocks++ = {peak, shift, total};
         });
         std::size_t index = peak_start;
         while (index + 1 < size && row[index] != summary.peak) ++index;
@@ -120,7 +119,7 @@ struct Pass {
         return summary;
     }
 
-    static constexpr RowKernel kernel{run, peaks, weights};
+    static constexpr RowKernel kernel{run, weight};
 };
 
 }  // namespace edge_wsd

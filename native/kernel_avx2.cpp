@@ -14,6 +14,9 @@ struct Avx2 {
     static Float load(const float* p) { return _mm256_loadu_ps(p); }
     static Float set(float x) { return _mm256_set1_ps(x); }
     static Float max(Float a, Float b) { return _mm256_max_ps(a, b); }
+    static Float at_least(Float x, Float floor) {
+        return _mm256_blendv_ps(set(-HUGE_VALF), x, _mm256_cmp_ps(x, floor, _CMP_GE_OQ));
+    }
     static Float add(Float a, Float b) { return _mm256_add_ps(a, b); }
     static Float sub(Float a, Float b) { return _mm256_sub_ps(a, b); }
     static Float mul(Float a, Float b) { return _mm256_mul_ps(a, b); }

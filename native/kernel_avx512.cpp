@@ -14,6 +14,9 @@ struct Avx512 {
     static Float load(const float* p) { return _mm512_loadu_ps(p); }
     static Float set(float x) { return _mm512_set1_ps(x); }
     static Float max(Float a, Float b) { return _mm512_max_ps(a, b); }
+    static Float at_least(Float x, Float floor) {
+        return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(x, floor, _CMP_GE_OQ), set(-HUGE_VALF), x);
+    }
     static Float add(Float a, Float b) { return _mm512_add_ps(a, b); }
     static Float sub(Float a, Float b) { return _mm512_sub_ps(a, b); }
     static Float mul(Float a, Float b) { return _mm512_mul_ps(a, b); }

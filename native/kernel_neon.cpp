@@ -14,6 +14,7 @@ struct Neon {
     static Float load(const float* p) { return vld1q_f32(p); }
     static Float set(float x) { return vdupq_n_f32(x); }
     static Float max(Float a, Float b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
+    static Float at_least(Float x, Float floor) { return vbslq_f32(vcgeq_f32(x, floor), x, set(-HUGE_VALF)); }
     static Float add(Float a, Float b) { return vaddq_f32(a, b); }
     static Float sub(Float a, Float b) { return vsubq_f32(a, b); }
     static Float mul(Float a, Float b) { return vmulq_f32(a, b); }

@@ -12,6 +12,7 @@ struct Portable {
     static Float load(const float* p) { return *p; }
     static Float set(float x) { return x; }
     static Float max(Float a, Float b) { return a > b ? a : b; }
+    static Float at_least(Float x, Float floor) { return x >= floor ? x : -HUGE_VALF; }
     static Float add(Float a, Float b) { return a + b; }
     static Float sub(Float a, Float b) { return a - b; }
     static Float mul(Float a, Float b) { return a * b; }

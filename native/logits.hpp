@@ -17,19 +17,26 @@ struct RowSummary {
 
     // A NaN anywhere makes `total` NaN; +inf and an all -inf row make `peak` infinite.
     bool regular() const;
+    double logprob(float logit) const;  // of an entry of a regular row
 };
 
 constexpr std::size_t block_size = 512;
 
 inline std::size_t n_blocks(std::size_t size) { return (size + block_size - 1) / block_size; }
 
+// One block of a row: `total` is the sum of exp(row[i] - shift), where `shift` is the greatest entry so far.
+struct BlockSummary {
+    float peak;
+    float shift;
+    double total;
+};
+
 // The passes over a row that an instruction set is used for.
 struct RowKernel {
-    RowSummary (*summarize)(const float* row, std::size_t size);
-    // The greatest entry of each block; `per_block` holds n_blocks(size).
-    void (*peaks)(const float* row, std::size_t size, float* per_block);
-    // The sum of exp((row[i] - peak) * scale) of each block, for no row[i] above peak.
-    void (*weights)(const float* row, std::size_t size, float peak, float scale, double* per_block);
+    // Also tells of each block where `blocks` is not null; it holds n_blocks(size).
+    RowSummary (*summarize)(const float* row, std::size_t size, BlockSummary* blocks);
+    // The sum of exp((row[i] - peak) * scale) over those that are at least `floor`; none may be above `peak`.
+    double (*weight)(const float* row, std::size_t size, float peak, float scale, float floor);
 };
 
 // The kernel in use.

@@ -1,4 +1,5 @@
-// A row is not sorted: blocks whose greatest entry is too small are passed over, and only what is left is.
+// A row is never sorted. What top-k, top-p and min-p keep ends at a last token in the order of logits; once that is
+// found, the kept tokens are walked through in the order of the row, so that rounding in the logits moves few draws.
 #include "sampler.hpp"
 
 #include <algorithm>
@@ -8,147 +9,195 @@
 namespace edge_wsd {
 namespace {
 
-// exp(-12) of the peak's probability: the first look for a top-p takes the tokens above that.
-constexpr float first_depth = 12.0f;
+// The first look for a top-p takes the tokens that are at least exp(-4) times as probable as the best, in logits.
+constexpr float first_depth = 4.0f;
+// Nothing deeper adds to a sum that holds a 1.
+constexpr float last_depth = 128.0f;
 // Times a difference of 0 it must stay 0, however low the temperature.
 constexpr float greatest_scale = 1e30f;
+constexpr float lowest = -std::numeric_limits<float>::infinity();
+constexpr double all = std::numeric_limits<double>::infinity();
+constexpr std::int32_t last_token = std::numeric_limits<std::int32_t>::max();
 
-double weight(float logit, float peak, double scale = 1.0) {
-    return std::exp((static_cast<double>(logit) - static_cast<double>(peak)) * scale);
+std::uint64_t mixed(std::uint64_t x) {
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+}
+
+// The n-th number of the seed's series, in [0, 1). Source: SplitMix64 (Steele, Lea and Flood 2014), which is stateless.
+double random_number(std::uint64_t seed, std::uint64_t n) {
+    return static_cast<double>(mixed(mixed(seed) + (n + 1) * 0x9e3779b97f4a7c15u) >> 11) * 0x1.0p-53;
 }
 
 }  // namespace
 
-std::int32_t Sampler::draw(const float* row, std::size_t size) {
-    const RowSummary summary = current_kernel().summarize(row, size);
-    if (!summary.regular()) {
-        score_irregular(row, size, no_target);  // throws for what cannot be drawn from
-        spread_infinite(row, size);
-        return draw_from_candidates(0.0f);
+Choice Sampler::choose(const float* row, std::size_t size) {
+    const double luck = random_number(seed_, n_chosen_++);
+    const RowSummary summary = summarize(row, size);
+    if (summary.regular()) {
+        const std::int32_t token = draw({row, size, summary, luck});
+        return {token, summary.logprob(row[token])};
     }
-    const bool has_top_k = sampling_.top_k > 0 && static_cast<std::size_t>(sampling_.top_k) < size;
-    const bool has_top_p = sampling_.top_p < 1;
-    if (!has_top_k && !has_top_p && sampling_.min_p <= 0) return draw_from_all(row, size, summary);
-
-    const float floor = sampling_.min_p > 0 ? summary.peak + std::log(sampling_.min_p) : -HUGE_VALF;
-    look_for_peaks(row, size);
-    if (has_top_k)
-        keep_top_k(row, size);
-    else if (has_top_p)
-        keep_top_p(row, size, summary);
-    else
-        keep_at_least(row, size, floor);
-    if (has_top_k && has_top_p) cut_top_p(summary.peak, total_weight(summary.peak, 1.0));
-    while (candidates_.back().logit < floor) candidates_.pop_back();  // the peak stays
-    return draw_from_candidates(summary.peak);
+    score_irregular(row, size, no_target);  // throws for what cannot be drawn from
+    // Each +inf has the same share, everything else has none.
+    changed_.resize(size);
+    std::transform(row, row + size, changed_.begin(), [](float x) { return x > 0 && std::isinf(x) ? 0 : lowest; });
+    const std::int32_t token = draw({changed_.data(), size, summarize(changed_.data(), size), luck});
+    return {token, score_irregular(row, size, token).logprob};
 }
 
-// In [0, 1), from the upper 53 bits, which every standard library makes alike.
-double Sampler::uniform() { return static_cast<double>(random_() >> 11) * 0x1.0p-53; }
+RowSummary Sampler::summarize(const float* row, std::size_t size) {
+    blocks_.resize(n_blocks(size));
+    return current_kernel().summarize(row, size, blocks_.data());
+}
 
-std::int32_t Sampler::draw_from_all(const float* row, std::size_t size, const RowSummary& summary) {
-    const float scale = std::min(1.0f / sampling_.temperature, greatest_scale);
-    weights_.resize(n_blocks(size));
-    current_kernel().weights(row, size, summary.peak, scale, weights_.data());
-    double total = 0;
-    for (const double each : weights_) total += each;
-    double left = uniform() * total;
+std::int32_t Sampler::draw(const Draw& from) {
+    if (sampling_.temperature == 0) return from.summary.argmax;
+    Candidate last{lowest, last_token, 0};
+    if (sampling_.top_k > 0 && static_cast<std::size_t>(sampling_.top_k) < from.size)
+        last = last_of_top_k(from);
+    else if (sampling_.top_p < 1)
+        last = last_of_top_p(from);
+    if (sampling_.min_p > 0)
+        last = std::min(last, Candidate{from.summary.peak + std::log(sampling_.min_p), last_token, 0});
+    return draw_down_to(from, last);
+}
+
+float Sampler::scale() const { return std::min(1.0f / sampling_.temperature, greatest_scale); }
+
+// Draws a block by its weight, then a token of it.
+std::int32_t Sampler::draw_down_to(const Draw& from, const Candidate& last) {
+    weights_.resize(blocks_.size());
+    double left = 0;
+    for (std::size_t block = 0; block < blocks_.size(); ++block) left += weights_[block] = kept_weight(from, block, last);
+    left *= from.luck;
     std::size_t block = 0;
     while (block + 1 < weights_.size() && left >= weights_[block]) left -= weights_[block++];
-    // What rounding leaves over at the end of a block goes to the last token of it that can be drawn.
-    std::int32_t token = summary.argmax;
-    const std::size_t end = std::min(size, (block + 1) * block_size);
-    for (std::size_t i = block * block_size; i < end; ++i) {
-        const double each = weight(row[i], summary.peak, scale);
-        if (each > 0) token = static_cast<std::int32_t>(i);
-        if ((left -= each) < 0) break;
+    candidates_.clear();
+    keep_of_block(from, block, HUGE_VALF, last, scale());
+    std::int32_t token = from.summary.argmax;
+    for (const Candidate& each : candidates_) {  // what rounding leaves over goes to the last that has a weight
+        if (each.weight > 0) token = each.token;
+        if ((left -= static_cast<double>(each.weight)) < 0) break;
     }
     return token;
 }
 
-std::int32_t Sampler::draw_from_candidates(float peak) {
-    const double total = total_weight(peak, std::min(1.0f / sampling_.temperature, greatest_scale));
-    double left = uniform() * total;
-    std::size_t i = 0;
-    while (i + 1 < candidates_.size() && (left -= weights_[i]) >= 0) ++i;
-    return candidates_[i].token;
-}
-
-// Fills weights_ with those of the candidates.
-double Sampler::total_weight(float peak, double scale) {
-    weights_.clear();
-    double total = 0;
-    for (const Candidate& each : candidates_) {
-        weights_.push_back(weight(each.logit, peak, scale));
-        total += weights_.back();
+// Of a block's tokens down to the last one, at the temperature.
+double Sampler::kept_weight(const Draw& from, std::size_t block, const Candidate& last) {
+    const BlockSummary& told = blocks_[block];
+    if (last.logit == lowest && last.token == last_token && sampling_.temperature == 1)  // the first pass has told
+        return told.total * std::exp(static_cast<double>(told.shift) - static_cast<double>(from.summary.peak));
+    if (told.peak < last.logit) return 0;
+    const std::size_t last_block = static_cast<std::size_t>(last.token) / block_size;
+    if (block != last_block) {  // of tokens with the last one's logit, only those in front of it are kept
+        const float floor = block < last_block ? last.logit : std::nextafter(last.logit, HUGE_VALF);
+        return weight_of_block(from, block, scale(), floor);
     }
+    candidates_.clear();
+    keep_of_block(from, block, HUGE_VALF, last, scale());
+    double total = 0;
+    for (const Candidate& each : candidates_) total += static_cast<double>(each.weight);
     return total;
 }
 
-void Sampler::look_for_peaks(const float* row, std::size_t size) {
-    peaks_.resize(n_blocks(size));
-    current_kernel().peaks(row, size, peaks_.data());
+// The last token that top-k keeps, and of those top-p.
+Sampler::Candidate Sampler::last_of_top_k(const Draw& from) {
+    keep_best(from, static_cast<std::size_t>(sampling_.top_k));
+    double total = 0;
+    for (Candidate& each : candidates_) total += each.weight = std::exp(each.logit - from.summary.peak);
+    return last_of_share(sampling_.top_p < 1 ? static_cast<double>(sampling_.top_p) * total : all);
 }
 
-void Sampler::keep_at_least(const float* row, std::size_t size, float floor) {
-    candidates_.clear();
-    for (std::size_t block = 0; block < peaks_.size(); ++block) {
-        if (peaks_[block] < floor) continue;
-        const std::size_t end = std::min(size, (block + 1) * block_size);
-        for (std::size_t i = block * block_size; i < end; ++i)
-            if (row[i] >= floor) candidates_.push_back({row[i], static_cast<std::int32_t>(i)});
+// The last token that top-p keeps of the row: looked for by weighing what is above a depth, and then in one narrow band.
+Sampler::Candidate Sampler::last_of_top_p(const Draw& from) {
+    const float peak = from.summary.peak;
+    const double share = static_cast<double>(sampling_.top_p) * from.summary.total;
+    float high = 0, low = first_depth;
+    double above_high = 0, above = 0;
+    while ((above = weight_down_to(from, peak - low)) < share) {
+        if (low > last_depth) return {lowest, last_token, 0};
+        high = low;
+        above_high = above;
+        low *= 2;
     }
-    std::sort(candidates_.begin(), candidates_.end());
+    for (int halving = 0; halving < 5; ++halving) {
+        const float middle = (high + low) / 2;
+        if ((above = weight_down_to(from, peak - middle)) < share) {
+            high = middle;
+            above_high = above;
+        } else {
+            low = middle;
+        }
+    }
+    keep_between(from, high > 0 ? peak - high : HUGE_VALF, {peak - low, last_token, 0});
+    return last_of_share(share - above_high);
 }
 
-void Sampler::keep_top_k(const float* row, std::size_t size) {
-    const std::size_t k = static_cast<std::size_t>(sampling_.top_k);
+// The last of the best candidates that make up this weight; of all where they do not. There is at least one.
+// Halves the candidates instead of sorting them, and weighs the better half.
+Sampler::Candidate Sampler::last_of_share(double share) {
+    auto begin = candidates_.begin(), end = candidates_.end();
+    while (end - begin > 1) {
+        const auto middle = begin + (end - begin) / 2;
+        std::nth_element(begin, middle, end);
+        double better = 0;
+        for (auto each = begin; each != middle; ++each) better += each->weight;
+        if (better >= share) {
+            end = middle;
+        } else {
+            share -= better;
+            begin = middle;
+        }
+    }
+    return *begin;
+}
+
+double Sampler::weight_of_block(const Draw& from, std::size_t block, float scale, float floor) const {
+    const std::size_t start = block * block_size;
+    const std::size_t size = std::min(from.size - start, block_size);
+    return current_kernel().weight(from.row + start, size, from.summary.peak, scale, floor);
+}
+
+// At temperature 1, of all tokens down to `floor`.
+double Sampler::weight_down_to(const Draw& from, float floor) const {
+    double total = 0;
+    for (std::size_t block = 0; block < blocks_.size(); ++block)
+        if (blocks_[block].peak >= floor) total += weight_of_block(from, block, 1.0f, floor);
+    return total;
+}
+
+void Sampler::keep_best(const Draw& from, std::size_t k) {
     candidates_.clear();
-    float bound = -HUGE_VALF;  // k better ones are known
-    const auto narrow = [&] {
+    float bound = lowest;  // k better ones are known
+    for (std::size_t block = 0; block < blocks_.size(); ++block) {
+        if (candidates_.size() == k && blocks_[block].peak <= bound) continue;
+        const std::size_t end = std::min(from.size, (block + 1) * block_size);
+        for (std::size_t i = block * block_size; i < end; ++i)
+            if (candidates_.size() < k || from.row[i] > bound)
+                candidates_.push_back({from.row[i], static_cast<std::int32_t>(i), 0});
+        if (candidates_.size() < k) continue;
         std::nth_element(candidates_.begin(), candidates_.begin() + (k - 1), candidates_.end());
         bound = candidates_[k - 1].logit;
         candidates_.resize(k);
-    };
-    for (std::size_t block = 0; block < peaks_.size(); ++block) {
-        if (candidates_.size() >= k && peaks_[block] <= bound) continue;
-        const std::size_t end = std::min(size, (block + 1) * block_size);
-        for (std::size_t i = block * block_size; i < end; ++i)
-            if (candidates_.size() < k || row[i] > bound) candidates_.push_back({row[i], static_cast<std::int32_t>(i)});
-        if (candidates_.size() > k) narrow();
-    }
-    std::sort(candidates_.begin(), candidates_.end());
-}
-
-void Sampler::keep_top_p(const float* row, std::size_t size, const RowSummary& summary) {
-    for (float depth = first_depth;; depth *= 2) {
-        const bool everything = !(summary.peak - depth > -std::numeric_limits<float>::max()) || depth > 1e6f;
-        keep_at_least(row, size, everything ? -HUGE_VALF : summary.peak - depth);
-        if (cut_top_p(summary.peak, summary.total) || everything) return;
     }
 }
 
-// Keeps the best that make up the share, at least one; false if all of them make up less.
-bool Sampler::cut_top_p(float peak, double total) {
-    double sum = 0;
-    for (std::size_t i = 0; i < candidates_.size(); ++i) {
-        sum += weight(candidates_[i].logit, peak);
-        if (sum >= static_cast<double>(sampling_.top_p) * total) {
-            candidates_.resize(i + 1);
-            return true;
-        }
-    }
-    return false;
-}
-
-// Each +inf has the same share, everything else has none.
-void Sampler::spread_infinite(const float* row, std::size_t size) {
+// Those below `first`, down to the last one, weighed at temperature 1.
+void Sampler::keep_between(const Draw& from, float first, const Candidate& last) {
     candidates_.clear();
-    for (std::size_t i = 0; i < size; ++i)
-        if (std::isinf(row[i]) && row[i] > 0) candidates_.push_back({0.0f, static_cast<std::int32_t>(i)});
-    if (sampling_.top_k > 0 && candidates_.size() > static_cast<std::size_t>(sampling_.top_k))
-        candidates_.resize(static_cast<std::size_t>(sampling_.top_k));
-    if (sampling_.top_p < 1) cut_top_p(0.0f, static_cast<double>(candidates_.size()));
+    for (std::size_t block = 0; block < blocks_.size(); ++block)
+        if (blocks_[block].peak >= last.logit) keep_of_block(from, block, first, last, 1.0f);
+}
+
+void Sampler::keep_of_block(const Draw& from, std::size_t block, float first, const Candidate& last, float scale) {
+    const std::size_t end = std::min(from.size, (block + 1) * block_size);
+    for (std::size_t i = block * block_size; i < end; ++i) {
+        const Candidate each{from.row[i], static_cast<std::int32_t>(i), 0};
+        if (last < each || each.logit >= first) continue;
+        candidates_.push_back({each.logit, each.token, std::exp((each.logit - from.summary.peak) * scale)});
+    }
 }
 
 }  // namespace edge_wsd

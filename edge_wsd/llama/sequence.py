@@ -302,13 +302,12 @@ class Sequence:
         with library.LOCK:
             self.require_open()
             if self._is_in_buffer(length):
-                row = self._view(self._row_address(length))
+                address = self._row_address(length)
             elif self._opening_row is not None and self._opening_row[0] == length:
-                row = self._opening_row[1]
+                address = self._opening_row[1].ctypes.data
             else:
                 raise DecodeError("these logits are gone: another decode came between scoring and sampling")
-            token = sampler.sample(row)
-            return token, _native.score_row(row.ctypes.data, self._context.n_vocab, token)[0]
+            return sampler.choose(address, self._context.n_vocab)
 
     def _copy_head(self) -> tuple[int, NDArray[np.float32]] | None:
         """The row after the last token and the length of the text it follows."""
