@@ -1,4 +1,4 @@
-"""The native core: reads rows of logits in place, whole vocabularies, and flags that cancel a decode.
+"""The native core: reads rows of logits in place, chooses tokens, whole vocabularies, flags that cancel a decode.
 
 A row is `n_vocab` contiguous float32 values; a matrix is `n_rows` such rows without gaps, as llama.cpp keeps
 its logits. `address` is where it begins, for example `ctypes.addressof(pointer.contents)` or
@@ -58,6 +58,24 @@ def force_isa(name: str) -> None:
 
     Raises `ValueError` for one that this machine does not run.
     """
+
+class Sampler:
+    """Chooses tokens as llama.cpp does: top-k, top-p, min-p, temperature, a draw. Of equal logits the first one wins.
+
+    The n-th choice takes the n-th random number of the seed and no other. Used by one thread at a time.
+    """
+
+    def __init__(self, *, temperature: float, top_k: int, top_p: float, min_p: float, seed: int) -> None:
+        """`temperature` 0 takes the most probable token; `top_k` 0, `top_p` 1 and `min_p` 0 keep all.
+
+        Raises `ValueError` for a temperature below 0.
+        """
+
+    def choose(self, address: int, n_vocab: int) -> tuple[int, float]:
+        """The token chosen from a row, and its log-probability as `score_row` tells it, whatever was filtered.
+
+        Raises as `score_row` does.
+        """
 
 class CancelFlag:
     """A flag that compiled code polls, so that any thread can stop a running decode.

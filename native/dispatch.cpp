@@ -10,20 +10,20 @@ namespace {
 
 struct Isa {
     const char* name;
-    RowKernel kernel;
+    const RowKernel* kernel;
     bool (*supported)();
 };
 
 // Fastest first; the last one runs everywhere.
 const Isa isas[] = {
 #if defined(EDGE_WSD_X86)
-    {"avx512", summarize_avx512, [] { return __builtin_cpu_supports("avx512f") != 0; }},
-    {"avx2", summarize_avx2,
+    {"avx512", &kernel_avx512, [] { return __builtin_cpu_supports("avx512f") != 0; }},
+    {"avx2", &kernel_avx2,
      [] { return __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0; }},
 #elif defined(EDGE_WSD_NEON)
-    {"neon", summarize_neon, [] { return true; }},
+    {"neon", &kernel_neon, [] { return true; }},
 #endif
-    {"portable", summarize_portable, [] { return true; }},
+    {"portable", &kernel_portable, [] { return true; }},
 };
 
 const Isa* fastest() {
@@ -43,6 +43,8 @@ std::vector<std::string> available_isas() {
     return names;
 }
 
+const RowKernel& current_kernel() { return *chosen.load(std::memory_order_relaxed)->kernel; }
+
 std::string current_isa() { return chosen.load()->name; }
 
 void force_isa(const std::string& name) {
@@ -57,14 +59,16 @@ void force_isa(const std::string& name) {
     throw std::invalid_argument("this machine does not run the instruction set '" + name + "'; it runs: " + known);
 }
 
+double RowSummary::logprob(float logit) const {
+    return static_cast<double>(logit) - static_cast<double>(peak) - std::log(total);
+}
+
 RowScore score(const float* row, std::size_t size, std::int32_t target) {
-    const RowSummary summary = chosen.load(std::memory_order_relaxed)->kernel(row, size);
+    const RowSummary summary = current_kernel().summarize(row, size, nullptr);
     if (!summary.regular()) return score_irregular(row, size, target);
-    const double log_total = std::log(summary.total);
     double logprob = std::numeric_limits<double>::quiet_NaN();
-    if (target != no_target)
-        logprob = static_cast<double>(row[target]) - static_cast<double>(summary.peak) - log_total;
-    return {logprob, summary.argmax, -log_total};
+    if (target != no_target) logprob = summary.logprob(row[target]);
+    return {logprob, summary.argmax, summary.logprob(summary.peak)};
 }
 
 }  // namespace edge_wsd

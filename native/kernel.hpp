@@ -1,6 +1,6 @@
 // The pass itself, written once over a vector type `V` that each instruction set defines:
 //   V::Float, width (floats in it), lanes (independent accumulators, which hide the latency of an addition),
-//   load, set, max (the second operand where either is NaN), add, sub, fma,
+//   load, set, max (the second operand where either is NaN), at_least (-inf for what is below), add, sub, mul, fma,
 //   power_of_two (2^n from the low bits of n + 1.5 * 2^23), reduce_max, reduce_add.
 // `V` must live in an unnamed namespace: then nothing compiled here with special instructions
 // can be shared by the linker with code that runs on every machine.
@@ -24,7 +24,7 @@ struct Pass {
     static constexpr std::size_t stride = lanes * V::width;
     // A block is read twice while it lies in the first-level cache: once for its maximum, once for its
     // exponentials. So the sum is rescaled at most once a block, also when the row only rises.
-    static constexpr std::size_t block = 512;
+    static constexpr std::size_t block = block_size;
     static_assert(block % stride == 0, "a whole block needs no tail");
 
     // Adds exp(x) to sum, for x <= 0, with a relative error of about 1e-7; NaN stays NaN. Below -87 the result
@@ -58,22 +58,21 @@ struct Pass {
         return V::reduce_max(best[0]);
     }
 
-    static double sum_exp(const float* data, std::size_t size, float shift) {
-        const Float by = V::set(shift);
+    // Sum of exp(exponent(data[i])).
+    template <class Exponent>
+    static double sum_exp(const float* data, std::size_t size, Exponent exponent) {
         Float sum[lanes];
         for (Float& lane : sum) lane = V::set(0.0f);
         for (std::size_t i = 0; i < size; i += stride)
-            for (std::size_t k = 0; k < lanes; ++k)
-                sum[k] = add_exp(V::sub(V::load(data + i + k * V::width), by), sum[k]);
+            for (std::size_t k = 0; k < lanes; ++k) sum[k] = add_exp(exponent(V::load(data + i + k * V::width)), sum[k]);
         for (std::size_t half = lanes / 2; half > 0; half /= 2)
             for (std::size_t k = 0; k < half; ++k) sum[k] = V::add(sum[k], sum[k + half]);
         return V::reduce_add(sum[0]);
     }
 
-    static RowSummary run(const float* row, std::size_t size) {
-        RowSummary summary{-HUGE_VALF, 0, 0.0};
-        float shift = -FLT_MAX;  // never -inf, so that leading -inf entries count for nothing and not as NaN
-        std::size_t peak_start = 0;
+    // Calls visit(start, data, count) for each block of the row; the last one is padded with -inf to whole strides.
+    template <class Visit>
+    static void each_block(const float* row, std::size_t size, Visit visit) {
         float padded[block];
         for (std::size_t start = 0; start < size; start += block) {
             const float* data = row + start;
@@ -85,19 +84,42 @@ struct Pass {
                 for (std::size_t i = rest; i < count; ++i) padded[i] = -HUGE_VALF;
                 data = padded;
             }
+            visit(start, data, count);
+        }
+    }
+
+    static double weight(const float* row, std::size_t size, float peak, float scale, float floor) {
+        const Float by = V::set(peak), times = V::set(scale), least = V::set(floor);
+        double total = 0;
+        each_block(row, size, [&](std::size_t, const float* data, std::size_t count) {
+            total += sum_exp(data, count, [&](Float x) { return V::mul(V::sub(V::at_least(x, least), by), times); });
+        });
+        return total;
+    }
+
+    static RowSummary run(const float* row, std::size_t size, BlockSummary* blocks) {
+        RowSummary summary{-HUGE_VALF, 0, 0.0};
+        float shift = -FLT_MAX;  // never -inf, so that leading -inf entries count for nothing and not as NaN
+        std::size_t peak_start = 0;
+        each_block(row, size, [&](std::size_t start, const float* data, std::size_t count) {
             const float peak = maximum(data, count);
             if (peak > summary.peak) {
                 summary.total *= std::exp(static_cast<double>(shift) - static_cast<double>(peak));
                 summary.peak = shift = peak;
                 peak_start = start;
             }
-            summary.total += sum_exp(data, count, shift);
-        }
+            const Float by = V::set(shift);
+            const double total = sum_exp(data, count, [&](Float x) { return V::sub(x, by); });
+            summary.total += total;
+            if (blocks) *blocks++ = {peak, shift, total};
+        });
         std::size_t index = peak_start;
         while (index + 1 < size && row[index] != summary.peak) ++index;
         summary.argmax = static_cast<std::int32_t>(index);
         return summary;
     }
+
+    static constexpr RowKernel kernel{run, weight};
 };
 
 }  // namespace edge_wsd

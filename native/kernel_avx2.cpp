@@ -14,8 +14,12 @@ struct Avx2 {
     static Float load(const float* p) { return _mm256_loadu_ps(p); }
     static Float set(float x) { return _mm256_set1_ps(x); }
     static Float max(Float a, Float b) { return _mm256_max_ps(a, b); }
+    static Float at_least(Float x, Float floor) {
+        return _mm256_blendv_ps(set(-HUGE_VALF), x, _mm256_cmp_ps(x, floor, _CMP_GE_OQ));
+    }
     static Float add(Float a, Float b) { return _mm256_add_ps(a, b); }
     static Float sub(Float a, Float b) { return _mm256_sub_ps(a, b); }
+    static Float mul(Float a, Float b) { return _mm256_mul_ps(a, b); }
     static Float fma(Float a, Float b, Float c) { return _mm256_fmadd_ps(a, b, c); }
     static Float power_of_two(Float shifted) {
         const __m256i exponent = _mm256_slli_epi32(_mm256_castps_si256(shifted), 23);
@@ -35,6 +39,6 @@ struct Avx2 {
 
 }  // namespace
 
-RowSummary summarize_avx2(const float* row, std::size_t size) { return Pass<Avx2>::run(row, size); }
+const RowKernel kernel_avx2 = Pass<Avx2>::kernel;
 
 }  // namespace edge_wsd

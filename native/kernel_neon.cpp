@@ -14,8 +14,10 @@ struct Neon {
     static Float load(const float* p) { return vld1q_f32(p); }
     static Float set(float x) { return vdupq_n_f32(x); }
     static Float max(Float a, Float b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
+    static Float at_least(Float x, Float floor) { return vbslq_f32(vcgeq_f32(x, floor), x, set(-HUGE_VALF)); }
     static Float add(Float a, Float b) { return vaddq_f32(a, b); }
     static Float sub(Float a, Float b) { return vsubq_f32(a, b); }
+    static Float mul(Float a, Float b) { return vmulq_f32(a, b); }
     static Float fma(Float a, Float b, Float c) { return vfmaq_f32(c, a, b); }
     static Float power_of_two(Float shifted) {
         const uint32x4_t exponent = vshlq_n_u32(vreinterpretq_u32_f32(shifted), 23);
@@ -27,6 +29,6 @@ struct Neon {
 
 }  // namespace
 
-RowSummary summarize_neon(const float* row, std::size_t size) { return Pass<Neon>::run(row, size); }
+const RowKernel kernel_neon = Pass<Neon>::kernel;
 
 }  // namespace edge_wsd

@@ -12,8 +12,10 @@ struct Portable {
     static Float load(const float* p) { return *p; }
     static Float set(float x) { return x; }
     static Float max(Float a, Float b) { return a > b ? a : b; }
+    static Float at_least(Float x, Float floor) { return x >= floor ? x : -HUGE_VALF; }
     static Float add(Float a, Float b) { return a + b; }
     static Float sub(Float a, Float b) { return a - b; }
+    static Float mul(Float a, Float b) { return a * b; }
     static Float fma(Float a, Float b, Float c) { return a * b + c; }
     static Float power_of_two(Float shifted) {
         std::uint32_t bits;
@@ -28,6 +30,6 @@ struct Portable {
 
 }  // namespace
 
-RowSummary summarize_portable(const float* row, std::size_t size) { return Pass<Portable>::run(row, size); }
+const RowKernel kernel_portable = Pass<Portable>::kernel;
 
 }  // namespace edge_wsd

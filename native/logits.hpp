@@ -17,9 +17,30 @@ struct RowSummary {
 
     // A NaN anywhere makes `total` NaN; +inf and an all -inf row make `peak` infinite.
     bool regular() const;
+    double logprob(float logit) const;  // of an entry of a regular row
 };
 
-using RowKernel = RowSummary (*)(const float* row, std::size_t size);
+constexpr std::size_t block_size = 512;
+
+inline std::size_t n_blocks(std::size_t size) { return (size + block_size - 1) / block_size; }
+
+// One block of a row: `total` is the sum of exp(row[i] - shift), where `shift` is the greatest entry so far.
+struct BlockSummary {
+    float peak;
+    float shift;
+    double total;
+};
+
+// The passes over a row that an instruction set is used for.
+struct RowKernel {
+    // Also tells of each block where `blocks` is not null; it holds n_blocks(size).
+    RowSummary (*summarize)(const float* row, std::size_t size, BlockSummary* blocks);
+    // The sum of exp((row[i] - peak) * scale) over those that are at least `floor`; none may be above `peak`.
+    double (*weight)(const float* row, std::size_t size, float peak, float scale, float floor);
+};
+
+// The kernel in use.
+const RowKernel& current_kernel();
 
 struct RowScore {
     double logprob;
@@ -47,9 +68,9 @@ std::string current_isa();
 // Throws std::invalid_argument for a name that this machine does not run.
 void force_isa(const std::string& name);
 
-RowSummary summarize_portable(const float* row, std::size_t size);
-RowSummary summarize_avx2(const float* row, std::size_t size);
-RowSummary summarize_avx512(const float* row, std::size_t size);
-RowSummary summarize_neon(const float* row, std::size_t size);
+extern const RowKernel kernel_portable;
+extern const RowKernel kernel_avx2;
+extern const RowKernel kernel_avx512;
+extern const RowKernel kernel_neon;
 
 }  // namespace edge_wsd

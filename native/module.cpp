@@ -12,6 +12,7 @@
 
 #include "cancel_flag.hpp"
 #include "logits.hpp"
+#include "sampler.hpp"
 #include "vocabulary.hpp"
 
 namespace nb = nanobind;
@@ -96,6 +97,22 @@ Scores score_rows(std::uintptr_t address, std::int64_t n_rows, std::int64_t n_vo
     return {logprobs.release(), greedy.release(), greedy_logprobs.release()};
 }
 
+std::tuple<std::int32_t, double> choose(Sampler& sampler, std::uintptr_t address, std::int64_t n_vocab) {
+    const float* row = matrix_at(address, n_vocab);
+    Choice choice;
+    {
+        nb::gil_scoped_release unlocked;
+        choice = sampler.choose(row, static_cast<std::size_t>(n_vocab));
+    }
+    return {choice.token, choice.logprob};
+}
+
+void make_sampler(Sampler* place, float temperature, std::int32_t top_k, float top_p, float min_p, std::uint64_t seed) {
+    if (!(temperature >= 0))
+        throw std::invalid_argument("temperature is " + std::to_string(temperature) + "; expected 0 or more");
+    new (place) Sampler({temperature, top_k, top_p, min_p}, seed);
+}
+
 template <class Function>
 Function function_at(std::uintptr_t address) {
     if (address == 0) throw std::invalid_argument("the address of the function is null");
@@ -156,7 +173,7 @@ NB_MODULE(_native, m) {
     using namespace edge_wsd;
     // A thread that is still at work when the process ends keeps its flag: no leak, and the library prints nothing.
     nb::set_leak_warnings(false);
-    m.doc() = "Reads rows of logits where llama.cpp left them, whole vocabularies, and flags that cancel a decode.";
+    m.doc() = "Reads rows of logits where llama.cpp left them, chooses tokens, reads whole vocabularies, cancels decodes.";
     nb::register_exception_translator(raise_in_python);
 
     m.def("score_row", &score_row, "address"_a, "n_vocab"_a, "target"_a = no_target);
@@ -167,6 +184,10 @@ NB_MODULE(_native, m) {
     m.def("isa", &current_isa);
     m.def("available_isas", &available_isas);
     m.def("force_isa", &force_isa, "name"_a);
+
+    nb::class_<Sampler>(m, "Sampler")
+        .def("__init__", &make_sampler, nb::kw_only(), "temperature"_a, "top_k"_a, "top_p"_a, "min_p"_a, "seed"_a)
+        .def("choose", &choose, "address"_a, "n_vocab"_a);
 
     nb::class_<CancelFlag>(m, "CancelFlag")
         .def(nb::init<>())
