@@ -132,7 +132,7 @@ def test_a_long_prompt_delays_the_next_token_of_another_by_at_most_one_piece(sou
             waited += of_others
             if own:
                 longest, waited = max(longest, waited), 0
-        # The last tokens of a prompt may go with the answers; where nothing is shared, the next prompt's first piece too.
+        # A prompt's last tokens may go with the answers; where nothing is shared, the next prompt's first piece, too.
         n_pieces = 1 if can_share else 2
         assert engine_module._PIECE <= longest < n_pieces * engine_module._PIECE + 3 * SHORT
 
