@@ -16,10 +16,11 @@ from edge_wsd.decoding.drafter import Drafter
 from edge_wsd.decoding.events import Reply, Token
 from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.options import Options
-from edge_wsd.decoding.reply_state import Finisher, ReplyState
+from edge_wsd.decoding.reply_state import Finisher
 from edge_wsd.decoding.sequence import Pass
 from edge_wsd.decoding.signal import ConfidenceWindow
 from edge_wsd.decoding.weak_to_strong import weak_to_strong
+from edge_wsd.decoding.window_reply import WindowReply
 from edge_wsd.decoding.writer import ReplyWriter
 from edge_wsd.engine.engine import Engine
 from edge_wsd.errors import Cancelled, ClosedError, ContextFullError
@@ -226,7 +227,7 @@ def weak_to_strong_writer(drafter_prompt, base_prompt, samplers=(None, None), **
         )
         finisher = Finisher(base, list(base_prompt), [], sampler=samplers[1])
         try:
-            yield from weak_to_strong(ReplyState(finisher, options, writer, meter, rule, its_drafter))
+            yield from weak_to_strong(WindowReply(finisher, options, writer, meter, its_drafter, rule))
         except Cancelled:
             yield from writer.end("cancelled")
         finally:
