@@ -1,6 +1,6 @@
 """What the documents promise of the events of every reply, whether a real pair writes them or one that is played."""
 
-from edge_wsd.decoding.events import Dropped, Finished, Scored, Switched, Token
+from edge_wsd.decoding.events import Dropped, Finished, Reading, Scored, Switched, Token
 
 
 def assert_promised(events):
@@ -8,7 +8,7 @@ def assert_promised(events):
     *before, finished = events
     reply = finished.reply
     assert isinstance(finished, Finished) and not any(isinstance(event, Finished) for event in before)
-    assert all(isinstance(event, Token | Scored | Switched | Dropped) for event in before)
+    assert all(isinstance(event, Token | Scored | Switched | Dropped | Reading) for event in before)
     tokens = [event for event in before if isinstance(event, Token)]
     assert "".join(token.text for token in tokens) == reply.text == "".join(token.text for token in reply.tokens)
     assert [token.position for token in reply.tokens] == list(range(len(reply.tokens)))
