@@ -25,12 +25,15 @@ def assert_promised(events):
     scored = [event for event in before if isinstance(event, Scored)]
     logprobs = [value for event in scored for value in event.logprobs]
     confidences = [value for event in scored for value in event.confidences]
+    repeated = [value for event in scored for value in event.repeated]
     assert [event.first for event in scored] == [
         sum(len(event.logprobs) for event in scored[:i]) for i in range(len(scored))
     ]
     assert len(logprobs) == len(confidences) <= len(drafted)
     assert logprobs == [token.logprob for token in drafted[: len(logprobs)]]
     assert confidences == list(reply.confidences[: len(confidences)])
+    assert (repeated or [None] * len(logprobs)) == [token.repeated for token in drafted[: len(logprobs)]]
+    assert reply.stop is None or reply.finish_reason == "stop"
     assert all(value <= 0 for value in logprobs) and all(value is None or 0 <= value <= 1 for value in confidences)
     if reply.switch:
         assert len(logprobs) == len(drafted) == reply.switch.index + 1
