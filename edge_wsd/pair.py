@@ -289,6 +289,7 @@ class Pair:
     @contextmanager
     def in_use(self) -> Iterator[None]:
         """While a thread makes prompts: the models stay that long. Raises as `require_open` does."""
+        self.require_open()  # before the lock, which another thread may have held when this process was forked
         with self._unused:
             self.require_open()
             self._users.append(threading.get_ident())

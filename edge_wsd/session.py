@@ -137,6 +137,7 @@ class Session:
 
     def _begin(self, messages: list[Message]) -> Stream:
         """A reply to `messages`, with the options of now."""
+        self._pair.require_open()
         self._require_idle()
         self._flag, meter, options = CancelFlag(), Meter(), self.options
         system = [] if self.system is None else [Message("system", self.system)]

@@ -119,8 +119,8 @@ def ask_all(pairs: dict[bool, Pair], arguments: argparse.Namespace) -> dict[str,
 
 def ask(pair: Pair, question: str, options: Options) -> Answer:
     """One answer with both memories empty."""
-    pair.drafter.sequence.clear()
-    pair.base.sequence.clear()
+    pair.drafter.context.wipe()
+    pair.base.context.wipe()
     start = time.perf_counter()
     reply: Reply = pair.generate(question, options)
     stats, switch = reply.stats, reply.switch

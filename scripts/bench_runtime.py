@@ -99,8 +99,8 @@ def prompt_of(pair: Pair, n_tokens: int) -> str:
 
 def answer(pair: Pair, prompt: str, options: Options) -> dict[str, float]:
     """One answer with both memories empty. Replies that end early are told, since they would compare unfairly."""
-    pair.drafter.sequence.cut(0)
-    pair.base.sequence.cut(0)
+    pair.drafter.context.wipe()
+    pair.base.context.wipe()
     start = time.perf_counter()
     first = None
     for event in pair.session(options=options).stream(prompt):

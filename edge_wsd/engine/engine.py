@@ -22,7 +22,7 @@ from edge_wsd.decoding.events import Reply, Source
 from edge_wsd.decoding.sequence import Writing
 from edge_wsd.engine.prefixes import Prefixes
 from edge_wsd.engine.stream import Stream
-from edge_wsd.engine.task import Job, Task
+from edge_wsd.engine.task import SHORT, Job, Task
 from edge_wsd.errors import Cancelled, ClosedError, ContextFullError, QueueFullError
 from edge_wsd.llama.context import Context
 from edge_wsd.llama.sequence import Piece, Sequence
@@ -31,10 +31,10 @@ Memories = Mapping[Source, Prefixes]
 """What each model's context holds, for a reply to take its sequences from."""
 
 LONGEST_QUEUE = 256
-_SHORT = 160
-"""Tokens: what is longer is part of a prompt, and waits for its turn."""
 _PIECE = 128
 """Tokens of a prompt that are read at once while others write."""
+_MOST_AHEAD = 16
+"""Steps that the drafter makes while others wait for the base."""
 _IDLE_S = 1.0
 """An engine without work for so long has no thread."""
 
@@ -63,7 +63,9 @@ class Engine:
         self._closed = False
         self._process = os.getpid()
         self._flag = CancelFlag()
-        self._last: Context | None = None  # had a step with a piece of a prompt: the other one is next
+        self._in_prompt: Context | None = None  # had the last step, and has a prompt to read on
+        self._n_ahead = 0  # steps of the drafter since others have waited for the base
+        self._n_steps = 0
         for context in contexts.values():
             context.watch(self._flag)
         _engines.add(self)
@@ -82,19 +84,18 @@ class Engine:
         for memory in self._memories.values():
             memory.context.require_open()
         task = Task(write(self._memories), self._heard_cancel, unwritten)
+        stream = Stream(task, on_finish)  # dropped by whoever is interrupted below, and so cancelled
         with self._lock:
             if self._closed:
                 raise ClosedError("this pair is closed; load it again")
-            if len(self._waiting) >= self._longest_queue:
-                raise QueueFullError(
-                    f"{len(self._waiting)} replies are waiting already, the most that may; try again later"
-                )
-            self._waiting.append(task)
+            n_waiting = len(self._waiting) - max(0, self._parallel - len(self._active))
+            if n_waiting >= self._longest_queue:
+                raise QueueFullError(f"{n_waiting} replies are waiting already, the most that may; try again later")
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="edge-wsd engine", daemon=True)
-                self._thread.start()
+                self._begin_thread()
+            self._waiting.append(task)
             self._lock.notify()
-        return Stream(task, on_finish)
+        return stream
 
     def close(self) -> None:
         """Cancel all replies, and return when the last has ended. Closing twice does nothing."""
@@ -103,8 +104,7 @@ class Engine:
         with self._lock:
             self._closed = True
             for task in (*self._active, *self._waiting):
-                task.is_cancelled = True
-            self._flag.set()
+                task.cancel()
             self._lock.notify()
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():
@@ -113,16 +113,29 @@ class Engine:
 
     # The thread
 
+    def _begin_thread(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="edge-wsd engine", daemon=True)
+        try:
+            self._thread.start()
+        except BaseException:  # there can be no more threads, or Ctrl-C: should it have begun, it ends at once
+            self._thread = None
+            raise
+
     def _run(self) -> None:
-        while self._admit():
-            self._end_cancelled()
-            if job_context := self._next_context():
-                self._step(job_context)
-            self._retire()
+        try:
+            while self._admit():
+                self._end_cancelled()
+                if (context := self._next_context()) is not None:
+                    self._step(context)
+                self._retire()
+        except BaseException as error:  # a fault of ours; but nobody may wait for a thread that is gone
+            self._give_up(error)
 
     def _admit(self) -> bool:
         """Let the next ones begin. False once there is nothing to do any more: then the thread is over."""
         with self._lock:
+            if self._thread is not threading.current_thread():
+                return False
             while not self._active and not self._waiting:
                 if self._closed or not self._lock.wait(timeout=_IDLE_S):
                     if self._waiting:
@@ -164,27 +177,35 @@ class Engine:
         ]
 
     def _next_context(self) -> Context | None:
-        """The drafter first: its passes are cheap, and more replies share the base's then. A prompt takes turns."""
+        """The drafter first: its passes are cheap, and more replies share the base's then. But not for ever."""
         waited_for = {job.context for _, job in self._jobs()}
         contexts = [memory.context for memory in self._memories.values() if memory.context in waited_for]
-        if len(contexts) > 1 and contexts[0] is self._last:
-            return contexts[1]
-        return contexts[0] if contexts else None
+        if len(contexts) < 2:
+            self._n_ahead = 0
+            return contexts[0] if contexts else None
+        first, second = contexts
+        if first is self._in_prompt or self._n_ahead == _MOST_AHEAD:
+            self._n_ahead = 0
+            return second
+        self._n_ahead += 1
+        return first
 
     def _step(self, context: Context) -> None:
         """One decode, and what comes of it."""
         chosen = self._choose(context)
-        self._last = context if any(job.n_left > len(piece.tokens) for _, job, piece in chosen) else None
+        self._in_prompt = context if any(job.n_left > len(piece.tokens) for _, job, piece in chosen) else None
+        self._n_steps += 1
         for task, job, _ in chosen:
+            task.last_step = self._n_steps
             if (reading := job.progress(self._sources[context])) is not None:
                 task.tell(reading)
-        with self._lock:
-            self._in_decode = [task for task, _, _ in chosen]
-            self._heard_cancel()
+        self._flag.clear()
+        self._in_decode = [task for task, _, _ in chosen]
+        self._heard_cancel()  # by those that were cancelled before they were in it
         try:
             context.run([piece for _, _, piece in chosen], [job.scores for _, job, _ in chosen])
         except Cancelled:
-            return  # all of them were
+            return  # all of them were, or all of the decode before: then they have lost nothing but time
         except ContextFullError as error:
             self._make_room(self._memories[self._sources[context]], chosen[0][0], error)
             return
@@ -192,39 +213,36 @@ class Engine:
             self._find_culprit([task for task, _, _ in chosen], error)
             return
         finally:
-            with self._lock:
-                self._in_decode = []
-                self._flag.clear()
+            self._in_decode = []
         for task, job, _ in chosen:
             task.alone = False
             if job.n_left == 0:
                 task.answer(job.scores)
 
     def _choose(self, context: Context) -> list[tuple[Task, Job, Piece]]:
-        """Answers first, then pieces of prompts; a quarter of a batch is theirs in any case."""
-        jobs = self._jobs(context)
-        alone = next(((task, job) for task, job in jobs if task.alone), None)
-        if alone is not None or not context.can_share:
-            task, job = alone or min(jobs, key=lambda one: one[1].n_left > _SHORT)
-            return [(task, job, job.next_piece(self._longest_piece(context)))]
-        most = context.batch_size
-        short = [(task, job) for task, job in jobs if job.n_left <= min(_SHORT, most)]
+        """Answers first, then a piece of the oldest prompts, for which a quarter of a batch is kept in any case."""
+        jobs, most = self._jobs(context), context.batch_size
+        short = [(task, job) for task, job in jobs if job.n_unread < SHORT and job.n_left <= most]
+        short.sort(key=_last_step)
         long = [one for one in jobs if one not in short]
+        somebody_writes = any(job.n_unread < SHORT for _, job in self._jobs())
+        piece_size = min(_PIECE, context.most_rows) if somebody_writes else context.most_rows
+        if (alone := [one for one in jobs if one[0].alone]) or not context.can_share:
+            task, job = min(alone or [*short, *long[:1]], key=_last_step)
+            return [(task, job, job.next_piece(piece_size))]
         reserved = most // 4 if long else 0
         chosen: list[tuple[Task, Job, Piece]] = []
         for task, job in short:
             if job.n_left <= most - reserved or not chosen:
                 chosen.append((task, job, job.next_piece(most)))
                 most -= job.n_left
+        most = min(most, piece_size)
         for task, job in long:
             if most > 0:
-                piece = job.next_piece(min(most, self._longest_piece(context)))
+                piece = job.next_piece(most)
                 chosen.append((task, job, piece))
                 most -= len(piece.tokens)
         return chosen
-
-    def _longest_piece(self, context: Context) -> int:
-        return context.most_rows if len(self._active) == 1 else min(_PIECE, context.most_rows)
 
     # When something goes wrong
 
@@ -246,12 +264,23 @@ class Engine:
         for task in tasks if len(tasks) > 1 else ():
             task.alone = True
 
-    def _heard_cancel(self) -> None:
-        """A decode is stopped if nobody needs it any more."""
+    def _give_up(self, error: BaseException) -> None:
         with self._lock:
-            if self._in_decode and all(task.is_cancelled for task in self._in_decode):
-                self._flag.set()
-            self._lock.notify()
+            self._closed, self._thread = True, None
+            tasks = [*self._active, *self._waiting]
+            self._active, self._waiting = [], deque()
+        for task in tasks:
+            task.give_up(error)
+
+    def _heard_cancel(self) -> None:
+        """A decode is stopped if nobody needs it any more. For every thread and moment: no lock is taken."""
+        tasks = self._in_decode
+        if tasks and all(task.is_cancelled for task in tasks):
+            self._flag.set()
+
+
+def _last_step(one: tuple[Task, Job]) -> int:
+    return one[0].last_step
 
 
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()

@@ -13,6 +13,7 @@ import asyncio
 import os
 import queue
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Final
@@ -50,10 +51,11 @@ class Stream:
         """The next event. Raises what ended the reply; Ctrl-C while waiting cancels it."""
         try:
             while not self._over:
-                try:
-                    return self._take(self._task.events.get(timeout=_TICK_S))
-                except queue.Empty:
-                    self._require_own_process()
+                self._require_own_process()
+                with suppress(queue.Empty):
+                    event = self._task.events.get(timeout=_TICK_S)
+                    if not self._over:  # closed by another thread meanwhile
+                        return self._take(event)
         except KeyboardInterrupt:
             self.close()
             raise
@@ -65,8 +67,9 @@ class Stream:
     async def __anext__(self) -> Event:
         """The same in a coroutine, which lets others run while it waits."""
         loop, arrived = asyncio.get_running_loop(), asyncio.Event()
-        self._task.on_event = partial(loop.call_soon_threadsafe, arrived.set)
+        self._task.on_event = partial(_wake, loop, arrived)
         try:
+            self._require_own_process()
             while not self._over:
                 arrived.clear()
                 try:
@@ -82,8 +85,12 @@ class Stream:
 
     def result(self) -> Reply:
         """The whole reply, with its events passed over. Raises what ended it."""
-        for _ in self:
-            pass
+        try:
+            for _ in self:
+                pass
+        except KeyboardInterrupt:  # also between two events
+            self.close()
+            raise
         if self._reply is None:
             raise self._task.error or RuntimeError("this stream was closed before its reply was written")
         return self._reply
@@ -113,7 +120,7 @@ class Stream:
     def close(self) -> None:
         """End the reply and read no more of it. Does nothing to one that is over."""
         self._over = True
-        self._task.abandon()
+        self._task.cancel()
 
     async def aclose(self) -> None:
         """The same."""
@@ -132,4 +139,9 @@ class Stream:
 
     def __del__(self) -> None:
         if not self._over:
-            self._task.abandon()
+            self._task.cancel()
+
+
+def _wake(loop: asyncio.AbstractEventLoop, arrived: asyncio.Event) -> None:
+    with suppress(RuntimeError):  # the loop is closed, and who waited there will not go on
+        loop.call_soon_threadsafe(arrived.set)

@@ -13,12 +13,12 @@ from edge_wsd.llama.context import Context
 from edge_wsd.llama.scores import Scores
 from edge_wsd.llama.sequence import Piece, Sequence
 
-_WORTH_TELLING = 32
-"""Tokens: whoever reads fewer takes no time."""
+SHORT = 32
+"""Tokens: a text of which fewer are to be read takes no time, and goes with the answers."""
 
 
 class Task:
-    """Everything but `cancel` and `abandon` is for the engine's thread alone."""
+    """Everything but `cancel` is for the engine's thread alone."""
 
     def __init__(
         self,
@@ -38,7 +38,9 @@ class Task:
         self.is_over = False
         self.alone = False
         """Whether its next pass must be shared with nobody: a shared one failed."""
-        self.is_cancelled = self.is_abandoned = False
+        self.last_step = 0
+        """When it last took part in a decode, in the engine's steps."""
+        self.is_cancelled = False
 
     @classmethod
     def over(cls, reply: Reply) -> Task:
@@ -53,12 +55,9 @@ class Task:
         return task
 
     def cancel(self) -> None:
+        """From any thread, a signal handler or `__del__`: no lock is taken here."""
         self.is_cancelled = True
         self._on_cancel()
-
-    def abandon(self) -> None:
-        self.is_abandoned = True
-        self.cancel()
 
     def begin(self) -> None:
         """Up to the first pass."""
@@ -75,13 +74,8 @@ class Task:
         self._advance(partial(self._writing.throw, error))
 
     def end_early(self) -> None:
-        """After `cancel`: what is written becomes the reply. After `abandon` there is nobody to tell."""
-        if self.is_abandoned:
-            self.job = None
-            self._writing.close()
-            self._end(None)
-        else:
-            self.fail(Cancelled("cancelled"))
+        """After `cancel`: what is written becomes the reply."""
+        self.fail(Cancelled("cancelled"))
 
     def skip(self) -> None:
         """After `cancel`, before it began."""
@@ -90,6 +84,11 @@ class Task:
             self._end(Finished(self._unwritten()))
         else:
             self._end(Cancelled("cancelled"))
+
+    def give_up(self, error: BaseException) -> None:
+        """Nobody goes on with it."""
+        if not self.is_over:
+            self._end(error)
 
     def tell(self, event: Event | BaseException) -> None:
         self.events.put(event)
@@ -110,12 +109,11 @@ class Task:
         except BaseException as error:  # handed to whoever reads, who raises it
             self._end(error)
 
-    def _end(self, last: Finished | BaseException | None) -> None:
+    def _end(self, last: Finished | BaseException) -> None:
         self.is_over = True
         if isinstance(last, BaseException):
             self.error = last
-        if last is not None:
-            self.tell(last)
+        self.tell(last)
 
 
 class Job:
@@ -129,7 +127,7 @@ class Job:
         self._n_text = len(asked.text)
         self._n_rows = len(asked.proposed) + asked.beyond
         self.scores = self._no_scores()
-        self._n_to_read = self.n_left
+        self._n_to_read = self.n_unread
 
     def _no_scores(self) -> Scores:
         scores = Scores(self.context)
@@ -143,9 +141,8 @@ class Job:
 
     def next_piece(self, most: int) -> Piece:
         """As many of the tokens as may be read at once, at most `most`."""
+        self._forget_lost_rows()
         held, n_left = len(self.sequence.tokens), self.n_left
-        if held < self._n_text - 1:
-            self.scores = self._no_scores()
         n = min(n_left, most)
         if n < n_left:  # the last rows stay together: draws are taken from those of the last piece
             n = max(1, min(n, n_left - min(self._n_rows, self.context.most_rows // 2 + 1)))
@@ -157,9 +154,22 @@ class Job:
 
     def progress(self, model: Source) -> Reading | None:
         """How far a long text is read."""
-        if self._n_to_read < _WORTH_TELLING:
+        self._n_to_read = max(self._n_to_read, self.n_unread)  # memory may have been lost
+        if self._n_to_read < SHORT or self.n_unread == 0:
             return None
-        return Reading(model, self._n_to_read - self.n_left, self._n_to_read)
+        return Reading(model, self._n_to_read - self.n_unread, self._n_to_read)
+
+    @property
+    def n_unread(self) -> int:
+        """Tokens of the text that are not in memory, but for the last one."""
+        return max(0, self._n_text - 1 - len(self.sequence.tokens))
+
+    def _forget_lost_rows(self) -> None:
+        """A decode that failed may have read tokens whose rows nobody saw; and memory may have been lost below rows."""
+        n_held_rows = max(0, len(self.sequence.tokens) - (self._n_text - 1))
+        if n_held_rows != len(self.scores.logprobs):
+            self.sequence.cut(self._n_text - 1)
+            self.scores = self._no_scores()
 
     def _up_to_proposal(self, held: int, n: int) -> int:
         """Of a memory that cannot be cut: what comes before the proposal, and a checkpoint to come back to."""

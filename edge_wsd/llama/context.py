@@ -316,6 +316,7 @@ def _create(
     parameters.n_batch = settings.batch
     parameters.n_ubatch = _block(model, settings) if settings.exact else attention.micro_batch
     parameters.n_seq_max = n_sequences
+    parameters.n_outputs_max = max(settings.batch, n_sequences)  # fewer than sequences, and llama.cpp ends the process
     parameters.n_threads = parameters.n_threads_batch = n_threads
     parameters.type_k = parameters.type_v = _KV_TYPES[settings.kv_type]
     parameters.flash_attn_type = _FLASH_ATTENTION[attention.flash]

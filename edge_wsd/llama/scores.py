@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,7 +42,7 @@ class Scores:
     @property
     def logprobs(self) -> list[float]:
         """Log-probability (natural, temperature 1) of each token asked about, given everything before it."""
-        return [logprob for logprob, _, _ in self._rows]
+        return [logprob for logprob, _, _ in self._rows if not math.isnan(logprob)]  # NaN where none was asked about
 
     def top(self, row: int) -> float:
         """Log-probability of the most probable token."""

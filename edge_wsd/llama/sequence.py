@@ -134,7 +134,13 @@ class Sequence:
             self._checkpoint = self._save(llama_cpp.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY)
 
     def resync(self, tokens: list[int]) -> None:
-        """After a decode of `tokens` that failed: whatever part was finished stays, and memory is asked how much."""
+        """After a decode of `tokens` that failed: whatever part was finished stays, and memory is asked how much.
+
+        What failed is taken back by llama.cpp, but not out of a memory that cannot be cut: nothing of that stays.
+        """
+        if not self.context.model.can_cut:
+            self.clear()
+            return
         kept = llama_cpp.llama_memory_seq_pos_max(self._memory, self.index) + 1
         self.tokens = (self.tokens + tokens)[:kept]
 

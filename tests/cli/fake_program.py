@@ -13,14 +13,14 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from edge_wsd.cli.main import main
 from edge_wsd.conversation_file import SavedConversation
-from edge_wsd.decoding.events import Event, Finished, Reply, Scored, Statistics, Switched, Token
+from edge_wsd.decoding.events import Event, Finished, Reading, Reply, Scored, Source, Statistics, Switched, Token
 from edge_wsd.decoding.loop import Loop
 from edge_wsd.decoding.options import Options
 from edge_wsd.errors import ContextFullError
@@ -36,7 +36,6 @@ class Session:
         self.system, self.options = system, options
         self.messages = tuple(Message(**entry) for entry in messages)
         self.last: Reply | None = None
-        self.on_reading: Callable[[str, int, int], None] | None = None
         self._cancelled = threading.Event()
 
     def stream(self, prompt: str | None = None) -> Iterator[Event]:
@@ -63,7 +62,7 @@ class Session:
         if "deaf" in prompt:
             time.sleep(20)
         if "reads" in prompt:
-            self._read("drafter", 20)
+            yield from self._read("drafter", 20)
         texts = self._texts(prompt)
         tokens: list[Token] = []
         for position, text in enumerate(texts):
@@ -75,17 +74,16 @@ class Session:
             tokens.append(token)
             yield token
             if position == DRAFTED - 1:
-                yield Scored(0, SCORED, CONFIDENCES)
+                yield Scored(0, SCORED, CONFIDENCES, REPEATED if self.options.ignore_repeated else ())
                 yield Switched(DRAFTED - 1, "confident", 0.9)
             if "slow" in prompt:
                 time.sleep(0.05)
             if "pauses" in prompt and position == DRAFTED - 1:
-                self._read("base", 2)
+                yield from self._read("base", 2)
         yield self._finish(tokens, str(Loop(4, 30)) if "loops" in prompt and self.options.stop_loops else None)
 
-    def _read(self, model: str, seconds: float) -> None:
-        assert self.on_reading is not None
-        self.on_reading(model, 512, 2476)
+    def _read(self, model: Source, seconds: float) -> Iterator[Event]:
+        yield Reading(model, 512, 2476)
         self._cancelled.wait(seconds)
 
     def _texts(self, prompt: str) -> list[str]:
@@ -98,7 +96,8 @@ class Session:
         text = "".join(token.text for token in tokens)
         stats = Statistics(0.041, 1.5, 310.0, 9.5, len(tokens), min(DRAFTED, len(tokens)), 9, 7, 4, 20, 12, 24, 13)
         switch = Switched(DRAFTED - 1, "confident", 0.9) if len(tokens) >= DRAFTED else None
-        reason = "cancelled" if self._cancelled.is_set() else "stop"
+        is_full = len(tokens) >= self.options.max_tokens
+        reason = "cancelled" if self._cancelled.is_set() else "length" if is_full else "stop"
         repeated = REPEATED if self.options.ignore_repeated else [None] * DRAFTED
         kept = [
             replace(token, logprob=SCORED[i], repeated=repeated[i]) if i < DRAFTED else token

@@ -1,8 +1,11 @@
 """A pair of tiny random models, for the tests of conversations and of pairs; a hub and a store for those of pulling."""
 
+import threading
+
 import pytest
 
 from edge_wsd import ModelSettings, Pair
+from edge_wsd.llama.context import Context
 from edge_wsd.models.hub import Hub, Patience
 from edge_wsd.models.pull import pull
 from edge_wsd.models.store import Store
@@ -27,6 +30,20 @@ def files(tmp_path_factory):
 def pair(files):
     with Pair.load(files["drafter"], files["base"], drafter_settings=SETTINGS, base_settings=SETTINGS) as pair:
         yield pair
+
+
+@pytest.fixture
+def held_back(monkeypatch):
+    """Nothing is decoded before this event is set."""
+    may_run, run = threading.Event(), Context.run
+
+    def waiting(*arguments):
+        may_run.wait()
+        run(*arguments)
+
+    monkeypatch.setattr(Context, "run", waiting)
+    yield may_run
+    may_run.set()
 
 
 @pytest.fixture(scope="module", params=["same", "different"])

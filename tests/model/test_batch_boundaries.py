@@ -57,8 +57,8 @@ def around(batch):
 
 
 def ids(pair, messages, options):
-    pair.drafter.sequence.clear()
-    pair.base.sequence.clear()
+    pair.drafter.context.wipe()
+    pair.base.context.wipe()
     return [token.id for token in pair.generate(messages, options).tokens]
 
 

@@ -48,14 +48,14 @@ def test_a_closed_sequence_does_not_touch_the_one_that_took_its_place(files):
         new.extend([4, 5, 6])
         old.close()
         assert new.tokens == [4, 5, 6]
-        assert context.memory and new.score([], [7]).logprobs == new_score(model)
+        assert new.score([6], [7]).logprobs == new_score(model)
 
 
 def new_score(model):
     with Context(model, SETTINGS) as context:
         sequence = context.sequence()
         sequence.extend([4, 5, 6])
-        return sequence.score([], [7]).logprobs
+        return sequence.score([6], [7]).logprobs
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -101,41 +101,51 @@ def test_a_process_that_ends_while_a_thread_writes_a_reply_says_nothing(files):
 
 SIGNALLED = """
 import signal, sys
-from edge_wsd import BusyError, ModelSettings, Pair
-from edge_wsd.llama.sequence import Sequence
+from edge_wsd import ClosedError, BusyError, Finished, ModelSettings, Pair
+from edge_wsd.llama.vocab import Vocab
 
 settings = ModelSettings(threads=1, context_length=256)
-pair = Pair.load(sys.argv[1], sys.argv[2], drafter_settings=settings, base_settings=settings)
+
+def load():
+    return Pair.load(sys.argv[1], sys.argv[2], drafter_settings=settings, base_settings=settings)
 
 def close(*_):
     try:
         pair.close()
     except BusyError as error:
-        print(error)
+        print("refused:", error)
 
 signal.signal(signal.SIGUSR1, close)
-score = Sequence.score
+pair = load()
+for event in pair.session().stream("hello"):
+    if not isinstance(event, Finished):
+        signal.raise_signal(signal.SIGUSR1)
+print(event.reply.finish_reason)
 
-def interrupted(sequence, *arguments):
+pair = load()
+tokenize = Vocab.tokenize
+
+def interrupted(vocab, *arguments, **options):
     signal.raise_signal(signal.SIGUSR1)
-    return score(sequence, *arguments)
+    return tokenize(vocab, *arguments, **options)
 
-Sequence.score = interrupted
+Vocab.tokenize = interrupted
 try:
     print(pair.generate("hello").finish_reason)
-finally:
-    Sequence.score = score
-    pair.close()
+except ClosedError as error:
+    print(error)
+pair.close()
 """
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="this system has no such signal")
-def test_a_pair_that_is_closed_inside_its_own_reply_says_so_instead_of_waiting_for_itself(files):
-    """A signal handler in the thread that wrote waited for ever for the reply that it had interrupted."""
+def test_a_signal_handler_may_close_the_pair_that_it_interrupts_or_is_told_why_not(files):
+    """One in the thread that asked waited for ever for the reply that it had interrupted."""
     done = run("-c", SIGNALLED, str(files["drafter"]), str(files["base"]))
     assert done.returncode == 0, done.stderr
-    *refusals, finish = done.stdout.splitlines()
-    assert finish == "cancelled" and refusals and all("inside the reply" in line for line in refusals)
+    finish, *refusals, closed = done.stdout.splitlines()
+    assert finish == "cancelled" and "is closed; load it again" in closed
+    assert refusals and all(line.startswith("refused: a pair cannot be closed") for line in refusals)
 
 
 def test_a_model_that_keeps_nothing_of_what_it_read_is_refused(tmp_path):

@@ -22,8 +22,8 @@ def test_a_context_of_any_length_is_filled_to_the_last_token_and_no_further(n_ct
     with Model.load(path, settings) as model, Context(model, settings) as context:
         assert context.n_ctx == n_ctx and context.batch_size == min(n_ctx, settings.batch)
         sequence = context.sequence()
-        sequence.extend([5] * (n_ctx - 1))
-        assert len(sequence.score([], [6]).logprobs) == 1 and len(sequence.tokens) == n_ctx
+        sequence.extend([5] * (n_ctx - 2))
+        assert len(sequence.score([5], [6]).logprobs) == 1 and len(sequence.tokens) == n_ctx
         with pytest.raises(ContextFullError):
             sequence.extend([7])
 

@@ -90,8 +90,8 @@ def test_scores_and_draws_are_those_of_the_logits(folder):
             plain.extend(TOKENS[:n])
             logits = plain.logits(TOKENS[n : n + 7]).astype(np.float64)
             logprobs = logits - np.log(np.exp(logits).sum(1, keepdims=True))
-            scored.extend(TOKENS[: n - 1] or TOKENS[:1])
-            scores = scored.score(TOKENS[len(scored.tokens) : n], TOKENS[n : n + 7])
+            scored.extend(TOKENS[: n - 1])
+            scores = scored.score(TOKENS[n - 1 : n], TOKENS[n : n + 7])
             assert scores.logprobs[1:] == pytest.approx([logprobs[i, TOKENS[n + i + 1]] for i in range(6)], abs=1e-5)
             assert [scores.choose(i + 1)[0] for i in range(7)] == logprobs.argmax(1).tolist()
             assert scored.tokens == TOKENS[: n + 7]
@@ -102,8 +102,8 @@ def test_a_context_can_be_filled_to_its_last_token(folder, n_ctx):
     settings = ModelSettings(gpu_layers=0, threads=1, context_length=n_ctx, batch=10, exact=True)
     with Model.load(stored_as("Q4_0", folder, seed=1), settings) as model, Context(model, settings) as context:
         sequence = context.sequence()
-        sequence.extend(TOKENS[: n_ctx - 3])
-        sequence.score([], TOKENS[n_ctx - 3 : n_ctx])
+        sequence.extend(TOKENS[: n_ctx - 4])
+        sequence.score(TOKENS[n_ctx - 4 : n_ctx - 3], TOKENS[n_ctx - 3 : n_ctx])
         assert sequence.tokens == TOKENS[:n_ctx]
         with pytest.raises(OptionError, match=f"1 to {context.most_rows}"):
             sequence.logits(TOKENS[: context.most_rows + 1])
@@ -153,8 +153,8 @@ def test_a_conversation_is_the_same_with_speculation_and_without(pairs, vocabula
 
 def test_a_reply_does_not_depend_on_what_is_in_memory_nor_on_chunks(pairs):
     pair, options = pairs["same", 512], Options(max_tokens=24, switch_at=5)
-    pair.drafter.sequence.clear()
-    pair.base.sequence.clear()
+    pair.drafter.context.wipe()
+    pair.base.context.wipe()
     expected = told(pair.generate("hello the file", options))
     for chunk in (1, 2, 5, 16):
         pair.generate([Message("user", "hello the"), Message("assistant", "list")], options)

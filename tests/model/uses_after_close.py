@@ -32,10 +32,10 @@ class Things:
         self.context = Context(self.model, SETTINGS, n_sequences=3, tap=self.tap)
         self.sequence, self.other = self.context.sequence(), self.context.sequence()
         self.state = self.sequence.save()
-        self.scores = self.sequence.score([1, 2, 3], [4, 5])
         self.rows = self.other.logits([1, 2, 3])
-        self.scores = self.sequence.score([6], [7, 8])
-        self.sampler = Sampler(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, seed=1)
+        self.scores = self.sequence.score([1, 2, 3], [4, 5])
+        self.drawn = self.sequence.score([6], [7, 8])
+        self.drawn.sampler = self.sampler = Sampler(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, seed=1)
         self.vocab = self.model.vocab
 
 
@@ -43,7 +43,6 @@ Use = Callable[[Things], Any]
 OF_A_SEQUENCE: dict[str, Use] = {
     "extend": lambda it: it.sequence.extend([1]),
     "score": lambda it: it.sequence.score([1], [2]),
-    "score what is there": lambda it: it.sequence.score([], [2]),
     "logits": lambda it: it.sequence.logits([1]),
     "cut": lambda it: it.sequence.cut(1),
     "cut to nothing": lambda it: it.sequence.cut(0),
@@ -53,10 +52,10 @@ OF_A_SEQUENCE: dict[str, Use] = {
     "restore": lambda it: it.sequence.restore(it.state),
     "copy to": lambda it: it.sequence.copy_to(it.other),
     "copy from": lambda it: it.other.copy_to(it.sequence),
-    "draw": lambda it: it.scores.choose(0, it.sampler),
-    "draw from the last row": lambda it: it.scores.choose(2, it.sampler),
 }
 OF_A_CONTEXT: dict[str, Use] = {
+    "draw": lambda it: it.drawn.choose(0),
+    "draw from the last row": lambda it: it.drawn.choose(2),
     "another sequence": lambda it: it.context.sequence(),
     "watch": lambda it: it.context.watch(CancelFlag()),
     "raise_if_cancelled": lambda it: it.context.raise_if_cancelled(),
@@ -80,7 +79,7 @@ OF_A_MODEL: dict[str, Use] = {
 }
 OF_A_SAMPLER: dict[str, Use] = {
     "sample": lambda it: it.sampler.sample(ROW),
-    "draw": lambda it: it.scores.choose(0, it.sampler),
+    "draw": lambda it: it.drawn.choose(0),
 }
 CLOSED: dict[str, tuple[Use, dict[str, Use]]] = {
     "sequence": (lambda it: it.sequence.close(), OF_A_SEQUENCE),

@@ -20,6 +20,7 @@ LIMIT_S = 20  # a child that hangs ends by SIGALRM
 
 
 def uses(pair: Pair, load: Callable[[], Pair]) -> dict[str, Callable[[], object]]:
+    sequence = pair.base.context.sequence()
     session = pair.session(options=OPTIONS)
     session.ask("hello")
     suspended = session.stream("more")
@@ -38,11 +39,11 @@ def uses(pair: Pair, load: Callable[[], Pair]) -> dict[str, Callable[[], object]
         "ask": lambda: session.ask("hello"),
         "stream": lambda: next(pair.session().stream("hello")),
         "a stream that was begun": lambda: next(suspended),
-        "decode": lambda: pair.base.sequence.extend([1]),
+        "decode": lambda: sequence.extend([1]),
         "tokenize": lambda: pair.base.model.vocab.tokenize("hello"),
         "close": pair.close,
         "close a stream": suspended.close,
-        "close a sequence": pair.base.sequence.close,
+        "close a sequence": sequence.close,
         "close a model": pair.base.model.close,
         "leave a with block": inside_with,
         "nothing": lambda: None,

@@ -62,8 +62,9 @@ def test_torch_and_the_runtime_agree_far_closer_than_the_tolerance(name, pairs, 
     loaded = pair.base if name == "base" else pair.drafter
     ids = loaded.model.vocab.tokenize(TEXT, bos=True)
     rows = torch_model(name).read(ids, 1)
-    loaded.sequence.clear()
-    scores = loaded.sequence.score(ids[:1], ids[1:])
+    sequence = loaded.context.sequence()
+    scores = sequence.score(ids[:1], ids[1:])
+    sequence.close()
     assert scores.logprobs == pytest.approx([row.logprob for row in rows[:-1]], abs=1e-4)
 
 

@@ -7,13 +7,17 @@ import pytest
 from edge_wsd.decoding import meter as meter_module
 from edge_wsd.decoding import writer as writer_module
 from edge_wsd.decoding.meter import Meter
-from edge_wsd.decoding.weak_to_strong import Reader, alone
+from edge_wsd.decoding.options import Options
+from edge_wsd.decoding.reply_state import Finisher, ReplyState
+from edge_wsd.decoding.signal import ConfidenceWindow
+from edge_wsd.decoding.weak_to_strong import weak_to_strong
 from edge_wsd.decoding.writer import ReplyWriter
-from tests.fakes import FakeModel, FakeSequence, FakeVocabulary
+from tests.fakes import FakeModel, FakeSequence, FakeVocabulary, drive
 from tests.unit.test_weak_to_strong import Bench
 
 PASS_S, STEP_S = 1.0, 0.1
 WORDS = FakeVocabulary([b"", *(f"w{i}.".encode() for i in range(1, 9))])
+RULE = ConfidenceWindow(threshold=0.8, window=6)
 
 
 @pytest.fixture
@@ -26,24 +30,20 @@ def clock(monkeypatch):
 
 def takes(sequence, clock, seconds):
     """Makes every pass of `sequence` take `seconds`."""
-    score = sequence.score
+    read = sequence.read
 
-    def slow(context, proposed):
+    def slow(asked):
         clock.now += seconds
-        return score(context, proposed)
+        return read(asked)
 
-    sequence.score = slow
+    sequence.read = slow
 
 
-def measured(bench, clock, *, reader_s=0.0):
+def measured(bench, clock):
     takes(bench.base, clock, PASS_S)
     takes(bench.drafter, clock, STEP_S)
     bench.meter.started_s = clock.now
-    for event in bench.loop:
-        bench.events.append(event)
-        with bench.meter.paused():
-            clock.now += reader_s
-    return statistics(bench)
+    return statistics(bench.run())
 
 
 def statistics(bench):
@@ -77,19 +77,20 @@ def test_a_reply_that_needs_no_pass_behind_the_switch_has_no_rate_there(clock):
     pytest.fail("no reply that ends in the round of its switch")
 
 
-def test_what_the_reader_takes_slows_no_rate_but_is_part_of_the_whole_time(clock):
-    quick = measured(Bench(3, threshold=0.05, speculation=False), clock)
-    slow = measured(Bench(3, threshold=0.05, speculation=False), clock, reader_s=5.0)
-    assert (slow.draft_tps, slow.base_tps) == pytest.approx((quick.draft_tps, quick.base_tps))
-    assert slow.ttft_s == pytest.approx(quick.ttft_s) == pytest.approx(STEP_S)
-    assert slow.total_s > quick.total_s + 5.0 * quick.n_tokens
+def test_the_first_text_comes_in_the_time_of_the_drafter_and_the_whole_time_is_that_of_all_passes(clock):
+    bench = Bench(3, threshold=0.05, speculation=False)
+    stats = measured(bench, clock)
+    assert stats.ttft_s == pytest.approx(STEP_S)
+    passes = STEP_S * len(bench.drafter.batches) + PASS_S * len(bench.base.batches)
+    assert stats.total_s == pytest.approx(passes)
 
 
 @pytest.mark.parametrize("source", ["base", "drafter"])
 def test_of_one_model_alone_the_first_token_comes_with_the_prompt(clock, source):
     sequence, writer, meter = FakeSequence(FakeModel(9, seed=5)), ReplyWriter(WORDS, max_tokens=12), Meter(clock.now)
     takes(sequence, clock, PASS_S)
-    list(alone(Reader(sequence, [1, 2], []), source, writer, meter))
+    state = ReplyState(Finisher(sequence, [1, 2], [], source), Options(), writer, meter, RULE)
+    list(drive(weak_to_strong(state)))
     n = len(writer.tokens)
     stats = meter.statistics(n_tokens=n, n_draft=n if source == "drafter" else 0)
     rates = (None, 1 / PASS_S) if source == "base" else (n / (n * PASS_S), None)
