@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
+import select
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
+from threading import Event
 from typing import Any, BinaryIO
 
 import click
@@ -30,6 +33,7 @@ from edge_wsd.errors import BatchFileError, EdgeWsdError
 from edge_wsd.reading import open_regular
 
 _STDIN_OR_STDOUT = "-"
+_TICK_S = 0.25
 _ONLY_SPEED = ("chunk", "speculation")
 """Options that may be others when a batch is taken up again."""
 _OF_THE_TEXT = ("context_length", "kv_type", "flash_attention", "exact")
@@ -72,8 +76,10 @@ def command(
     \b
     edge-wsd batch questions.jsonl answers.jsonl --parallel 4
     """
+    bar: Counter | None = None
+    stopped = False
     with ExitStack() as stack:
-        questions = stack.enter_context(_opened(source))
+        questions = stack.enter_context(_opened(source, interrupted := Event()))
         total = _surveyed(questions, source, quiet=quiet)
         settings = digest_of(_settings(pair_choice, options, system, tokens=tokens))
         answers = stack.enter_context(_answers(target, questions, settings, anew=force))
@@ -84,25 +90,31 @@ def command(
             pair = stack.enter_context(_opened_pair(pair_choice, quiet=quiet))
             batch = Batch(pair, lines, Line.prompt, system=system, options=options)
             bar = stack.enter_context(counting(source, answers.n_lines, total, quiet=quiet))
-            stopped = _write(batch, answers, bar, tokens=tokens, debug=debug_wanted(context))
-            stack.close()
-            if stopped := stopped and answers.n_lines != total:
-                goes_on = "" if target == _STDIN_OR_STDOUT else "; the same command goes on from there"
-                ending = f"stopped after {_of(answers.n_lines, total)}{goes_on}"
-            else:
-                ending = f"{_of(bar.n_counted)} in {bar.seconds:.1f} s ({bar.rate})"
-            if not quiet:
-                tell(ending)
-            if stopped:
-                context.exit(INTERRUPTED)
+            stopped = _write(batch, interrupted, answers, bar, tokens=tokens, debug=debug_wanted(context))
+    if stopped and answers.n_lines != total:
+        if not quiet:
+            goes_on = "" if target == _STDIN_OR_STDOUT else "; the same command goes on from there"
+            tell(f"stopped after {_of(answers.n_lines, total)}{goes_on}")
+        context.exit(INTERRUPTED)
+    if answers.n_lines == 0:
+        raise _empty(source)
+    if bar is not None and not quiet:
+        tell(f"{_of(bar.n_counted)} in {bar.seconds:.1f} s, {bar.rate or '0/s'}")
     if answers.first_error is not None:
         number, error = answers.first_error
         raise BatchFileError(f"{answers.n_errors} of {_of(answers.n_lines)} got an error; line {number}: {error}")
 
 
-def _write(batch: Batch[Line], answers: Answers, bar: Counter, *, tokens: bool, debug: bool) -> bool:
-    """All answers. Returns whether Ctrl-C came before the end."""
-    work = Interruptible(lambda: batch, cancel=batch.cancel)
+def _write(
+    batch: Batch[Line], interrupted: Event, answers: Answers, bar: Counter, *, tokens: bool, debug: bool
+) -> bool:
+    """All answers. Returns whether Ctrl-C came before the end; it is told to `interrupted` as well."""
+
+    def cancel() -> None:
+        interrupted.set()
+        batch.cancel()
+
+    work = Interruptible(lambda: batch, cancel=cancel)
     with closing(iter(work)) as answered:
         for line, reply in answered:
             if debug and isinstance(reply, Exception) and not isinstance(reply, EdgeWsdError):
@@ -119,14 +131,35 @@ def _answer(reply: Reply | Exception, *, tokens: bool) -> dict[str, Any]:
 
 
 @contextmanager
-def _opened(source: str) -> Iterator[BinaryIO]:
-    if source != _STDIN_OR_STDOUT:
-        with open_regular(source) as file:
-            yield file
-    elif sys.stdin is None:
+def _opened(source: str, stopped: Event) -> Iterator[BinaryIO]:
+    """The questions. A pipe from which nothing comes is at its end once it is `stopped`."""
+    if source == _STDIN_OR_STDOUT and sys.stdin is None:
         raise InputError("stdin is closed; name a file of questions")
-    else:
-        yield sys.stdin.buffer
+    with nullcontext(sys.stdin.buffer) if source == _STDIN_OR_STDOUT else open_regular(source) as file:
+        yield file if file.seekable() else io.BufferedReader(_Pipe(file.fileno(), stopped))
+
+
+class _Pipe(io.RawIOBase):
+    """Who waits inside a read hears of no Ctrl-C."""
+
+    def __init__(self, descriptor: int, stopped: Event) -> None:
+        self._descriptor, self._stopped = descriptor, stopped
+
+    def readable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def readinto(self, buffer: Any) -> int:
+        """As for every raw stream: what is there, 0 at the end."""
+        if sys.platform != "win32":  # where only sockets can be waited for
+            while not select.select([self._descriptor], [], [], _TICK_S)[0]:
+                if self._stopped.is_set():
+                    return 0
+        data = os.read(self._descriptor, len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
 
 
 def _surveyed(questions: BinaryIO, source: str, *, quiet: bool) -> int | None:
@@ -143,12 +176,17 @@ def _surveyed(questions: BinaryIO, source: str, *, quiet: bool) -> int | None:
             first = first or f"line {line.number}: {line.error}"
     questions.seek(start)
     if n_lines == 0:
-        raise InputError(f"{source} is empty; expected a JSON object in each line")
+        raise _empty(source)
     if n_lines == n_bad:
         raise InputError(f"{source}: none of {_of(n_lines)} can be answered; {first}")
     if n_bad and not quiet:
         tell(f"warning: {n_bad} of {_of(n_lines)} cannot be answered and will get an error; {first}")
     return n_lines
+
+
+def _empty(source: str) -> InputError:
+    name = "stdin" if source == _STDIN_OR_STDOUT else source
+    return InputError(f"{name} is empty; expected a JSON object in each line")
 
 
 def _answers(target: str, questions: BinaryIO, settings: str, *, anew: bool) -> Answers:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import resource
 import signal
 import subprocess
 import time
@@ -145,6 +146,17 @@ def test_a_question_is_answered_before_the_next_one_is_there(start):
     assert process.returncode == 0
 
 
+def test_ctrl_c_is_heard_while_nothing_comes_from_a_pipe(start):
+    process = start("batch", "-", "-", *QUICK, real=True, stdin=subprocess.PIPE)
+    process.stdin.write(json.dumps({"prompt": EXAMPLES[0]}).encode() + b"\n")
+    process.stdin.flush()
+    process.stdout.readline()
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    assert b"stopped after 1 line" in process.stderr.read()
+
+
 @pytest.mark.parametrize(
     ("lines", "named"),
     [
@@ -160,6 +172,30 @@ def test_a_file_without_any_question_is_refused_before_anything_is_loaded_or_wri
     done = program("batch", "in.jsonl", "out.jsonl")
     assert done.returncode == 1 and named in done.stderr and done.stderr.count("\n") == 1
     assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_an_empty_pipe_is_told_as_an_empty_file_is(program, tmp_path):
+    done = program("batch", "-", "out.jsonl", "-q", "--threads", "1", stdin="")
+    assert done.returncode == 1 and done.stderr.startswith("edge-wsd: error: stdin is empty")
+    assert done.stderr.count("\n") == 1 and not (tmp_path / "out.jsonl").exists()
+
+
+def test_a_full_disk_is_told_and_gone_on_from(start, program, questions, tmp_path):
+    """The operating system takes a part of a line then, and refuses the rest."""
+    arguments = ("batch", "in.jsonl", "out.jsonl", *QUICK)
+    process = start(*arguments, real=True, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)))
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 1 and told.decode().splitlines()[-1].startswith("edge-wsd: error: out.jsonl: ")
+    assert (tmp_path / "out.jsonl").stat().st_size == 2000
+    assert program(*arguments).returncode == 1
+    assert [answer["line"] for answer in answers_in(tmp_path / "out.jsonl")] == list(range(1, 25))
+
+
+def test_whoever_has_seen_enough_may_close_the_pipe(start, questions):
+    process = start("batch", "in.jsonl", "-", "-q", *QUICK, real=True)
+    assert json.loads(process.stdout.readline())["id"] == 0
+    process.stdout.close()
+    assert process.wait(timeout=120) == 0 and process.stderr.read() == b""
 
 
 def test_questions_are_never_written_over(program, tmp_path):

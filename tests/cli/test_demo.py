@@ -106,6 +106,15 @@ def test_eval_counts_every_mode(program):
     assert all(row["aligned"]["n"] == 2 and len(row["answers"]) == 6 for row in rows)
 
 
+def test_eval_counts_the_same_with_several_replies_at_once(program):
+    arguments = ("eval", "demo", "--limit", "3", "--modes", "wsd,few-shot", "--json", "--answers", "--threads", "1")
+    one, four = (json.loads(program(*arguments, "--parallel", n).stdout)["modes"] for n in ("1", "4"))
+    for row in (*one, *four):
+        assert row.pop("mean_seconds") >= 0 and row.pop("median_seconds") >= 0
+        assert all(answer.pop("seconds") >= 0 for answer in row["answers"])
+    assert four == one
+
+
 def test_eval_prints_a_table_of_the_modes_asked_for(program):
     done = program("eval", "demo", "--limit", "1", "--modes", "wsd,base", "--threads", "1")
     assert done.returncode == 0 and "\x1b" not in done.stdout
