@@ -473,6 +473,19 @@ def test_without_room_idle_texts_go_first_then_the_youngest_waits_and_nobody_is_
         assert set(begun_again) == {3, 4}
 
 
+@pytest.mark.parametrize("room", [70, 90, 120])
+@pytest.mark.parametrize("seed", range(2))
+def test_replies_that_wait_for_room_in_either_memory_never_wait_for_each_other(seed, room):
+    """The oldest is the last to give way in both memories, so there is always one that goes on."""
+    prompts = [([1 + n] * (15 + 5 * (n % 3)), [1 + n] * (35 - 5 * (n % 3))) for n in range(6)]
+    writers = [weak_to_strong_writer(*prompt, threshold=1.0, max_tokens=25) for prompt in prompts]
+    expected = [its(alone(writer, seed=seed)) for writer in writers]
+    with engine_of(parallel=6, room=room, seed=seed) as engine:
+        with held(engine.drafter, engine.base):
+            streams = [engine.submit(writer) for writer in writers]
+        assert [its(stream.result()) for stream in streams] == expected
+
+
 def test_a_text_that_never_fits_ends_with_that_error_and_the_others_go_on():
     with engine_of(parallel=2, room=100) as engine:
         with held(engine.base):
