@@ -215,8 +215,8 @@ class Engine:
         finally:
             self._in_decode = []
         for task, job, _ in chosen:
-            task.alone = False
             if job.n_left == 0:
+                task.alone = False
                 task.answer(job.scores)
 
     def _choose(self, context: Context) -> list[tuple[Task, Job, Piece]]:
@@ -228,7 +228,8 @@ class Engine:
         somebody_writes = any(job.n_unread < SHORT for _, job in self._jobs())
         piece_size = min(_PIECE, context.most_rows) if somebody_writes else context.most_rows
         if (alone := [one for one in jobs if one[0].alone]) or not context.can_share:
-            task, job = min(alone or [*short, *long[:1]], key=_last_step)
+            # One after the other, to its rows: what one of them leaves in memory must not be blamed on the next.
+            task, job = alone[0] if alone else min([*short, *long[:1]], key=_last_step)
             return [(task, job, job.next_piece(piece_size))]
         reserved = most // 4 if long else 0
         chosen: list[tuple[Task, Job, Piece]] = []
@@ -258,10 +259,13 @@ class Engine:
             self._without_room.add(holders[-1])
 
     def _find_culprit(self, tasks: list[Task], error: Exception) -> None:
-        """Of one task its error is the end. Of several each tries again by itself."""
-        if len(tasks) == 1:
-            tasks[0].fail(error)
-        for task in tasks if len(tasks) > 1 else ():
+        """Each tries once more, from its first row and by itself; then its error is its own, and its end.
+
+        Also where it was by itself in this decode: a NaN that another text left in memory shows in all that follow.
+        """
+        for task in tasks:
+            if task.alone:
+                task.fail(error)
             task.alone = True
 
     def _give_up(self, error: BaseException) -> None:
