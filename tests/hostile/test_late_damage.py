@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_wsd import Finished, Options, Pair
+from edge_wsd import Finished, ModelSettings, Options, Pair
 from edge_wsd.errors import LogitsError
 from tests.tiny_models import TinyModel, boolean, random_data
 
@@ -31,7 +31,10 @@ def damaged(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr("edge_wsd.pair.probe_models", lambda *_, **__: None)
     drafter = TinyModel(seed=1).write(tmp_path / "drafter.gguf")
     base = with_one_bad_row(request.param).write(tmp_path / "base.gguf")
-    with Pair.load(drafter, base, drafter_template="plain") as pair:
+    settings = ModelSettings(threads=1, context_length=512)
+    with Pair.load(
+        drafter, base, drafter_template="plain", drafter_settings=settings, base_settings=settings, parallel=4
+    ) as pair:
         yield pair
 
 
@@ -48,6 +51,20 @@ def test_a_bad_row_in_the_middle_of_a_conversation_costs_that_answer_alone(damag
     assert [message.content for message in session.messages] == [GOOD, first, GOOD, again]
     fresh = damaged.session(options=OPTIONS, messages=kept)
     assert fresh.ask(GOOD).text == again  # nothing of the failed answers is left in the memories
+
+
+def test_a_bad_row_ends_no_reply_that_is_written_beside_it(damaged: Pair) -> None:
+    """What it had left in memory was blamed on whoever was read next, and so ended an innocent reply."""
+    good = Options(max_tokens=60, threshold=1.0, max_draft=60)
+    expected = damaged.generate(GOOD, good).text
+    bad = [BAD + " and the list" * n for n in (1, 12, 30)]  # read in one piece and in several
+    streams = {prompt: damaged.session(options=OPTIONS).stream(prompt) for prompt in bad}
+    assert damaged.generate(GOOD, good).text == expected
+    for prompt in bad:
+        stream, streams[prompt] = streams[prompt], damaged.session(options=OPTIONS).stream(prompt)
+        with pytest.raises(LogitsError):
+            stream.result()
+    assert damaged.generate(GOOD, good).text == expected
 
 
 def test_a_model_without_an_end_of_text_stops_at_the_bound(tmp_path: Path) -> None:
