@@ -104,7 +104,8 @@ class LoadedModel:
         text = self._render([*messages[:-1], last], mark)
         tokens = self._tokenize(text, special, mark)
         before = self._tokenize(self._render(messages[:-1], mark), special, mark)
-        return Prompt(tokens, tokens[common_prefix(before, tokens) :], _without(mark, text))
+        # Something must stand before the opening, for the base to score its first token behind.
+        return Prompt(tokens, tokens[max(1, common_prefix(before, tokens)) :], _without(mark, text))
 
     def _render(self, messages: Sequence[Message], mark: str | None) -> str:
         text = self.template.render(messages)
