@@ -11,10 +11,12 @@ from edge_wsd.decoding.drafter import Drafter
 from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.options import Options
 from edge_wsd.decoding.recut import LONGEST_HOLD, Recut, tokenize_after
+from edge_wsd.decoding.reply_state import Finisher
 from edge_wsd.decoding.signal import ConfidenceWindow
-from edge_wsd.decoding.weak_to_strong import Reader, weak_to_strong
+from edge_wsd.decoding.weak_to_strong import weak_to_strong
+from edge_wsd.decoding.window_reply import WindowReply
 from edge_wsd.decoding.writer import ReplyWriter
-from tests.fakes import FakeModel, FakeSequence, FakeVocabulary
+from tests.fakes import FakeModel, FakeSequence, FakeVocabulary, drive
 
 BYTES = [bytes([b]) for b in range(256)]
 # Longest match has no pre-tokens, so later text often changes earlier tokens: the hard case on purpose.
@@ -192,7 +194,7 @@ def test_a_token_of_the_drafters_tail_does_not_end_its_draft():
         bridge.draft("\n", strip=True), anchor="\n", max_draft=10, n_ctx=100,
     )  # fmt: skip
     while not drafter.ended:
-        drafter.step()
+        list(drive(drafter.step()))
     assert drafter.draft.tokens == [word, word] and drafter.ended == "draft_ended"
 
 
@@ -252,7 +254,8 @@ def test_a_reply_without_spaces_is_shown_scored_and_ended_as_it_is_written(max_t
     writer = ReplyWriter(base_words, max_tokens=max_tokens)
     rule = ConfidenceWindow(threshold=options.threshold, window=options.window)
     n_drafted_at_first_text = None
-    for event in weak_to_strong(drafter, Reader(base, [1], []), options, writer, Meter(), rule):
+    reply = WindowReply(Finisher(base, [1], []), options, writer, Meter(), drafter, rule)
+    for event in drive(weak_to_strong(reply)):
         if n_drafted_at_first_text is None and getattr(event, "text", ""):
             n_drafted_at_first_text = drafter.n_drafted
     assert n_drafted_at_first_text <= 3 * 2  # bytes of two characters
@@ -283,7 +286,8 @@ def test_the_reply_across_vocabularies_is_that_of_the_published_algorithm(seed, 
         max_draft=options.max_draft,
         n_ctx=1000,
     )
-    events = list(weak_to_strong(drafter, Reader(base, prompt, []), options, writer, Meter(), rule))
+    reply = WindowReply(Finisher(base, prompt, []), options, writer, Meter(), drafter, rule)
+    events = list(drive(weak_to_strong(reply)))
 
     history, data = DRAFTER.tokenize("ab\n"), b""
     for _ in range(options.max_draft):

@@ -14,10 +14,12 @@ from edge_wsd.decoding.drafter import Drafter
 from edge_wsd.decoding.loop import Loop, LoopWatch
 from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.options import Options
+from edge_wsd.decoding.reply_state import Finisher, ReplyState
 from edge_wsd.decoding.signal import ConfidenceWindow
-from edge_wsd.decoding.weak_to_strong import Reader, alone, weak_to_strong
+from edge_wsd.decoding.weak_to_strong import weak_to_strong
+from edge_wsd.decoding.window_reply import WindowReply
 from edge_wsd.decoding.writer import ReplyWriter
-from tests.fakes import FakeModel, FakeSequence, FakeVocabulary
+from tests.fakes import FakeModel, FakeSequence, FakeVocabulary, drive
 
 WORDS = re.compile(r" ?\w+| ?[^\w\s]+|\s")
 PARTS = re.compile(r" ?[^\W\d]{1,5}| ?\d| ?[^\w\s]|_|\s")
@@ -271,9 +273,10 @@ def reply(drafter_words, *, chunk, speculation, threshold, samplers):
         n_ctx=5000,
     )
     writer = writer_of(VOCABULARY)
-    reader = Reader(FakeSequence(base), [1, 2], [], samplers[1])
+    finisher = Finisher(FakeSequence(base), [1, 2], [], sampler=samplers[1])
     window = ConfidenceWindow(threshold=threshold, window=options.window)
-    events = list(weak_to_strong(drafter, reader, options, writer, Meter(), window))
+    state = WindowReply(finisher, options, writer, Meter(), drafter, window)
+    events = list(drive(weak_to_strong(state)))
     assert "".join(getattr(event, "text", "") for event in events) == writer.text
     return writer
 
@@ -298,5 +301,6 @@ def test_a_reply_stops_at_the_same_token_however_it_is_computed(drafter_words, t
 def test_one_model_alone_is_stopped_as_well(source):
     model = Circle(VOCABULARY, 2, VOCABULARY.tokenize("wa wb wc "), 1)
     writer = writer_of(VOCABULARY)
-    list(alone(Reader(FakeSequence(model), [1, 2], []), source, writer, Meter()))
+    state = ReplyState(Finisher(FakeSequence(model), [1, 2], [], source), Options(), writer, Meter())
+    list(drive(weak_to_strong(state)))
     assert (writer.finish, writer.loop) == ("stop", Loop(2, 60))
