@@ -47,6 +47,13 @@ def all_pieces(to_piece: int, vocabulary: int, n_tokens: int) -> list[bytes]:
 def all_attributes(get_attributes: int, vocabulary: int, n_tokens: int) -> NDArray[np.int32]:
     """The same for the attribute bits, from `llama_vocab_get_attr`; shape (n_tokens,)."""
 
+def split_texts(window: bytes, at: int, count: int, most: int) -> tuple[list[str], int]:
+    """The next strings of an array in a GGUF file, up to `count`, from byte `at` of `window` on, and where they end.
+
+    Each stands behind its length (64 bits, little-endian). Stops before the first that is not whole, is longer than
+    `most` bytes or is not UTF-8. Raises `ValueError` for an `at` behind the window.
+    """
+
 def isa() -> str:
     """Names the implementation in use: "avx512", "avx2", "neon" or "portable"."""
 

@@ -1,6 +1,7 @@
 // The Python module edge_wsd._native: checks arguments, releases the GIL, translates errors.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
@@ -13,6 +14,7 @@
 #include "cancel_flag.hpp"
 #include "logits.hpp"
 #include "sampler.hpp"
+#include "text_array.hpp"
 #include "vocabulary.hpp"
 
 namespace nb = nanobind;
@@ -181,6 +183,7 @@ NB_MODULE(_native, m) {
     m.def("all_texts", &all_texts, "get_text"_a, "vocabulary"_a, "n_tokens"_a);
     m.def("all_pieces", &all_pieces, "to_piece"_a, "vocabulary"_a, "n_tokens"_a);
     m.def("all_attributes", &all_attributes, "get_attributes"_a, "vocabulary"_a, "n_tokens"_a);
+    m.def("split_texts", &split_texts, "window"_a, "at"_a, "count"_a, "most"_a);
     m.def("isa", &current_isa);
     m.def("available_isas", &available_isas);
     m.def("force_isa", &force_isa, "name"_a);

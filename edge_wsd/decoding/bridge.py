@@ -33,7 +33,7 @@ class Echo(Protocol):
     """A reply in the drafter's tokens, for it to go on with."""
 
     def tokens(self, reply: list[int]) -> list[int]:
-        """The reply so far; cheap where it only grew since it was last asked for."""
+        """The reply so far; cheap where it only grew since it was last asked for. Not to be changed."""
 
 
 class Bridge(Protocol):
@@ -54,18 +54,14 @@ class SameVocabulary:
 
     def __init__(self, drafter: Vocabulary, base: Vocabulary) -> None:
         self._base = base
-        self._n_drafter, self._n_common = drafter.n_tokens, min(drafter.n_tokens, base.n_tokens)
+        self._n_drafter = None if base.n_tokens <= drafter.n_tokens else drafter.n_tokens
+        self._n_common = min(drafter.n_tokens, base.n_tokens)
 
     def draft(self, anchor: str, *, strip: bool) -> Draft:
         return _SameDraft(self._base, self._n_common, anchor, strip)
 
     def echo(self, anchor: str) -> Echo:
-        return self
-
-    def tokens(self, reply: list[int]) -> list[int]:
-        if self._base.n_tokens <= self._n_drafter:
-            return reply
-        return [token for token in reply if token < self._n_drafter]
+        return _SameEcho(self._n_drafter)
 
     def to_base(self, tokens: list[int], *, strip: bool = False) -> list[int]:
         tokens = [token for token in tokens if token < self._n_common]
@@ -112,6 +108,24 @@ class _SameDraft:
         return b"".join(map(self._vocabulary.piece, tokens)).decode("utf-8", errors="replace")
 
 
+class _SameEcho:
+    """`n_tokens` are those of the drafter, where the base has more."""
+
+    def __init__(self, n_tokens: int | None) -> None:
+        self._n_tokens = n_tokens
+        self._reply: list[int] = []
+        self._tokens: list[int] = []
+
+    def tokens(self, reply: list[int]) -> list[int]:
+        if self._n_tokens is None:
+            return reply
+        new = _added(self._reply, reply)
+        if new is None:
+            self._tokens, self._reply, new = [], list(reply), reply
+        self._tokens += [token for token in new if token < self._n_tokens]
+        return self._tokens
+
+
 class ThroughText:
     """Text passes through, cut into the other side's tokens."""
 
@@ -144,16 +158,25 @@ class _TextEcho:
     def __init__(self, drafter: Vocabulary, base: Vocabulary, anchor: str) -> None:
         self._drafter, self._base, self._anchor = drafter, base, anchor
         self._reply: list[int] = []
+        self._tokens: list[int] = []
         self._recut = Recut(drafter, anchor)
 
     def tokens(self, reply: list[int]) -> list[int]:
-        n = len(self._reply)
-        if reply[:n] != self._reply:
-            n, self._recut = 0, Recut(self._drafter, self._anchor)
-        for token in reply[n:]:
-            self._recut.add(self._base.piece(token))
-        self._reply = list(reply)
-        return self._recut.whole()
+        new = _added(self._reply, reply)
+        if new is None:
+            self._tokens, self._reply, new = [], list(reply), reply
+            self._recut = Recut(self._drafter, self._anchor)
+        n = len(self._recut.tokens)
+        self._recut.add(b"".join(map(self._base.piece, new)))
+        self._tokens[n:] = self._recut.tokens[n:] + self._recut.held()
+        return self._tokens
+
+
+def _added(known: list[int], reply: list[int]) -> list[int] | None:
+    """What `reply` has behind `known`, which takes it over; None if it does not begin with that."""
+    new = reply[len(known) :]
+    known += new  # two whole lists are compared faster than a part of one is copied
+    return new if known == reply else None
 
 
 def anchor_of(prompt: str) -> str:

@@ -81,10 +81,21 @@ class LoopWatch:
 
     def cut(self, n: int) -> None:
         """Forget all but the first `n` tokens."""
-        kept = self._tokens[:n]
-        self._tokens, self._places, self._runs = [], defaultdict(deque), {}
-        for token in kept:
-            self.push(token)
+        del self._tokens[n:]
+        end = len(self._tokens)
+        self._places = defaultdict(deque)
+        for at in range(max(end - LONGEST_PIECE - 1, 0), end):
+            self._places[self._tokens[at]].append(at)
+        places = self._places[self._tokens[-1]] if self._tokens else ()
+        self._runs = {end - 1 - at: self._run(end - 1 - at) for at in places if at < end - 1}
+
+    def _run(self, distance: int) -> int:
+        """How many of the last tokens equal those at this distance before them."""
+        tokens = self._tokens
+        at = last = len(tokens) - 1
+        while at >= distance and tokens[at] == tokens[at - distance]:
+            at -= 1
+        return last - at
 
     def _enough(self, piece: list[int]) -> int:
         """How often this piece must come to be a loop."""

@@ -6,6 +6,8 @@ could go on by itself. The published rule counts them; `Options.ignore_repeated`
 
 from __future__ import annotations
 
+import codecs
+from bisect import bisect_left
 from collections.abc import Callable
 
 SPAN = 3
@@ -26,33 +28,72 @@ class Repetition:
         self._piece = piece
         self._question = _comparable(question.encode())
         self._draft: list[bytes] = []
+        self._visible: list[int] = []  # places of the tokens with visible text
+        self._before = _Comparable()
 
     def push(self, token: int) -> bool:
         """Add the next token; returns whether it is repeated."""
-        before, data = b"".join(self._draft), self._piece(token)
-        self._draft.append(data)
+        data = self._piece(token)
         if data.strip():
+            self._visible.append(len(self._draft))
+            self._draft.append(data)
             span = self._last_span()
-            repeated = span is not None and (span in self._question or span in _comparable(before))
+            repeated = span is not None and (span in self._question or span in self._before)
         else:
+            self._draft.append(data)
             repeated = self.repeated[-1] if self.repeated else False
+        self._before.add(data)
         self.repeated.append(repeated)
         return repeated
 
     def cut(self, n: int) -> None:
         """Forget all but the first `n` tokens."""
         del self._draft[n:], self.repeated[n:]
+        del self._visible[bisect_left(self._visible, n) :]
+        self._before = _Comparable()
+        self._before.add(b"".join(self._draft))
 
     def _last_span(self) -> bytes | None:
-        n_visible = 0
-        for at in range(len(self._draft) - 1, -1, -1):
-            n_visible += bool(self._draft[at].strip())
-            if n_visible == SPAN:
-                return _comparable(b"".join(self._draft[at:]))
-        return None
+        if len(self._visible) < SPAN:
+            return None
+        return _comparable(b"".join(self._draft[self._visible[-SPAN] :]))
+
+
+class _Comparable:
+    """`_comparable` of a text that grows: only what is new is decoded and folded."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="surrogateescape")
+        self._text = bytearray()
+        self._has_space = False  # behind the text; it counts where something follows
+
+    def add(self, data: bytes) -> None:
+        """Add the next bytes; a character may be cut in two."""
+        new = self._decoder.decode(data)
+        if folded := _comparable_text(new):
+            self._text += self._space(new[0].isspace()) + folded
+            self._has_space = False
+        self._has_space |= bool(new) and new[-1].isspace()
+
+    def __contains__(self, span: bytes) -> bool:
+        incomplete = self._decoder.getstate()[0]
+        if not incomplete:
+            return span in self._text
+        end = len(self._text)
+        self._text += self._space(False) + incomplete
+        try:
+            return span in self._text
+        finally:
+            del self._text[end:]
+
+    def _space(self, comes: bool) -> bytes:
+        return b" " if self._text and (comes or self._has_space) else b""
 
 
 def _comparable(data: bytes) -> bytes:
     """Small letters, single spaces. Bytes of a character that is cut in two stay as they are."""
-    text = data.decode("utf-8", errors="surrogateescape").casefold()
-    return " ".join(text.split()).encode("utf-8", errors="surrogateescape")
+    return _comparable_text(data.decode("utf-8", errors="surrogateescape"))
+
+
+def _comparable_text(text: str) -> bytes:
+    return " ".join(text.casefold().split()).encode("utf-8", errors="surrogateescape")

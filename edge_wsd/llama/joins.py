@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-_BETWEEN = b"\xff"  # stands between two pieces; no text has this byte
+_BETWEEN = "\U0010ffff".encode()  # stands between two pieces, and for no character
 _SHIFT = np.uint64(21)  # bits of a character
 
 
@@ -22,7 +22,8 @@ class Joins:
         # A token may begin or end inside a character: such bytes become lone surrogates, one for each.
         text = _BETWEEN.join(piece for piece in pieces if len(piece) > 1).decode("utf-8", errors="surrogateescape")
         characters = np.frombuffer(text.encode("utf-32-le", errors="surrogatepass"), np.uint32).astype(np.uint64)
-        self._pairs = frozenset(np.unique(characters[:-1] << _SHIFT | characters[1:]).tolist())
+        pairs = np.sort(characters[:-1] << _SHIFT | characters[1:])
+        self._pairs = frozenset(pairs[np.diff(pairs, prepend=~np.uint64(0)) != 0].tolist())
 
     def can_join(self, left: str, right: str) -> bool:
         """Whether a token may reach from the character `left` into `right`, which follows it."""

@@ -120,8 +120,9 @@ class Vocab:
         """For each byte 1 over the length of the longest token with it: over the bytes of a token at most 1 in all."""
         longest = np.zeros(256)
         texts = self.all_texts()
-        for piece in sorted((*self.all_pieces(), *(texts[token] for token in self._tokens_with(_SPECIAL))), key=len):
-            longest[list(piece)] = len(piece)
+        pieces = [*self.all_pieces(), *(texts[token] for token in self._tokens_with(_SPECIAL))]
+        lengths = np.fromiter(map(len, pieces), np.int64)
+        np.maximum.at(longest, np.frombuffer(b"".join(pieces), np.uint8), np.repeat(lengths, lengths))
         shares = np.divide(1.0, longest, out=np.zeros(256), where=longest > 0)
         if self._tokens_with(_STRIPPING):
             shares[list(b" \t\n\v\f\r")] = 0.0  # a special token swallows any number of them

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from edge_wsd.llama.binding import llama_cpp
 from edge_wsd.llama.vocab import CONTROL, Vocab
 
@@ -53,15 +55,17 @@ def compare_vocabularies(
     if token is not None:
         reason = f"token {token} is {drafter.text(token)!r} in the {first}, {base.text(token)!r} in the {second}"
         return VocabularyVerdict("different", reason, notes)
-    token = _first_difference(drafter.all_attributes.tolist(), base.all_attributes.tolist())
-    if token is not None:
+    common = min(drafter.n_tokens, base.n_tokens)
+    differing = np.flatnonzero(drafter.all_attributes[:common] != base.all_attributes[:common])
+    if differing.size:
+        token = int(differing[0])
         a, b = drafter.attributes(token), base.attributes(token)
         reason = f"token {token} ({drafter.text(token)!r}) has attributes {a:#x} in the {first}, {b:#x} in the {second}"
         return VocabularyVerdict("different", reason, notes)
     return _compare_tails(drafter, base, names, notes)
 
 
-def _first_difference(a: list[bytes] | list[int], b: list[bytes] | list[int]) -> int | None:
+def _first_difference(a: list[bytes], b: list[bytes]) -> int | None:
     """Index of the first entry that both have and that differs."""
     common = min(len(a), len(b))
     if a[:common] == b[:common]:
@@ -74,17 +78,13 @@ def _compare_tails(drafter: Vocab, base: Vocab, names: tuple[str, str], notes: t
     if drafter.n_tokens == base.n_tokens:
         return VocabularyVerdict("identical", f"all {common} tokens are the same", notes)
     name, longer = (names[0], drafter) if drafter.n_tokens > common else (names[1], base)
-    tail = range(common, longer.n_tokens)
-    told = f"the first {common} tokens are the same; the {name} has {len(tail)} more"
-    real = next((token for token in tail if not _stands_for_nothing(longer, token)), None)
+    told = f"the first {common} tokens are the same; the {name} has {longer.n_tokens - common} more"
+    with_text = (common + np.flatnonzero(longer.all_attributes[common:] & _NO_TEXT == 0)).tolist()
+    real = next((token for token in with_text if _PLACEHOLDER.fullmatch(longer.text(token)) is None), None)
     if real is not None:
         reason = f"{told}, among them the text {longer.text(real)!r} (token {real})"
         return VocabularyVerdict("different", reason, notes)
     return VocabularyVerdict("padded", f"{told}, all of them placeholders or control tokens", notes)
-
-
-def _stands_for_nothing(vocab: Vocab, token: int) -> bool:
-    return bool(vocab.attributes(token) & _NO_TEXT) or _PLACEHOLDER.fullmatch(vocab.text(token)) is not None
 
 
 def _named(vocab: Vocab, token: int | None) -> str:

@@ -17,6 +17,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from edge_wsd._native import split_texts
 from edge_wsd.errors import ModelFileError
 from edge_wsd.models.gguf_types import NUMBERS, TENSOR_TYPES, ValueType
 from edge_wsd.reading import open_regular
@@ -150,33 +151,20 @@ class _Reader:
             raise self.error(f"{what} is not valid UTF-8: {raw[:40]!r}") from None
 
     def texts(self, count: int, what: str) -> list[str]:
-        """`count` strings. Its inner loop runs a few hundred thousand times, hence its plain style."""
         texts: list[str] = []
-        append, unpack, prefix = texts.append, _LENGTH.unpack_from, _LENGTH.size
         while True:
-            window, at, limit = self._window, self._at, len(self._window)
-            start = end = at
-            try:
-                for _ in range(count - len(texts)):
-                    start = at + prefix
-                    if start > limit:
-                        break
-                    end = start + unpack(window, at)[0]
-                    if end > limit or end - start > MAX_ELEMENT_BYTES:
-                        break
-                    append(window[start:end].decode())
-                    at = end
-            except UnicodeDecodeError:
-                self._decode(window[start:end], f"element {len(texts)} of {what}")
-            self._at = at
+            more, self._at = split_texts(self._window, self._at, count - len(texts), MAX_ELEMENT_BYTES)
+            texts += more
             if len(texts) == count:
                 return texts
-            element = f"element {len(texts)} of {what}"
-            self.need(prefix, element)
-            length = _LENGTH.unpack_from(self._window, self._at)[0]
-            if MAX_ELEMENT_BYTES < length <= self.left:
-                raise self.error(f"{element} has {length} bytes, expected at most {MAX_ELEMENT_BYTES}")
-            self.need(prefix + length, element)
+            texts.append(self._element(f"element {len(texts)} of {what}"))
+
+    def _element(self, what: str) -> str:
+        """One that reaches past the window, or has a defect."""
+        length = self.number(ValueType.UINT64, what)
+        if MAX_ELEMENT_BYTES < length <= self.left:
+            raise self.error(f"{what} has {length} bytes, expected at most {MAX_ELEMENT_BYTES}")
+        return self._decode(self.take(length, what), what)
 
     def numbers(self, type_: ValueType, count: int, what: str) -> array[Any]:
         number = NUMBERS[type_]

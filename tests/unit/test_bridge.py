@@ -160,6 +160,42 @@ def test_what_is_handed_over_is_a_beginning_of_the_whole_text_cut_at_once(text, 
     assert recut.whole() == whole
 
 
+class Counting(FakeVocabulary):
+    n_characters = 0
+
+    def tokenize(self, text, *, special=False, bos=False):
+        self.n_characters += len(text)
+        return super().tokenize(text, special=special, bos=bos)
+
+
+@pytest.mark.parametrize("hand_over", ["settle", "flush"])
+def test_a_hand_over_costs_as_much_behind_a_long_draft_as_behind_a_short_one(hand_over):
+    """Every one tokenised the whole draft, and behind a flush every token did."""
+    base = Counting(BASE.pieces)
+    recut, n_characters = Recut(base, "\n"), []
+    for word in ["abca", " abcb", " ca"] * 30:
+        recut.add(word.encode())
+        getattr(recut, hand_over)()
+        n_characters.append(base.n_characters)
+    assert n_characters[-1] - n_characters[59] <= 1.1 * (n_characters[59] - n_characters[29])
+    recut.flush()
+    assert recut.tokens == tokenize_after(BASE, "\n", "abca abcb ca" * 30)
+
+
+@given(st.lists(st.tuples(TEXTS, st.booleans()), max_size=6))
+def test_what_is_settled_in_between_changes_nothing(parts):
+    text = "".join(part for part, _ in parts)
+    recut = Recut(BASE, "\n")
+    for part, settles in parts:
+        recut.add(part.encode())
+        known = list(recut.tokens)
+        if settles:
+            changed = recut.settle()
+            assert known[:changed] == recut.tokens[:changed]
+    recut.flush()
+    assert recut.tokens == tokenize_after(BASE, "\n", text.rstrip())
+
+
 @given(TEXTS, st.lists(st.integers(1, 9)))
 def test_a_reply_goes_back_to_the_drafter_as_the_whole_text_cut_anew(text, sizes):
     echo, reply = ThroughText(DRAFTER, BASE).echo("\n"), BASE.tokenize(text)
@@ -184,6 +220,16 @@ def test_tokens_of_the_padded_tail_are_handed_over_to_neither_side():
     assert draft.tokens == word + word
     assert drafter_longer.to_base([*word, tail, *word]) == word + word
     assert base_longer.echo("\n").tokens([*word, tail, *word]) == word + word
+
+
+def test_a_reply_that_was_taken_back_leaves_nothing_in_the_drafters_tokens():
+    tail, (word, other) = LONGER.n_tokens - 1, BASE.tokenize("a") + BASE.tokenize("c")
+    reply = [word, tail, word]
+    for bridge, vocabulary in ((SameVocabulary(BASE, LONGER), BASE), (ThroughText(DRAFTER, LONGER), DRAFTER)):
+        echo = bridge.echo("\n")
+        for so_far in (reply, [*reply, other], reply, [word, other, tail], [], [other]):
+            text = b"".join(map(LONGER.piece, so_far)).decode()
+            assert echo.tokens(list(so_far)) == vocabulary.tokenize(text)
 
 
 def test_a_token_of_the_drafters_tail_does_not_end_its_draft():

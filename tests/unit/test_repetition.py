@@ -76,6 +76,40 @@ def test_the_rule_is_its_definition(question, pieces):
     assert found == expected == repetition.repeated
 
 
+@given(
+    st.lists(st.sampled_from(["é", "É", "ß", " ", "\u3000", "\xa0", "\n", "a", "吾"]), max_size=30).map("".join),
+    st.lists(st.integers(1, 4), max_size=60),
+    st.integers(0, 60),
+)
+def test_the_draft_is_compared_as_if_it_were_read_at_once_wherever_it_is_cut(text, sizes, n_kept):
+    """All of the draft was joined and folded for every token: 27 µs behind 512 tokens, 155 µs behind 4,096."""
+    data, pieces = text.encode() + b"\xe5\x90", []
+    for size in [*sizes, len(text.encode()) + 2]:
+        pieces.append(data[:size])
+        data = data[size:]
+    pieces = [piece for piece in pieces if piece]
+
+    def plain(data):
+        whole = data.decode("utf-8", errors="surrogateescape").casefold()
+        return " ".join(whole.split()).encode("utf-8", errors="surrogateescape")
+
+    repetition = Repetition(pieces.__getitem__, "")
+    for i in range(len(pieces)):
+        repetition.push(i)
+    repetition.cut(n_kept)
+    for i in range(n_kept, len(pieces)):
+        repetition.push(i)
+    expected = []
+    for i, piece in enumerate(pieces):
+        visible = [at for at in range(i + 1) if pieces[at].strip()]
+        if not piece.strip():
+            expected.append(bool(expected) and expected[-1])
+        else:
+            span = plain(b"".join(pieces[visible[-3] : i + 1])) if len(visible) >= 3 else None
+            expected.append(span is not None and (span in plain(b"".join(pieces[:i]))))
+    assert repetition.repeated == expected
+
+
 @given(st.lists(st.tuples(st.floats(0.01, 1.0), st.integers(1, 3)), max_size=30), st.integers(1, 4))
 def test_the_confidence_is_that_of_the_counted_tokens_alone(draft, window):
     pieces = [b"", b"a ", b"b ", b"c "]
