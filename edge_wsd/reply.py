@@ -24,7 +24,7 @@ from edge_wsd.decoding.stop_strings import StopStrings
 from edge_wsd.decoding.weak_to_strong import Reader, alone, weak_to_strong
 from edge_wsd.decoding.writer import ReplyWriter
 from edge_wsd.errors import Cancelled, ContextFullError
-from edge_wsd.llama.sampler import Sampler
+from edge_wsd.llama.sampler import Penalties, Sampler, token_biases
 from edge_wsd.prompts.messages import Message
 
 if TYPE_CHECKING:
@@ -113,8 +113,8 @@ def write_reply(
         if options.seed is None and options.temperature > 0:
             options = options.with_changes(seed=secrets.randbelow(N_SEEDS))
         # The two draw independently, or the same luck would strike both.
-        drafter_sampler = stack.enter_context(_sampler(options, 0))
-        base_sampler = stack.enter_context(_sampler(options, 0x9E3779B9))
+        drafter_sampler = stack.enter_context(_sampler(pair, "drafter", prompts, options, 0))
+        base_sampler = stack.enter_context(_sampler(pair, "base", prompts, options, 0x9E3779B9))
         for model, _ in _roles(pair):
             model.context.watch(cancel)
         rule = _rule(pair, options, fitted.question)
@@ -196,16 +196,25 @@ def _drafter(
 
 
 @contextmanager
-def _sampler(options: Options, offset: int) -> Iterator[Sampler | None]:
-    if options.temperature == 0 or options.seed is None:
+def _sampler(
+    pair: Pair, source: Source, prompts: Mapping[Source, Prompt], options: Options, offset: int
+) -> Iterator[Sampler | None]:
+    if options.is_greedy or source not in prompts:
         yield None
         return
+    vocab = (pair.drafter if source == "drafter" else pair.base).model.vocab
+    own_ids = source == "base" or pair.vocabulary.same or options.mode == "drafter"
     sampler = Sampler(
         temperature=options.temperature,
         top_k=options.top_k,
         top_p=options.top_p,
         min_p=options.min_p,
-        seed=(options.seed + offset) % N_SEEDS,
+        seed=((options.seed or 0) + offset) % N_SEEDS,
+        biases=token_biases(options.logit_bias, vocab, ids=own_ids),
+        penalties=Penalties(
+            options.repeat_last_n, options.repeat_penalty, options.presence_penalty, options.frequency_penalty
+        ),
+        prompt=prompts[source].tokens if options.has_penalties else (),
     )
     try:
         yield sampler

@@ -127,6 +127,8 @@ def _draft(
             meter.switched()
             at = n_opening + kept - 1
             yield Switched(kept - 1, reason, rule.confidences[at] if at >= 0 else None)
+            for token in draft.tokens[:kept] if base.sampler is not None else ():
+                base.sampler.accept(token)
             return _Round(scores, proposed, kept - first)
         goal = min(n_scored + options.chunk, limit)
 
@@ -170,6 +172,8 @@ def _continue(
             yield from writer.write(token, source, logprob)
             if writer.finish:
                 return
+            if model.sampler is not None:
+                model.sampler.accept(token)
         meter.n_until_switch = meter.n_until_switch or len(writer.ids)
         if pace is not None and pass_s:
             pace.record(asked, n_proposed=len(proposed), n_accepted=n_new - 1, propose_s=propose_s, pass_s=pass_s)
