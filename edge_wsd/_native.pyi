@@ -11,6 +11,7 @@ taken as the limit: each +inf shares the whole probability equally, everything e
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -72,17 +73,35 @@ class Sampler:
     The n-th choice takes the n-th random number of the seed and no other. Used by one thread at a time.
     """
 
-    def __init__(self, *, temperature: float, top_k: int, top_p: float, min_p: float, seed: int) -> None:
+    def __init__(
+        self,
+        *,
+        temperature: float,
+        top_k: int,
+        top_p: float,
+        min_p: float,
+        seed: int,
+        biases: Sequence[tuple[int, float]] = (),
+        repeat_last_n: int = 0,
+        repeat_penalty: float = 1.0,
+        frequency_penalty: float = 0.0,
+        presence_penalty: float = 0.0,
+    ) -> None:
         """`temperature` 0 takes the most probable token; `top_k` 0, `top_p` 1 and `min_p` 0 keep all.
 
-        Raises `ValueError` for a temperature below 0.
+        `biases` are added first (token, bias; -inf forbids one), then the penalties of the last `repeat_last_n`
+        tokens accepted (-1: of all). Raises `ValueError` for a temperature below 0, a repeat penalty that is not
+        above 0, and biases that are no numbers or of negative tokens.
         """
 
     def choose(self, address: int, n_vocab: int) -> tuple[int, float]:
         """The token chosen from a row, and its log-probability as `score_row` tells it, whatever was filtered.
 
-        Raises as `score_row` does.
+        Raises as `score_row` does, and `LogitsError` where the biases forbid every token.
         """
+
+    def accept(self, token: int) -> None:
+        """Counts a token that stands in front of the next choice."""
 
 class CancelFlag:
     """A flag that compiled code polls, so that any thread can stop a running decode.

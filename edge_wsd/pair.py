@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from edge_wsd.decoding.bridge import Bridge, SameVocabulary, ThroughText
-from edge_wsd.decoding.events import Reply
+from edge_wsd.decoding.events import Reply, Source
 from edge_wsd.decoding.options import OptionChanges, Options, checked_options
 from edge_wsd.decoding.sequence import common_prefix
 from edge_wsd.engine.engine import LONGEST_QUEUE, Engine
@@ -279,6 +279,10 @@ class Pair:
     ) -> Session:
         """A conversation. What two turns have in common is decoded once, in both memories."""
         return Session(self, system=system, options=checked_options(options, self.options), messages=messages)
+
+    def model(self, source: Source) -> LoadedModel:
+        """One of the two."""
+        return self.drafter if source == "drafter" else self.base
 
     def require_open(self) -> None:
         """Raises `ClosedError` once the pair is closed, `ForkedError` in a process that was forked from its own."""

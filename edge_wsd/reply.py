@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import secrets
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from edge_wsd._native import CancelFlag
 from edge_wsd.decoding.bridge import anchor_of
 from edge_wsd.decoding.drafter import Drafter
-from edge_wsd.decoding.events import Reply, Source
+from edge_wsd.decoding.events import SOURCES, Reply, Source
 from edge_wsd.decoding.loop import LoopWatch
 from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.nudge_reply import NudgeReply
@@ -28,12 +28,15 @@ from edge_wsd.decoding.window_reply import WindowReply
 from edge_wsd.decoding.writer import ReplyWriter
 from edge_wsd.engine.engine import Memories
 from edge_wsd.errors import Cancelled, ContextFullError
-from edge_wsd.llama.sampler import Sampler
+from edge_wsd.llama.sampler import Penalties, Sampler, token_biases
 from edge_wsd.llama.sequence import Sequence as ModelSequence
 from edge_wsd.prompts.messages import Message
 
 if TYPE_CHECKING:
     from edge_wsd.pair import LoadedModel, Pair, Prompt
+
+
+_OF_THE_BASE = 0x9E3779B9
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ def fit(
     Then half of each context is made free at once: a beginning that moves with every turn would have everything behind
     it read again. Raises `ContextFullError` if even the last turn is too long, and `Cancelled`.
     """
-    models = {source: model for model, source in _roles(pair) if options.mode in ("wsd", source)}
+    models = {source: pair.model(source) for source in SOURCES if options.mode in ("wsd", source)}
     starts = [i for i, message in enumerate(messages) if message.role == "user" or i == 0]
 
     @cache
@@ -87,10 +90,6 @@ def fit(
     return Fitted(fitted, start, question)
 
 
-def _roles(pair: Pair) -> tuple[tuple[LoadedModel, Source], ...]:
-    return ((pair.drafter, "drafter"), (pair.base, "base"))
-
-
 def _full(model: LoadedModel, prompt: Prompt | ContextFullError, options: Options) -> ContextFullError | None:
     """The error to raise if the prompt leaves too little room; a short reply is better than none, down to a quarter."""
     if isinstance(prompt, ContextFullError):
@@ -111,122 +110,121 @@ def _full(model: LoadedModel, prompt: Prompt | ContextFullError, options: Option
 
 def write_reply(pair: Pair, fitted: Fitted, options: Options, meter: Meter, memories: Memories) -> Writing[Reply]:
     """Events of one reply, without `Finished`, and the reply. `Cancelled`, thrown in, ends it with what is written."""
-    source: Source = "drafter" if options.mode == "drafter" else "base"
-    model, prompt = (pair.drafter if source == "drafter" else pair.base), fitted.prompts[source]
-    writer = _writer(model, prompt, options, fitted.question)
-    drafter: Drafter | None = None
-    with ExitStack() as stack:
-        if options.seed is None and options.temperature > 0:
-            options = options.with_changes(seed=secrets.randbelow(N_SEEDS))
-        # The two draw independently, or the same luck would strike both.
-        drafter_sampler = stack.enter_context(_sampler(options, 0))
-        base_sampler = stack.enter_context(_sampler(options, 0x9E3779B9))
-        if options.mode == "wsd":
-            # A pass must hold a proposal whole, or what was drawn from could be gone.
-            options = options.with_changes(chunk=max(1, min(options.chunk, model.context.batch_size // 2)))
-            drafter = _drafter(pair, fitted.prompts, options, stack, memories, meter, drafter_sampler)
-        sampler = drafter_sampler if source == "drafter" else base_sampler
-        sequence = _sequence(stack, memories, source, prompt.before_opening or prompt.tokens, prompt, meter)
-        finisher = Finisher(sequence, prompt.before_opening, prompt.opening, source, sampler)
-        state = _state(pair, finisher, options, writer, meter, drafter, fitted.question)
+    if options.seed is None and options.temperature > 0:
+        options = options.with_changes(seed=secrets.randbelow(N_SEEDS))
+    with ExitStack() as held:
+        state = _Parts(pair, fitted, options, meter, memories, held).state()
         try:
             yield from weak_to_strong(state)
         except Cancelled:
-            yield from writer.end("cancelled")
+            yield from state.writer.end("cancelled")
         return _reply(state, options.seed)
 
 
-def _sequence(
-    stack: ExitStack, memories: Memories, source: Source, text: list[int], prompt: Prompt, meter: Meter
-) -> ModelSequence:
-    """A sequence for `text` as long as the reply is written, which holds what was in memory of it."""
-    memory = memories[source]
-    sequence = memory.take(text)
-    stack.callback(memory.give_back, sequence)
-    meter.read_prompt(source, n_tokens=len(prompt.tokens), n_reused=len(sequence.tokens))
-    return sequence
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """Makes what a reply is written with. Sequences and samplers are `held` as long as it is."""
 
+    pair: Pair
+    fitted: Fitted
+    options: Options
+    meter: Meter
+    memories: Memories
+    held: ExitStack
 
-def _writer(model: LoadedModel, prompt: Prompt, options: Options, question: str) -> ReplyWriter:
-    """The reply to be, of the model that finishes it."""
-    vocabulary = model.model.vocab
-    stops = (*model.template.stops, *options.stop)
-    strings = StopStrings.of(stops, vocabulary.special_texts.pieces)
-    return ReplyWriter(
-        vocabulary,
-        max_tokens=min(options.max_tokens, model.context.n_ctx - len(prompt.tokens)),
-        stops=strings.patterns,
-        stop_tokens=_stop_tokens(model, stops),
-        marks=strings.marks,
-        loops=LoopWatch(vocabulary.piece, question) if options.stop_loops else None,
-    )
+    def state(self) -> ReplyState:
+        """The reply to be, under its switch rule."""
+        options, writer, meter = self.options, self.writer(), self.meter
+        if options.mode != "wsd":
+            return ReplyState(self.finisher(options.mode), options, writer, meter)
+        # A pass must hold a proposal whole, or what was drawn from could be gone.
+        options = options.with_changes(chunk=max(1, min(options.chunk, self.pair.base.context.batch_size // 2)))
+        drafter, base = self.drafter(), self.finisher("base")
+        if options.rule == "nudge":
+            return NudgeReply(base, options, writer, meter, drafter, strip=not base.opening)
+        return WindowReply(base, options, writer, meter, drafter, self.window())
 
+    def finisher(self, source: Source) -> Finisher:
+        """The model that finishes the reply."""
+        prompt = self.fitted.prompts[source]
+        sequence = self.sequence(source, prompt.before_opening)
+        return Finisher(sequence, prompt.before_opening, prompt.opening, source, self.sampler(source))
 
-def _state(
-    pair: Pair,
-    finisher: Finisher,
-    options: Options,
-    writer: ReplyWriter,
-    meter: Meter,
-    drafter: Drafter | None,
-    question: str,
-) -> ReplyState:
-    """The reply to be, under its switch rule."""
-    if drafter is None:
-        return ReplyState(finisher, options, writer, meter)
-    if options.rule == "nudge":
-        return NudgeReply(finisher, options, writer, meter, drafter, strip=not finisher.opening)
-    repetition = Repetition(pair.base.model.vocab.piece, question) if options.ignore_repeated else None
-    window = ConfidenceWindow(threshold=options.threshold, window=options.window, repetition=repetition)
-    return WindowReply(finisher, options, writer, meter, drafter, window)
+    def drafter(self) -> Drafter:
+        """The model that begins it."""
+        prompt, base_prompt = self.fitted.prompts["drafter"], self.fitted.prompts["base"]
+        model = self.pair.drafter
+        return Drafter(
+            self.sequence("drafter", prompt.tokens),
+            prompt.tokens,
+            model.model.vocab,
+            self.pair.bridge,
+            self.pair.bridge.draft(anchor_of(base_prompt.text), strip=not base_prompt.opening),
+            anchor=anchor_of(prompt.text),
+            stop_tokens=_stop_tokens(model, self.options.stop),
+            sampler=self.sampler("drafter"),
+            max_draft=self.options.max_draft,
+            n_ctx=model.context.n_ctx,
+        )
+
+    def writer(self) -> ReplyWriter:
+        """The text, in tokens of the model that finishes it."""
+        source: Source = "drafter" if self.options.mode == "drafter" else "base"
+        model, n_prompt = self.pair.model(source), len(self.fitted.prompts[source].tokens)
+        vocabulary = model.model.vocab
+        stops = (*model.template.stops, *self.options.stop)
+        strings = StopStrings.of(stops, vocabulary.special_texts.pieces)
+        return ReplyWriter(
+            vocabulary,
+            max_tokens=min(self.options.max_tokens, model.context.n_ctx - n_prompt),
+            stops=strings.patterns,
+            stop_tokens=_stop_tokens(model, stops),
+            marks=strings.marks,
+            loops=LoopWatch(vocabulary.piece, self.fitted.question) if self.options.stop_loops else None,
+        )
+
+    def window(self) -> ConfidenceWindow:
+        """The published rule, over the base's tokens."""
+        options, piece = self.options, self.pair.base.model.vocab.piece
+        repetition = Repetition(piece, self.fitted.question) if options.ignore_repeated else None
+        return ConfidenceWindow(threshold=options.threshold, window=options.window, repetition=repetition)
+
+    def sequence(self, source: Source, text: list[int]) -> ModelSequence:
+        """A sequence for `text`, which holds what was in memory of it."""
+        memory = self.memories[source]
+        sequence = memory.take(text)
+        self.held.callback(memory.give_back, sequence)
+        n_tokens = len(self.fitted.prompts[source].tokens)
+        self.meter.read_prompt(source, n_tokens=n_tokens, n_reused=len(sequence.tokens))
+        return sequence
+
+    def sampler(self, source: Source) -> Sampler | None:
+        """What chooses a model's tokens, where that is not always the most probable one."""
+        options, vocab = self.options, self.pair.model(source).model.vocab
+        if options.is_greedy:
+            return None
+        own_ids = source == "base" or self.pair.vocabulary.same or options.mode == "drafter"
+        sampler = Sampler(
+            temperature=options.temperature,
+            top_k=options.top_k,
+            top_p=options.top_p,
+            min_p=options.min_p,
+            # The two draw independently, or the same luck would strike both.
+            seed=((options.seed or 0) + (_OF_THE_BASE if source == "base" else 0)) % N_SEEDS,
+            biases=token_biases(options.logit_bias, vocab, ids=own_ids),
+            penalties=Penalties(
+                options.repeat_last_n, options.repeat_penalty, options.presence_penalty, options.frequency_penalty
+            ),
+            prompt=self.fitted.prompts[source].tokens if options.has_penalties else (),
+        )
+        self.held.callback(sampler.close)
+        return sampler
 
 
 def _stop_tokens(model: LoadedModel, stops: Sequence[str]) -> dict[int, str]:
     """The stop strings that are control tokens of this model, which are never part of a text."""
     ids = model.model.vocab.special_texts.ids
     return {ids[stop]: stop for stop in stops if stop in ids}
-
-
-def _drafter(
-    pair: Pair,
-    prompts: Mapping[Source, Prompt],
-    options: Options,
-    stack: ExitStack,
-    memories: Memories,
-    meter: Meter,
-    sampler: Sampler | None,
-) -> Drafter:
-    model, prompt, base_prompt = pair.drafter, prompts["drafter"], prompts["base"]
-    return Drafter(
-        _sequence(stack, memories, "drafter", prompt.tokens, prompt, meter),
-        prompt.tokens,
-        model.model.vocab,
-        pair.bridge,
-        pair.bridge.draft(anchor_of(base_prompt.text), strip=not base_prompt.opening),
-        anchor=anchor_of(prompt.text),
-        stop_tokens=_stop_tokens(model, options.stop),
-        sampler=sampler,
-        max_draft=options.max_draft,
-        n_ctx=model.context.n_ctx,
-    )
-
-
-@contextmanager
-def _sampler(options: Options, offset: int) -> Iterator[Sampler | None]:
-    if options.temperature == 0 or options.seed is None:
-        yield None
-        return
-    sampler = Sampler(
-        temperature=options.temperature,
-        top_k=options.top_k,
-        top_p=options.top_p,
-        min_p=options.min_p,
-        seed=(options.seed + offset) % N_SEEDS,
-    )
-    try:
-        yield sampler
-    finally:
-        sampler.close()
 
 
 def _reply(state: ReplyState, seed: int | None) -> Reply:

@@ -109,10 +109,17 @@ std::tuple<std::int32_t, double> choose(Sampler& sampler, std::uintptr_t address
     return {choice.token, choice.logprob};
 }
 
-void make_sampler(Sampler* place, float temperature, std::int32_t top_k, float top_p, float min_p, std::uint64_t seed) {
+void make_sampler(Sampler* place, float temperature, std::int32_t top_k, float top_p, float min_p, std::uint64_t seed,
+                  const Biases& biases, std::int32_t last_n, float repeat, float frequency, float presence) {
     if (!(temperature >= 0))
         throw std::invalid_argument("temperature is " + std::to_string(temperature) + "; expected 0 or more");
-    new (place) Sampler({temperature, top_k, top_p, min_p}, seed);
+    for (const auto& bias : biases) {
+        if (bias.first < 0) throw std::invalid_argument("a bias is for token " + std::to_string(bias.first));
+        if (!(bias.second < std::numeric_limits<float>::infinity()))
+            throw std::invalid_argument("a bias is " + std::to_string(bias.second) + "; expected a number or -inf");
+    }
+    if (!(repeat > 0)) throw std::invalid_argument("repeat_penalty is " + std::to_string(repeat) + "; expected above 0");
+    new (place) Sampler({temperature, top_k, top_p, min_p}, seed, biases, {last_n, repeat, frequency, presence});
 }
 
 template <class Function>
@@ -189,8 +196,11 @@ NB_MODULE(_native, m) {
     m.def("force_isa", &force_isa, "name"_a);
 
     nb::class_<Sampler>(m, "Sampler")
-        .def("__init__", &make_sampler, nb::kw_only(), "temperature"_a, "top_k"_a, "top_p"_a, "min_p"_a, "seed"_a)
-        .def("choose", &choose, "address"_a, "n_vocab"_a);
+        .def("__init__", &make_sampler, nb::kw_only(), "temperature"_a, "top_k"_a, "top_p"_a, "min_p"_a, "seed"_a,
+             "biases"_a = Biases(), "repeat_last_n"_a = 0, "repeat_penalty"_a = 1.0f, "frequency_penalty"_a = 0.0f,
+             "presence_penalty"_a = 0.0f)
+        .def("choose", &choose, "address"_a, "n_vocab"_a)
+        .def("accept", &Sampler::accept, "token"_a);
 
     nb::class_<CancelFlag>(m, "CancelFlag")
         .def(nb::init<>())

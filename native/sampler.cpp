@@ -35,16 +35,28 @@ double random_number(std::uint64_t seed, std::uint64_t n) {
 Choice Sampler::choose(const float* row, std::size_t size) {
     const double luck = random_number(seed_, n_chosen_++);
     const RowSummary summary = summarize(row, size);
-    if (summary.regular()) {
+    if (!changes() && summary.regular()) {
         const std::int32_t token = draw({row, size, summary, luck});
         return {token, summary.logprob(row[token])};
     }
-    score_irregular(row, size, no_target);  // throws for what cannot be drawn from
-    // Each +inf has the same share, everything else has none.
-    changed_.resize(size);
-    std::transform(row, row + size, changed_.begin(), [](float x) { return x > 0 && std::isinf(x) ? 0 : lowest; });
-    const std::int32_t token = draw({changed_.data(), size, summarize(changed_.data(), size), luck});
-    return {token, score_irregular(row, size, token).logprob};
+    if (!summary.regular()) score_irregular(row, size, no_target);  // throws for what cannot be drawn from
+    const std::int32_t token = draw(changed(row, size, luck));
+    return {token, summary.regular() ? summary.logprob(row[token]) : score_irregular(row, size, token).logprob};
+}
+
+// A copy of the row with biases and penalties. Of infinite entries each has the same share, everything else has none.
+Sampler::Draw Sampler::changed(const float* row, std::size_t size, double luck) {
+    changed_.assign(row, row + size);
+    for (const auto& [token, bias] : biases_)
+        if (static_cast<std::size_t>(token) < size) changed_[token] = bias == lowest ? lowest : changed_[token] + bias;
+    if (penalties_.active()) penalties_.apply(changed_.data(), size);
+    RowSummary summary = summarize(changed_.data(), size);
+    if (summary.peak == lowest) throw BadLogits("the biases leave no token that could be chosen");
+    if (!summary.regular()) {
+        for (float& logit : changed_) logit = logit > 0 && std::isinf(logit) ? 0 : lowest;
+        summary = summarize(changed_.data(), size);
+    }
+    return {changed_.data(), size, summary, luck};
 }
 
 RowSummary Sampler::summarize(const float* row, std::size_t size) {

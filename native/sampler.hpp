@@ -1,11 +1,14 @@
-// Chooses tokens from rows of logits as llama.cpp's chain does: top-k, top-p, min-p, temperature, a seeded draw.
+// Chooses tokens from rows of logits as llama.cpp's chain does: biases, penalties, top-k, top-p, min-p, temperature, a
+// seeded draw.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "logits.hpp"
+#include "penalties.hpp"
 
 namespace edge_wsd {
 
@@ -24,10 +27,13 @@ struct Choice {
 // One per reply and model. The n-th choice takes the n-th random number of the seed, and no other.
 class Sampler {
 public:
-    Sampler(const Sampling& sampling, std::uint64_t seed) : sampling_(sampling), seed_(seed) {}
+    Sampler(const Sampling& sampling, std::uint64_t seed, Biases biases, const PenaltySettings& penalties)
+        : sampling_(sampling), seed_(seed), biases_(std::move(biases)), penalties_(penalties) {}
 
-    // Throws BadLogits for NaN and for rows without a finite or +inf entry.
+    // Throws BadLogits for NaN, for rows without a finite or +inf entry and where the biases leave no token.
     Choice choose(const float* row, std::size_t size);
+    // A token that stands in front of the next choice: the penalties count it.
+    void accept(std::int32_t token) { penalties_.accept(token); }
 
 private:
     struct Candidate {
@@ -47,6 +53,8 @@ private:
         double luck;
     };
 
+    bool changes() const { return !biases_.empty() || penalties_.active(); }
+    Draw changed(const float* row, std::size_t size, double luck);
     RowSummary summarize(const float* row, std::size_t size);
     std::int32_t draw(const Draw& from);
     std::int32_t draw_down_to(const Draw& from, const Candidate& last);
@@ -63,6 +71,8 @@ private:
 
     Sampling sampling_;
     std::uint64_t seed_;
+    Biases biases_;
+    Penalties penalties_;
     std::uint64_t n_chosen_ = 0;
     std::vector<BlockSummary> blocks_;
     std::vector<double> weights_;

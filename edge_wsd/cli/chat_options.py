@@ -82,4 +82,12 @@ def shown(value: Any) -> str:
         return "on" if value else "off"
     if value is None or value == ():
         return "none"
-    return " ".join(repr(part) for part in value) if isinstance(value, tuple) else str(value)
+    return " ".join(_part(part) for part in value) if isinstance(value, tuple) else str(value)
+
+
+def _part(value: Any) -> str:
+    """One of several values: a text in quotes, or TOKEN=BIAS."""
+    if not isinstance(value, tuple):
+        return repr(value)
+    token, bias = value
+    return f"{token}={bias:g}" if isinstance(token, int) else shlex.quote(f'"{token}"={bias:g}')

@@ -15,7 +15,7 @@ _NO_SERVER = (
 _NOTHING_STAYS = "no model stays loaded between two commands; `edge-wsd models` lists those of the store"
 _WORDS_ONLY = "the models read text alone; /read FILE puts a text file in front of your next message"
 _LEFT_ALONE = "a terminal breaks lines between words, a pipe gets them as they are"
-_NO_PENALTIES = "there are no penalties; /set temperature, top_k, top_p and min_p shape the sampling"
+_OTHER_SAMPLING = "there is no such sampler; /set temperature, top_k, top_p, min_p and the penalties shape the sampling"
 
 
 def when_loaded(what: str, flag: str) -> str:
@@ -76,8 +76,8 @@ SET_NAMES: Mapping[str, str] = {
     **dict.fromkeys(("num_thread", "n_threads", "threads"), when_loaded("the number", "--threads")),
     **dict.fromkeys(("model", "pair", "drafter", "base"), when_loaded("a model", "--pair")),
     **dict.fromkeys(
-        ("repeat_penalty", "repeat_last_n", "presence_penalty", "frequency_penalty", "mirostat", "typical_p", "tfs_z"),
-        _NO_PENALTIES,
+        ("mirostat", "mirostat_eta", "mirostat_tau", "typical_p", "tfs_z"),
+        _OTHER_SAMPLING,
     ),
 }
 """Names behind `/set`."""
@@ -88,6 +88,8 @@ SAME_OPTIONS: Mapping[str, str] = {
     "n": "max_tokens",
     "max_length": "max_tokens",
     "temp": "temperature",
+    "penalize_last_n": "repeat_last_n",
+    "freq_penalty": "frequency_penalty",
     "draft_max": "chunk",
 }
 """Other names for options of a reply."""

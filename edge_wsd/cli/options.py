@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import click
 
-from edge_wsd.decoding.options import Options
+from edge_wsd.decoding.options import Options, parse_bias
 from edge_wsd.errors import OptionError
 from edge_wsd.llama.settings import AUTO, DEFAULT_CONTEXT_LENGTH, MOST_PARALLEL, ModelSettings
 
@@ -46,8 +46,27 @@ REPLY_FLAGS: dict[str, tuple[str, str]] = {
     "top_p": ("--top-p", "Sample from the likeliest tokens that make up this share."),
     "min_p": ("--min-p", "Leave out tokens below this share of the likeliest one."),
     "seed": ("--seed", "Same seed, same answer."),
+    "repeat_penalty": ("--repeat-penalty", "Makes tokens that came before less likely; 1 is off."),
+    "repeat_last_n": ("--repeat-last-n", "Tokens of prompt and answer that penalties look back on; -1 for all."),
+    "presence_penalty": ("--presence-penalty", "Taken off the logits of tokens that came before."),
+    "frequency_penalty": ("--frequency-penalty", "The same for each time that they came."),
+    "logit_bias": (
+        "--logit-bias",
+        "Adds to the logit of a token, by its id or text; -inf forbids it. May be given several times.",
+    ),
 }
-_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "seed")
+_SAMPLING = (
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "seed",
+    "repeat_penalty",
+    "repeat_last_n",
+    "presence_penalty",
+    "frequency_penalty",
+    "logit_bias",
+)
 
 # field of `ModelSettings` -> flag, help
 MODEL_FLAGS: dict[str, tuple[str, str]] = {
@@ -70,6 +89,7 @@ _UNSET_MEANS = {
     "switch_at": "off",
     "seed": "a new one each time",
     "stop": "the template's own",
+    "logit_bias": "none",
     "main_gpu": "all of them",
     "threads": "the physical cores; 1 for a tiny model",
     "context_length": f"as trained, at most {DEFAULT_CONTEXT_LENGTH}",
@@ -94,7 +114,19 @@ class LayersType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # ge
             self.fail(f"{value!r} is neither a number nor {AUTO!r}.", param, ctx)
 
 
-_TYPES = {"gpu_layers": LayersType()}
+class BiasType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic in newer versions of click
+    """A token and what is added to its logit."""
+
+    name = "TOKEN=BIAS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return parse_bias(value) if isinstance(value, str) else value
+        except OptionError as error:
+            self.fail(f"{str(error).removeprefix('logit_bias ')}.", param, ctx)
+
+
+_TYPES: Mapping[str, Any] = {"gpu_layers": LayersType(), "logit_bias": BiasType()}
 """For fields whose values are of more than one type."""
 
 

@@ -106,6 +106,8 @@ class Drafter:
         if token in self._stop_tokens:
             self.stop = self._stop_tokens[token]
             return None
+        if sampler is not None:
+            sampler.accept(token)
         self._text.append(token)
         self.n_drafted += 1
         return token

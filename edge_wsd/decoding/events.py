@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 Source = Literal["drafter", "base"]
+SOURCES: tuple[Source, ...] = get_args(Source)
 SwitchReason = Literal["confident", "draft_limit", "draft_ended", "forced"]
 FinishReason = Literal["stop", "length", "cancelled"]
 

@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
 
@@ -20,6 +21,9 @@ Mode = Literal["wsd", "base", "drafter"]
 Rule = Literal["window", "nudge"]
 RULES: tuple[str, ...] = get_args(Rule)
 MODES: tuple[str, ...] = get_args(Mode)
+
+Bias = tuple[int | str, float]
+"""A token, by its id in the base or by its text, and what is added to its logit."""
 
 N_SEEDS = 2**32 - 1  # llama.cpp takes the last value for "any"
 
@@ -43,6 +47,11 @@ class OptionChanges(TypedDict, total=False):
     top_p: float
     min_p: float
     seed: int | None
+    repeat_penalty: float
+    repeat_last_n: int
+    presence_penalty: float
+    frequency_penalty: float
+    logit_bias: Mapping[int | str, float] | Iterable[Bias | str]
     stop: str | Iterable[str]
     stop_loops: bool
     special: bool
@@ -84,6 +93,23 @@ class Options:
     min_p: float = 0.0
     seed: int | None = None
     """Same seed, same reply. None takes a new one each time."""
+    repeat_penalty: float = 1.0
+    """Divides the logits of tokens that came before (multiplies them below 0), also at temperature 0. 1 is off.
+
+    Penalties and biases change what is chosen, never the confidence or the log-probabilities of a reply.
+    """
+    repeat_last_n: int = 64
+    """How many of the last tokens, of prompt and reply, the three penalties count; -1 for all, 0 for none."""
+    presence_penalty: float = 0.0
+    """Taken off the logits of tokens that came before."""
+    frequency_penalty: float = 0.0
+    """Taken off the logits of tokens that came before, once for each time."""
+    logit_bias: tuple[Bias, ...] = ()
+    """What is added to the logits of tokens, such as `{"Sure": -5, 15043: -math.inf}`; -inf forbids one.
+
+    A token is an id of the base, or a text: every token that the text is made of, in either vocabulary. Ids hold for
+    the drafter where it has the base's vocabulary. A string `TOKEN=BIAS` is read as on the command line.
+    """
     stop: tuple[str, ...] = ()
     """Stop strings on top of those of the base's prompt template. The text of a control token, alone or
     inside another text, stops at that token."""
@@ -101,13 +127,15 @@ class Options:
             ("max_draft", 1, checks.LARGEST),
             ("chunk", 1, 128),
             ("top_k", 0, checks.LARGEST),
+            ("repeat_last_n", -1, checks.LARGEST),
         ):
             checks.require_whole(name, getattr(self, name), low, high)
         checks.require_whole("switch_at", self.switch_at, 0, or_none=True)
         checks.require_whole("seed", self.seed, 0, N_SEEDS - 1, or_none=True)
         for name in ("ignore_repeated", "speculation", "stop_loops", "special"):
             checks.require_flag(name, getattr(self, name))
-        for name in ("threshold", "nudge_below", "temperature", "top_p", "min_p"):
+        penalties = ("repeat_penalty", "presence_penalty", "frequency_penalty")
+        for name in ("threshold", "nudge_below", "temperature", "top_p", "min_p", *penalties):
             checks.require_number(name, getattr(self, name))
         for name, holds, expected in (  # a NaN fails every comparison
             ("threshold", 0.0 <= self.threshold <= 1.0, "between 0 and 1"),
@@ -115,11 +143,25 @@ class Options:
             ("temperature", 0.0 <= self.temperature <= 10.0, "between 0 and 10"),
             ("top_p", 0.0 < self.top_p <= 1.0, "above 0 and at most 1"),
             ("min_p", 0.0 <= self.min_p < 1.0, "at least 0 and below 1"),
+            ("repeat_penalty", 0.0 < self.repeat_penalty <= 100.0, "above 0 and at most 100"),
+            ("presence_penalty", abs(self.presence_penalty) <= 100.0, "between -100 and 100"),
+            ("frequency_penalty", abs(self.frequency_penalty) <= 100.0, "between -100 and 100"),
         ):
             checks.require(holds, name, expected, getattr(self, name))
         if self.rule == "nudge" and self.switch_at is not None:
             raise OptionError('switch_at is of the rule "window"; with "nudge" the base takes over many times')
         object.__setattr__(self, "stop", _stop_strings(self.stop))
+        object.__setattr__(self, "logit_bias", _biases(self.logit_bias))
+
+    @property
+    def is_greedy(self) -> bool:
+        """Whether the most probable token is always chosen."""
+        return self.temperature == 0 and not self.logit_bias and not self.has_penalties
+
+    @property
+    def has_penalties(self) -> bool:
+        shares = (self.repeat_penalty != 1, self.presence_penalty != 0, self.frequency_penalty != 0)
+        return self.repeat_last_n != 0 and any(shares)
 
     def with_changes(self, **changes: Unpack[OptionChanges]) -> Options:
         """A copy with some fields changed. Raises `OptionError` for a name that is no option."""
@@ -140,6 +182,41 @@ def _stop_strings(given: object) -> tuple[str, ...]:
     whole = all(checks.half_character_at(text) is None for text in strings)
     checks.require(whole, "stop", "made of whole characters", given)
     return strings
+
+
+def parse_bias(text: str) -> Bias:
+    """What `TOKEN=BIAS` says. Digits are a token's id; a text in double quotes is that text. Raises `OptionError`."""
+    token, equals, bias = text.rpartition("=")
+    try:
+        number = float(bias)
+    except ValueError:
+        equals = ""
+    checks.require(bool(equals and token), "logit_bias", "TOKEN=BIAS with a number behind the sign", text)
+    if len(token) > 2 and token[0] == token[-1] == '"':
+        return token[1:-1], number
+    return (int(token) if token.isascii() and token.isdigit() and len(token) < 11 else token), number
+
+
+def _biases(given: object) -> tuple[Bias, ...]:
+    expected = "a mapping of token ids or texts to numbers, or a list of TOKEN=BIAS"
+    checks.require(isinstance(given, Iterable) and not isinstance(given, bytes), "logit_bias", expected, given)
+    assert isinstance(given, Iterable)
+    parts = (given,) if isinstance(given, str) else given.items() if isinstance(given, Mapping) else given
+    return tuple(_bias(parse_bias(part) if isinstance(part, str) else part) for part in parts)
+
+
+def _bias(given: object) -> Bias:
+    expected = "made of token ids or texts, each with a number"
+    checks.require(isinstance(given, tuple | list) and len(given) == 2, "logit_bias", expected, given)
+    assert isinstance(given, tuple | list)
+    token, number = given
+    is_id = isinstance(token, int) and not isinstance(token, bool) and 0 <= token <= checks.LARGEST
+    is_text = isinstance(token, str) and token and checks.half_character_at(token) is None
+    checks.require(bool(is_id or is_text), "logit_bias", expected, given)
+    checks.require(isinstance(number, int | float) and not isinstance(number, bool), "logit_bias", expected, given)
+    holds = abs(number) <= 1000 or number == -math.inf
+    checks.require(holds, "logit_bias", "made of biases between -1000 and 1000, or -inf to forbid a token", number)
+    return token, float(number)
 
 
 def checked_options(given: Options | None, default: Options) -> Options:

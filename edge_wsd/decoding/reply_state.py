@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from edge_wsd.decoding.drafter import Drafter
@@ -106,6 +106,12 @@ class ReplyState:
                 pass_s=rows.seconds,
             )
 
+    def tell_sampler(self, tokens: Iterable[int]) -> None:
+        """Of what became part of the reply, in order."""
+        if self.base.sampler is not None:
+            for token in tokens:
+                self.base.sampler.accept(token)
+
     def hesitates(self, top: float) -> bool:
         """Whether the base leaves the next token to the drafter, though its own would have log-probability `top`."""
         return False
@@ -125,6 +131,7 @@ class ReplyState:
             stands = row < len(proposed) and token == proposed[row]
             self.meter.n_accepted += stands
             self.text.append(token)
+            self.tell_sampler([token])
             yield from self.writer.write(token, self.base.source, logprob)
             if self.done:
                 return

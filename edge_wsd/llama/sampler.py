@@ -2,18 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 from edge_wsd import _native
+from edge_wsd.errors import OptionError
+
+if TYPE_CHECKING:
+    from edge_wsd.llama.vocab import Vocab
+
+
+@dataclass(frozen=True, slots=True)
+class Penalties:
+    """What is taken off the logits of the last `last_n` tokens (-1: of all): llama.cpp's three penalties."""
+
+    last_n: int
+    repeat: float = 1.0
+    presence: float = 0.0
+    frequency: float = 0.0
 
 
 class Sampler:
-    """One per reply and model. Top-k, top-p, min-p and temperature, in this order, as in llama.cpp's chain.
+    """One per reply and model. Biases, penalties, top-k, top-p, min-p and temperature, in this order, as in llama.cpp.
 
     The n-th choice takes the n-th random number of the seed and no other, so a text does not depend on how replies are
     batched or how much is proposed.
     """
 
-    def __init__(self, *, temperature: float, top_k: int, top_p: float, min_p: float, seed: int) -> None:
-        self._native = _native.Sampler(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, seed=seed)
+    def __init__(
+        self,
+        *,
+        temperature: float,
+        top_k: int,
+        top_p: float,
+        min_p: float,
+        seed: int,
+        biases: Sequence[tuple[int, float]] = (),
+        penalties: Penalties | None = None,
+        prompt: Sequence[int] = (),
+    ) -> None:
+        """`biases` are pairs of a token and what is added to its logit. Penalties also count the end of `prompt`."""
+        penalties = penalties or Penalties(last_n=0)
+        last_n = penalties.last_n
+        self._native = _native.Sampler(
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            seed=seed,
+            biases=biases,
+            repeat_last_n=last_n,
+            repeat_penalty=penalties.repeat,
+            presence_penalty=penalties.presence,
+            frequency_penalty=penalties.frequency,
+        )
+        for token in prompt if last_n < 0 else prompt[-last_n:] if last_n else ():
+            self._native.accept(token)
 
     def choose(self, address: int, n_vocab: int) -> tuple[int, float]:
         """The token chosen from the row at `address`, float32 [n_vocab], and its log-probability (temperature 1).
@@ -24,6 +69,25 @@ class Sampler:
 
     def accept(self, token: int) -> None:
         """Tells of a token that has become part of the reply: once for each, in order."""
+        self._native.accept(token)
 
     def close(self) -> None:
         """Free what llama.cpp holds for it. Closing twice does nothing."""
+
+
+def token_biases(biases: Iterable[tuple[int | str, float]], vocab: Vocab, *, ids: bool) -> list[tuple[int, float]]:
+    """Biases of token ids and texts, as a `Sampler` of this vocabulary takes them. A text stands for all its tokens.
+
+    Without `ids` those are left out: they are another vocabulary's. Raises `OptionError` for an id it does not have.
+    """
+    found: list[tuple[int, float]] = []
+    for token, bias in biases:
+        if isinstance(token, str):
+            found += ((each, bias) for each in dict.fromkeys(vocab.tokenize(token, special=True)))
+        elif not ids:
+            continue
+        elif token < vocab.n_tokens:
+            found.append((token, bias))
+        else:
+            raise OptionError(f"logit_bias has token {token}; expected an id below {vocab.n_tokens}, or a text")
+    return found

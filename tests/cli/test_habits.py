@@ -31,7 +31,7 @@ from edge_wsd.cli.options import REPLY_FLAGS
         ("/set verbose", "/stats on"),
         ("/set num_ctx 4096", "--ctx"),
         ("/set kv_type q8_0", "--kv-type"),
-        ("/set repeat_penalty 1.1", "penalties"),
+        ("/set mirostat 2", "penalties"),
         ("/temperature 0.5", "/set temperature 0.5"),
         ("/max_tokens 5", "/set max_tokens 5"),
         ("/show info", "/show alone"),

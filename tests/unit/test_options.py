@@ -34,6 +34,24 @@ WRONG_OPTIONS = {
     "temperature": [-0.1, math.inf, 10**5000, *NO_NUMBERS],
     "top_p": [0.0, math.nan, *NO_NUMBERS],
     "min_p": [1.0, -math.inf, *NO_NUMBERS],
+    "repeat_penalty": [0.0, -1.0, 101.0, math.nan, *NO_NUMBERS],
+    "repeat_last_n": [-2, *NO_WHOLE_NUMBERS],
+    "presence_penalty": [100.5, math.nan, -math.inf, *NO_NUMBERS],
+    "frequency_penalty": [-100.5, math.nan, math.inf, *NO_NUMBERS],
+    "logit_bias": [
+        None,
+        5,
+        b"1=2",
+        "5",
+        ["5=x"],
+        [(1,)],
+        {1: "2"},
+        {-1: 2},
+        {True: 1},
+        {"": 1},
+        {HALF_CHARACTER: 1},
+        {1: math.nan},
+    ],
     **{name: [0, *NO_WHOLE_NUMBERS] for name in ("max_tokens", "window", "max_draft")},
 }
 WRONG_SETTINGS = {
@@ -92,7 +110,8 @@ def test_every_option_and_setting_is_checked():
 def test_the_changes_that_can_be_given_are_the_fields_of_the_options():
     assert [field.name for field in fields(Options)] == list(OptionChanges.__annotations__)
     hints, changes = get_type_hints(Options), get_type_hints(OptionChanges)
-    assert hints.pop("stop") and changes.pop("stop")  # one string is taken there, and kept as a tuple here
+    for name in ("stop", "logit_bias"):  # more than the form that is kept is taken
+        assert hints.pop(name) and changes.pop(name)
     assert hints == changes
 
 
