@@ -148,6 +148,9 @@ class FakeSampler:
         token = self.random.choices(range(n_vocab), np.exp(row))[0]
         return token, float(row[token])
 
+    def accept(self, token):
+        pass
+
 
 @contextmanager
 def engine_of(*, parallel=4, longest_queue=256, seed=1, **settings) -> Iterator[Engine]:

@@ -61,6 +61,17 @@ class FakeModel:
         return max(range(len(row)), key=row.__getitem__)
 
 
+class FakeSampler(random.Random):
+    """Draws, and keeps what it is told of."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        self.accepted: list[int] = []
+
+    def accept(self, token: int) -> None:
+        self.accepted.append(token)
+
+
 class FakeRows:
     """Row i is what follows the text and the first i proposed tokens."""
 

@@ -1,7 +1,6 @@
 """The loop against the published algorithm run the slow way, over models that are a fixed function of their input."""
 
 import math
-import random
 
 import pytest
 
@@ -16,7 +15,7 @@ from edge_wsd.decoding.signal import ConfidenceWindow, switch_index
 from edge_wsd.decoding.weak_to_strong import weak_to_strong
 from edge_wsd.decoding.window_reply import WindowReply
 from edge_wsd.decoding.writer import ReplyWriter
-from tests.fakes import END, FakeModel, FakeSequence, FakeVocabulary, drive
+from tests.fakes import END, FakeModel, FakeSampler, FakeSequence, FakeVocabulary, drive
 
 WORDS = FakeVocabulary([b"", *(f"w{i}.".encode() for i in range(1, 9))])
 DRAFTER_PROMPT, BASE_PROMPT = [3, 1, 2], [2, 5, 4, 1]
@@ -188,11 +187,24 @@ def test_every_drafted_token_is_scored_once_and_in_order():
 def test_sampling_gives_the_same_text_for_every_chunk_and_with_speculation_or_without(chunk):
     texts = set()
     for speculation in (True, False):
-        samplers = random.Random(1), random.Random(2)
+        samplers = FakeSampler(1), FakeSampler(2)
         bench = Bench(6, chunk=chunk, speculation=speculation, samplers=samplers, temperature=1.0).run()
         texts.add(tuple(bench.writer.ids))
-    reference = Bench(6, chunk=2, samplers=(random.Random(1), random.Random(2)), temperature=1.0).run()
+    reference = Bench(6, chunk=2, samplers=(FakeSampler(1), FakeSampler(2)), temperature=1.0).run()
     assert texts == {tuple(reference.writer.ids)}
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 16])
+@pytest.mark.parametrize("seed", range(8))
+def test_each_sampler_is_told_of_every_token_once_and_in_order(seed, chunk):
+    """Penalties and grammars need it: proposals that did not stand are none of the reply's."""
+    samplers = FakeSampler(1), FakeSampler(2)
+    bench = Bench(seed, chunk=chunk, samplers=samplers, temperature=1.0).run()
+    if bench.switch:
+        n_told = len(samplers[1].accepted)
+        assert samplers[1].accepted == bench.writer.ids[:n_told] and n_told >= len(bench.writer.ids)
+    n_draft = [token.source for token in bench.writer.tokens].count("drafter")
+    assert samplers[0].accepted[:n_draft] == bench.writer.ids[:n_draft]
 
 
 @pytest.mark.parametrize("chunk", [1, 4, 16])
