@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +58,11 @@ class RandomModel:
         self.type = gguf.GGMLQuantizationType[type_name]
         self.matrix = cache(self._matrix)  # type: ignore[method-assign]
 
-    def write(self, path: Path, n_layers: int) -> None:
-        """Write the model with this many layers."""
+    def write(self, path: Path, n_layers: int, vocabulary: Callable[[gguf.GGUFWriter], None] | None = None) -> None:
+        """Write the model with this many layers. `vocabulary` writes another one of as many entries."""
         writer = gguf.GGUFWriter(str(path), "llama")
         self._describe(writer, n_layers)
-        write_vocabulary(writer, self.n_vocab)
+        (vocabulary or partial(write_vocabulary, n_vocab=self.n_vocab))(writer)
         self._add(writer, "token_embd", self.matrix("embedding", self.n_vocab, self.embd, 1.0))
         self._add(writer, "output", self.matrix("output", self.n_vocab, self.embd, self.peak))
         writer.add_tensor("output_norm.weight", np.ones(self.embd, dtype=np.float32))

@@ -61,3 +61,23 @@ def test_an_empty_vocabulary_has_no_tokens_and_a_null_address_is_refused(ask, fu
         ask(0, 1, 1)
     with pytest.raises(ValueError, match="address of the vocabulary"):
         ask(address(function), 0, 1)
+
+
+def test_texts_are_taken_up_to_the_first_that_is_not_whole_too_long_or_no_utf8():
+    def told(*raw):
+        return b"".join(len(each).to_bytes(8, "little") + each for each in raw)
+
+    sound = ["", "a", "日本", "x" * 300]
+    whole = told(*map(str.encode, sound))
+    assert _native.split_texts(b"??" + whole, 2, 4, 300) == (sound, 2 + len(whole))
+    assert _native.split_texts(whole, 0, 2, 300) == (sound[:2], 17)
+    assert _native.split_texts(whole, 0, 4, 299) == (sound[:3], len(whole) - 308)
+    for damage in (b"\xff", "é".encode()[:1], "\ud800".encode("utf-8", "surrogatepass")):
+        assert _native.split_texts(whole + told(damage), 0, 5, 300) == (sound, len(whole))
+    for cut in range(len(whole)):
+        texts, end = _native.split_texts(whole[:cut], 0, 4, 300)
+        assert texts == sound[: len(texts)] and len(texts) < 4 and end == len(told(*map(str.encode, texts)))
+    huge = (2**64 - 1).to_bytes(8, "little") + b"abc"
+    assert _native.split_texts(whole + huge, 0, 5, 2**63) == (sound, len(whole))
+    with pytest.raises(ValueError, match="at is 1; expected at most 0"):
+        _native.split_texts(b"", 1, 1, 1)
