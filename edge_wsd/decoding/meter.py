@@ -13,7 +13,7 @@ class Meter:
     """Started when it is made. Times are `time.perf_counter` seconds."""
 
     started_s: float = field(default_factory=time.perf_counter)
-    _drafting_since_s: float | None = field(default_factory=time.perf_counter)
+    _drafting_since_s: float | None = field(init=False)
     queued_s: float = 0.0
     """Waited for its turn, which is no work."""
     draft_s: float | None = None
@@ -26,6 +26,9 @@ class Meter:
     base_passes: int = 0
     prompt_tokens: dict[Source, int] = field(default_factory=dict)
     reused_tokens: dict[Source, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._drafting_since_s = self.started_s
 
     def begin(self, asked_s: float) -> None:
         """Its turn has come, for which it has waited since `asked_s`."""
