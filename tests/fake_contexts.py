@@ -26,7 +26,8 @@ from edge_wsd.engine.engine import Engine
 from edge_wsd.errors import Cancelled, ClosedError, ContextFullError
 from edge_wsd.llama.scores import FLOAT_BYTES, read_rows
 from edge_wsd.llama.sequence import Sequence
-from tests.fakes import FakeModel, FakeVocabulary
+from tests.fakes import FakeModel, FakeVocabulary, drive
+from tests.fakes import FakeSequence as DrivenSequence
 
 WORDS = FakeVocabulary([b"", *(f"w{i}.".encode() for i in range(1, 9))])
 PATIENCE_S = 60
@@ -246,6 +247,29 @@ def alone(write, **settings):
     """What a writer writes if there is nobody else."""
     with engine_of(parallel=1, **settings) as engine:
         return engine.submit(write).result()
+
+
+class OneAtATime:
+    """In the place of what a context holds: every text begins anew, and nobody schedules anything."""
+
+    def __init__(self, seed, *, common=1):
+        self.model = FakeModel(WORDS.n_tokens, seed=seed, common=common, agreement=0.7)
+
+    def take(self, text):
+        return DrivenSequence(self.model)
+
+    def give_back(self, sequence):
+        pass
+
+
+def without_engine(write):
+    """What a writer writes where each pass is answered by the model itself."""
+    writing = drive(write({"drafter": OneAtATime(2), "base": OneAtATime(3)}))
+    while True:
+        try:
+            next(writing)
+        except StopIteration as end:
+            return end.value
 
 
 def soon(condition: Callable[[], object]) -> None:

@@ -25,6 +25,7 @@ from tests.fake_contexts import (
     plain,
     soon,
     weak_to_strong_writer,
+    without_engine,
 )
 
 pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
@@ -51,6 +52,18 @@ def written_alone(**options):
 
 
 # What is written
+
+
+@pytest.mark.parametrize("options", [{"chunk": 1}, {"chunk": 4, "speculation": False}, {"chunk": 8}], ids=str)
+def test_the_engine_changes_nothing_of_what_the_loop_writes(options):
+    """Its rows are 32-bit floats, so the last digits of the numbers differ."""
+    for prompts in PROMPTS:
+        writer = weak_to_strong_writer(*prompts, **options)
+        expected, reply = without_engine(writer), alone(writer)
+        assert its(reply)[:2] == its(expected)[:2]
+        assert [number or 0 for number in reply.confidences] == pytest.approx(
+            [number or 0 for number in expected.confidences], abs=1e-4
+        )
 
 
 @pytest.mark.parametrize("kind", [{}, {"can_share": False}, {"can_cut": False}, {"batch": 16}, {"room": 160}])
