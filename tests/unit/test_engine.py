@@ -4,6 +4,7 @@ import _thread
 import asyncio
 import gc
 import random
+import signal
 import threading
 import weakref
 from functools import cache
@@ -32,6 +33,23 @@ pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExce
 PROMPTS = [([3, 1, 2, *range(1, 2 + n % 5)], [2, 5, 4, 1, *range(1, 2 + n % 3)]) for n in range(16)]
 UNWRITTEN = Reply("", (), (), "cancelled", None)
 LONG = [1 + (i * i // 7) % 8 for i in range(4000)]
+
+
+@pytest.fixture(autouse=True)
+def _in_bounded_time():
+    """Whoever would wait for ever fails instead."""
+    if not hasattr(signal, "setitimer"):  # on Windows
+        yield
+        return
+
+    def stop(*_):
+        raise AssertionError("somebody waits for ever")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, 2 * PATIENCE_S)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
 
 
 def its(reply):
