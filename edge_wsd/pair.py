@@ -311,13 +311,13 @@ class Pair:
         In a forked child there is nothing to free. Raises `BusyError` while this thread makes a prompt, in a signal
         handler.
         """
+        if threading.get_ident() in self._users:
+            raise BusyError("a pair cannot be closed in the middle of asking it (in a signal handler?)")
         self.closed = True
         if self._process != os.getpid():
             return
         self.engine.close()
         with self._unused:
-            if threading.get_ident() in self._users:
-                raise BusyError("a pair cannot be closed in the middle of asking it (in a signal handler?)")
             while self._users:
                 self._unused.wait(timeout=0.25)
             self._owned.close()

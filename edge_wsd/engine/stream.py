@@ -20,7 +20,7 @@ from typing import Final
 
 from edge_wsd.decoding.events import Event, Finished, Reply
 from edge_wsd.engine.task import Task
-from edge_wsd.errors import ForkedError
+from edge_wsd.errors import ClosedError, ForkedError
 
 # A signal does not always wake who waits: never on Windows, and not if it meets another thread or comes a moment early.
 _TICK_S = 0.25
@@ -92,7 +92,7 @@ class Stream:
             self.close()
             raise
         if self._reply is None:
-            raise self._task.error or RuntimeError("this stream was closed before its reply was written")
+            raise self._task.error or ClosedError("this stream was closed before its reply was written")
         return self._reply
 
     def _take(self, event: Event | BaseException) -> Event:

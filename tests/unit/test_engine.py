@@ -350,7 +350,7 @@ def test_a_closed_stream_is_over_and_its_end_is_nobodys():
         next(stream)
         stream.close()
         assert stream.is_over and list(stream) == [] and kept == []
-        with pytest.raises(RuntimeError, match="closed before"):
+        with pytest.raises(ClosedError, match="closed before"):
             stream.result()
 
 
