@@ -16,7 +16,6 @@ from .spm_merges import bytes_complete, token_ranks
 from .tokenizer_bpe import bpe_merges, bpe_vocab
 from .tokenizer_json import added_tokens, edge_tokens, numbered, strip_notes, tokens_beside_model
 from .vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED, AddedToken, TokenTable, Vocabulary
-from .vocabulary_names import absorbs_as_phi3
 
 _FILE = "tokenizer.model"
 _SPACE = "\u2581"
@@ -50,7 +49,7 @@ def read_spm(checkpoint: Checkpoint, tokenizer: Mapping[str, Any], n_vocab: int)
     if not tokenizer and not isinstance(config.get("add_bos_token"), bool):
         # Without a tokenizer.json nothing else says so: the Llama tokenizer class adds BOS by itself.
         add_bos = "bos" in special
-    absorbs = absorbs_as_phi3(table, [token.text for token in added if token.absorbs])
+    absorbs = table.absorbs_as_phi3([token.text for token in added if token.absorbs])
     notes.extend([*(() if absorbs else strip_notes(tokenizer)), *stop_notes(checkpoint, table, special)])
     if scheme in _WHERE:
         notes.append(_METASPACE_NOTE.format(where=_WHERE[scheme]))

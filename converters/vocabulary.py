@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,12 +11,15 @@ import gguf
 from edge_wsd.errors import ConversionError
 from edge_wsd.llama.space_prefix import KEY
 
+from .vocabulary_names import absorbs_as_phi3, set_name
+
 NORMAL = int(gguf.TokenType.NORMAL)
 UNKNOWN = int(gguf.TokenType.UNKNOWN)
 CONTROL = int(gguf.TokenType.CONTROL)
 USER_DEFINED = int(gguf.TokenType.USER_DEFINED)
 UNUSED = int(gguf.TokenType.UNUSED)
 BYTE = int(gguf.TokenType.BYTE)
+_SPECIAL = frozenset({CONTROL, UNKNOWN, USER_DEFINED})
 # All other names are those of the keys.
 _ID_KEYS = {"unk": "tokenizer.ggml.unknown_token_id", "pad": "tokenizer.ggml.padding_token_id"}
 
@@ -72,6 +75,11 @@ class TokenTable:
             found[text] = index
         return found
 
+    def absorbs_as_phi3(self, absorbing: Iterable[str]) -> bool:
+        """Whether a file called Phi-3 makes exactly the tokens in `absorbing` take white space along."""
+        special = (text for text, kind in zip(self.tokens, self.types, strict=True) if kind in _SPECIAL)
+        return absorbs_as_phi3(self.tokens, special, absorbing)
+
 
 @dataclass(frozen=True)
 class Vocabulary:
@@ -94,8 +102,6 @@ class Vocabulary:
 
     def write(self, writer: Any) -> None:
         """Adds everything to a GGUFWriter's metadata; the model's name may change, as llama.cpp reads it."""
-        from .vocabulary_names import set_name
-
         set_name(writer, self.absorbs)
         writer.add_tokenizer_model(self.model)
         writer.add_tokenizer_pre(self.pre)

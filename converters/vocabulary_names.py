@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
-
-from .vocabulary import CONTROL, UNKNOWN, USER_DEFINED, TokenTable
 
 _MARKS = ("phi-3", "phi3")
 # llama.cpp refuses a file of that name without these tokens, and lets all but the first keep what follows.
 _NEEDED = ("</s>", "<unk>", "<s>", "<|endoftext|>")
 _NAME = "general.name"
-_SPECIAL = frozenset({CONTROL, UNKNOWN, USER_DEFINED})
 
 
-def absorbs_as_phi3(table: TokenTable, absorbing: Iterable[str]) -> bool:
-    """Whether exactly the tokens in `absorbing` take white space along that do so in a file called Phi-3."""
-    special = {text for text, kind in zip(table.tokens, table.types, strict=True) if kind in _SPECIAL}
-    return all(text in table.tokens for text in _NEEDED) and set(absorbing) == special - set(_NEEDED[1:])
+def absorbs_as_phi3(texts: Collection[str], special: Iterable[str], absorbing: Iterable[str]) -> bool:
+    """Whether exactly the tokens in `absorbing` take white space along that do so in a file called Phi-3.
+
+    `texts` are those of all tokens, `special` those of special ones.
+    """
+    return all(text in texts for text in _NEEDED) and set(absorbing) == set(special) - set(_NEEDED[1:])
 
 
 def set_name(writer: Any, absorbs: bool) -> None:

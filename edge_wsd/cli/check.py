@@ -32,7 +32,7 @@ def command(*, drafter: str, base: str, as_object: bool) -> None:
     The verdict is identical, padded (one has placeholders or control tokens more, at its end) or different, with the
     first difference named. All three are usable, and the exit code is 0. Only the vocabularies are loaded.
     """
-    from edge_wsd.models.model_name import find_model
+    from edge_wsd.models.store import find_model
 
     with telling("looking at the models"):
         verdict, about = compare(find_model(drafter), find_model(base))

@@ -115,8 +115,8 @@ def rm(*, name: str, yes: bool) -> None:
 def show(*, name: str, ctx: int | None, template: bool, as_object: bool) -> None:
     """Tell what is in the model NAME, of the store or a GGUF file: licence, shape, tokenizer, size by type, memory."""
     from edge_wsd.llama.kernels import require_sound
-    from edge_wsd.models.model_name import LocalFile, find_model, parse_model_name
-    from edge_wsd.models.store import Store
+    from edge_wsd.models.model_name import LocalFile, parse_model_name
+    from edge_wsd.models.store import Store, find_model
 
     require_sound()
     from edge_wsd.models.summary import summarize

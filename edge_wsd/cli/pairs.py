@@ -19,7 +19,7 @@ from edge_wsd.cli.terminal import one_line
 from edge_wsd.decoding.options import Options
 from edge_wsd.errors import OptionError, PairsFileError, StoreError, TemplateError
 from edge_wsd.models.built_in_pairs import BUILT_IN_PAIRS
-from edge_wsd.models.model_name import HubModel, find_model, parse_model_name
+from edge_wsd.models.model_name import HubModel, parse_model_name
 from edge_wsd.models.named_pairs import (
     FIRST_PAIR,
     NAME_RULE,
@@ -31,6 +31,7 @@ from edge_wsd.models.named_pairs import (
     with_built_in,
 )
 from edge_wsd.models.pairs_file import PairsFile
+from edge_wsd.models.store import find_model
 
 F = TypeVar("F", bound=Callable[..., Any])
 

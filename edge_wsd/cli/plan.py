@@ -89,10 +89,11 @@ def _shape_of(name: str, type_name: str | None) -> ModelShape:
     """Shape of a model: of its file, or where it has none yet, what is published of it."""
     from edge_wsd.models.gguf_check import check_gguf
     from edge_wsd.models.known_shapes import KNOWN_MODELS, known_shape
-    from edge_wsd.models.model_name import DEFAULT_TYPE, HubModel, find_model, parse_model_name
+    from edge_wsd.models.model_name import DEFAULT_TYPE, HubModel, parse_model_name
     from edge_wsd.models.model_shape import shape_of_file
     from edge_wsd.models.probe import probe_model
     from edge_wsd.models.quant_recipe import stored_as
+    from edge_wsd.models.store import find_model
 
     type_name = None if type_name is None else _known_type(type_name)
     try:

@@ -2,8 +2,6 @@
 
 >>> parse_model_name("someone/Pilot-3B-GGUF:Q4_K_M")
 HubModel(repo='someone/Pilot-3B-GGUF', type='Q4_K_M')
->>> find_model("Pilot-3B-GGUF")
-PosixPath('/home/me/.local/share/edge-wsd/models/someone--pilot-3b-gguf--q4_k_m/0f1e2d3c4b5a/Pilot-3B-Q4_K_M.gguf')
 """
 
 from __future__ import annotations
@@ -12,12 +10,8 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from edge_wsd.errors import StoreError
-
-if TYPE_CHECKING:
-    from edge_wsd.models.store import Store
 
 DEFAULT_TYPE = "Q4_K_M"
 """What a pull makes or fetches when no type is named."""
@@ -107,21 +101,3 @@ def _parse_hub(text: str, asked: str) -> HubModel:
         )
     wanted = match["type"]
     return HubModel(match["repo"], wanted[: -len(_SUFFIX)] if wanted and wanted.lower().endswith(_SUFFIX) else wanted)
-
-
-def find_model(text: str, store: Store | None = None) -> Path:
-    """The GGUF file (of a split model the first) that `text` names: a path, or a model that is in `store`.
-
-    Nothing is downloaded; the path of a local file is returned as it is, whether or not it exists. Raises
-    StoreError if the store has no such model or several, and says how to get or how to name it.
-    """
-    name = parse_model_name(text)
-    if isinstance(name, LocalFile):
-        return name.path
-    from edge_wsd.models.store import Store
-
-    store = store or Store()
-    model = store.find(text)
-    if model is None:
-        raise StoreError(store.explain_missing(name))
-    return model.path

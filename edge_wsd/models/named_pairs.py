@@ -90,7 +90,7 @@ class NamedPair:
 
     def find_models(self) -> tuple[Path, Path]:
         """Files of the drafter and the base. Raises `ModelFileError` or `StoreError` that says what to pull."""
-        from edge_wsd.models.model_name import find_model
+        from edge_wsd.models.store import find_model
 
         return find_model(self.drafter), find_model(self.base)
 

@@ -1,6 +1,6 @@
 """The user's models: one folder each, with a manifest that says what is in it.
 
->>> Store().find("Pilot-3B-GGUF:Q4_K_M").path
+>>> find_model("Pilot-3B-GGUF")
 PosixPath('/home/me/.local/share/edge-wsd/models/someone--pilot-3b-gguf--q4_k_m/0f1e2d3c4b5a/Pilot-3B-Q4_K_M.gguf')
 
 A model is there as soon as its manifest is, which is written last and replaced whole; readers need no lock.
@@ -326,3 +326,19 @@ def _size(path: Path) -> int:
         return path.stat().st_size if path.is_file() else 0
     except OSError:  # deleted meanwhile
         return 0
+
+
+def find_model(text: str, store: Store | None = None) -> Path:
+    """The GGUF file (of a split model the first) that `text` names: a path, or a model that is in `store`.
+
+    Nothing is downloaded; the path of a local file is returned as it is, whether or not it exists. Raises
+    StoreError if the store has no such model or several, and says how to get or how to name it.
+    """
+    name = parse_model_name(text)
+    if isinstance(name, LocalFile):
+        return name.path
+    store = store or Store()
+    model = store.find(text)
+    if model is None:
+        raise StoreError(store.explain_missing(name))
+    return model.path

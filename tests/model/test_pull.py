@@ -14,9 +14,8 @@ import pytest
 from edge_wsd.errors import Cancelled, HubError, ModelFileError, StoreError
 from edge_wsd.models import transfer
 from edge_wsd.models.hub import Hub, Patience
-from edge_wsd.models.model_name import find_model
 from edge_wsd.models.pull import pull, pull_size
-from edge_wsd.models.store import Store
+from edge_wsd.models.store import Store, find_model
 from tests.hub_server import Fault
 from tests.tiny_hub import COMMIT, FILE, GGUF, NAME, REPO, left_over
 
