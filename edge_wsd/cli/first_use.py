@@ -15,7 +15,7 @@ from edge_wsd.cli.terminal import is_terminal, one_line
 from edge_wsd.cli.waiting import waiting_for
 from edge_wsd.errors import Cancelled, StoreError
 from edge_wsd.models.model_name import DEFAULT_TYPE, HubModel, parse_model_name
-from edge_wsd.models.named_pairs import NamedPair
+from edge_wsd.models.named_pair import NamedPair
 from edge_wsd.models.sizes_in_words import gib
 
 

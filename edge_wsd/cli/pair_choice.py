@@ -21,7 +21,8 @@ from edge_wsd.demo.examples import EXAMPLES
 from edge_wsd.errors import Cancelled, EdgeWsdError
 from edge_wsd.llama.settings import ALL_LAYERS, AUTO, ModelSettings
 from edge_wsd.models.built_in_pairs import DEMO_PAIRS
-from edge_wsd.models.named_pairs import FIRST_PAIR, NamedPair, default_name, find_pair, known_pairs
+from edge_wsd.models.named_pair import NamedPair
+from edge_wsd.models.named_pairs import FIRST_PAIR, default_name, find_pair, known_pairs
 
 if TYPE_CHECKING:
     from edge_wsd.pair import Pair

@@ -20,16 +20,8 @@ from edge_wsd.decoding.options import Options
 from edge_wsd.errors import OptionError, PairsFileError, StoreError, TemplateError
 from edge_wsd.models.built_in_pairs import BUILT_IN_PAIRS
 from edge_wsd.models.model_name import HubModel, parse_model_name
-from edge_wsd.models.named_pairs import (
-    FIRST_PAIR,
-    NAME_RULE,
-    OPTION_KEYS,
-    NamedPair,
-    default_name,
-    find_pair,
-    is_pair_name,
-    with_built_in,
-)
+from edge_wsd.models.named_pair import NAME_RULE, OPTION_KEYS, NamedPair, is_pair_name
+from edge_wsd.models.named_pairs import FIRST_PAIR, default_name, find_pair, with_built_in
 from edge_wsd.models.pairs_file import PairsFile
 from edge_wsd.models.store import find_model
 

@@ -15,7 +15,7 @@ from edge_wsd.errors import EdgeWsdError
 from edge_wsd.models.gguf_check import n_parts, part_paths
 from edge_wsd.models.gguf_file import read_header
 from edge_wsd.models.model_name import HubModel, LocalFile, parse_model_name
-from edge_wsd.models.named_pairs import OPTION_KEYS, TEMPLATE_KEYS, NamedPair
+from edge_wsd.models.named_pair import OPTION_KEYS, TEMPLATE_KEYS, NamedPair
 from edge_wsd.models.sizes_in_words import gib
 
 _WIDE = 100  # columns where nobody's terminal says how many there are

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edge_wsd.demo import files
-from edge_wsd.models.named_pairs import NamedPair
+from edge_wsd.models.named_pair import NamedPair
 
 # The drafter decides how an answer begins and is small, so its weights are kept nearly exact. The base is as large as
 # the machine allows, and four bits a weight are where a larger model still beats a smaller one of more bits.

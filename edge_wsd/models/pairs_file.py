@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 from edge_wsd.errors import OptionError, PairsFileError, StoreError
 from edge_wsd.files import behind_links, write_atomically
+from edge_wsd.models.built_in_pairs import BUILT_IN_PAIRS
 from edge_wsd.models.model_name import parse_model_name
-from edge_wsd.models.named_pairs import (
+from edge_wsd.models.named_pair import (
     KEYS,
     MODEL_KEYS,
     NAME_RULE,
@@ -274,8 +275,6 @@ class _Reading:
             found.problems[place] = error
 
     def _check_default(self, default: Any, pairs: Iterable[str]) -> None:
-        from edge_wsd.models.built_in_pairs import BUILT_IN_PAIRS
-
         if default is None:
             return
         if not isinstance(default, str):

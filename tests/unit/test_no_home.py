@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from edge_wsd.errors import PairsFileError, StoreError
-from edge_wsd.models.named_pairs import NamedPair
+from edge_wsd.models.named_pair import NamedPair
 from edge_wsd.models.pairs_file import Pairs, PairsFile
 from edge_wsd.models.probe_cache import ProbeCache
 from edge_wsd.models.store import Store

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from edge_wsd.errors import EdgeWsdError, PairsFileError
 from edge_wsd.models.built_in_pairs import BUILT_IN_PAIRS, TERMS
 from edge_wsd.models.model_name import HubModel, parse_model_name
-from edge_wsd.models.named_pairs import NamedPair, default_name, find_pair, known_pairs
+from edge_wsd.models.named_pair import NamedPair
+from edge_wsd.models.named_pairs import default_name, find_pair, known_pairs
 from edge_wsd.models.pairs_file import PairsFile
 from edge_wsd.models.toml_lines import line_of, parse
 
