@@ -31,7 +31,7 @@ HERE = Path(__file__).resolve().parent
 QUESTIONS = ("How do I list files by size?", "How do I delete the file notes.txt?")
 PROMPT = ">>> "
 ROWS = 200  # more than the conversation has, so that nothing scrolls away
-QUIET_S, PATIENCE_S = 0.6, 60.0
+QUIET_S, TIMEOUT_S = 0.6, 60.0
 _HEX = re.compile("[0-9a-f]{6}")
 
 # rich's own frame loads a font from the network; this one takes the reader's monospaced font.
@@ -120,7 +120,7 @@ class Terminal:
 
     def wait_for_prompt(self) -> None:
         """Until the program waits for the next line: the prompt is there and nothing more comes."""
-        end = time.monotonic() + PATIENCE_S
+        end = time.monotonic() + TIMEOUT_S
         while time.monotonic() < end:
             while select.select([self._ours], [], [], QUIET_S)[0]:
                 # pyte knows nothing of faint text, and the program writes nothing in italics.
@@ -129,7 +129,7 @@ class Terminal:
             line = self.screen.display[self.screen.cursor.y]
             if line.startswith(PROMPT) and self.screen.cursor.x == len(PROMPT):
                 return
-        raise SystemExit(f"no prompt within {PATIENCE_S:.0f} s; the terminal shows:\n{visible(self.screen)}")
+        raise SystemExit(f"no prompt within {TIMEOUT_S:.0f} s; the terminal shows:\n{visible(self.screen)}")
 
 
 def visible(screen: pyte.Screen) -> str:

@@ -23,7 +23,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 MOST_BYTES = 16 * 2**20
 """More than any context holds; without a bound an endless pipe would fill the memory."""
 
-_PATIENCE_S = 3.0
+_SILENCE_S = 3.0
 
 
 class InputError(EdgeWsdError):
@@ -94,7 +94,7 @@ def piped_text(*, quiet: bool) -> str:
         return ""
     if not stat.S_ISFIFO(mode) and not stat.S_ISREG(mode):
         return ""
-    if not quiet and sys.platform != "win32" and not select.select([descriptor], [], [], _PATIENCE_S)[0]:
+    if not quiet and sys.platform != "win32" and not select.select([descriptor], [], [], _SILENCE_S)[0]:
         click.echo("waiting for the end of stdin; to use PROMPT alone, add </dev/null", err=True)
     text = decoded(_bytes_of_stdin(), "the text on stdin")
     return checked(text, "the text on stdin") if text.strip() else ""

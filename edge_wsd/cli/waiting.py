@@ -18,7 +18,7 @@ from edge_wsd.decoding.events import Reading
 if TYPE_CHECKING:
     from edge_wsd.decoding.events import Event
 
-PATIENCE_S = 1.0
+SHOWN_AFTER_S = 1.0
 _TICK_S = 0.25
 _LEAST_ROOM = 16
 
@@ -61,7 +61,7 @@ class WaitingLine:
         """Shows it, or shows it anew, if it takes long. The cursor, in `column`, stays where it is."""
         what, waited = self._what, time.monotonic() - self._since
         room = shutil.get_terminal_size().columns - column - 1
-        if not (self._wanted and what and waited >= PATIENCE_S and room >= _LEAST_ROOM):
+        if not (self._wanted and what and waited >= SHOWN_AFTER_S and room >= _LEAST_ROOM):
             return
         text = f"{' ' if column else ''}{one_line(what)}, {waited:.0f} s"[:room]
         if text != self._shown:

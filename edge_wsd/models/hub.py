@@ -25,7 +25,7 @@ from edge_wsd.errors import HubError
 from edge_wsd.models.background import POLL_S, in_background
 from edge_wsd.models.hub_client import HubClient
 from edge_wsd.models.hub_environment import printable
-from edge_wsd.models.hub_errors import CLIENT_ERRORS, UnexpectedAnswer, explain, wait_before_retry
+from edge_wsd.models.hub_errors import CLIENT_ERRORS, RetryPolicy, UnexpectedAnswer, explain, wait_before_retry
 from edge_wsd.models.manifest import is_safe_path
 
 T = TypeVar("T")
@@ -42,24 +42,6 @@ Waiting = Literal["look up", "wait"]
 """For an answer, or for the next try."""
 Tick = Callable[[Waiting, str], None]
 """Called ten times a second while the hub is waited for, with for how long or why; may raise to give up."""
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long to try again. Seconds."""
-
-    tries: int = 5
-    """Failures in a row, without one byte in between, before giving up."""
-    first_wait_s: float = 1.0
-    longest_wait_s: float = 20.0
-    """Waits double up to this."""
-    longest_asked_wait_s: float = 300.0
-    """A hub that asks for a longer pause is an error."""
-    tries_to_begin: int = 3
-    """The same before anything has arrived: without a network nobody wants to wait long to be told."""
-    silence_s: float | None = None
-    """A connection without any byte for this long is taken as cut. None: as the client does (HF_HUB_DOWNLOAD_TIMEOUT,
-    else 10)."""
 
 
 @dataclass(frozen=True)
@@ -91,11 +73,11 @@ class Hub:
     """Access for one user. `token` None: from HF_TOKEN or `hf auth login`; `endpoint` None: from HF_ENDPOINT."""
 
     def __init__(
-        self, *, token: str | None = None, endpoint: str | None = None, patience: Patience | None = None
+        self, *, token: str | None = None, endpoint: str | None = None, retries: RetryPolicy | None = None
     ) -> None:
         """Raises HubError for an endpoint that is no address."""
-        self.patience = patience or Patience()
-        self._client = HubClient(endpoint, token, self.patience.silence_s)
+        self.retries = retries or RetryPolicy()
+        self._client = HubClient(endpoint, token, self.retries.silence_s)
         self.endpoint = self._client.endpoint
 
     def snapshot(self, repo: str, revision: str | None = None, *, tick: Tick) -> Snapshot:
@@ -157,7 +139,7 @@ class Hub:
                 return in_background(ask, waiting)
             except CLIENT_ERRORS as error:
                 attempt += 1
-                seconds, reason = wait_before_retry(error, attempt, self.patience, self.patience.tries_to_begin)
+                seconds, reason = wait_before_retry(error, attempt, self.retries, self.retries.tries_to_begin)
                 _wait(seconds, reason, tick)
 
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
 
 from edge_wsd.errors import HubError
 from edge_wsd.models.hub_environment import one_line, printable
 from edge_wsd.models.hub_library import HTTP_ERROR, OfflineModeIsEnabled, constants
-
-if TYPE_CHECKING:
-    from edge_wsd.models.hub import Patience
 
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _REPO, _REVISION, _ENTRY, _GATED = "RepoNotFound", "RevisionNotFound", "EntryNotFound", "GatedRepo"
@@ -39,10 +36,28 @@ class HubUnreachable(HubError):
     """No connection, or none is wanted."""
 
 
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How often and how long a request is tried again. Seconds."""
+
+    tries: int = 5
+    """Failures in a row, without one byte in between, before giving up."""
+    first_wait_s: float = 1.0
+    longest_wait_s: float = 20.0
+    """Waits double up to this."""
+    longest_asked_wait_s: float = 300.0
+    """A hub that asks for a longer pause is an error."""
+    tries_to_begin: int = 3
+    """The same before anything has arrived: without a network nobody wants to wait long to be told."""
+    silence_s: float | None = None
+    """A connection without any byte for this long is taken as cut. None: as the client does (HF_HUB_DOWNLOAD_TIMEOUT,
+    else 10)."""
+
+
 CLIENT_ERRORS: tuple[type[Exception], ...] = (HTTP_ERROR, OfflineModeIsEnabled, UnexpectedAnswer, Refusal)
 
 
-def wait_before_retry(error: Exception, attempt: int, patience: Patience, most: int) -> tuple[float, str]:
+def wait_before_retry(error: Exception, attempt: int, retries: RetryPolicy, most: int) -> tuple[float, str]:
     """Seconds to wait before the next try and why. Raises `error` if trying again is pointless or was tried enough.
 
     `attempt` counts failures in a row from 1, `most` is how many of them are too many.
@@ -50,9 +65,9 @@ def wait_before_retry(error: Exception, attempt: int, patience: Patience, most: 
     if attempt >= most or not _passes(error):
         raise error
     asked = _asked_wait(error.retry_after) if isinstance(error, Refusal) else None
-    if asked is not None and asked > patience.longest_asked_wait_s:
+    if asked is not None and asked > retries.longest_asked_wait_s:
         raise error
-    wait = min(patience.first_wait_s * 2 ** (attempt - 1), patience.longest_wait_s) if asked is None else asked
+    wait = min(retries.first_wait_s * 2 ** (attempt - 1), retries.longest_wait_s) if asked is None else asked
     return wait, f"the hub answered {error.status}" if isinstance(error, Refusal) else "the connection failed"
 
 

@@ -45,7 +45,7 @@ Place = tuple[str, ...]
 """Keys of TOML from the top of the file down."""
 _TOP_KEYS = ("default", "pairs")
 _MOST_BYTES = 1 << 20
-_PATIENCE_S = 10.0
+_LOCK_TIMEOUT_S = 10.0
 _LOCK = ".edge-wsd-pairs.lock"
 _BEGINNING = """\
 # Named pairs of edge-wsd. May be edited: comments and order stay when `edge-wsd pairs` writes.
@@ -218,7 +218,7 @@ class PairsFile:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             place = behind_links(self.path)  # those who come by different links wait for each other
-            with FileLock(place.with_name(_LOCK), timeout=_PATIENCE_S):
+            with FileLock(place.with_name(_LOCK), timeout=_LOCK_TIMEOUT_S):
                 yield
         except Timeout as error:
             raise PairsFileError(f"{self.path}: is being written by another program; try again") from error

@@ -228,9 +228,9 @@ class _Job:
             raise ShortBody(f"{place.file.path} ended after {digest.n_bytes} of {place.file.n_bytes} bytes")
 
     def _pause_after(self, error: Exception, failures: int) -> None:
-        patience = self._hub.patience
+        retries = self._hub.retries
         try:
-            seconds, reason = wait_before_retry(error, failures, patience, patience.tries)
+            seconds, reason = wait_before_retry(error, failures, retries, retries.tries)
         except CLIENT_ERRORS:
             told = self._hub.error(error, self._snapshot.repo, self._snapshot.revision)
             raise type(told)(f"{told}; what has arrived is kept for the next pull") from error

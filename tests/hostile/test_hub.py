@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from edge_wsd.errors import Cancelled, EdgeWsdError, HubError
-from edge_wsd.models.hub import Hub, Patience
+from edge_wsd.models.hub import Hub
+from edge_wsd.models.hub_errors import RetryPolicy
 from edge_wsd.models.manifest import is_safe_path
 from edge_wsd.models.pull import pull
 from edge_wsd.models.store import Store
@@ -38,8 +39,8 @@ def server(monkeypatch, tmp_path):
 @pytest.fixture
 def get(server, tmp_path):
     def run(name=NAME, **how):
-        patience = Patience(tries=2, first_wait_s=0.01, silence_s=how.pop("silence_s", 5))
-        return pull(name, store=Store(tmp_path / "store"), hub=Hub(endpoint=server.url, patience=patience), **how)
+        retries = RetryPolicy(tries=2, first_wait_s=0.01, silence_s=how.pop("silence_s", 5))
+        return pull(name, store=Store(tmp_path / "store"), hub=Hub(endpoint=server.url, retries=retries), **how)
 
     return run
 

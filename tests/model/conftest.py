@@ -6,7 +6,8 @@ import pytest
 
 from edge_wsd import ModelSettings, Pair
 from edge_wsd.llama.context import Context
-from edge_wsd.models.hub import Hub, Patience
+from edge_wsd.models.hub import Hub
+from edge_wsd.models.hub_errors import RetryPolicy
 from edge_wsd.models.pull import pull
 from edge_wsd.models.store import Store
 from tests.hub_server import HubServer
@@ -77,10 +78,10 @@ def store(tmp_path):
 
 @pytest.fixture
 def get(server, store):
-    """Pulls with little patience: `get("owner/repo:TYPE", token="...")`."""
+    """Pulls that give up soon: `get("owner/repo:TYPE", token="...")`."""
 
     def run(name=NAME, *, token=None, **how):
-        patience = Patience(tries=3, first_wait_s=0.01, silence_s=5)
-        return pull(name, store=store, hub=Hub(endpoint=server.url, token=token, patience=patience), **how)
+        retries = RetryPolicy(tries=3, first_wait_s=0.01, silence_s=5)
+        return pull(name, store=store, hub=Hub(endpoint=server.url, token=token, retries=retries), **how)
 
     return run

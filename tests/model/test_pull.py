@@ -13,7 +13,8 @@ import pytest
 
 from edge_wsd.errors import Cancelled, HubError, ModelFileError, StoreError
 from edge_wsd.models import transfer
-from edge_wsd.models.hub import Hub, Patience
+from edge_wsd.models.hub import Hub
+from edge_wsd.models.hub_errors import RetryPolicy
 from edge_wsd.models.pull import pull, pull_size
 from edge_wsd.models.store import Store, find_model
 from tests.hub_server import Fault
@@ -193,7 +194,7 @@ def test_the_token_of_the_environment_is_used(server, store, monkeypatch):
 
 def test_no_network_and_offline_mode_say_what_the_store_has(server, store, get, monkeypatch):
     get()
-    nowhere = Hub(endpoint="http://127.0.0.1:9", patience=Patience(tries=2, first_wait_s=0.01))
+    nowhere = Hub(endpoint="http://127.0.0.1:9", retries=RetryPolicy(tries=2, first_wait_s=0.01))
     with pytest.raises(HubError, match=rf"http://127.0.0.1:9 cannot be reached .*; the store has {NAME}$"):
         pull("someone/else", store=store, hub=nowhere)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)

@@ -8,7 +8,8 @@ import traceback
 import pytest
 
 from edge_wsd.errors import HubError
-from edge_wsd.models.hub import Hub, Patience
+from edge_wsd.models.hub import Hub
+from edge_wsd.models.hub_errors import RetryPolicy
 from edge_wsd.models.hub_client import cached_file
 from edge_wsd.models.hub_environment import require_importable
 from edge_wsd.redaction import redacted, remember, without_password
@@ -38,7 +39,7 @@ def look_up(monkeypatch, tmp_path):
                     monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
             close_session()
             require_importable()
-            hub = Hub(token=token, patience=Patience(tries_to_begin=1, silence_s=5))
+            hub = Hub(token=token, retries=RetryPolicy(tries_to_begin=1, silence_s=5))
             return hub.snapshot("a/b", tick=lambda *_: None)
 
         yield ask
