@@ -51,7 +51,7 @@ class Planned:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ConversionPlan:
     """The tensors of the file in order, and what the user should know about how they were chosen."""
 
     tensors: list[Planned]
@@ -162,7 +162,9 @@ class Tensors:
         return tensor
 
 
-def plan_tensors(stored: Mapping[str, StoredTensor], family: Family, adapters: Sequence[Adapter] = ()) -> Plan:
+def plan_tensors(
+    stored: Mapping[str, StoredTensor], family: Family, adapters: Sequence[Adapter] = ()
+) -> ConversionPlan:
     """The tensors of the GGUF file in order. Raises ConversionError unless checkpoint and family agree."""
     names = gguf.get_tensor_name_map(_architecture_id(family.architecture), family.n_blocks)
     tensors = Tensors(stored, family)
@@ -179,7 +181,7 @@ def plan_tensors(stored: Mapping[str, StoredTensor], family: Family, adapters: S
             raise ConversionError(f"tensor {copy!r} differs from {original!r}, but config.json ties the two")
     for adapter in adapters:
         adapter.require_used(weight.name for weight in weights)
-    return Plan(plan, _leftovers(tensors.left, family))
+    return ConversionPlan(plan, _leftovers(tensors.left, family))
 
 
 def _planned(weight: Weight, source: StoredTensor, names: Any, family: Family, adapters: Sequence[Adapter]) -> Planned:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from edge_wsd.reading import read_bounded
 from .imatrix import Activations, Imatrix
 from .imatrix_progress import Keeper, Measured, identity_of
 from .importance import n_columns
+from .progress import Progress
 from .target import require_space
 
 CHUNK_TOKENS = 512
@@ -41,8 +42,6 @@ _LAYERS, _OUTPUT = "blk.", "output.weight"
 _SUM_BYTES = 8
 _PROGRESS_COPIES = 3
 """On disk at one time: the kept sums, those that replace them, and the matrix."""
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, eq=False)

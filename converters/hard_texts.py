@@ -1,4 +1,4 @@
-"""Texts on which tokenizers go wrong: `hard_texts(["<|im_start|>", "<|im_end|>"])`.
+"""Texts on which tokenizers go wrong: `tokenizer_test_texts(["<|im_start|>", "<|im_end|>"])`.
 
 The same texts come in every run. None holds a lone surrogate, for which UTF-8 has no bytes.
 """
@@ -71,7 +71,7 @@ _INVALID = (
 _PUNCTUATION = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~¡¿«»–—…“”‘’„‚†‡•′″‹›⁄€£¥₿°±×÷√∞≠≤≥→⇒∀∃∈∅§¶©®™^´`¨~"
 
 
-def hard_texts(vocab_special: Sequence[str] = ()) -> list[str]:
+def tokenizer_test_texts(vocab_special: Sequence[str] = ()) -> list[str]:
     """At least 1,000 different texts, seeded; `vocab_special` are the special tokens of a vocabulary.
 
     Runs of every kind of white space, numbers, contractions, emoji, Asian and right-to-left scripts, code, what is

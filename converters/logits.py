@@ -8,7 +8,7 @@ At no time are more than `CHUNK` rows of each side in memory, besides what a sou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -23,13 +23,11 @@ from edge_wsd.llama.model import Model
 from edge_wsd.llama.settings import ModelSettings
 
 from .comparison import Comparison, Logits, Tally
+from .progress import Progress
 from .text_windows import DEFAULT_LENGTH, Window, n_predictions
 
 CHUNK = 64
 """Rows of logits handed on at once: 64 MiB for a vocabulary of 262,144 tokens."""
-
-Progress = Callable[[int, int], None]
-"""Called with the positions done and all of them."""
 
 
 class LogitsSource(Protocol):

@@ -28,8 +28,8 @@ from .comparison import Comparison
 from .evaluation_texts import evaluation_texts
 from .gguf_facts import GgufFacts, read_facts
 from .logits import GgufLogits, gguf_settings, measure
+from .progress import StageProgress, no_progress
 from .quantization import quantize, require_imatrix
-from .stages import Progress, no_progress
 from .stored_logits import StoredLogits
 from .text_windows import Window, cut_windows, window_length
 from .types import find_type
@@ -86,7 +86,7 @@ class _Run:
     length: int
     gpu_layers: int
     threads: int | None
-    report: Progress
+    report: StageProgress
     cancel: CancelFlag | None
 
     def open(self, path: Path) -> GgufLogits:
@@ -115,7 +115,7 @@ def compare_quants(
     imatrix: str | Path | None = None,
     gpu_layers: int = 0,
     threads: int | None = None,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
     cancel: CancelFlag | None = None,
 ) -> QuantTable:
     """Compares each candidate with `parent`, a file of type F32, F16 or BF16.

@@ -21,10 +21,10 @@ from edge_wsd.models.gguf_types import TENSOR_TYPES
 
 from .importance import Importance, read_importance
 from .keep import kept_types
+from .progress import Progress
 from .quantize_notes import notes_of
 from .target import renamed_when_complete, require_apart, require_space, require_target
 from .types import NEED_IMATRIX, QUANT_TYPES, QuantType, find_type
-from .writer import Progress
 
 _NUMBERS = {kind.name: number for number, kind in TENSOR_TYPES.items()}
 _KINDS = {kind.name: kind for kind in TENSOR_TYPES.values()}

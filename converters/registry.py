@@ -14,11 +14,11 @@ from .base import Conversion, Family, plan_tensors
 from .checkpoint import Checkpoint
 from .lora import read_adapters
 from .model_card import describe_model
+from .progress import Progress
 from .target import require_apart, require_target
 from .tokenizer import read_vocabulary
-from .two_steps import Options, write_model
+from .two_steps import QuantizeOptions, write_model
 from .types import find_type
-from .writer import Progress
 
 # `architectures` in config.json -> the module and class that know it.
 _FAMILIES = {
@@ -71,7 +71,7 @@ def convert(
     vocabulary.write(writer)
     require_target(target, force)
     merged = [note for adapter in adapters for note in adapter.notes(source)]
-    how = Options(keep or {}, None if imatrix is None else Path(imatrix), force, command)
+    how = QuantizeOptions(keep or {}, None if imatrix is None else Path(imatrix), force, command)
     written = write_model(target, writer, plan.tensors, wanted, how, progress)
     return Conversion(
         target,

@@ -16,7 +16,8 @@ import numpy as np
 from edge_wsd.errors import VerificationError
 
 from .comparison import Logits
-from .logits import CHUNK, LogitsSource, Progress, require_finite
+from .logits import CHUNK, LogitsSource, require_finite
+from .progress import Progress
 from .target import require_space
 from .text_windows import Window, n_predictions
 

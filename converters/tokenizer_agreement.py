@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,15 +16,14 @@ from edge_wsd.llama.settings import ModelSettings
 from edge_wsd.llama.vocab import Vocab
 from edge_wsd.models.gguf_check import check_gguf
 
-from .hard_texts import hard_texts
+from .hard_texts import tokenizer_test_texts
+from .progress import Progress
 from .tokenizer_reference import Reference, read_reference
 
 LEAST_SHARE = 0.999
 """Share of texts that must be split alike for a tokenizer to be right."""
 _BEFORE, _AFTER = 2, 6
 _EXCERPT_CHARACTERS = 60
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -88,16 +87,16 @@ def tokenizer_agreement(
 ) -> Agreement:
     """Compares the tokenizer in the folder `checkpoint` with the one in the file `gguf`, text by text.
 
-    Without `texts` it takes `hard_texts` with every special token of the checkpoint. `progress(done, total)` counts
-    texts. Code of the checkpoint is never run. Raises VerificationError where the checkpoint's tokenizer cannot be
-    loaded, ModelFileError or ModelLoadError where the GGUF file cannot.
+    Without `texts` it takes `tokenizer_test_texts` with every special token of the checkpoint. `progress(done, total)`
+    counts texts. Code of the checkpoint is never run. Raises VerificationError where the checkpoint's tokenizer cannot
+    be loaded, ModelFileError or ModelLoadError where the GGUF file cannot.
     """
     check_gguf(gguf, need_weights=False)
     reference = read_reference(checkpoint)
     with Model.load(gguf, ModelSettings(gpu_layers=0), vocab_only=True) as model:
         if texts is None:  # a token without an embedding is in no file
             special = [text for text, token in reference.special_tokens.items() if token < model.vocab.n_tokens]
-            texts = hard_texts(special)
+            texts = tokenizer_test_texts(special)
         texts = [_encodable(text) for text in texts]
         return _compare(reference, model.vocab, texts, progress)
 

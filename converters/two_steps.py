@@ -16,11 +16,12 @@ from edge_wsd.models.gguf_types import TENSOR_TYPES
 from .base import Planned
 from .importance import read_importance
 from .keep import kept_types
+from .progress import Progress
 from .quantization import Quantization, quantize, require_imatrix
 from .storage import n_bytes, stored_type
 from .target import place_of, renamed_when_complete, require_space
 from .types import QUANT_TYPES, QuantType
-from .writer import Progress, tensor_bytes, write_gguf
+from .writer import tensor_bytes, write_gguf
 
 _NUMBERS = {kind.name: number for number, kind in TENSOR_TYPES.items()}
 # A small model has more bits per weight than the type is known for: its larger types weigh more.
@@ -29,7 +30,7 @@ _HEADERS_RESERVE = 64 << 20
 
 
 @dataclass(frozen=True)
-class Options:
+class QuantizeOptions:
     """How to quantize; see `quantize`."""
 
     keep: Mapping[str, str]
@@ -48,7 +49,12 @@ class Written:
 
 
 def write_model(
-    target: Path, writer: Any, plan: Sequence[Planned], wanted: QuantType, how: Options, progress: Progress | None
+    target: Path,
+    writer: Any,
+    plan: Sequence[Planned],
+    wanted: QuantType,
+    how: QuantizeOptions,
+    progress: Progress | None,
 ) -> Written:
     """Writes metadata of `writer` and the tensors of `plan` to `target` as `wanted`.
 
@@ -72,7 +78,12 @@ def _type_notes(type_name: str, types: Mapping[str, int]) -> tuple[str, ...]:
 
 
 def _convert_and_quantize(
-    target: Path, writer: Any, plan: Sequence[Planned], wanted: QuantType, how: Options, progress: Progress | None
+    target: Path,
+    writer: Any,
+    plan: Sequence[Planned],
+    wanted: QuantType,
+    how: QuantizeOptions,
+    progress: Progress | None,
 ) -> Quantization:
     exact = exact_type(plan)
     tensors = [_described(tensor, exact) for tensor in plan]

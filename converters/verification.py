@@ -24,8 +24,8 @@ from .evaluation_texts import evaluation_texts
 from .gguf_facts import GgufFacts, read_facts
 from .logits import GgufLogits, gguf_settings, measure
 from .lora import read_adapters
+from .progress import StageProgress, no_progress
 from .registry import family_of
-from .stages import Progress, no_progress
 from .template_agreement import TemplateAgreement, read_chat_tokenizer, template_agreement
 from .text_windows import Window, cut_windows, window_length
 from .tokenizer_agreement import LEAST_SHARE, Agreement, tokenizer_agreement
@@ -100,7 +100,7 @@ def verify(
     context_length: int | None = None,
     max_tokens: int | None = None,
     threads: int | None = None,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
     cancel: CancelFlag | None = None,
 ) -> Verification:
     """Compares logits, tokenizer and chat template of `gguf` with those of the folder `checkpoint`.

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from .base import Planned
+from .progress import Progress
 from .rows import float_rows, same_rows
 from .storage import encode, n_bytes, stored_type
 from .target import require_space
 
-Progress = Callable[[int, int], None]
 # Room for metadata and directory when the disk is checked; a vocabulary of 256k tokens takes about 12 MB.
 _HEADER_RESERVE = 32 << 20
 

@@ -41,7 +41,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     then nothing has changed.
     """
     target = behind_links(path)
-    with scratch_file(target.parent, told_as=path) as file:
+    with scratch_file(target.parent, named=path) as file:
         before = _permissions(target)
         if before is not None:
             _allow(file, before.st_mode | _OWNER_MAY_WRITE)
@@ -57,13 +57,13 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def scratch_file(folder: Path, *, told_as: Path | None = None) -> Iterator[BinaryIO]:
-    """A new file in `folder` that is gone after the block. `file.name` is its path. Raises OSError on `told_as`."""
+def scratch_file(folder: Path, *, named: Path | None = None) -> Iterator[BinaryIO]:
+    """A new file in `folder` that is gone after the block. `file.name` is its path. Raises OSError on `named`."""
     remove_abandoned(folder)
     try:
         file = _create(folder)
     except OSError as error:
-        raise OSError(error.errno, error.strerror, str(told_as or folder)) from None
+        raise OSError(error.errno, error.strerror, str(named or folder)) from None
     with file:
         try:
             yield file

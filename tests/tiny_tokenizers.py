@@ -15,7 +15,7 @@ import pytest
 tokenizers = pytest.importorskip("tokenizers")
 sentencepiece = pytest.importorskip("sentencepiece")
 
-from edge_wsd.converters.hard_texts import hard_texts  # noqa: E402
+from edge_wsd.converters.hard_texts import tokenizer_test_texts  # noqa: E402
 from edge_wsd.converters.pre_tokenizers import named  # noqa: E402
 
 # Rows of the embeddings that checkpoints in these tests have; the tokenizers are smaller, as real ones often are.
@@ -27,7 +27,7 @@ SPACE = "\u2581"
 
 def texts() -> list[str]:
     """What the tokenizers are trained on: a part of the corpus that they are compared over."""
-    return [text for text in hard_texts()[::2] if "\0" not in text]
+    return [text for text in tokenizer_test_texts()[::2] if "\0" not in text]
 
 
 def save_config(folder: Path, **values: Any) -> None:

@@ -13,7 +13,7 @@ import click
 from edge_wsd import __version__
 from edge_wsd.cli import chat_commands
 from edge_wsd.cli.as_found import keys_unseen, on_continue
-from edge_wsd.cli.chat_input import LineReader, Reader, without_quotes
+from edge_wsd.cli.chat_input import LineReader, LineSource, without_quotes
 from edge_wsd.cli.chat_options import changed_options
 from edge_wsd.cli.interruptible import Interruptible
 from edge_wsd.cli.main import debug_wanted, explained, show_traceback
@@ -75,10 +75,10 @@ def command(
             if load is not None:
                 screen.note(chat.loaded_note(Path(load)))
                 screen.space()
-        chat.hold(_reader(pair_choice) if interactive else LineReader())
+        chat.hold(_line_source(pair_choice) if interactive else LineReader())
 
 
-def _reader(pair_choice: PairChoice) -> Reader:
+def _line_source(pair_choice: PairChoice) -> LineSource:
     """Of a person: with line editing, if the terminal can do that."""
     if is_dumb():
         return LineReader(prompts=True)
@@ -110,11 +110,11 @@ class Chat:
         self._given_system = system
         self._answered: tuple[Options, str | None, int] | None = None
 
-    def hold(self, reader: Reader) -> None:
+    def hold(self, source: LineSource) -> None:
         """Until the input ends. An error ends a conversation read from a pipe, but not one with a person."""
         while True:
             try:
-                self._take(reader.read())
+                self._take(source.read())
             except EOFError:
                 return
             except KeyboardInterrupt:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from edge_wsd.cli import habits
-from edge_wsd.cli.chat_input import QUOTES, Candidate
+from edge_wsd.cli.chat_input import QUOTES, Completion
 from edge_wsd.cli.chat_options import (
     NOTHING,
     SWITCHES,
@@ -260,12 +260,12 @@ COMMANDS: dict[str, SlashCommand] = {
 ALIASES = {"?": "help", "exit": "quit", "bye": "quit", "q": "quit"}
 
 
-def complete(line: str) -> Iterable[Candidate]:
+def complete(line: str) -> Iterable[Completion]:
     """What a command line may go on with."""
     name, space, rest = line.partition(" ")
     if not space:
         return [
-            Candidate(f"/{name}", len(line), f"/{name}", command.meaning)
+            Completion(f"/{name}", len(line), f"/{name}", command.meaning)
             for name, command in COMMANDS.items()
             if f"/{name}".startswith(line)
         ]
@@ -273,9 +273,9 @@ def complete(line: str) -> Iterable[Candidate]:
     return [] if command is None else _complete_argument(command, rest.lstrip(" "))
 
 
-def _complete_argument(command: SlashCommand, rest: str) -> Iterator[Candidate]:
+def _complete_argument(command: SlashCommand, rest: str) -> Iterator[Completion]:
     if command.takes == "file":
-        return (Candidate(text, len(rest), label) for text, label in complete_path(rest))
+        return (Completion(text, len(rest), label) for text, label in complete_path(rest))
     *before, last = rest.split(" ")
     words: Iterable[tuple[str, str]] = ()
     if command.takes == "switch" and not before:
@@ -284,4 +284,4 @@ def _complete_argument(command: SlashCommand, rest: str) -> Iterator[Candidate]:
         words = [(name, meaning) for name, (_, meaning) in REPLY_FLAGS.items()]
     elif command.takes == "option" and len(before) == 1 and before[0] in REPLY_FLAGS:
         words = [(value, "") for value in values_of(before[0])]
-    return (Candidate(word, len(last), word, meaning) for word, meaning in words if word.startswith(last))
+    return (Completion(word, len(last), word, meaning) for word, meaning in words if word.startswith(last))

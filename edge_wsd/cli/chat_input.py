@@ -15,7 +15,7 @@ QUOTES = '"""'
 PROMPT, CONTINUATION = ">>> ", "... "
 
 
-class Candidate(NamedTuple):
+class Completion(NamedTuple):
     """What the text before the cursor may be completed to."""
 
     text: str
@@ -25,10 +25,10 @@ class Candidate(NamedTuple):
     meaning: str = ""
 
 
-Complete = Callable[[str], Iterable[Candidate]]
+Complete = Callable[[str], Iterable[Completion]]
 
 
-class Reader(Protocol):
+class LineSource(Protocol):
     """Gives one message or command after the other."""
 
     def read(self) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edge_wsd.cli.guard import print_json
-from edge_wsd.cli.rows import hanging_lines, room_on_stdout
+from edge_wsd.cli.rows import columns_of_stdout, hanging_lines
 from edge_wsd.cli.waiting import telling
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def command(*, drafter: str, base: str, as_object: bool) -> None:
         found = {"verdict": verdict.verdict, "reason": verdict.reason, "notes": list(verdict.notes), **about}
         print_json(found)
     else:
-        for line in hanging_lines(verdict_lines(verdict, about), room_on_stdout()):
+        for line in hanging_lines(verdict_lines(verdict, about), columns_of_stdout()):
             click.echo(line)
 
 

@@ -14,7 +14,7 @@ from edge_wsd import __version__, child_process
 from edge_wsd.cli.doctor_child import BINDING, LAST_STEP
 from edge_wsd.cli.guard import print_json
 from edge_wsd.cli.main import FAILED
-from edge_wsd.cli.rows import command_lines, named_lines, prose_lines, room_on_stdout
+from edge_wsd.cli.rows import columns_of_stdout, command_lines, named_lines, prose_lines
 from edge_wsd.cli.waiting import telling
 from edge_wsd.errors import KernelError, OptionError
 
@@ -43,7 +43,7 @@ def command(context: click.Context, *, as_object: bool) -> None:
     if as_object:
         print_json(report)
     else:
-        for line in lines_of(report, room_on_stdout()):
+        for line in lines_of(report, columns_of_stdout()):
             click.echo(line)
     if report["problems"]:
         context.exit(FAILED)
@@ -154,8 +154,8 @@ def _likely_gpu() -> str:
     return "CUDA" if shutil.which("nvidia-smi") else "Vulkan"
 
 
-def lines_of(report: dict[str, Any], room: int | None = None) -> list[str]:
-    """The report for a person, in lines of at most `room` columns, if that matters."""
+def lines_of(report: dict[str, Any], n_columns: int | None = None) -> list[str]:
+    """The report for a person, in lines of at most `n_columns`, if that matters."""
     rows = [(name, value or "not installed") for name, value in report["versions"].items()]
     rows += [("native core", report["native"] or "missing"), ("backends", ", ".join(report["backends"]) or "-")]
     for device in report["devices"]:
@@ -171,10 +171,10 @@ def lines_of(report: dict[str, Any], room: int | None = None) -> list[str]:
         rows.append(("self-test", f"{test['n_tokens']} tokens in {test['total_s']:.2f} s: {test['text']!r}"))
     rows += [("WARNING", warning) for warning in report["warnings"]]
     rows += [("PROBLEM", problem) for problem in report["problems"]]
-    lines = named_lines(rows, room, width=18)
+    lines = named_lines(rows, n_columns, width=18)
     if report["install"]:
-        lines += ["", *prose_lines(["To use a GPU, build llama.cpp for it or take a ready wheel:"], room)]
+        lines += ["", *prose_lines(["To use a GPU, build llama.cpp for it or take a ready wheel:"], n_columns)]
         for row in report["install"]:
-            lines += ["", *prose_lines([f"  {row['for']} ({row['note']})"], room)]
-            lines += [line for name in ("build", "wheel") for line in command_lines(f"    {row[name]}", room)]
+            lines += ["", *prose_lines([f"  {row['for']} ({row['note']})"], n_columns)]
+            lines += [line for name in ("build", "wheel") for line in command_lines(f"    {row[name]}", n_columns)]
     return lines

@@ -191,14 +191,14 @@ def _blocks(
     names: Sequence[str],
     cells: Sequence[Sequence[str]],
     note: str | None,
-    room: int,
+    n_columns: int,
 ) -> Iterator[str]:
-    yield from broken(title, room)
+    yield from broken(title, n_columns)
     for name, row in zip(names, cells, strict=True):
-        yield from ("", *broken(name, room))
-        yield from row_lines([*zip(headings, (cell.replace("\n", " ") for cell in row), strict=True)], room)
+        yield from ("", *broken(name, n_columns))
+        yield from row_lines([*zip(headings, (cell.replace("\n", " ") for cell in row), strict=True)], n_columns)
     yield ""
-    yield from broken(note, room) if note else ()
+    yield from broken(note, n_columns) if note else ()
 
 
 def _percent(share: Share) -> str:

@@ -92,7 +92,7 @@ def _cost(name: HubModel) -> Cost:
         size.name,
         size.download_bytes,
         size.stored_bytes,
-        size.room_bytes,
+        size.needed_bytes,
         terms_text(name.repo, size.licence, granted=True),
         size.destination.parent,
     )

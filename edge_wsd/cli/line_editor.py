@@ -62,12 +62,12 @@ def _placeholder(choices: Sequence[str]) -> AnyFormattedText:
     app = get_app()
     if app.is_done or app.layout.is_searching:  # the text of a search stands in the same place
         return []
-    room = app.output.get_size().columns - len(PROMPT) - 1
-    return [("class:placeholder", next((each for each in choices if len(each) <= room), ""))]
+    n_columns = app.output.get_size().columns - len(PROMPT) - 1
+    return [("class:placeholder", next((each for each in choices if len(each) <= n_columns), ""))]
 
 
 class _LastingHistory(FileHistory):
-    """A file that cannot be read or written, for want of room perhaps, costs its history and no conversation."""
+    """A file that cannot be read or written, for want of space perhaps, costs its history and no conversation."""
 
     def load_history_strings(self) -> Iterable[str]:
         try:

@@ -80,9 +80,9 @@ class _Formatter(click.HelpFormatter):
 
     def __init__(self, indent_increment: int = 2, width: int | None = None, max_width: int | None = None) -> None:
         super().__init__(indent_increment, width, max_width)
-        room = shutil.get_terminal_size().columns - 2
-        self._is_narrow = width is None and room < self._LEAST
-        self.width = max(room, 2 * self._NAMES) if self._is_narrow else self.width
+        n_columns = shutil.get_terminal_size().columns - 2
+        self._is_narrow = width is None and n_columns < self._LEAST
+        self.width = max(n_columns, 2 * self._NAMES) if self._is_narrow else self.width
 
     def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
         super().write_dl(rows, self._NAMES if self._is_narrow else col_max, col_spacing)

@@ -10,7 +10,7 @@ import click
 
 from edge_wsd.cli.guard import print_json
 from edge_wsd.cli.main import FAILED, AdvisingGroup, complain
-from edge_wsd.cli.rows import hanging_lines, named_lines, prose_lines, room_on_stdout, table_lines, tell
+from edge_wsd.cli.rows import columns_of_stdout, hanging_lines, named_lines, prose_lines, table_lines, tell
 from edge_wsd.cli.terminal import is_terminal, neutralise, one_line
 from edge_wsd.errors import StoreError
 
@@ -72,14 +72,14 @@ def _print_list(store: Store, models: list[StoredModel], *, n_problems: int) -> 
     if not models:
         if not n_problems:
             empty = f"the store {one_line(str(store.root))} is empty; `edge-wsd pull OWNER/REPO:TYPE` fills it"
-            click.echo("\n".join(hanging_lines([empty], room_on_stdout())))
+            click.echo("\n".join(hanging_lines([empty], columns_of_stdout())))
         return
     rows = [("NAME", "TYPE", "SIZE", "COMMIT", "PULLED")]
     for model in models:
         about = model.manifest
         pulled = about.created[:16].replace("T", " ")
         rows.append((about.repo, about.type, _size(model.n_bytes), about.revision[:_SHORT_COMMIT], pulled))
-    for line in table_lines(rows, room_on_stdout(), words=(0, 1, 3, 4)):
+    for line in table_lines(rows, columns_of_stdout(), words=(0, 1, 3, 4)):
         click.echo(one_line(line))
     tell(f"the store is {store.root}")
 
@@ -132,7 +132,7 @@ def show(*, name: str, ctx: int | None, template: bool, as_object: bool) -> None
             raise StoreError(f"{name} has no chat template")
         click.echo(neutralise(facts["chat_template"]))
     else:
-        for line in _lines(facts, model, room_on_stdout()):
+        for line in _lines(facts, model, columns_of_stdout()):
             click.echo(neutralise(line))
 
 
@@ -141,15 +141,15 @@ def _as_object(model: StoredModel) -> dict[str, Any]:
     return {"name": model.name, "path": str(model.path), "n_bytes": model.n_bytes, **manifest}
 
 
-def _lines(facts: dict[str, Any], model: StoredModel | None, room: int | None) -> list[str]:
-    lines = named_lines(_rows(facts, model), room, width=16)
+def _lines(facts: dict[str, Any], model: StoredModel | None, n_columns: int | None) -> list[str]:
+    lines = named_lines(_rows(facts, model), n_columns, width=16)
     if facts["tensor_types"]:
-        lines += ["", *table_lines(_type_rows(facts["tensor_types"]), room)]
-    lines += ["", *named_lines([("memory", _memory(facts["memory"]))], room, width=16)]
+        lines += ["", *table_lines(_type_rows(facts["tensor_types"]), n_columns)]
+    lines += ["", *named_lines([("memory", _memory(facts["memory"]))], n_columns, width=16)]
     template = facts["chat_template"]
     if template is None:
         none = "chat template: none; as a drafter it needs --drafter-template plain"
-        return [*lines, "", *prose_lines([none], room)]
+        return [*lines, "", *prose_lines([none], n_columns)]
     shown = template.splitlines()
     lines += ["", "chat template:", *(f"  {line}" for line in shown[:_TEMPLATE_LINES])]
     if len(shown) > _TEMPLATE_LINES:

@@ -63,12 +63,12 @@ def style_options(function: F) -> F:
     )(decorated)
 
 
-def legend(style: Style, room: int) -> list[str]:
-    """What explains the style, in lines of at most `room` columns; none if there is nothing to explain."""
+def legend(style: Style, n_columns: int) -> list[str]:
+    """What explains the style, in lines of at most `n_columns`; none if there is nothing to explain."""
     if style is Style.COLOURS:
         begins = f"{colour_of('drafter')}\u25a0 drafter begins{RESET}"
         finishes = f"{colour_of('base')}\u25a0 base finishes{RESET}"
-        return [f"{begins}  {finishes}"] if room >= 33 else [begins, finishes]
+        return [f"{begins}  {finishes}"] if n_columns >= 33 else [begins, finishes]
     return ["\u00abdrafter begins\u00bb base finishes"] if style is Style.MARKS else []
 
 
@@ -77,8 +77,8 @@ def aside(line: str) -> None:
     if sys.stderr is None:
         return
     faint = colours_wanted(sys.stderr)
-    room = shutil.get_terminal_size().columns - 1 if is_terminal(sys.stderr) else None
-    for part in prose_lines([one_line(line)], room):
+    n_columns = shutil.get_terminal_size().columns - 1 if is_terminal(sys.stderr) else None
+    for part in prose_lines([one_line(line)], n_columns):
         drawing_on(sys.stderr).write(f"{DIM if faint else ''}{part}{RESET if faint else ''}\n")
     sys.stderr.flush()
 
@@ -94,7 +94,7 @@ class Painter:
         self._out = drawing_on(out)
         self._style = style
         self._raw = raw
-        # marks take room of their own, so their lines are left to the terminal
+        # marks take space of their own, so their lines are left to the terminal
         wrap = wrap and style is not Style.MARKS and not is_dumb()
         self._screen_width = shutil.get_terminal_size().columns
         self._width = self._screen_width - 1 if wrap else None

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from edge_wsd.cli.rows import room_on_stdout, row_lines
+from edge_wsd.cli.rows import columns_of_stdout, row_lines
 from edge_wsd.cli.terminal import neutralise, one_line
 from edge_wsd.errors import EdgeWsdError
 from edge_wsd.models.gguf_check import n_parts, part_paths
@@ -108,14 +108,14 @@ def _short(text: str) -> str:
 
 def print_rows(rows: Sequence[tuple[str, str]]) -> None:
     """Names and values, the values aligned."""
-    room = room_on_stdout()
-    if room is None:
+    n_columns = columns_of_stdout()
+    if n_columns is None:
         width = max(len(name) for name, _ in rows)
         lines = [
             one_line(f"{name.ljust(width)}  {value}") if name else f"{' ' * width}  {one_line(value)}"
             for name, value in rows
         ]
     else:
-        lines = [*row_lines(rows, room, indent="")]
+        lines = [*row_lines(rows, n_columns, indent="")]
     for line in lines:
         click.echo(line)

@@ -11,7 +11,7 @@ import click
 from edge_wsd.cli.guard import print_json
 from edge_wsd.cli.main import FAILED, complain
 from edge_wsd.cli.options import MODEL_FLAGS, PER_MODEL_NOTE, SectionCommand, default_of, model_options, parallel_option
-from edge_wsd.cli.rows import command_lines, prose_lines, room_on_stdout, table_lines, tell
+from edge_wsd.cli.rows import columns_of_stdout, command_lines, prose_lines, table_lines, tell
 from edge_wsd.cli.terminal import one_line
 from edge_wsd.cli.waiting import telling
 from edge_wsd.errors import EdgeWsdError, StoreError
@@ -74,7 +74,7 @@ def command(
     if as_object:
         print_json({**plan.as_dict(), "flags": flags_of(plan)})
     else:
-        for line in lines_of(plan, room_on_stdout()):
+        for line in lines_of(plan, columns_of_stdout()):
             click.echo(one_line(line))
     for model in (plan.drafter, plan.base):
         n_ctx, trained = model.memory.n_ctx, model.memory.shape.n_ctx_train
@@ -135,14 +135,14 @@ def flags_of(plan: Plan) -> str:
     return shlex.join([*words, *(["--parallel", str(parallel)] if parallel > 1 else [])])
 
 
-def lines_of(plan: Plan, room: int | None = None) -> list[str]:
-    """The plan for a person, in lines of at most `room` columns, if that matters."""
+def lines_of(plan: Plan, n_columns: int | None = None) -> list[str]:
+    """The plan for a person, in lines of at most `n_columns`, if that matters."""
     rows: list[tuple[str, ...]] = [("", "device", "layers", "weights", "KV cache", "compute", "logits", "vocab", "sum")]
     for model in (plan.drafter, plan.base):
         rows += _rows_of(plan, model)
-    lines = table_lines(rows, room, words=(0, 1))
+    lines = table_lines(rows, n_columns, words=(0, 1))
     about = [*(_about(model) for model in (plan.drafter, plan.base)), "All sizes in MiB."]
-    lines += ["", *prose_lines(about, room), ""]
+    lines += ["", *prose_lines(about, n_columns), ""]
     devices: list[tuple[str, ...]] = [("device", "of both", "free", "total", "kept free", "left")]
     for one in plan.devices:
         left = one.device.free_bytes - one.margin - one.used
@@ -154,11 +154,11 @@ def lines_of(plan: Plan, room: int | None = None) -> list[str]:
                 *map(_mib, (one.device.total_bytes, one.margin, left)),
             )
         )
-    lines += table_lines(devices, room)
+    lines += table_lines(devices, n_columns)
     lines.append("")
-    lines += prose_lines([f"gives way: {line}" for line in plan.gives_way], room)
-    lines += command_lines(f"the same by hand: {flags_of(plan)}", room)
-    return [*lines, *prose_lines([f"verdict: {plan.verdict}"], room)]
+    lines += prose_lines([f"gives way: {line}" for line in plan.gives_way], n_columns)
+    lines += command_lines(f"the same by hand: {flags_of(plan)}", n_columns)
+    return [*lines, *prose_lines([f"verdict: {plan.verdict}"], n_columns)]
 
 
 def _rows_of(plan: Plan, model: PlannedModel) -> list[tuple[str, ...]]:

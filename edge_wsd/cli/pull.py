@@ -37,7 +37,7 @@ quantized, and its tokenizer compared with the original. TYPE may also be a GGUF
 lists the store; a model in it needs no network.
 
 A pull that was stopped goes on where it was. What arrives waits in the store's folder `.staging`; a checkpoint
-is deleted once it is converted, so it takes no room beside the result. To keep it, for several types perhaps,
+is deleted once it is converted, so it takes no space beside the result. To keep it, for several types perhaps,
 fetch it with `hf download` first: files in that cache are used and left there.
 
 \b

@@ -36,7 +36,7 @@ class Screen:
         for number, text in enumerate(lines):
             for line in self._lines(neutralise(text)):
                 self._say(line, "" if number == 0 else DIM)
-        for line in legend(self._style, self._room()):
+        for line in legend(self._style, self._n_columns()):
             self._say(line)
         self.space()
 
@@ -78,8 +78,8 @@ class Screen:
             self._say(line, _RED)
 
     def table(self, rows: Sequence[tuple[str, str]]) -> None:
-        """Names and values: the values aligned, or each below its name where there is no room for that."""
-        for line in row_lines(rows, self._room(), bold=self._bold):
+        """Names and values: the values aligned, or each below its name where there is no space for that."""
+        for line in row_lines(rows, self._n_columns(), bold=self._bold):
             self._say(line)
 
     def space(self) -> None:
@@ -87,12 +87,12 @@ class Screen:
         if self._wrap:
             self._say("")
 
-    def _room(self) -> int:
+    def _n_columns(self) -> int:
         return shutil.get_terminal_size().columns - 1
 
     def _lines(self, text: str) -> list[str]:
         """Lines that fit the terminal; in a pipe a remark stays one line."""
-        return broken(text, self._room()) if self._wrap else [text]
+        return broken(text, self._n_columns()) if self._wrap else [text]
 
     def _bold(self, text: str) -> str:
         return f"{BOLD}{text}{RESET}" if self._dims else text

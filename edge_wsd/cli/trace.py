@@ -14,7 +14,7 @@ from edge_wsd.cli.main import INTERRUPTED
 from edge_wsd.cli.options import PER_MODEL_NOTE, SectionCommand, reply_options
 from edge_wsd.cli.paint import aside
 from edge_wsd.cli.pair_choice import PairChoice, pair_options
-from edge_wsd.cli.rows import room_on_stdout, table_lines
+from edge_wsd.cli.rows import columns_of_stdout, table_lines
 from edge_wsd.cli.run import prompt_of, what_to_answer
 from edge_wsd.cli.status import REASONS, status_lines
 from edge_wsd.cli.texts import system_option
@@ -54,7 +54,7 @@ def command(
         answer = Answer(pair.session(system=system, options=options, messages=conversation), None, quiet=quiet)
         answer.write(question)
     if answer.reply is not None:
-        for line in table_lines([_HEADINGS, *_rows(answer.reply)], room_on_stdout(), words=_WORDS):
+        for line in table_lines([_HEADINGS, *_rows(answer.reply)], columns_of_stdout(), words=_WORDS):
             click.echo(line)
         if not quiet:
             if answer.reply.note is not None:
@@ -76,7 +76,7 @@ def _note(reply: Reply, n: int, token: Token) -> str:
     if reply.switch is not None and n == reply.switch.index:
         return f"switch: {REASONS[reply.switch.reason]}"
     if n == len(reply.tokens) - 1 and reply.note is not None:
-        return reply.note.partition(":")[0]  # the whole would leave other columns no room
+        return reply.note.partition(":")[0]  # the whole would leave other columns no space
     return "repeated" if token.repeated else ""
 
 

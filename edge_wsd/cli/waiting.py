@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SHOWN_AFTER_S = 1.0
 _TICK_S = 0.25
-_LEAST_ROOM = 16
+_FEWEST_COLUMNS = 16
 
 
 class WaitingLine:
@@ -60,10 +60,10 @@ class WaitingLine:
     def tick(self, column: int = 0) -> None:
         """Shows it, or shows it anew, if it takes long. The cursor, in `column`, stays where it is."""
         what, waited = self._what, time.monotonic() - self._since
-        room = shutil.get_terminal_size().columns - column - 1
-        if not (self._wanted and what and waited >= SHOWN_AFTER_S and room >= _LEAST_ROOM):
+        n_columns = shutil.get_terminal_size().columns - column - 1
+        if not (self._wanted and what and waited >= SHOWN_AFTER_S and n_columns >= _FEWEST_COLUMNS):
             return
-        text = f"{' ' if column else ''}{one_line(what)}, {waited:.0f} s"[:room]
+        text = f"{' ' if column else ''}{one_line(what)}, {waited:.0f} s"[:n_columns]
         if text != self._shown:
             self._shown = text
             faint = colours_wanted(sys.stderr)

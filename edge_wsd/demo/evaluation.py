@@ -69,7 +69,7 @@ FEW_SHOT: Final = (
 )
 """The control: a fixed prompt of good examples before the question, for the base alone (after URIAL)."""
 
-Progress = Callable[[EvalMode, int, int], None]
+EvaluationProgress = Callable[[EvalMode, int, int], None]
 """Called after each reply with the mode, the number of replies written in it, and how many there will be."""
 
 
@@ -183,7 +183,7 @@ def evaluate(
     outside: Sequence[OutsideInput] = (),
     modes: Sequence[EvalMode] = tuple(EVAL_MODES),
     max_tokens: int = MAX_TOKENS,
-    progress: Progress | None = None,
+    progress: EvaluationProgress | None = None,
 ) -> Iterator[Row]:
     """A row per mode, as soon as it is measured. `other` is the pair of the mode "wsd-other", left out without it."""
     cases = [

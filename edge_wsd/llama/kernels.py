@@ -71,7 +71,7 @@ def verdict() -> Verdict:
     Raises `KernelError` if nothing holds, `OptionError` as `child_process.python_command`.
     """
     with _lock:
-        return _told_verdict()
+        return _warned_verdict()
 
 
 def require_sound() -> None:
@@ -86,7 +86,7 @@ def _first_verdict() -> Verdict:
 
 
 @cache
-def _told_verdict() -> Verdict:
+def _warned_verdict() -> Verdict:
     found = _first_verdict()
     if not found.extra_buffers:
         _LOG.warning("%s", advice(found))

@@ -23,7 +23,7 @@ from edge_wsd.llama.vocab import Vocab
 if TYPE_CHECKING:
     from edge_wsd.llama.context import Context
 
-Progress = Callable[[float], None]
+LoadProgress = Callable[[float], None]
 
 _LEARNED_POSITIONS = frozenset({"gpt2", "starcoder", "mpt"})
 """Their positions are rows of a tensor; llama.cpp ends the process where it looks for one more."""
@@ -50,7 +50,7 @@ class Model:
         vocab_only: bool = False,
         simulated: bool = False,
         host_only: bool = False,
-        progress: Progress | None = None,
+        progress: LoadProgress | None = None,
     ) -> Model:
         """Load a GGUF file. `progress` is called with 0 to 1. Raises `ModelLoadError`, `ForkedError`.
 
@@ -154,7 +154,7 @@ class Model:
         self.close()
 
 
-def _progress_callback(progress: Progress | None, failures: list[BaseException]) -> object:
+def _progress_callback(progress: LoadProgress | None, failures: list[BaseException]) -> object:
     def call(fraction: float, _user_data: int | None) -> bool:
         try:
             if progress:

@@ -185,9 +185,9 @@ class Quantizer:
 
     def _refused(self) -> QuantizationError:
         reason = next((line for line in reversed(self._errors) if _FAILED in line), None)
-        told = reason.partition(_FAILED)[2] if reason else " ".join(self._errors[-1:]) or "it does not say why"
-        advice = next((f"; {advice}" for sign, advice in _ADVICE.items() if sign in told), "")
-        return QuantizationError(f"{self._request.source}: llama.cpp gives up: {told[:_LONGEST_REASON]}{advice}")
+        why = reason.partition(_FAILED)[2] if reason else " ".join(self._errors[-1:]) or "it does not say why"
+        advice = next((f"; {advice}" for sign, advice in _ADVICE.items() if sign in why), "")
+        return QuantizationError(f"{self._request.source}: llama.cpp gives up: {why[:_LONGEST_REASON]}{advice}")
 
     def _ended(self) -> QuantizationError:
         """Why there is no child any more: its ending and its last words."""

@@ -36,8 +36,8 @@ def physical_cores() -> int:
     if sys.platform == "darwin":
         # Only the performance cores: one efficiency core slows every barrier of a matrix product.
         for key in ("hw.perflevel0.physicalcpu", "hw.physicalcpu"):
-            if (told := mac_fact(key)).isdecimal():
-                return max(1, int(told))
+            if (value := mac_fact(key)).isdecimal():
+                return max(1, int(value))
     if not hasattr(os, "sched_getaffinity"):
         return os.cpu_count() or 1
     usable = os.sched_getaffinity(0)

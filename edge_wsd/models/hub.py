@@ -186,8 +186,8 @@ def _licence(about: dict[str, Any]) -> str | None:
 def _weights(about: dict[str, Any]) -> tuple[int | None, tuple[str, ...]]:
     """How many there are, and their types."""
     weights = about.get("safetensors")
-    told = weights if isinstance(weights, dict) else {}
-    total, by_type = told.get("total"), told.get("parameters")
+    counts = weights if isinstance(weights, dict) else {}
+    total, by_type = counts.get("total"), counts.get("parameters")
     types = tuple(by_type) if isinstance(by_type, dict) else ()
     return total if type(total) is int and 0 < total <= _MOST_PARAMETERS else None, types
 

@@ -83,7 +83,7 @@ def lay_out(
     memories, settings = [], []
     for role, one in enumerate(wanted):
         n_ctx = one.n_ctx if one.settings.context_length or longest is None else min(one.n_ctx, longest)
-        best = _best(_Room(machine, free, one, n_ctx, role, floors or {}))
+        best = _best(_Budget(machine, free, one, n_ctx, role, floors or {}))
         memories.append(best[0])
         settings.append(best[1])
         free = [left - sizes.total for left, sizes in zip(free, best[0].gpus, strict=True)]
@@ -91,7 +91,7 @@ def lay_out(
 
 
 @dataclass(frozen=True, slots=True)
-class _Room:
+class _Budget:
     """One model, and what the GPUs have left for it."""
 
     machine: Machine
@@ -120,15 +120,15 @@ class _Room:
         )
 
 
-def _best(room: _Room) -> tuple[ModelMemory, ModelSettings]:
-    settings, n_all = room.wanted.settings, room.wanted.shape.n_layers + 1
+def _best(budget: _Budget) -> tuple[ModelMemory, ModelSettings]:
+    settings, n_all = budget.wanted.settings, budget.wanted.shape.n_layers + 1
     best: tuple[ModelMemory, ModelSettings] | None = None
-    for group in _groups(room):
-        main = group[0] if len(group) == 1 and len(room.machine.gpus) > 1 else settings.main_gpu
+    for group in _groups(budget):
+        main = group[0] if len(group) == 1 and len(budget.machine.gpus) > 1 else settings.main_gpu
         counts = range(n_all, -1, -1) if settings.gpu_layers == AUTO else [settings.gpu_layers]
         for count in counts:
-            memory = room.memory(count, group)
-            if settings.gpu_layers != AUTO or count == 0 or room.holds(memory):
+            memory = budget.memory(count, group)
+            if settings.gpu_layers != AUTO or count == 0 or budget.holds(memory):
                 break
         if best is None or memory.gpu_layers > best[0].gpu_layers:
             layers = memory.gpu_layers if settings.gpu_layers == AUTO else settings.gpu_layers
@@ -139,9 +139,9 @@ def _best(room: _Room) -> tuple[ModelMemory, ModelSettings]:
     return best
 
 
-def _groups(room: _Room) -> list[list[int]]:
+def _groups(budget: _Budget) -> list[list[int]]:
     """Sets of GPUs worth trying: the one asked for; else each alone, the largest first, and then all together."""
-    gpus, settings = room.machine.gpus, room.wanted.settings
+    gpus, settings = budget.machine.gpus, budget.wanted.settings
     everything = list(range(len(gpus)))
     if settings.main_gpu is not None and gpus:
         if settings.main_gpu >= len(gpus):

@@ -41,7 +41,7 @@ if TYPE_CHECKING:  # read only where there is a file
     from tomlkit import TOMLDocument
 
 PATH_VARIABLE = "EDGE_WSD_PAIRS"
-Place = tuple[str, ...]
+KeyPath = tuple[str, ...]
 """Keys of TOML from the top of the file down."""
 _TOP_KEYS = ("default", "pairs")
 _MOST_BYTES = 1 << 20
@@ -61,7 +61,7 @@ class Pairs:
     default: str | None = None
     """The name of the default pair."""
     pairs: dict[str, NamedPair] = field(default_factory=dict)
-    problems: dict[Place, PairsFileError] = field(default_factory=dict)
+    problems: dict[KeyPath, PairsFileError] = field(default_factory=dict)
     """What is wrong, by its place: ("pairs", NAME) is the entry of a pair, which `pairs` then lacks."""
 
     def require(self, *place: str) -> None:
@@ -298,7 +298,7 @@ class _Reading:
         checked = {key: self._check_value((*where, key), key, value, name) for key, value in table.items()}
         return NamedPair(name, **checked)
 
-    def _check_key(self, where: Place, key: str, value: Any, known: tuple[str, ...], owner: str) -> None:
+    def _check_key(self, where: KeyPath, key: str, value: Any, known: tuple[str, ...], owner: str) -> None:
         if key in known:
             return
         hint = closest(key, known)
@@ -341,7 +341,7 @@ def _kind(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _without(problems: dict[Place, PairsFileError], place: Place) -> dict[Place, PairsFileError]:
+def _without(problems: dict[KeyPath, PairsFileError], place: KeyPath) -> dict[KeyPath, PairsFileError]:
     return {other: error for other, error in problems.items() if other != place}
 
 

@@ -18,8 +18,8 @@ from edge_wsd.models.hub_errors import HubUnreachable
 from edge_wsd.models.manifest import CONVERTED, Manifest
 from edge_wsd.models.model_name import DEFAULT_TYPE, HubModel, parse_model_name
 from edge_wsd.models.repository import Choice, choose
-from edge_wsd.models.room import Room, room_for
-from edge_wsd.models.staging import Options, Progress, Staging, Step
+from edge_wsd.models.room import disk_need
+from edge_wsd.models.staging import CheckpointOptions, PullProgress, Staging, Step
 from edge_wsd.models.store import Store, StoredModel
 
 _SHORTEST_COMMIT = 7
@@ -27,7 +27,7 @@ _SHORTEST_COMMIT = 7
 
 @dataclass(frozen=True)
 class PullSize:
-    """What a pull would do. Sizes in bytes; of a conversion `stored_bytes` and `room_bytes` are estimates."""
+    """What a pull would do. Sizes in bytes; of a conversion `stored_bytes` and `needed_bytes` are estimates."""
 
     name: str
     """`owner/repo:TYPE`."""
@@ -38,7 +38,7 @@ class PullSize:
     download_bytes: int
     """Still to fetch: not what an earlier, stopped pull has fetched."""
     stored_bytes: int
-    room_bytes: int
+    needed_bytes: int
     """Most that is needed on the disk at one time, besides what is there now."""
     destination: Path
     in_store: bool
@@ -53,7 +53,7 @@ def pull(
     force: bool = False,
     verify: bool = True,
     pre_tokenizer: str | None = None,
-    progress: Progress | None = None,
+    progress: PullProgress | None = None,
     hub: Hub | None = None,
 ) -> StoredModel:
     """Brings the model called `owner/repo[:TYPE]` into the store; without a type DEFAULT_TYPE.
@@ -69,7 +69,7 @@ def pull(
     if not force and (present := stored(store, wanted, revision)) is not None:
         return present
     hub = hub or Hub(token=token)
-    options = Options(verify, pre_tokenizer)
+    options = CheckpointOptions(verify, pre_tokenizer)
     snapshot, choice = _look_up(hub, store, wanted, revision, progress)
     if choice.made == CONVERTED:
         options.require(choice.type)
@@ -79,7 +79,7 @@ def pull(
             return present  # another process has just pulled it
         staging = Staging(hub, store, snapshot, choice, options, progress)
         staging.clear_old()
-        room_for(staging.places, snapshot, choice).require(store, str(target))
+        disk_need(staging.downloads, snapshot, choice).require(store, str(target))
         try:
             return staging.run(asked=str(wanted), asked_revision=revision)
         except OSError as error:
@@ -92,7 +92,7 @@ def pull_size(
     store: Store | None = None,
     revision: str | None = None,
     token: str | None = None,
-    progress: Progress | None = None,
+    progress: PullProgress | None = None,
     hub: Hub | None = None,
 ) -> PullSize:
     """What `pull(name)` would fetch and write. Asks the hub for names and sizes alone.
@@ -108,16 +108,16 @@ def pull_size(
         return PullSize(present.name, made, commit, licence, 0, present.n_bytes, 0, present.folder, True)
     hub = hub or Hub(token=token)
     snapshot, choice = _look_up(hub, store, wanted, revision, progress)
-    staging = Staging(hub, store, snapshot, choice, Options(), progress)
-    room: Room = room_for(staging.places, snapshot, choice)
+    staging = Staging(hub, store, snapshot, choice, CheckpointOptions(), progress)
+    need = disk_need(staging.downloads, snapshot, choice)
     return PullSize(
         f"{snapshot.repo}:{choice.type}",
         choice.made,
         snapshot.revision,
         snapshot.licence,
-        room.download_bytes,
-        room.stored_bytes,
-        room.needed_bytes,
+        need.download_bytes,
+        need.stored_bytes,
+        need.needed_bytes,
         store.folder(snapshot.repo, choice.type),
         False,
     )
@@ -159,7 +159,7 @@ def _same(model: StoredModel | None, snapshot: Snapshot) -> StoredModel | None:
 
 
 def _look_up(
-    hub: Hub, store: Store, wanted: HubModel, revision: str | None, progress: Progress
+    hub: Hub, store: Store, wanted: HubModel, revision: str | None, progress: PullProgress
 ) -> tuple[Snapshot, Choice]:
     def tick(stage: Waiting, note: str) -> None:
         progress(Step(stage, note=note if stage == "wait" else ", ".join(filter(None, (str(wanted), note)))))

@@ -36,7 +36,7 @@ _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
 @dataclass(frozen=True)
-class Candidate:
+class GgufCandidate:
     """A GGUF model in a repository: one file, or all parts of a split one in order."""
 
     type: str
@@ -85,7 +85,7 @@ def choose(snapshot: Snapshot, type_name: str | None) -> Choice:
     raise HubError(_nothing(snapshot, candidates, everything, type_name or DEFAULT_TYPE))
 
 
-def gguf_candidates(files: Iterable[RemoteFile], *, everything: bool = False) -> list[Candidate]:
+def gguf_candidates(files: Iterable[RemoteFile], *, everything: bool = False) -> list[GgufCandidate]:
     """Every language model in GGUF format, by type; with `everything` also what its name says to be something else."""
     groups: dict[tuple[str, int], list[RemoteFile]] = {}
     for file in sorted(files, key=lambda file: file.path):
@@ -96,14 +96,14 @@ def gguf_candidates(files: Iterable[RemoteFile], *, everything: bool = False) ->
         stem, count = (part["stem"], int(part["count"])) if part else (path.stem, 1)
         groups.setdefault((str(path.with_name(stem)), count), []).append(file)
     found = [
-        Candidate(type_of(path), PurePosixPath(path).name, tuple(parts), count)
+        GgufCandidate(type_of(path), PurePosixPath(path).name, tuple(parts), count)
         for (path, count), parts in groups.items()
     ]
     models = (candidate for candidate in found if everything or _is_model(candidate))
     return sorted(models, key=lambda candidate: (candidate.type, candidate.stem))
 
 
-def _is_model(candidate: Candidate) -> bool:
+def _is_model(candidate: GgufCandidate) -> bool:
     """By its name, as a repository is not fetched to look: no projector, matrix or adapter."""
     if _PROJECTOR.search(candidate.stem):
         return False
@@ -143,17 +143,17 @@ def is_weights(file: RemoteFile) -> bool:
     return file.path.endswith(".safetensors")
 
 
-def _of_type(candidates: list[Candidate], type_name: str) -> list[Candidate]:
+def _of_type(candidates: list[GgufCandidate], type_name: str) -> list[GgufCandidate]:
     wanted = type_name.upper()
     wanted = _OTHER_NAMES.get(wanted, wanted)
     return [candidate for candidate in candidates if candidate.type.upper() == wanted]
 
 
-def _named(candidates: list[Candidate], name: str | None) -> list[Candidate]:
+def _named(candidates: list[GgufCandidate], name: str | None) -> list[GgufCandidate]:
     return [candidate for candidate in candidates if name is not None and candidate.stem.upper() == name.upper()]
 
 
-def _ready(snapshot: Snapshot, candidate: Candidate, models: list[Candidate]) -> Choice:
+def _ready(snapshot: Snapshot, candidate: GgufCandidate, models: list[GgufCandidate]) -> Choice:
     missing = candidate.missing_part()
     if missing is not None:
         raise HubError(
@@ -169,11 +169,13 @@ def _part_number(path: str) -> int:
     return int(part["number"]) if part else 1
 
 
-def _types(candidates: list[Candidate]) -> str:
+def _types(candidates: list[GgufCandidate]) -> str:
     return ", ".join(dict.fromkeys(candidate.type for candidate in candidates))
 
 
-def _nothing(snapshot: Snapshot, candidates: list[Candidate], everything: list[Candidate], type_name: str) -> str:
+def _nothing(
+    snapshot: Snapshot, candidates: list[GgufCandidate], everything: list[GgufCandidate], type_name: str
+) -> str:
     repo = snapshot.repo
     paths = [file.path for file in snapshot.files]
     if candidates:

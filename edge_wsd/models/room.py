@@ -1,6 +1,6 @@
 """How much of a disk a pull needs, and whether there is that much.
 
->>> room_for(places, snapshot, choice).require(store, "someone/Pilot-3B:Q4_K_M")
+>>> disk_need(downloads, snapshot, choice).require(store, "someone/Pilot-3B:Q4_K_M")
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from edge_wsd.models.manifest import READY
 from edge_wsd.models.repository import Choice, is_weights
 from edge_wsd.models.sizes_in_words import gib
 from edge_wsd.models.store import STORE_VARIABLE, Store
-from edge_wsd.models.transfer import Place
+from edge_wsd.models.transfer import Download
 
 _SPARE_BYTES = 64 << 20
 """Left free, for vocabulary and metadata that the estimates below do not count, and for everybody else."""
@@ -25,7 +25,7 @@ _HALF = 2
 
 
 @dataclass(frozen=True)
-class Room:
+class DiskNeed:
     """Bytes. `stored_bytes` and `scratch_bytes` of a conversion are estimates."""
 
     download_bytes: int
@@ -47,18 +47,18 @@ class Room:
             )
 
 
-def room_for(places: Sequence[Place], snapshot: Snapshot, choice: Choice) -> Room:
+def disk_need(downloads: Sequence[Download], snapshot: Snapshot, choice: Choice) -> DiskNeed:
     """What fetching and converting `choice` takes, less what is there already."""
-    download = sum(place.file.n_bytes - place.n_bytes_there() for place in places)
+    fetched = sum(each.file.n_bytes - each.n_bytes_there() for each in downloads)
     if choice.made == READY:
-        return Room(download, sum(file.n_bytes for file in choice.files), 0, download)
+        return DiskNeed(fetched, sum(file.n_bytes for file in choice.files), 0, fetched)
     from edge_wsd.converters.types import find_type
 
     kind = find_type(choice.type)
     n_weights = snapshot.n_parameters or sum(file.n_bytes for file in choice.files if is_weights(file)) // _HALF
     stored = int(n_weights * kind.bits_per_weight / 8)
     scratch = 0 if kind.is_direct else n_weights * _HALF
-    return Room(download, stored, scratch, download + stored + scratch)
+    return DiskNeed(fetched, stored, scratch, fetched + stored + scratch)
 
 
 def free_bytes(folder: Path) -> int:

@@ -18,7 +18,7 @@ from edge_wsd.models.hub import Hub, Snapshot
 from edge_wsd.models.manifest import FILE_NAME, READY, Manifest, StoredFile
 from edge_wsd.models.repository import Choice, is_weights
 from edge_wsd.models.store import Store, StoredModel
-from edge_wsd.models.transfer import fetch, places
+from edge_wsd.models.transfer import downloads, fetch
 
 _READ_BYTES = 1 << 20
 _SHORT_COMMIT = 12
@@ -34,11 +34,11 @@ class Step:
     note: str = ""
 
 
-Progress = Callable[[Step], None]
+PullProgress = Callable[[Step], None]
 
 
 @dataclass(frozen=True)
-class Options:
+class CheckpointOptions:
     """How a checkpoint is converted."""
 
     verify: bool = True
@@ -65,7 +65,13 @@ class Staging:
     """The pull of one model; use it under the model's lock."""
 
     def __init__(
-        self, hub: Hub, store: Store, snapshot: Snapshot, choice: Choice, options: Options, progress: Progress
+        self,
+        hub: Hub,
+        store: Store,
+        snapshot: Snapshot,
+        choice: Choice,
+        options: CheckpointOptions,
+        progress: PullProgress,
     ) -> None:
         self._hub, self._store, self._snapshot = hub, store, snapshot
         self._choice, self._options, self._progress = choice, options, progress
@@ -75,7 +81,7 @@ class Staging:
         self._fetched = self._commit / snapshot.repo.partition("/")[2]  # a checkpoint is called as its folder is
         self._made = self.folder / "made"
         self._notes: tuple[str, ...] = ()
-        self.places = places(snapshot, choice.files, self._fetched)
+        self.downloads = downloads(snapshot, choice.files, self._fetched)
 
     def clear_old(self) -> None:
         """Drops what an earlier pull left of another commit, or of a conversion that was cut short."""
@@ -111,28 +117,28 @@ class Staging:
     def _fetch(self, *, first: bool = False) -> None:
         """Files of the model; with `first` the small ones, which tell whether the rest is worth fetching."""
         self._fetched.mkdir(parents=True, exist_ok=True)
-        now = [place for place in self.places if not first or not is_weights(place.file)]
+        now = [download for download in self.downloads if not first or not is_weights(download.file)]
 
         def show(done: int, total: int, note: str) -> None:
             self._progress(Step("download", done, total, note))
 
-        fetch(self._hub, self._snapshot, self.places, show, now=now)
+        fetch(self._hub, self._snapshot, self.downloads, show, now=now)
 
     def _fetch_ready(self) -> list[StoredFile]:
         self._fetch()
         try:
-            check_gguf(self.places[0].target)
+            check_gguf(self.downloads[0].target)
         except ModelFileError as error:
             self._store.discard(self.folder)
             defect = str(error).replace(f"{self._fetched}/", "")
             raise ModelFileError(f"{self._name} cannot be used and was not stored: {defect}") from error
         files = []
-        for place in self.places:
-            digest = place.file.sha256 or self._sha256(place.target)
-            files.append(StoredFile(place.target.name, place.file.n_bytes, digest, place.file.path))
+        for download in self.downloads:
+            digest = download.file.sha256 or self._sha256(download.target)
+            files.append(StoredFile(download.target.name, download.file.n_bytes, digest, download.file.path))
         self._made.mkdir(exist_ok=True)
-        for place in self.places:  # parts of a split model lie in one folder, so no two have the same name
-            place.target.rename(self._made / place.target.name)
+        for download in self.downloads:  # parts of a split model lie in one folder, so no two have the same name
+            download.target.rename(self._made / download.target.name)
         return files
 
     def _convert(self) -> tuple[list[StoredFile], tuple[int, int] | None]:

@@ -28,7 +28,7 @@ _INCOMPLETE = ".incomplete"
 _READ_BYTES = 1 << 20
 _TRIES_OF_CHECKSUM = 2
 
-Progress = Callable[[int, int, str], None]
+DownloadProgress = Callable[[int, int, str], None]
 """Called with bytes there, bytes in all, and what is being waited for ("" for nothing); may raise to stop."""
 
 
@@ -37,7 +37,7 @@ class _Stopped(Exception):
 
 
 @dataclass(frozen=True)
-class Place:
+class Download:
     """Where a file of a snapshot goes."""
 
     file: RemoteFile
@@ -62,9 +62,9 @@ class Place:
         return min(self.partial.stat().st_size, self.file.n_bytes) if self.partial.is_file() else 0
 
 
-def places(snapshot: Snapshot, files: Sequence[RemoteFile], folder: Path) -> list[Place]:
+def downloads(snapshot: Snapshot, files: Sequence[RemoteFile], folder: Path) -> list[Download]:
     """Each file below `folder` at its path in the repository."""
-    return [Place(file, folder / file.path, _cached(snapshot, file)) for file in files]
+    return [Download(file, folder / file.path, _cached(snapshot, file)) for file in files]
 
 
 def _cached(snapshot: Snapshot, file: RemoteFile) -> Path | None:
@@ -73,7 +73,12 @@ def _cached(snapshot: Snapshot, file: RemoteFile) -> Path | None:
 
 
 def fetch(
-    hub: Hub, snapshot: Snapshot, wanted: Sequence[Place], progress: Progress, *, now: Sequence[Place] | None = None
+    hub: Hub,
+    snapshot: Snapshot,
+    wanted: Sequence[Download],
+    progress: DownloadProgress,
+    *,
+    now: Sequence[Download] | None = None,
 ) -> None:
     """Fetches what is not there yet of `now` (None: of all `wanted`, over which the progress counts).
 
@@ -81,7 +86,7 @@ def fetch(
     what has arrived stays for the next call. A hub that is silent holds nobody up who gives up.
     """
     job = _Job(hub, snapshot, wanted)
-    missing = [place for place in (wanted if now is None else now) if not place.is_complete()]
+    missing = [download for download in (wanted if now is None else now) if not download.is_complete()]
     try:
         job.begin(missing)
         n_left = len(missing)
@@ -100,12 +105,12 @@ class _Job:
     done to a file is done while the job goes on, under its lock.
     """
 
-    def __init__(self, hub: Hub, snapshot: Snapshot, wanted: Sequence[Place]) -> None:
+    def __init__(self, hub: Hub, snapshot: Snapshot, wanted: Sequence[Download]) -> None:
         self._hub, self._snapshot = hub, snapshot
-        self._total = sum(place.file.n_bytes for place in wanted)
-        self._there = {place.file.path: place.n_bytes_there() for place in wanted}
+        self._total = sum(download.file.n_bytes for download in wanted)
+        self._there = {download.file.path: download.n_bytes_there() for download in wanted}
         self._note = ""
-        self._missing: queue.SimpleQueue[Place] = queue.SimpleQueue()
+        self._missing: queue.SimpleQueue[Download] = queue.SimpleQueue()
         self._ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._writing = threading.Lock()
@@ -113,10 +118,10 @@ class _Job:
     def state(self) -> tuple[int, int, str]:
         return sum(self._there.values()), self._total, self._note
 
-    def begin(self, missing: Sequence[Place]) -> None:
+    def begin(self, missing: Sequence[Download]) -> None:
         """Starts as many threads as there is work for, at most WORKERS."""
-        for place in missing:
-            self._missing.put(place)
+        for download in missing:
+            self._missing.put(download)
         for _ in range(min(WORKERS, len(missing))):
             threading.Thread(target=self._work, name="edge-wsd fetch", daemon=True).start()
 
@@ -138,71 +143,71 @@ class _Job:
     def _work(self) -> None:
         while not self._stop.is_set():
             try:
-                place = self._missing.get_nowait()
+                download = self._missing.get_nowait()
             except queue.Empty:
                 return
             try:
-                self._fetch(place)
+                self._fetch(download)
             except BaseException as error:  # raised by `wait_for_one`
                 self._ended.put(error)
                 return
             self._ended.put(None)
 
-    def _fetch(self, place: Place) -> None:
+    def _fetch(self, download: Download) -> None:
         with self._going_on():
-            place.target.parent.mkdir(parents=True, exist_ok=True)
-        if place.cached is not None and self._take_from_cache(place, place.cached.resolve()):
+            download.target.parent.mkdir(parents=True, exist_ok=True)
+        if download.cached is not None and self._take_from_cache(download, download.cached.resolve()):
             return
         problem = ""
         for _ in range(_TRIES_OF_CHECKSUM):
-            problem = self._fetch_once(place)
+            problem = self._fetch_once(download)
             with self._going_on():
                 if not problem:
-                    place.partial.replace(place.target)
+                    download.partial.replace(download.target)
                     return
-                place.partial.unlink()
-            self._there[place.file.path] = 0
+                download.partial.unlink()
+            self._there[download.file.path] = 0
         raise HubError(
-            f"{place.file.path} of {self._snapshot.repo} arrived wrong {_TRIES_OF_CHECKSUM} times: {problem}; "
+            f"{download.file.path} of {self._snapshot.repo} arrived wrong {_TRIES_OF_CHECKSUM} times: {problem}; "
             "something on the way changes it; the other files are kept: pull again, over another network perhaps"
         )
 
-    def _take_from_cache(self, place: Place, cached: Path) -> bool:
+    def _take_from_cache(self, download: Download, cached: Path) -> bool:
         """Links or copies a file of the client's cache, if its checksum is right."""
-        digest = _Digest(place.file)
+        digest = _Digest(download.file)
         digest.begin_with(cached, self._check_stop)
         if digest.problem():
-            self._there[place.file.path] = 0
+            self._there[download.file.path] = 0
             return False
         try:
             with self._going_on():
-                os.link(cached, place.target)
+                os.link(cached, download.target)
         except OSError:  # another disk, or one without links
-            self._copy(cached, place)
+            self._copy(cached, download)
         return True
 
-    def _copy(self, source: Path, place: Place) -> None:
+    def _copy(self, source: Path, download: Download) -> None:
         with self._going_on():
-            partial = place.partial.open("wb", buffering=0)
+            partial = download.partial.open("wb", buffering=0)
         with source.open("rb") as file, partial:
             while piece := file.read(_READ_BYTES):
                 with self._going_on():
                     partial.write(piece)
         with self._going_on():
-            place.partial.replace(place.target)
+            download.partial.replace(download.target)
 
-    def _fetch_once(self, place: Place) -> str:
+    def _fetch_once(self, download: Download) -> str:
         """All bytes of a file into its partial file, over as many connections as it takes. Returns what is wrong."""
-        digest = _Digest(place.file)
+        digest = _Digest(download.file)
         failures = 0
         with self._going_on():
-            partial = place.partial.open("ab", buffering=0)  # what was written is in the file, not on its way there
+            partial = download.partial.open("ab", buffering=0)  # what was written is in the file, not on its way there
         with partial:
-            digest.begin_with(place.partial, self._check_stop)
-            while digest.n_bytes < place.file.n_bytes:
+            digest.begin_with(download.partial, self._check_stop)
+            while digest.n_bytes < download.file.n_bytes:
                 before = digest.n_bytes
                 try:
-                    self._receive(place, partial, digest)
+                    self._receive(download, partial, digest)
                 except CLIENT_ERRORS as error:
                     failures = 1 if digest.n_bytes > before else failures + 1
                     self._pause_after(error, failures)
@@ -210,9 +215,9 @@ class _Job:
             os.fsync(partial.fileno())
         return digest.problem()
 
-    def _receive(self, place: Place, partial: BinaryIO, digest: _Digest) -> None:
+    def _receive(self, download: Download, partial: BinaryIO, digest: _Digest) -> None:
         """What one connection delivers. Raises the client's errors, ShortBody if the stream ends too early."""
-        with self._hub.open(self._snapshot, place.file, digest.n_bytes) as (begin, stream):
+        with self._hub.open(self._snapshot, download.file, digest.n_bytes) as (begin, stream):
             if begin != digest.n_bytes:
                 with self._going_on():
                     partial.truncate(0)  # opened for appending, so writing goes on at the new end
@@ -221,19 +226,19 @@ class _Job:
                 with self._going_on():
                     partial.write(piece)
                 digest.update(piece)
-                self._there[place.file.path] = digest.n_bytes
-                if digest.n_bytes > place.file.n_bytes:
+                self._there[download.file.path] = digest.n_bytes
+                if digest.n_bytes > download.file.n_bytes:
                     return
-        if digest.n_bytes < place.file.n_bytes:
-            raise ShortBody(f"{place.file.path} ended after {digest.n_bytes} of {place.file.n_bytes} bytes")
+        if digest.n_bytes < download.file.n_bytes:
+            raise ShortBody(f"{download.file.path} ended after {digest.n_bytes} of {download.file.n_bytes} bytes")
 
     def _pause_after(self, error: Exception, failures: int) -> None:
         retries = self._hub.retries
         try:
             seconds, reason = wait_before_retry(error, failures, retries, retries.tries)
         except CLIENT_ERRORS:
-            told = self._hub.error(error, self._snapshot.repo, self._snapshot.revision)
-            raise type(told)(f"{told}; what has arrived is kept for the next pull") from error
+            found = self._hub.error(error, self._snapshot.repo, self._snapshot.revision)
+            raise type(found)(f"{found}; what has arrived is kept for the next pull") from error
         self._note = reason
         if self._stop.wait(seconds):
             raise _Stopped

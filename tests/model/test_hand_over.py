@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("transformers")
 
 from edge_wsd.converters import convert
-from edge_wsd.converters.hard_texts import hard_texts
+from edge_wsd.converters.hard_texts import tokenizer_test_texts
 
 from edge_wsd.decoding.bridge import ThroughText
 from edge_wsd.decoding.recut import LONGEST_HOLD, Recut, tokenize_after
@@ -64,7 +64,7 @@ class Writing:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_tokens_are_those_of_the_whole_text_cut_at_once(vocabularies: Mapping[str, Vocab], kind: str) -> None:
-    texts = [text for text in hard_texts()[::11] if text.strip()]
+    texts = [text for text in tokenizer_test_texts()[::11] if text.strip()]
     mixed = ["".join(random.Random(seed).sample(texts, 8)) for seed in range(24)]
     n_wrong = 0
     for text in [*texts, *mixed, *WITHOUT_SPACES.values(), *RUNS]:

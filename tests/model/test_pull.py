@@ -239,12 +239,12 @@ def test_a_pull_goes_on_where_it_was_stopped(server, store, get):
 
 def test_bytes_that_went_bad_on_disk_are_fetched_again(server, store, get):
     commit = server.repositories[REPO].refs["main"][:12]
-    place = transfer.Place(
+    download = transfer.Download(
         SimpleNamespace(sha256=hashlib.sha256(GGUF).hexdigest(), git_sha1=None),
         store.staging(REPO, "Q4_K_M") / commit / "Tiny-GGUF" / FILE,
     )
-    place.partial.parent.mkdir(parents=True)
-    place.partial.write_bytes(bytes(1000))
+    download.partial.parent.mkdir(parents=True)
+    download.partial.write_bytes(bytes(1000))
     assert get().path.read_bytes() == GGUF
 
 

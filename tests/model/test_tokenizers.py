@@ -16,7 +16,7 @@ pytest.importorskip("transformers")
 from edge_wsd.converters import convert
 from edge_wsd.converters import pre_tokenizers as table
 from edge_wsd.converters import tokenizer_spm as spm
-from edge_wsd.converters.hard_texts import hard_texts
+from edge_wsd.converters.hard_texts import tokenizer_test_texts
 from edge_wsd.converters.pre_tokenizer_names import LLAMA_CPP_NAMES
 from edge_wsd.converters.tokenizer_agreement import Agreement, gguf_ids, tokenizer_agreement
 from edge_wsd.converters.tokenizer_reference import read_reference
@@ -77,8 +77,8 @@ def test_every_kind_splits_the_hard_corpus_as_its_checkpoint_does(kind: str, tmp
 
 
 def test_the_corpus_is_large_and_always_the_same() -> None:
-    texts = hard_texts(["<|im_start|>"])
-    assert texts == hard_texts(["<|im_start|>"]) and len(set(texts)) == len(texts) >= 1000
+    texts = tokenizer_test_texts(["<|im_start|>"])
+    assert texts == tokenizer_test_texts(["<|im_start|>"]) and len(set(texts)) == len(texts) >= 1000
     assert {"<|im_start|>", "a <|im_start|> b", ""} <= set(texts)
     assert all(text.encode().decode() == text for text in texts)
 
