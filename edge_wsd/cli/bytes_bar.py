@@ -10,7 +10,7 @@ from edge_wsd.cli.terminal import one_line
 from edge_wsd.errors import Cancelled
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress, Task
 
 T = TypeVar("T")
 
@@ -21,7 +21,7 @@ def with_bar(title: str, work: Callable[[Callable[[int, int], None]], T], *, qui
     After Ctrl-C the next call of `progress` raises `Cancelled` into the work.
     """
     stopped: list[bool] = []
-    with _bar(quiet) as bar:
+    with bytes_bar(quiet) as bar:
         task = bar.add_task(one_line(title), total=None)
 
         def progress(done_bytes: int, total_bytes: int) -> None:
@@ -32,11 +32,37 @@ def with_bar(title: str, work: Callable[[Callable[[int, int], None]], T], *, qui
         return call(lambda: work(progress), cancel=lambda: stopped.append(True))
 
 
-def _bar(quiet: bool) -> Progress:
+def bytes_bar(quiet: bool) -> Progress:
+    """A bar of bytes, their rate and the time left; nothing without a terminal that can draw.
+
+    A task whose field `unit` is something else is counted without a rate, as texts are.
+    """
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
     from rich.progress import TransferSpeedColumn as Rate
+    from rich.table import Column
+    from rich.text import Text
 
     from edge_wsd.cli.consoles import progress_bar
 
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), Rate())
-    return progress_bar(*columns, TimeRemainingColumn(), quiet=quiet)
+    class Amount(DownloadColumn):
+        def render(self, task: Task) -> Text:
+            if _counts_bytes(task):
+                return super().render(task)
+            return Text(f"{task.completed:.0f}/{task.total:.0f}" if task.total is not None else "")
+
+    class Speed(Rate):
+        def render(self, task: Task) -> Text:
+            return super().render(task) if _counts_bytes(task) else Text("")
+
+    columns = (
+        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
+        BarColumn(),
+        Amount(),
+        Speed(),
+        TimeRemainingColumn(compact=True),
+    )
+    return progress_bar(*columns, quiet=quiet)
+
+
+def _counts_bytes(task: Task) -> bool:
+    return bool(task.fields.get("unit", "bytes") == "bytes")

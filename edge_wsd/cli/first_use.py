@@ -52,7 +52,7 @@ def models_of(pair: NamedPair, consent: Consent) -> tuple[Path, Path]:
             raise StoreError(f"{_title(pair)} needs {_listed(missing)}; {_way_out(missing)}")
         if consent is Consent.ASK and not _agrees(pair, missing):
             raise StoreError(f"nothing was pulled; {_way_out(missing)}")
-        from edge_wsd.cli.pull import pull_with_progress
+        from edge_wsd.cli.pull_progress import pull_with_progress
 
         for name in missing:
             pull_with_progress(str(name))
@@ -104,7 +104,7 @@ def _can_ask() -> bool:
 
 def _agrees(pair: NamedPair, missing: Sequence[HubModel]) -> bool:
     """Tells what is missing, how large it is and where it goes, and asks. Ctrl-C is no answer but the end."""
-    from edge_wsd.cli.pull import hush_client
+    from edge_wsd.cli.pull_progress import hush_client
 
     hush_client()
     costs = [_cost(name) for name in missing]
