@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 
 from edge_wsd.files import write_atomically
 from edge_wsd.reading import parse_json, read_bounded
 from edge_wsd.redaction import logger_without_secrets
+from edge_wsd.user_folders import cache_folder
 
 _LOG = logger_without_secrets(__name__)
 _FORMAT = 1
@@ -31,15 +31,7 @@ def cache_directory() -> Path:
     Raises RuntimeError where there is no home folder.
     """
     given = os.environ.get(CACHE_VARIABLE)
-    if given:
-        return Path(given)
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "edge-wsd"
+    return Path(given) if given else cache_folder()
 
 
 class Remembered:

@@ -21,7 +21,7 @@ from prompt_toolkit.styles import Style
 
 from edge_wsd.cli.chat_input import CONTINUATION, PROMPT, Complete, is_open_block
 from edge_wsd.cli.guard import drawing_on
-from edge_wsd.cli.places import private_file
+from edge_wsd.cli.private_file import private_file
 
 _MOST_HISTORY_BYTES = 16 << 20
 

@@ -36,6 +36,7 @@ from edge_wsd.models.named_pair import (
     is_pair_name,
 )
 from edge_wsd.reading import read_bounded
+from edge_wsd.user_folders import config_folder
 
 if TYPE_CHECKING:  # read only where there is a file
     from tomlkit import TOMLDocument
@@ -82,9 +83,7 @@ def pairs_path() -> Path:
     try:
         if named := os.environ.get(PATH_VARIABLE):
             return Path(named).expanduser().absolute()
-        from platformdirs import user_config_path
-
-        return user_config_path("edge-wsd", appauthor=False) / "pairs.toml"
+        return config_folder() / "pairs.toml"
     except RuntimeError as error:
         raise NoHomeError(f"there is no folder for your pairs: {error}; set HOME, or {PATH_VARIABLE}") from None
 

@@ -18,13 +18,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
 from filelock import FileLock, Timeout
 
 from edge_wsd.errors import StoreError
 from edge_wsd.models.in_use import process_that_maps
 from edge_wsd.models.manifest import FILE_NAME, Manifest, read_manifest
 from edge_wsd.models.model_name import DEFAULT_TYPE, HubModel, LocalFile, StoreName, parse_model_name
+from edge_wsd.user_folders import data_folder
 
 STORE_VARIABLE = "EDGE_WSD_STORE"
 _STAGING, _LOCKS, _TRASH = ".staging", ".locks", ".trash"
@@ -74,7 +74,7 @@ def store_root() -> Path:
     try:
         if given := os.environ.get(STORE_VARIABLE):
             return Path(given).expanduser().absolute()
-        return Path(platformdirs.user_data_dir("edge-wsd", appauthor=False)) / "models"
+        return data_folder() / "models"
     except RuntimeError as error:  # services and containers may run users without a home
         raise StoreError(f"there is no folder for the store: {error}; set HOME, or {STORE_VARIABLE}") from None
 
