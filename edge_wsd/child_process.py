@@ -9,6 +9,7 @@ script or in the user's environment.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -46,6 +47,8 @@ _WINDOWS_MEANINGS = {
 }
 NO_MEMORY = re.compile(r"MemoryError|bad_alloc|(failed|unable|cannot|not enough space) .*\balloc", re.DOTALL)
 """In what Python or llama.cpp says where memory is refused."""
+
+_ASSERTED = ("GGML_ASSERT", "terminate called")
 
 _program: list[str] = []
 
@@ -155,13 +158,19 @@ class Ended:
         return "its time was over" if self.returncode is None else describe_ending(self.returncode)
 
     def last_words(self) -> str:
-        """The last line of its log."""
-        lines = self.stderr.decode(errors="replace").split("\n")
-        return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+        """Why it ended, as far as its log says so."""
+        return last_words(self.stderr)
 
     def reports(self) -> list[dict[str, Any]]:
         """The lines of its output that are JSON objects: its own. What a library prints in between is passed over."""
         return [report for line in self.stdout.splitlines() if (report := read_report(line))]
+
+
+def last_words(log: bytes) -> str:
+    """The line of a child's log that says most about its end: an assertion that failed, else the last one."""
+    lines = [line.strip() for line in log.decode(errors="replace").split("\n") if line.strip()]
+    asserted = (line for line in reversed(lines) if any(sign in line for sign in _ASSERTED))
+    return next(asserted, lines[-1] if lines else "it said nothing")
 
 
 def read_report(line: bytes) -> dict[str, Any]:
@@ -194,6 +203,16 @@ def run(command: Sequence[str], *, timeout_s: float, variables: Mapping[str, str
                 raise
             return Ended(None, stdout, stderr)
         return Ended(child.returncode, stdout, stderr)
+
+
+def end(child: subprocess.Popen[bytes]) -> None:
+    """End a child that was started, whatever it is doing, and close its pipes."""
+    child.kill()
+    child.wait()
+    for pipe in (child.stdin, child.stdout, child.stderr):
+        if pipe is not None:
+            with contextlib.suppress(OSError):  # what was not sent yet is not wanted any more
+                pipe.close()
 
 
 def creation_flags() -> int:

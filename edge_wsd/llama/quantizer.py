@@ -10,7 +10,6 @@ A crash of llama.cpp ends only the child, and leaving the block ends it at once,
 
 from __future__ import annotations
 
-import contextlib
 import json
 import queue
 import re
@@ -93,8 +92,8 @@ class Quantizer:
         except OSError as error:
             self._stderr.close()
             raise QuantizationError(f"llama.cpp's quantizer does not start: {command[0]}: {error}") from error
-        self._reader = threading.Thread(target=self._read, args=(self._child.stdout,), daemon=True)
-        self._reader.start()
+        self._listener = threading.Thread(target=self._listen, args=(self._child.stdout,), daemon=True)
+        self._listener.start()
 
     def __enter__(self) -> Quantizer:
         return self
@@ -103,12 +102,9 @@ class Quantizer:
         self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         self._child.kill()
-        self._child.wait()
-        self._reader.join()
-        for pipe in (self._child.stdin, self._child.stdout, self._stderr):
-            if pipe is not None:
-                with contextlib.suppress(OSError):  # what was not sent yet is not wanted any more
-                    pipe.close()
+        self._listener.join()  # to the end of what it reads, before that is closed
+        child_process.end(self._child)
+        self._stderr.close()
 
     def plan(self, tick: Tick = _nothing) -> TensorPlan:
         """What llama.cpp will make of each tensor; nothing is written. Raises QuantizationError.
@@ -146,7 +142,7 @@ class Quantizer:
         for _ in self._log_until("write", tick):
             pass
 
-    def _read(self, stdout: IO[bytes]) -> None:
+    def _listen(self, stdout: IO[bytes]) -> None:
         for line in stdout:
             self._lines.put(line)
         self._lines.put(None)
@@ -193,9 +189,7 @@ class Quantizer:
         """Why there is no child any more: its ending and its last words."""
         code = self._child.wait()
         self._stderr.seek(0)
-        lines = [line.strip() for line in self._stderr.read().decode(errors="replace").splitlines() if line.strip()]
-        asserted = next((line for line in reversed(lines) if "GGML_ASSERT" in line), None)
-        words = asserted or (lines[-1] if lines else "it said nothing")
+        words = child_process.last_words(self._stderr.read())
         return QuantizationError(
             f"{self._request.source}: llama.cpp's quantizer ended early "
             f"({child_process.describe_ending(code)}): {words[-_LONGEST_REASON:]}"

@@ -47,6 +47,7 @@ _DECIDING = (
 )
 _PACKAGE = Path(__file__).resolve().parent.parent
 _ERROR_CHARACTERS = 300
+_REASON = "error loading model: "
 _SOURCE_FOLDER = re.compile(r"\S*/(?=[\w-]+\.(?:c|cpp|cu|m|h):\d+: )")
 """Where llama.cpp was built, which an assertion tells as well."""
 
@@ -194,7 +195,7 @@ def _run(trials: Sequence[_Trial], command: Sequence[str], limit_s: float) -> No
     begun = [str(report["begin"]) for report in child.reports() if "begin" in report]
     ended = [report for report in child.reports() if "end" in report]  # one file may be both models of a pair
     path = begun[-1] if begun else str(first)
-    log = _last_error(child.stderr) or "it said nothing"
+    log = _last_error(child.stderr)
     if child.returncode is None:
         raise ModelFileError(f"{path}: llama.cpp did not load it within {limit_s:.0f} s; {REMEDY}")
     if not begun:
@@ -216,11 +217,6 @@ def _run(trials: Sequence[_Trial], command: Sequence[str], limit_s: float) -> No
 
 def _last_error(stderr: bytes) -> str:
     """The most telling line of the child's log: llama.cpp's reason, else its last words."""
-    lines = [line.strip() for line in stderr.decode(errors="replace").splitlines() if line.strip()]
-    reason = next((line for line in reversed(lines) if "error loading model: " in line), None)
-    if reason is not None:
-        reason = reason.partition("error loading model: ")[2]
-    else:
-        asserted = next((line for line in reversed(lines) if "GGML_ASSERT" in line or "terminate called" in line), None)
-        reason = asserted or (lines[-1] if lines else "")
-    return _SOURCE_FOLDER.sub("", reason)[-_ERROR_CHARACTERS:]
+    lines = reversed(stderr.decode(errors="replace").splitlines())
+    reason = next((line.partition(_REASON)[2].strip() for line in lines if _REASON in line), None)
+    return _SOURCE_FOLDER.sub("", reason or child_process.last_words(stderr))[-_ERROR_CHARACTERS:]

@@ -17,9 +17,8 @@ import subprocess
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 from edge_wsd import child_process
 from edge_wsd.prompts.process_memory import memory_of
@@ -99,10 +98,7 @@ class Renderer:
     def _drop(self) -> None:
         child, self._child = self._child, None
         if child is not None:
-            child.kill()
-            child.wait()
-            for pipe in (child.stdin, child.stdout, child.stderr):
-                _close(pipe)
+            child_process.end(child)
 
 
 def _exchange(child: subprocess.Popen[bytes], request: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -141,15 +137,9 @@ def _why_it_ended(child: subprocess.Popen[bytes]) -> str:
     if -code == _THE_WATCHDOG:
         return f"it takes more than {CPU_SECONDS:g} s or {MEMORY_BYTES >> 20} MB of memory"
     ending = child_process.describe_ending(code)
-    said = (child.stderr.read() if child.stderr else b"").decode(errors="replace").split("\n")
-    last = next((line.strip() for line in reversed(said) if line.strip()), "")
-    return f"the process that renders it ended ({ending}){': ' if last else ''}{last[:_LONGEST_REASON]}"
-
-
-def _close(pipe: IO[bytes] | None) -> None:
-    with suppress(BrokenPipeError):  # what was still to be sent has no reader any more
-        if pipe is not None:
-            pipe.close()
+    log = child.stderr.read() if child.stderr else b""
+    said = f": {child_process.last_words(log)[:_LONGEST_REASON]}" if log.strip() else ""
+    return f"the process that renders it ended ({ending}){said}"
 
 
 _shared: tuple[int, Renderer] | None = None
