@@ -32,7 +32,7 @@ class DatContent:
     datasets: tuple[str, ...] = ()
 
 
-class _Reader:
+class _DatFile:
     def __init__(self, file: BinaryIO, path: Path) -> None:
         self._file, self._path = file, path
         self.left = file.seek(0, 2)
@@ -69,7 +69,7 @@ class _Reader:
 def read_dat(path: Path) -> DatContent:
     """Content of the file at `path`. Raises `ModelFileError`, OSError."""
     with open_regular(path) as file:
-        reader = _Reader(file, path)
+        reader = _DatFile(file, path)
         n_entries = reader.integer("the number of entries")
         if not 0 < n_entries <= reader.left // _SMALLEST_ENTRY:
             raise reader.error(f"it claims {n_entries} entries in {reader.left} bytes")

@@ -56,9 +56,9 @@ class StoredLogits:
             raise VerificationError(f"cannot write {path}: {error.strerror or error}") from error
         return cls(path, source.name, n_vocab)
 
-    def reader(self) -> _Reader:
+    def reader(self) -> _StoredRows:
         """A source that gives the rows of all windows once more, in the order in which they were stored."""
-        return _Reader(self._path.open("rb"), self._name, self._n_vocab)
+        return _StoredRows(self._path.open("rb"), self._name, self._n_vocab)
 
     def __enter__(self) -> StoredLogits:
         return self
@@ -67,7 +67,7 @@ class StoredLogits:
         self._path.unlink(missing_ok=True)
 
 
-class _Reader:
+class _StoredRows:
     def __init__(self, file: BufferedReader, name: str, n_vocab: int) -> None:
         self.name = name
         self._file = file
@@ -80,7 +80,7 @@ class _Reader:
                 raise VerificationError(f"the stored predictions of {self.name} have become shorter; try again")
             yield rows
 
-    def __enter__(self) -> _Reader:
+    def __enter__(self) -> _StoredRows:
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:

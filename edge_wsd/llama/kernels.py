@@ -43,7 +43,7 @@ _lock = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class KernelVerdict:
     """Whether weights may be rearranged; if not, `problem` says what happened."""
 
     extra_buffers: bool
@@ -65,7 +65,7 @@ def uses_extra_buffers(settings: ModelSettings) -> bool:
     return verdict().extra_buffers if settings.extra_buffers == AUTO else settings.extra_buffers == "on"
 
 
-def verdict() -> Verdict:
+def verdict() -> KernelVerdict:
     """The verdict for this process, remembered. The first one that is bad is told in a warning.
 
     Raises `KernelError` if nothing holds, `OptionError` as `child_process.python_command`.
@@ -81,19 +81,19 @@ def require_sound() -> None:
 
 
 @cache
-def _first_verdict() -> Verdict:
+def _first_verdict() -> KernelVerdict:
     return recall()
 
 
 @cache
-def _warned_verdict() -> Verdict:
+def _warned_verdict() -> KernelVerdict:
     found = _first_verdict()
     if not found.extra_buffers:
         _LOG.warning("%s", advice(found))
     return found
 
 
-def advice(found: Verdict) -> str:
+def advice(found: KernelVerdict) -> str:
     """What a bad verdict costs, and how to mend it, in one line."""
     return (
         f"{found.problem}; models run without them, which costs up to a third of the speed of prompts with Q4_0 "
@@ -107,7 +107,7 @@ def recall(
     *,
     timeout_s: float = TIMEOUT_S,
     again: bool = False,
-) -> Verdict:
+) -> KernelVerdict:
     """What was found out before of this llama.cpp on this processor; else, or `again`, what `examine` says now."""
     memory = memory or Remembered(
         cache_file("kernels.json"), "verdicts", most=20, otherwise="the kernels will be tested again"
@@ -122,15 +122,15 @@ def recall(
     return found
 
 
-def _read(text: str | None) -> Verdict | None:
+def _read(text: str | None) -> KernelVerdict | None:
     try:
         known = json.loads(text) if text else None
-        return Verdict(bool(known["extra_buffers"]), str(known["problem"])) if known else None
+        return KernelVerdict(bool(known["extra_buffers"]), str(known["problem"])) if known else None
     except (ValueError, TypeError, KeyError, RecursionError):  # damaged
         return None
 
 
-def examine(command: Sequence[str] | None = None, *, timeout_s: float = TIMEOUT_S) -> Verdict:
+def examine(command: Sequence[str] | None = None, *, timeout_s: float = TIMEOUT_S) -> KernelVerdict:
     """Run the kernels in a child process, with extra buffers and, if that fails, without them.
 
     `command` starts `kernel_child.main`. Raises `KernelError` if neither holds.
@@ -139,11 +139,11 @@ def examine(command: Sequence[str] | None = None, *, timeout_s: float = TIMEOUT_
         command = child_process.python_command(_MODULE)
     failure = _try(command, "on", timeout_s)
     if failure is None:
-        return Verdict(True)
+        return KernelVerdict(True)
     plain = _try(command, "off", timeout_s)
     if plain is None:
         kind = "AMX kernels" if "AMX" in failure.buffers else "kernels for rearranged weights"
-        return Verdict(False, f"llama.cpp's {kind} do not work on this processor ({failure})")
+        return KernelVerdict(False, f"llama.cpp's {kind} do not work on this processor ({failure})")
     raise KernelError(
         f"llama.cpp, as it is installed, does not work on this processor ({plain}); to build it for this processor: "
         f"{rebuild_command()}"

@@ -85,7 +85,7 @@ def on_one_line(defect: str) -> str:
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in defect)
 
 
-class _Reader:
+class _Bytes:
     """Takes values off the front of a file, never past its end and never more than `MAX_HEADER_BYTES`."""
 
     def __init__(self, file: BinaryIO, path: Path, size: int) -> None:
@@ -182,12 +182,12 @@ def read_header(path: str | Path) -> GgufHeader:
         with open_regular(path) as file:
             size = file.seek(0, 2)
             file.seek(0)
-            return _read(_Reader(file, path, size))
+            return _read(_Bytes(file, path, size))
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
-def _read(reader: _Reader) -> GgufHeader:
+def _read(reader: _Bytes) -> GgufHeader:
     magic = reader.take(len(MAGIC), "the magic") if reader.size >= len(MAGIC) else b""
     if magic != MAGIC:
         raise reader.error(f"not a GGUF file: it begins with {magic!r} instead of {MAGIC!r}")
@@ -214,7 +214,7 @@ def _read(reader: _Reader) -> GgufHeader:
     return GgufHeader(version, metadata, types, tensors, alignment, data_offset, reader.size, arrays)
 
 
-def _read_metadata(reader: _Reader, count: int) -> tuple[dict[str, Any], dict[str, ValueType], frozenset[str]]:
+def _read_metadata(reader: _Bytes, count: int) -> tuple[dict[str, Any], dict[str, ValueType], frozenset[str]]:
     metadata: dict[str, Any] = {}
     types: dict[str, ValueType] = {}
     arrays: set[str] = set()
@@ -235,7 +235,7 @@ def _read_metadata(reader: _Reader, count: int) -> tuple[dict[str, Any], dict[st
     return metadata, types, frozenset(arrays)
 
 
-def _value_type(reader: _Reader, key: str) -> ValueType:
+def _value_type(reader: _Bytes, key: str) -> ValueType:
     number = reader.number(ValueType.UINT32, f"the type of {key}")
     try:
         return ValueType(number)
@@ -243,7 +243,7 @@ def _value_type(reader: _Reader, key: str) -> ValueType:
         raise reader.error(f"{key} has the unknown type {number}") from None
 
 
-def _read_array(reader: _Reader, key: str, type_: ValueType) -> list[str] | array[Any]:
+def _read_array(reader: _Bytes, key: str, type_: ValueType) -> list[str] | array[Any]:
     if type_ is ValueType.ARRAY:
         raise reader.error(f"{key} is an array of arrays, which llama.cpp does not read")
     count = reader.number(ValueType.UINT64, f"the length of {key}")
@@ -256,7 +256,7 @@ def _read_array(reader: _Reader, key: str, type_: ValueType) -> list[str] | arra
     return reader.numbers(type_, count, key)
 
 
-def _alignment(reader: _Reader, metadata: dict[str, Any], types: dict[str, ValueType], arrays: frozenset[str]) -> int:
+def _alignment(reader: _Bytes, metadata: dict[str, Any], types: dict[str, ValueType], arrays: frozenset[str]) -> int:
     key = "general.alignment"
     if key not in metadata:
         return DEFAULT_ALIGNMENT
@@ -268,7 +268,7 @@ def _alignment(reader: _Reader, metadata: dict[str, Any], types: dict[str, Value
     return int(value)
 
 
-def _read_tensors(reader: _Reader, count: int, alignment: int) -> tuple[TensorInfo, ...]:
+def _read_tensors(reader: _Bytes, count: int, alignment: int) -> tuple[TensorInfo, ...]:
     tensors: list[TensorInfo] = []
     names: set[str] = set()
     for index in range(count):
@@ -288,7 +288,7 @@ def _read_tensors(reader: _Reader, count: int, alignment: int) -> tuple[TensorIn
     return tuple(tensors)
 
 
-def _n_bytes(reader: _Reader, name: str, shape: tuple[int, ...], type_: int) -> int:
+def _n_bytes(reader: _Bytes, name: str, shape: tuple[int, ...], type_: int) -> int:
     if type_ not in TENSOR_TYPES:
         raise reader.error(f"tensor {name} has the type {type_}, which is unknown or no longer supported")
     kind = TENSOR_TYPES[type_]
@@ -304,7 +304,7 @@ def _n_bytes(reader: _Reader, name: str, shape: tuple[int, ...], type_: int) -> 
     return n_bytes
 
 
-def _check_places(reader: _Reader, tensors: tuple[TensorInfo, ...], alignment: int, data_offset: int) -> None:
+def _check_places(reader: _Bytes, tensors: tuple[TensorInfo, ...], alignment: int, data_offset: int) -> None:
     """Tensors must follow each other in the order of the list, padded to the alignment, and end inside the file."""
     expected = 0
     for tensor in tensors:

@@ -40,7 +40,7 @@ DEFAULT_REVISION = "main"
 
 Waiting = Literal["look up", "wait"]
 """For an answer, or for the next try."""
-Tick = Callable[[Waiting, str], None]
+OnWait = Callable[[Waiting, str], None]
 """Called ten times a second while the hub is waited for, with for how long or why; may raise to give up."""
 
 
@@ -80,7 +80,7 @@ class Hub:
         self._client = HubClient(endpoint, token, self.retries.silence_s)
         self.endpoint = self._client.endpoint
 
-    def snapshot(self, repo: str, revision: str | None = None, *, tick: Tick) -> Snapshot:
+    def snapshot(self, repo: str, revision: str | None = None, *, tick: OnWait) -> Snapshot:
         """What `repo` holds at a branch, tag or commit. Raises HubError with one line.
 
         Asks before anything large is fetched whether the user may have it.
@@ -109,7 +109,7 @@ class Hub:
         """The client's error as one line that says what to do."""
         return explain(error, endpoint=self.endpoint, repo=repo, revision=revision)
 
-    def _files(self, repo: str, commit: str, tick: Tick) -> tuple[RemoteFile, ...]:
+    def _files(self, repo: str, commit: str, tick: OnWait) -> tuple[RemoteFile, ...]:
         """All files of a commit."""
         files: dict[str, RemoteFile] = {}
         query: str | None = "recursive=true"
@@ -126,7 +126,7 @@ class Hub:
                 raise UnexpectedAnswer(f"it lists more than {_MOST_FILES} files")
         raise UnexpectedAnswer(f"its list of files has more than {_MOST_PAGES} pages")
 
-    def _ask(self, ask: Callable[[], T], tick: Tick) -> T:
+    def _ask(self, ask: Callable[[], T], tick: OnWait) -> T:
         """The answer, asked for again where that helps. Whoever waits can give up at any time."""
         attempt, began = 0, time.monotonic()
 
@@ -143,7 +143,7 @@ class Hub:
                 _wait(seconds, reason, tick)
 
 
-def _wait(seconds: float, reason: str, tick: Tick) -> None:
+def _wait(seconds: float, reason: str, tick: OnWait) -> None:
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         tick("wait", f"{reason}; next try in {left:.0f} s")

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from edge_wsd.errors import PlanError
-from edge_wsd.models.model_shape import EMBEDDING, OUTPUT, ModelShape, Weight
+from edge_wsd.models.model_shape import EMBEDDING, OUTPUT, ModelShape, WeightShape
 from edge_wsd.models.quant_recipe import stored_as
 
 _AS_PUBLISHED = "BF16"
@@ -85,19 +85,19 @@ def known_shape(name: str, type_name: str | None = None) -> ModelShape:
     return stored_as(shape, type_name)
 
 
-def _weights(about: _Published) -> Iterator[Weight]:
+def _weights(about: _Published) -> Iterator[WeightShape]:
     embd, n_ff = about.n_embd, about.n_ff
     query, key_value = about.n_heads * about.head_size, about.n_heads_kv * about.head_size
-    yield Weight(EMBEDDING, (embd, about.n_vocab), _AS_PUBLISHED)
+    yield WeightShape(EMBEDDING, (embd, about.n_vocab), _AS_PUBLISHED)
     if not about.is_tied:
-        yield Weight(OUTPUT, (embd, about.n_vocab), _AS_PUBLISHED)
-    yield Weight("output_norm.weight", (embd,), "F32")
+        yield WeightShape(OUTPUT, (embd, about.n_vocab), _AS_PUBLISHED)
+    yield WeightShape("output_norm.weight", (embd,), "F32")
     if about.has_rope_factors:
-        yield Weight("rope_freqs.weight", (about.head_size // 2,), "F32")
+        yield WeightShape("rope_freqs.weight", (about.head_size // 2,), "F32")
     for layer in range(about.n_layers):
         block = f"blk.{layer}."
         for norm in about.norms:
-            yield Weight(f"{block}{norm}.weight", (embd,), "F32")
+            yield WeightShape(f"{block}{norm}.weight", (embd,), "F32")
         for name, shape in (
             ("attn_q", (embd, query)),
             ("attn_k", (embd, key_value)),
@@ -107,4 +107,4 @@ def _weights(about: _Published) -> Iterator[Weight]:
             ("ffn_up", (embd, n_ff)),
             ("ffn_down", (n_ff, embd)),
         ):
-            yield Weight(f"{block}{name}.weight", shape, _AS_PUBLISHED)
+            yield WeightShape(f"{block}{name}.weight", shape, _AS_PUBLISHED)

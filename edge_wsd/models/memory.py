@@ -16,7 +16,7 @@ from edge_wsd.llama.repacking import NOTHING_REPACKED, Repacking
 from edge_wsd.llama.settings import ModelSettings, context_length
 from edge_wsd.models.compute_buffer import compute_bytes, input_bytes
 from edge_wsd.models.gguf_file import GgufHeader
-from edge_wsd.models.model_shape import EMBEDDING, TYPE_BY_NAME, ModelShape, Weight, shape_of_file
+from edge_wsd.models.model_shape import EMBEDDING, TYPE_BY_NAME, ModelShape, WeightShape, shape_of_file
 from edge_wsd.models.placement import HOST, Placement, place
 
 N_SCORED = 129
@@ -147,11 +147,11 @@ def _host_weights(shape: ModelShape, placement: Placement, repacked: Mapping[str
     return Sizes(weights=weights + added, mapped=weights - copied if mmap else 0)
 
 
-def _added_bytes(weight: Weight, repacking: Repacking) -> int:
+def _added_bytes(weight: WeightShape, repacking: Repacking) -> int:
     return repacking.added_bytes(weight.shape, TYPE_BY_NAME[weight.type].block)
 
 
-def _is_repacked(weight: Weight, repacked: Mapping[str, Repacking]) -> bool:
+def _is_repacked(weight: WeightShape, repacked: Mapping[str, Repacking]) -> bool:
     return weight.type in repacked and repacked[weight.type].takes(weight.shape)
 
 

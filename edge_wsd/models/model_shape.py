@@ -25,7 +25,7 @@ _LAYER = re.compile(r"blk\.(\d+)\.")
 
 
 @dataclass(frozen=True, slots=True)
-class Weight:
+class WeightShape:
     """One tensor of a model. `shape` begins with the row length; `type` is a name such as `Q4_K`."""
 
     name: str
@@ -69,7 +69,7 @@ class ModelShape:
     n_merges: int
     sliding_window: int
     """Tokens of the window of some layers; 0 if all layers see everything."""
-    weights: tuple[Weight, ...]
+    weights: tuple[WeightShape, ...]
     path: Path | None = None
     """Its file; None for a model that is not there yet."""
 
@@ -88,9 +88,9 @@ class ModelShape:
         return all(weight.name != OUTPUT for weight in self.weights)
 
     @cached_property
-    def layers(self) -> tuple[tuple[Weight, ...], ...]:
+    def layers(self) -> tuple[tuple[WeightShape, ...], ...]:
         """Tensors of each repeating layer."""
-        found: list[list[Weight]] = [[] for _ in range(self.n_layers)]
+        found: list[list[WeightShape]] = [[] for _ in range(self.n_layers)]
         for weight in self.weights:
             if weight.layer is not None and weight.layer < self.n_layers:
                 found[weight.layer].append(weight)
@@ -107,12 +107,12 @@ class ModelShape:
         return tuple(max((weight.n_bytes for weight in layer), default=0) for layer in self.layers)
 
     @cached_property
-    def input_weights(self) -> tuple[Weight, ...]:
+    def input_weights(self) -> tuple[WeightShape, ...]:
         """Tensors that stay on the host, whatever is on a GPU."""
         return tuple(weight for weight in self.weights if weight.name.startswith("token_"))
 
     @cached_property
-    def output_weights(self) -> tuple[Weight, ...]:
+    def output_weights(self) -> tuple[WeightShape, ...]:
         """Tensors behind the last layer. Of a tied model the embedding, which has a second task there."""
         behind = [weight for weight in self.weights if weight.layer is None and not weight.name.startswith("token_")]
         if self.is_tied:
@@ -130,11 +130,11 @@ def shape_of_file(path: str | Path, header: GgufHeader | None = None) -> ModelSh
     tensors = list(header.tensors)
     for part in part_paths(path, n_parts(header))[1:]:
         tensors += read_header(part).tensors
-    weights = tuple(Weight(tensor.name, tensor.shape, tensor.type_name) for tensor in tensors)
+    weights = tuple(WeightShape(tensor.name, tensor.shape, tensor.type_name) for tensor in tensors)
     return _shape(Fields(path, header), weights)
 
 
-def _shape(fields: Fields, weights: tuple[Weight, ...]) -> ModelShape:
+def _shape(fields: Fields, weights: tuple[WeightShape, ...]) -> ModelShape:
     architecture = str(fields.scalar("general.architecture", ValueType.STRING))
     numbers = _Numbers(fields.header, architecture + ".")
     n_layers, n_embd = numbers.one("block_count"), numbers.one("embedding_length")

@@ -24,7 +24,7 @@ from edge_wsd.models.model_shape import ModelShape, shape_of_file
 from edge_wsd.models.plan_remedy import remedy
 from edge_wsd.models.sizes_in_words import gib, number
 
-Verdict = Literal["fits", "reads from disk", "does not fit"]
+Fit = Literal["fits", "reads from disk", "does not fit"]
 Measure = Callable[[Path, ModelSettings], Simulated]
 ROLES = ("drafter", "base")
 _STEP = 256
@@ -58,7 +58,7 @@ class Plan:
     base: PlannedModel
     devices: tuple[PlannedDevice, ...]
     """The host first."""
-    verdict: Verdict
+    verdict: Fit
     gives_way: tuple[str, ...]
     problem: str
     """What is short of memory by how much; empty where it fits."""
@@ -191,7 +191,7 @@ def _plan(layout: Layout, wanted: list[Wanted], shorter: bool) -> Plan:
         if settings.context_length is None and memory.n_ctx < wanted[role].n_ctx:
             settings = replace(settings, context_length=memory.n_ctx)
         models.append(PlannedModel(ROLES[role], memory, settings))
-    verdict: Verdict = "fits" if layout.fits else "reads from disk" if layout.runs else "does not fit"
+    verdict: Fit = "fits" if layout.fits else "reads from disk" if layout.runs else "does not fit"
     devices = tuple(
         PlannedDevice(device, used, margin(device), max(short, 0), is_unified(device))
         for device, used, short in zip((machine.host, *machine.gpus), layout.used, layout.short, strict=True)
@@ -230,7 +230,7 @@ def _gives_way(layout: Layout, wanted: list[Wanted], shorter: bool) -> list[str]
     return found
 
 
-def _problem(layout: Layout, verdict: Verdict) -> str:
+def _problem(layout: Layout, verdict: Fit) -> str:
     if verdict == "fits":
         return ""
     if verdict == "reads from disk":

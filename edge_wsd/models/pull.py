@@ -17,7 +17,7 @@ from edge_wsd.models.hub import DEFAULT_REVISION, Hub, Snapshot, Waiting
 from edge_wsd.models.hub_errors import HubUnreachable
 from edge_wsd.models.manifest import CONVERTED, Manifest
 from edge_wsd.models.model_name import DEFAULT_TYPE, HubModel, parse_model_name
-from edge_wsd.models.repository import Choice, choose
+from edge_wsd.models.repository import ChosenFiles, choose
 from edge_wsd.models.room import disk_need
 from edge_wsd.models.staging import CheckpointOptions, PullProgress, Staging, Step
 from edge_wsd.models.store import Store, StoredModel
@@ -160,7 +160,7 @@ def _same(model: StoredModel | None, snapshot: Snapshot) -> StoredModel | None:
 
 def _look_up(
     hub: Hub, store: Store, wanted: HubModel, revision: str | None, progress: PullProgress
-) -> tuple[Snapshot, Choice]:
+) -> tuple[Snapshot, ChosenFiles]:
     def tick(stage: Waiting, note: str) -> None:
         progress(Step(stage, note=note if stage == "wait" else ", ".join(filter(None, (str(wanted), note)))))
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from edge_wsd.errors import PlanError
-from edge_wsd.models.model_shape import EMBEDDING, OUTPUT, TYPE_BY_NAME, ModelShape, Weight
+from edge_wsd.models.model_shape import EMBEDDING, OUTPUT, TYPE_BY_NAME, ModelShape, WeightShape
 
 # What a type gives way to in a matrix whose rows do not divide into its blocks.
 _FALLBACK = {"Q2_K": "Q4_0", "Q3_K": "Q4_0", "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}
@@ -115,7 +115,7 @@ def stored_as(shape: ModelShape, type_name: str) -> ModelShape:
     return replace(shape, weights=weights, path=None)
 
 
-def _stored(shape: ModelShape, weight: Weight, type_name: str) -> Weight:
+def _stored(shape: ModelShape, weight: WeightShape, type_name: str) -> WeightShape:
     if len(weight.shape) < 2 or any(part in weight.name for part in _NOT_QUANTIZED):
         return weight
     if not weight.name.endswith("weight"):
@@ -124,7 +124,7 @@ def _stored(shape: ModelShape, weight: Weight, type_name: str) -> Weight:
     return replace(weight, type=type_)
 
 
-def _type(shape: ModelShape, weight: Weight, type_name: str) -> str:
+def _type(shape: ModelShape, weight: WeightShape, type_name: str) -> str:
     main, rules = RECIPES[type_name]
     if main in ("F32", "F16", "BF16"):
         return main

@@ -54,7 +54,7 @@ class GgufCandidate:
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChosenFiles:
     """What to fetch: for READY the parts of one GGUF in order, for CONVERTED the files of a checkpoint."""
 
     made: str
@@ -62,7 +62,7 @@ class Choice:
     files: tuple[RemoteFile, ...]
 
 
-def choose(snapshot: Snapshot, type_name: str | None) -> Choice:
+def choose(snapshot: Snapshot, type_name: str | None) -> ChosenFiles:
     """The model of this type; a ready GGUF wins over a checkpoint.
 
     None is DEFAULT_TYPE, or the one type the repository has. A type may also be the name of a GGUF file. Raises
@@ -81,7 +81,9 @@ def choose(snapshot: Snapshot, type_name: str | None) -> Choice:
     if is_checkpoint(snapshot.files):
         from edge_wsd.converters.types import find_type
 
-        return Choice(CONVERTED, find_type(type_name or DEFAULT_TYPE).name, tuple(checkpoint_files(snapshot.files)))
+        return ChosenFiles(
+            CONVERTED, find_type(type_name or DEFAULT_TYPE).name, tuple(checkpoint_files(snapshot.files))
+        )
     raise HubError(_nothing(snapshot, candidates, everything, type_name or DEFAULT_TYPE))
 
 
@@ -153,7 +155,7 @@ def _named(candidates: list[GgufCandidate], name: str | None) -> list[GgufCandid
     return [candidate for candidate in candidates if name is not None and candidate.stem.upper() == name.upper()]
 
 
-def _ready(snapshot: Snapshot, candidate: GgufCandidate, models: list[GgufCandidate]) -> Choice:
+def _ready(snapshot: Snapshot, candidate: GgufCandidate, models: list[GgufCandidate]) -> ChosenFiles:
     missing = candidate.missing_part()
     if missing is not None:
         raise HubError(
@@ -161,7 +163,7 @@ def _ready(snapshot: Snapshot, candidate: GgufCandidate, models: list[GgufCandid
             f"part {missing} is missing; choose another type: {_types(gguf_candidates(snapshot.files))}"
         )
     is_known_by_type = [model for model in models if model.type == candidate.type] == [candidate]
-    return Choice(READY, candidate.type if is_known_by_type else candidate.stem, candidate.files)
+    return ChosenFiles(READY, candidate.type if is_known_by_type else candidate.stem, candidate.files)
 
 
 def _part_number(path: str) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from edge_wsd.errors import StoreError
 from edge_wsd.models.hub import Snapshot
 from edge_wsd.models.manifest import READY
-from edge_wsd.models.repository import Choice, is_weights
+from edge_wsd.models.repository import ChosenFiles, is_weights
 from edge_wsd.models.sizes_in_words import gib
 from edge_wsd.models.store import STORE_VARIABLE, Store
 from edge_wsd.models.transfer import Download
@@ -47,7 +47,7 @@ class DiskNeed:
             )
 
 
-def disk_need(downloads: Sequence[Download], snapshot: Snapshot, choice: Choice) -> DiskNeed:
+def disk_need(downloads: Sequence[Download], snapshot: Snapshot, choice: ChosenFiles) -> DiskNeed:
     """What fetching and converting `choice` takes, less what is there already."""
     fetched = sum(each.file.n_bytes - each.n_bytes_there() for each in downloads)
     if choice.made == READY:

@@ -16,7 +16,7 @@ from edge_wsd.files import write_atomically
 from edge_wsd.models.gguf_check import check_gguf
 from edge_wsd.models.hub import Hub, Snapshot
 from edge_wsd.models.manifest import FILE_NAME, READY, Manifest, StoredFile
-from edge_wsd.models.repository import Choice, is_weights
+from edge_wsd.models.repository import ChosenFiles, is_weights
 from edge_wsd.models.store import Store, StoredModel
 from edge_wsd.models.transfer import downloads, fetch
 
@@ -69,7 +69,7 @@ class Staging:
         hub: Hub,
         store: Store,
         snapshot: Snapshot,
-        choice: Choice,
+        choice: ChosenFiles,
         options: CheckpointOptions,
         progress: PullProgress,
     ) -> None:

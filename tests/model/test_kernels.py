@@ -13,7 +13,7 @@ from edge_wsd.llama import kernels, library
 from edge_wsd.llama.context import Context
 from edge_wsd.llama.kernel_child import BATCHES
 from edge_wsd.llama.kernel_model import N_VOCAB, TYPES, KernelModel, relative_error
-from edge_wsd.llama.kernels import TOLERANCE, Verdict
+from edge_wsd.llama.kernels import TOLERANCE, KernelVerdict
 from edge_wsd.llama.model import Model
 from edge_wsd.llama.repacking import extra_buffer_names, repacked_types, repackings
 from edge_wsd.llama.settings import ModelSettings
@@ -91,7 +91,7 @@ def test_the_setting_decides_what_is_rearranged(rearranged, caplog):
 
 
 def test_what_does_not_hold_is_left_out_of_every_load(rearranged, caplog, monkeypatch):
-    monkeypatch.setattr(kernels, "verdict", lambda: Verdict(False, "they end the process"))
+    monkeypatch.setattr(kernels, "verdict", lambda: KernelVerdict(False, "they end the process"))
     assert not set(extra_buffer_names()) & set(buffers_of(rearranged, HERE, caplog))
     assert repackings() and not repacked_types(HERE)
 

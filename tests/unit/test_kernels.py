@@ -13,7 +13,7 @@ import pytest
 
 from edge_wsd.errors import KernelError
 from edge_wsd.llama import kernels
-from edge_wsd.llama.kernels import TOLERANCE, Verdict, examine, recall, uses_extra_buffers
+from edge_wsd.llama.kernels import TOLERANCE, KernelVerdict, examine, recall, uses_extra_buffers
 from edge_wsd.llama.processor import Processor, this_processor
 from edge_wsd.llama.rebuild import processor_switches, rebuild_command
 from edge_wsd.llama.settings import ModelSettings
@@ -38,7 +38,7 @@ def memory(tmp_path: Path) -> Remembered:
 
 
 def test_kernels_that_hold_are_used() -> None:
-    assert examine(child(STEP + HOLDS)) == Verdict(True)
+    assert examine(child(STEP + HOLDS)) == KernelVerdict(True)
 
 
 needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="there are no signals")
@@ -61,7 +61,7 @@ def test_where_only_plain_kernels_hold_only_those_are_used(fault: str, told: str
     """The first quantized product ended the process, without a word."""
     found = examine(child(STEP + PLAIN_HOLDS + fault), timeout_s=5)
     step = "Q4_0 weights, 8 tokens at once"
-    assert found == Verdict(False, f"llama.cpp's AMX kernels do not work on this processor ({step}: {told})")
+    assert found == KernelVerdict(False, f"llama.cpp's AMX kernels do not work on this processor ({step}: {told})")
 
 
 def test_without_amx_the_kernels_are_told_by_another_name() -> None:
@@ -94,8 +94,8 @@ CRASHES = child(SAY + "os.abort()")
 def test_a_verdict_is_remembered(memory: Remembered) -> None:
     bad = recall(memory, child(STEP + PLAIN_HOLDS + WRONG))
     assert not bad.extra_buffers and recall(memory, CRASHES) == bad
-    assert recall(memory, child(STEP + HOLDS), again=True) == Verdict(True)
-    assert recall(memory, CRASHES) == Verdict(True)
+    assert recall(memory, child(STEP + HOLDS), again=True) == KernelVerdict(True)
+    assert recall(memory, CRASHES) == KernelVerdict(True)
 
 
 @pytest.mark.parametrize("what", ["library", "processor"])
@@ -115,7 +115,7 @@ def test_another_library_or_processor_is_tested_anew(
 def test_a_damaged_memory_costs_a_test_and_is_mended(memory: Remembered, damage: bytes) -> None:
     memory.path.parent.mkdir()
     memory.path.write_bytes(damage)
-    assert recall(memory, child(STEP + HOLDS)) == Verdict(True) == recall(memory, CRASHES)
+    assert recall(memory, child(STEP + HOLDS)) == KernelVerdict(True) == recall(memory, CRASHES)
 
 
 @pytest.mark.parametrize("value", ["", "{", "[]", "3", '{"extra_buffers": true}', "null"])
@@ -132,15 +132,15 @@ def test_a_memory_that_cannot_be_written_costs_a_test_and_never_the_answer(
 ) -> None:
     (tmp_path / "file").write_text("")
     memory = Remembered(tmp_path / "file" / "kernels.json", "verdicts", most=20, otherwise="tested again")
-    assert recall(memory, child(STEP + HOLDS)) == Verdict(True)
+    assert recall(memory, child(STEP + HOLDS)) == KernelVerdict(True)
     assert "tested again" in caplog.text
     with pytest.raises(KernelError):
         recall(memory, CRASHES)
 
 
 @pytest.fixture
-def bad_verdict(monkeypatch: pytest.MonkeyPatch) -> Verdict:
-    bad = Verdict(False, "AMX: SIGILL")
+def bad_verdict(monkeypatch: pytest.MonkeyPatch) -> KernelVerdict:
+    bad = KernelVerdict(False, "AMX: SIGILL")
     monkeypatch.setattr(kernels, "recall", lambda: bad)
     kernels._first_verdict.cache_clear()
     kernels._told_verdict.cache_clear()
@@ -149,7 +149,7 @@ def bad_verdict(monkeypatch: pytest.MonkeyPatch) -> Verdict:
     kernels._told_verdict.cache_clear()
 
 
-def test_a_bad_verdict_is_told_once_in_a_process(bad_verdict: Verdict, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_bad_verdict_is_told_once_in_a_process(bad_verdict: KernelVerdict, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "edge_wsd.llama.kernels"):
         assert kernels.verdict() == kernels.verdict() == bad_verdict
     (record,) = caplog.records
@@ -157,7 +157,7 @@ def test_a_bad_verdict_is_told_once_in_a_process(bad_verdict: Verdict, caplog: p
     assert bad_verdict.problem in record.getMessage() and rebuild_command() in record.getMessage()
 
 
-def test_the_setting_overrides_the_verdict(bad_verdict: Verdict, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_setting_overrides_the_verdict(bad_verdict: KernelVerdict, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not uses_extra_buffers(ModelSettings())
     monkeypatch.setattr(kernels, "verdict", lambda: pytest.fail("nobody asked"))
     assert uses_extra_buffers(ModelSettings(extra_buffers="on"))
