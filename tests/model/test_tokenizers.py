@@ -20,7 +20,6 @@ from edge_wsd.converters.hard_texts import tokenizer_test_texts
 from edge_wsd.converters.pre_tokenizer_names import LLAMA_CPP_NAMES
 from edge_wsd.converters.tokenizer_agreement import Agreement, gguf_ids, tokenizer_agreement
 from edge_wsd.converters.tokenizer_reference import read_reference
-
 from edge_wsd.errors import ConversionError, ModelLoadError, VerificationError
 from edge_wsd.llama.model import Model
 from edge_wsd.llama.space_prefix import KEY
