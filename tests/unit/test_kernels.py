@@ -143,10 +143,10 @@ def bad_verdict(monkeypatch: pytest.MonkeyPatch) -> KernelVerdict:
     bad = KernelVerdict(False, "AMX: SIGILL")
     monkeypatch.setattr(kernels, "recall", lambda: bad)
     kernels._first_verdict.cache_clear()
-    kernels._told_verdict.cache_clear()
+    kernels._warned_verdict.cache_clear()
     yield bad
     kernels._first_verdict.cache_clear()
-    kernels._told_verdict.cache_clear()
+    kernels._warned_verdict.cache_clear()
 
 
 def test_a_bad_verdict_is_told_once_in_a_process(bad_verdict: KernelVerdict, caplog: pytest.LogCaptureFixture) -> None:
