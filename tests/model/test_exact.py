@@ -4,9 +4,9 @@ import random
 
 import numpy as np
 import pytest
-from edge_wsd.converters import quantize
 
 from edge_wsd import Message, ModelSettings, Options, Pair
+from edge_wsd.converters import quantize
 from edge_wsd.errors import OptionError
 from edge_wsd.llama.context import Context
 from edge_wsd.llama.model import Model

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import llama_cpp
 import pytest
-from edge_wsd.converters.types import QUANT_TYPES
 
 from edge_wsd import Pair
+from edge_wsd.converters.types import QUANT_TYPES
 from edge_wsd.demo import files
 from edge_wsd.errors import ModelLoadError, PlanError
 from edge_wsd.llama.library import Device, install_log, logger
