@@ -36,6 +36,10 @@ class LogitsError(EdgeWsdError):
     """A row of logits holds NaN, or nothing a probability could be made of."""
 
 
+class GrammarError(EdgeWsdError):
+    """A grammar allows none of the model's tokens at a place, or not the text that is already there."""
+
+
 class VocabularyError(EdgeWsdError):
     """A token id or text that the vocabulary does not know."""
 

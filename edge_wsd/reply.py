@@ -28,6 +28,7 @@ from edge_wsd.decoding.window_reply import WindowReply
 from edge_wsd.decoding.writer import ReplyWriter
 from edge_wsd.engine.engine import Memories
 from edge_wsd.errors import Cancelled, ContextFullError
+from edge_wsd.llama.grammar import Grammar, grammar_of_schema
 from edge_wsd.llama.sampler import Penalties, Sampler, token_biases
 from edge_wsd.llama.sequence import Sequence as ModelSequence
 from edge_wsd.prompts.messages import Message
@@ -216,9 +217,20 @@ class _Parts:
                 options.repeat_last_n, options.repeat_penalty, options.presence_penalty, options.frequency_penalty
             ),
             prompt=self.fitted.prompts[source].tokens if options.has_penalties else (),
+            grammar=self.grammar(source),
         )
         self.held.callback(sampler.close)
         return sampler
+
+    def grammar(self, source: Source) -> Grammar | None:
+        """What rules a model's tokens: the drafter's of a pair from the start or not at all."""
+        options = self.options
+        from_start = options.grammar_from == "start" or options.mode != "wsd"
+        if not options.has_grammar or (source == "drafter" and not from_start):
+            return None
+        text = options.grammar if options.json_schema is None else grammar_of_schema(options.json_schema)
+        assert text is not None
+        return Grammar(text, self.pair.model(source).model, from_start=from_start)
 
 
 def _stop_tokens(model: LoadedModel, stops: Sequence[str]) -> dict[int, str]:

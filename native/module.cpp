@@ -1,6 +1,7 @@
 // The Python module edge_wsd._native: checks arguments, releases the GIL, translates errors.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
@@ -8,6 +9,7 @@
 
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <tuple>
 
@@ -109,8 +111,18 @@ std::tuple<std::int32_t, double> choose(Sampler& sampler, std::uintptr_t address
     return {choice.token, choice.logprob};
 }
 
+template <class Function>
+Function function_at(std::uintptr_t address) {
+    if (address == 0) throw std::invalid_argument("the address of the function is null");
+    return reinterpret_cast<Function>(address);
+}
+
+// Of llama_sampler_apply, llama_sampler_accept and a sampler.
+using Addresses = std::optional<std::tuple<std::uintptr_t, std::uintptr_t, std::uintptr_t>>;
+
 void make_sampler(Sampler* place, float temperature, std::int32_t top_k, float top_p, float min_p, std::uint64_t seed,
-                  const Biases& biases, std::int32_t last_n, float repeat, float frequency, float presence) {
+                  const Biases& biases, std::int32_t last_n, float repeat, float frequency, float presence,
+                  const Addresses& grammar) {
     if (!(temperature >= 0))
         throw std::invalid_argument("temperature is " + std::to_string(temperature) + "; expected 0 or more");
     for (const auto& bias : biases) {
@@ -119,13 +131,14 @@ void make_sampler(Sampler* place, float temperature, std::int32_t top_k, float t
             throw std::invalid_argument("a bias is " + std::to_string(bias.second) + "; expected a number or -inf");
     }
     if (!(repeat > 0)) throw std::invalid_argument("repeat_penalty is " + std::to_string(repeat) + "; expected above 0");
-    new (place) Sampler({temperature, top_k, top_p, min_p}, seed, biases, {last_n, repeat, frequency, presence});
-}
-
-template <class Function>
-Function function_at(std::uintptr_t address) {
-    if (address == 0) throw std::invalid_argument("the address of the function is null");
-    return reinterpret_cast<Function>(address);
+    std::optional<Grammar> rules;
+    if (grammar) {
+        const auto [apply, accept, sampler] = *grammar;
+        if (sampler == 0) throw std::invalid_argument("the address of the grammar is null");
+        rules.emplace(function_at<ApplySampler>(apply), function_at<AcceptToken>(accept), reinterpret_cast<void*>(sampler));
+    }
+    new (place) Sampler({temperature, top_k, top_p, min_p}, seed, biases, {last_n, repeat, frequency, presence},
+                        std::move(rules));
 }
 
 const void* vocabulary_at(std::uintptr_t address) {
@@ -162,16 +175,22 @@ Column<std::int32_t> all_attributes(std::uintptr_t get_attributes, std::uintptr_
 }
 
 // Importing at raise time keeps this module loadable on its own.
+void raise_error(const char* type, const std::exception& error) {
+    try {
+        nb::object made = nb::module_::import_("edge_wsd.errors").attr(type)(error.what());
+        PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(made.ptr())), made.ptr());
+    } catch (nb::python_error& failed) {
+        failed.restore();
+    }
+}
+
 void raise_in_python(const std::exception_ptr& exception, void*) {
     try {
         std::rethrow_exception(exception);
     } catch (const BadLogits& bad) {
-        try {
-            nb::object type = nb::module_::import_("edge_wsd.errors").attr("LogitsError");
-            PyErr_SetObject(type.ptr(), type(bad.what()).ptr());
-        } catch (nb::python_error& failed) {
-            failed.restore();
-        }
+        raise_error("LogitsError", bad);
+    } catch (const GrammarStuck& stuck) {
+        raise_error("GrammarError", stuck);
     }
 }
 
@@ -198,9 +217,10 @@ NB_MODULE(_native, m) {
     nb::class_<Sampler>(m, "Sampler")
         .def("__init__", &make_sampler, nb::kw_only(), "temperature"_a, "top_k"_a, "top_p"_a, "min_p"_a, "seed"_a,
              "biases"_a = Biases(), "repeat_last_n"_a = 0, "repeat_penalty"_a = 1.0f, "frequency_penalty"_a = 0.0f,
-             "presence_penalty"_a = 0.0f)
+             "presence_penalty"_a = 0.0f,
+             "grammar"_a = nb::none())
         .def("choose", &choose, "address"_a, "n_vocab"_a)
-        .def("accept", &Sampler::accept, "token"_a);
+        .def("accept", &Sampler::accept, "token"_a, "ruled"_a = true);
 
     nb::class_<CancelFlag>(m, "CancelFlag")
         .def(nb::init<>())

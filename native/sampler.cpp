@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 
 namespace edge_wsd {
@@ -33,25 +34,30 @@ double random_number(std::uint64_t seed, std::uint64_t n) {
 }  // namespace
 
 Choice Sampler::choose(const float* row, std::size_t size) {
-    const double luck = random_number(seed_, n_chosen_++);
+    const std::uint64_t n = n_chosen_++;
+    const double luck = random_number(seed_, 2 * n), second = random_number(seed_, 2 * n + 1);
     const RowSummary summary = summarize(row, size);
-    if (!changes() && summary.regular()) {
-        const std::int32_t token = draw({row, size, summary, luck});
-        return {token, summary.logprob(row[token])};
-    }
     if (!summary.regular()) score_irregular(row, size, no_target);  // throws for what cannot be drawn from
-    const std::int32_t token = draw(changed(row, size, luck));
+    const bool as_it_is = !changes() && summary.regular();
+    std::int32_t token = draw(as_it_is ? Draw{row, size, summary, luck} : changed(row, size, luck));
+    if (grammar_ && !grammar_->allows(token)) token = draw(changed(row, size, second, true));
     return {token, summary.regular() ? summary.logprob(row[token]) : score_irregular(row, size, token).logprob};
 }
 
-// A copy of the row with biases and penalties. Of infinite entries each has the same share, everything else has none.
-Sampler::Draw Sampler::changed(const float* row, std::size_t size, double luck) {
+// A copy of the row with biases and penalties, and `ruled` by the grammar. Of infinite entries each has the same share,
+// everything else has none.
+Sampler::Draw Sampler::changed(const float* row, std::size_t size, double luck, bool ruled) {
     changed_.assign(row, row + size);
     for (const auto& [token, bias] : biases_)
         if (static_cast<std::size_t>(token) < size) changed_[token] = bias == lowest ? lowest : changed_[token] + bias;
     if (penalties_.active()) penalties_.apply(changed_.data(), size);
     RowSummary summary = summarize(changed_.data(), size);
     if (summary.peak == lowest) throw BadLogits("the biases leave no token that could be chosen");
+    if (ruled) {
+        grammar_->restrict(changed_);
+        summary = summarize(changed_.data(), size);
+        if (summary.peak == lowest) throw GrammarStuck("the grammar allows none of the model's tokens here");
+    }
     if (!summary.regular()) {
         for (float& logit : changed_) logit = logit > 0 && std::isinf(logit) ? 0 : lowest;
         summary = summarize(changed_.data(), size);
@@ -180,20 +186,29 @@ double Sampler::weight_down_to(const Draw& from, float floor) const {
     return total;
 }
 
+// As many blocks as tokens are wanted have an entry each that is not below the bound, so what is below is none of the best.
 void Sampler::keep_best(const Draw& from, std::size_t k) {
-    candidates_.clear();
-    float bound = lowest;  // k better ones are known
-    for (std::size_t block = 0; block < blocks_.size(); ++block) {
-        if (candidates_.size() == k && blocks_[block].peak <= bound) continue;
-        const std::size_t end = std::min(from.size, (block + 1) * block_size);
-        for (std::size_t i = block * block_size; i < end; ++i)
-            if (candidates_.size() < k || from.row[i] > bound)
-                candidates_.push_back({from.row[i], static_cast<std::int32_t>(i), 0});
-        if (candidates_.size() < k) continue;
+    float bound = lowest;
+    if (k <= blocks_.size()) {
+        weights_.assign(blocks_.size(), 0);
+        std::transform(blocks_.begin(), blocks_.end(), weights_.begin(), [](const BlockSummary& each) { return each.peak; });
+        std::nth_element(weights_.begin(), weights_.begin() + (k - 1), weights_.end(), std::greater<>());
+        bound = static_cast<float>(weights_[k - 1]);
+    }
+    const auto narrow = [&] {
         std::nth_element(candidates_.begin(), candidates_.begin() + (k - 1), candidates_.end());
         bound = candidates_[k - 1].logit;
         candidates_.resize(k);
+    };
+    candidates_.clear();
+    for (std::size_t block = 0; block < blocks_.size(); ++block) {
+        if (blocks_[block].peak < bound) continue;
+        const std::size_t end = std::min(from.size, (block + 1) * block_size);
+        for (std::size_t i = block * block_size; i < end; ++i)
+            if (from.row[i] >= bound) candidates_.push_back({from.row[i], static_cast<std::int32_t>(i), 0});
+        if (candidates_.size() > 2 * k + block_size) narrow();
     }
+    narrow();
 }
 
 // Those below `first`, down to the last one, weighed at temperature 1.

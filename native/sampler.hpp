@@ -4,9 +4,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <utility>
 #include <vector>
 
+#include "grammar.hpp"
 #include "logits.hpp"
 #include "penalties.hpp"
 
@@ -24,16 +26,27 @@ struct Choice {
     double logprob;  // of the row as it is: at temperature 1, whatever was filtered
 };
 
-// One per reply and model. The n-th choice takes the n-th random number of the seed, and no other.
+// One per reply and model. The n-th choice takes the n-th two random numbers of the seed: one for a draw, and one for
+// the draw that follows where the grammar refuses the first.
 class Sampler {
 public:
-    Sampler(const Sampling& sampling, std::uint64_t seed, Biases biases, const PenaltySettings& penalties)
-        : sampling_(sampling), seed_(seed), biases_(std::move(biases)), penalties_(penalties) {}
+    Sampler(const Sampling& sampling, std::uint64_t seed, Biases biases, const PenaltySettings& penalties,
+            std::optional<Grammar> grammar)
+        : sampling_(sampling),
+          seed_(seed),
+          biases_(std::move(biases)),
+          penalties_(penalties),
+          grammar_(std::move(grammar)) {}
 
-    // Throws BadLogits for NaN, for rows without a finite or +inf entry and where the biases leave no token.
+    // Throws BadLogits for NaN, for rows without a finite or +inf entry and where the biases leave no token;
+    // GrammarStuck where the grammar leaves none.
     Choice choose(const float* row, std::size_t size);
-    // A token that stands in front of the next choice: the penalties count it.
-    void accept(std::int32_t token) { penalties_.accept(token); }
+    // A token that stands in front of the next choice: the penalties count it, and the grammar goes on where it is
+    // `ruled` by it. Throws GrammarStuck.
+    void accept(std::int32_t token, bool ruled) {
+        if (grammar_ && ruled) grammar_->accept(token);
+        penalties_.accept(token);
+    }
 
 private:
     struct Candidate {
@@ -54,7 +67,7 @@ private:
     };
 
     bool changes() const { return !biases_.empty() || penalties_.active(); }
-    Draw changed(const float* row, std::size_t size, double luck);
+    Draw changed(const float* row, std::size_t size, double luck, bool ruled = false);
     RowSummary summarize(const float* row, std::size_t size);
     std::int32_t draw(const Draw& from);
     std::int32_t draw_down_to(const Draw& from, const Candidate& last);
@@ -73,6 +86,7 @@ private:
     std::uint64_t seed_;
     Biases biases_;
     Penalties penalties_;
+    std::optional<Grammar> grammar_;
     std::uint64_t n_chosen_ = 0;
     std::vector<BlockSummary> blocks_;
     std::vector<double> weights_;

@@ -149,7 +149,7 @@ class FakeSampler:
         token = self.random.choices(range(n_vocab), np.exp(row))[0]
         return token, float(row[token])
 
-    def accept(self, token):
+    def accept(self, token, *, drafted=False):
         pass
 
 

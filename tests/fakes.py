@@ -67,9 +67,12 @@ class FakeSampler(random.Random):
     def __init__(self, seed: int) -> None:
         super().__init__(seed)
         self.accepted: list[int] = []
+        self.drafted: list[int] = []
+        """Those of the accepted that another model has drafted."""
 
-    def accept(self, token: int) -> None:
+    def accept(self, token: int, *, drafted: bool = False) -> None:
         self.accepted.append(token)
+        self.drafted += [token] if drafted else []
 
 
 class FakeRows:

@@ -18,6 +18,7 @@ import click
 from edge_wsd.decoding.options import Options, parse_bias
 from edge_wsd.errors import OptionError
 from edge_wsd.llama.settings import AUTO, DEFAULT_CONTEXT_LENGTH, MOST_PARALLEL, ModelSettings
+from edge_wsd.reading import read_bounded
 
 Flags = Mapping[str, tuple[str, str]]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -50,6 +51,9 @@ REPLY_FLAGS: dict[str, tuple[str, str]] = {
     "repeat_last_n": ("--repeat-last-n", "Tokens of prompt and answer that penalties look back on; -1 for all."),
     "presence_penalty": ("--presence-penalty", "Taken off the logits of tokens that came before."),
     "frequency_penalty": ("--frequency-penalty", "The same for each time that they came."),
+    "grammar": ("--grammar", "A grammar in GBNF that the answer keeps to: its text, or @FILE."),
+    "json_schema": ("--json-schema", "A JSON schema that the answer keeps to: its text, or @FILE."),
+    "grammar_from": ("--grammar-from", "Whether a grammar holds from the switch on or for the draft as well."),
     "logit_bias": (
         "--logit-bias",
         "Adds to the logit of a token, by its id or text; -inf forbids it. May be given several times.",
@@ -66,6 +70,9 @@ _SAMPLING = (
     "presence_penalty",
     "frequency_penalty",
     "logit_bias",
+    "grammar",
+    "json_schema",
+    "grammar_from",
 )
 
 # field of `ModelSettings` -> flag, help
@@ -90,11 +97,14 @@ _UNSET_MEANS = {
     "seed": "a new one each time",
     "stop": "the template's own",
     "logit_bias": "none",
+    "grammar": "none",
+    "json_schema": "none",
     "main_gpu": "all of them",
     "threads": "the physical cores; 1 for a tiny model",
     "context_length": f"as trained, at most {DEFAULT_CONTEXT_LENGTH}",
 }
 _METAVARS = {str: "TEXT", int: "N", float: "X"}
+_MOST_BYTES = 4 << 20
 GIVEN = "edge_wsd.given"
 """Under this name the context's `meta` holds the options that were really given."""
 ROLES = ("drafter", "base")
@@ -126,7 +136,28 @@ class BiasType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # gene
             self.fail(f"{str(error).removeprefix('logit_bias ')}.", param, ctx)
 
 
-_TYPES: Mapping[str, Any] = {"gpu_layers": LayersType(), "logit_bias": BiasType()}
+class TextOrFile(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """A text, or the content of the file that is named behind an @."""
+
+    name = "TEXT|@FILE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str) or not value.startswith("@"):
+            return value
+        try:
+            return read_bounded(value[1:], _MOST_BYTES).decode("utf-8-sig")
+        except OSError as error:
+            self.fail(f"{value[1:]} cannot be read ({error.strerror}).", param, ctx)
+        except UnicodeDecodeError:
+            self.fail(f"{value[1:]} is not UTF-8 text.", param, ctx)
+
+
+_TYPES: Mapping[str, Any] = {
+    "gpu_layers": LayersType(),
+    "logit_bias": BiasType(),
+    "grammar": TextOrFile(),
+    "json_schema": TextOrFile(),
+}
 """For fields whose values are of more than one type."""
 
 

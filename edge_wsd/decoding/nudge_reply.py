@@ -68,7 +68,7 @@ class NudgeReply(ReplyState):
         scored = Scored(len(self.writer.ids), tuple(rows.logprobs), (None,) * len(proposed))
         self._is_word = True
         self.text += proposed
-        self.tell_sampler(proposed)
+        self.tell_sampler(proposed, drafted=True)
         self.meter.n_drafted += len(proposed)
         self.meter.n_accepted += len(proposed)
         self.meter.n_until_switch += len(proposed)

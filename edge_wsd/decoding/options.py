@@ -6,13 +6,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
 
 from edge_wsd import checks
+from edge_wsd.decoding.gbnf import check_grammar
 from edge_wsd.errors import OptionError
+from edge_wsd.reading import parse_json
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # only type checkers need it; typing has it from 3.11 on
@@ -24,6 +27,8 @@ MODES: tuple[str, ...] = get_args(Mode)
 
 Bias = tuple[int | str, float]
 """A token, by its id in the base or by its text, and what is added to its logit."""
+
+GrammarFrom = Literal["switch", "start"]
 
 N_SEEDS = 2**32 - 1  # llama.cpp takes the last value for "any"
 
@@ -52,6 +57,9 @@ class OptionChanges(TypedDict, total=False):
     presence_penalty: float
     frequency_penalty: float
     logit_bias: Mapping[int | str, float] | Iterable[Bias | str]
+    grammar: str | None
+    json_schema: str | Mapping[str, Any] | None
+    grammar_from: GrammarFrom
     stop: str | Iterable[str]
     stop_loops: bool
     special: bool
@@ -110,6 +118,12 @@ class Options:
     A token is an id of the base, or a text: every token that the text is made of, in either vocabulary. Ids hold for
     the drafter where it has the base's vocabulary. A string `TOKEN=BIAS` is read as on the command line.
     """
+    grammar: str | None = None
+    """A grammar in llama.cpp's form, GBNF, that the reply keeps to."""
+    json_schema: str | None = None
+    """A JSON schema that the reply keeps to, as text or a mapping. It takes the place of `grammar`."""
+    grammar_from: GrammarFrom = "switch"
+    """Where the grammar begins: behind the switch, or with the draft. One model alone is under it from the start."""
     stop: tuple[str, ...] = ()
     """Stop strings on top of those of the base's prompt template. The text of a control token, alone or
     inside another text, stops at that token."""
@@ -148,15 +162,28 @@ class Options:
             ("frequency_penalty", abs(self.frequency_penalty) <= 100.0, "between -100 and 100"),
         ):
             checks.require(holds, name, expected, getattr(self, name))
+        if self.rule == "nudge" and self.has_grammar:
+            raise OptionError('grammar is of the rule "window"; with "nudge" two models write in one sentence')
         if self.rule == "nudge" and self.switch_at is not None:
             raise OptionError('switch_at is of the rule "window"; with "nudge" the base takes over many times')
         object.__setattr__(self, "stop", _stop_strings(self.stop))
         object.__setattr__(self, "logit_bias", _biases(self.logit_bias))
+        checks.require_choice("grammar_from", self.grammar_from, get_args(GrammarFrom))
+        checks.require(self.grammar is None or isinstance(self.grammar, str), "grammar", "GBNF text", self.grammar)
+        if self.grammar is not None:
+            check_grammar(self.grammar)
+        object.__setattr__(self, "json_schema", _schema(self.json_schema))
+        one = self.grammar is None or self.json_schema is None
+        checks.require(one, "json_schema", "None where there is a grammar", self.json_schema)
 
     @property
     def is_greedy(self) -> bool:
         """Whether the most probable token is always chosen."""
-        return self.temperature == 0 and not self.logit_bias and not self.has_penalties
+        return self.temperature == 0 and not self.logit_bias and not self.has_penalties and not self.has_grammar
+
+    @property
+    def has_grammar(self) -> bool:
+        return self.grammar is not None or self.json_schema is not None
 
     @property
     def has_penalties(self) -> bool:
@@ -182,6 +209,19 @@ def _stop_strings(given: object) -> tuple[str, ...]:
     whole = all(checks.half_character_at(text) is None for text in strings)
     checks.require(whole, "stop", "made of whole characters", given)
     return strings
+
+
+def _schema(given: object) -> str | None:
+    if given is None:
+        return None
+    expected = "a JSON schema, as text or a mapping"
+    try:
+        text = given if isinstance(given, str) else json.dumps(given) if isinstance(given, Mapping) else ""
+        known = isinstance(parse_json(text), dict)
+    except (TypeError, ValueError, RecursionError):
+        known = False
+    checks.require(known, "json_schema", expected, given)
+    return text
 
 
 def parse_bias(text: str) -> Bias:

@@ -106,11 +106,11 @@ class ReplyState:
                 pass_s=rows.seconds,
             )
 
-    def tell_sampler(self, tokens: Iterable[int]) -> None:
+    def tell_sampler(self, tokens: Iterable[int], *, drafted: bool = False) -> None:
         """Of what became part of the reply, in order."""
         if self.base.sampler is not None:
             for token in tokens:
-                self.base.sampler.accept(token)
+                self.base.sampler.accept(token, drafted=drafted)
 
     def hesitates(self, top: float) -> bool:
         """Whether the base leaves the next token to the drafter, though its own would have log-probability `top`."""

@@ -94,7 +94,7 @@ class WindowReply(ReplyState):
     def _take_over(self, kept: int, reason: SwitchReason) -> Switched:
         self.turn = "base"
         self.meter.switched()
-        self.tell_sampler(self.writer.ids)
+        self.tell_sampler(self.writer.ids, drafted=True)
         del self.text[len(self.text) - (self._n_scored - kept) :]
         at = self._n_opening + kept - 1
         self.switch = Switched(kept - 1, reason, self._window.confidences[at] if at >= 0 else None)

@@ -10,6 +10,7 @@ from edge_wsd import _native
 from edge_wsd.errors import OptionError
 
 if TYPE_CHECKING:
+    from edge_wsd.llama.grammar import Grammar
     from edge_wsd.llama.vocab import Vocab
 
 
@@ -41,8 +42,13 @@ class Sampler:
         biases: Sequence[tuple[int, float]] = (),
         penalties: Penalties | None = None,
         prompt: Sequence[int] = (),
+        grammar: Grammar | None = None,
     ) -> None:
-        """`biases` are pairs of a token and what is added to its logit. Penalties also count the end of `prompt`."""
+        """`biases` are pairs of a token and what is added to its logit. Penalties also count the end of `prompt`.
+
+        The sampler owns its `grammar`, and frees it.
+        """
+        self._grammar = grammar
         penalties = penalties or Penalties(last_n=0)
         last_n = penalties.last_n
         self._native = _native.Sampler(
@@ -56,23 +62,36 @@ class Sampler:
             repeat_penalty=penalties.repeat,
             presence_penalty=penalties.presence,
             frequency_penalty=penalties.frequency,
+            grammar=None if grammar is None else grammar.addresses,
         )
         for token in prompt if last_n < 0 else prompt[-last_n:] if last_n else ():
-            self._native.accept(token)
+            self._native.accept(token, ruled=False)
 
     def choose(self, address: int, n_vocab: int) -> tuple[int, float]:
         """The token chosen from the row at `address`, float32 [n_vocab], and its log-probability (temperature 1).
 
-        Raises `LogitsError` for a row that describes no distribution.
+        Raises `LogitsError` for a row that describes no distribution, `GrammarError` where the grammar allows nothing.
         """
+        if self._grammar is not None:
+            self._grammar.require_open()
         return self._native.choose(address, n_vocab)
 
-    def accept(self, token: int) -> None:
-        """Tells of a token that has become part of the reply: once for each, in order."""
-        self._native.accept(token)
+    def accept(self, token: int, *, drafted: bool = False) -> None:
+        """Tells of a token that has become part of the reply: once for each, in order.
+
+        One that another model has `drafted` is under a grammar only where that holds from the start. Raises
+        `GrammarError` for a token under the grammar that it does not allow.
+        """
+        if self._grammar is None:
+            self._native.accept(token)
+            return
+        self._grammar.require_open()
+        self._native.accept(token, self._grammar.from_start or not drafted)
 
     def close(self) -> None:
-        """Free what llama.cpp holds for it. Closing twice does nothing."""
+        """Free the grammar. Closing twice does nothing."""
+        if self._grammar is not None:
+            self._grammar.close()
 
 
 def token_biases(biases: Iterable[tuple[int | str, float]], vocab: Vocab, *, ids: bool) -> list[tuple[int, float]]:

@@ -38,6 +38,9 @@ WRONG_OPTIONS = {
     "repeat_last_n": [-2, *NO_WHOLE_NUMBERS],
     "presence_penalty": [100.5, math.nan, -math.inf, *NO_NUMBERS],
     "frequency_penalty": [-100.5, math.nan, math.inf, *NO_NUMBERS],
+    "grammar": [5, b"root ::= ", ["root"]],
+    "json_schema": [5, "", "[]", "{", ["x"], {1: {2}}, b"{}"],
+    "grammar_from": [None, "draft", 1],
     "logit_bias": [
         None,
         5,
@@ -110,7 +113,7 @@ def test_every_option_and_setting_is_checked():
 def test_the_changes_that_can_be_given_are_the_fields_of_the_options():
     assert [field.name for field in fields(Options)] == list(OptionChanges.__annotations__)
     hints, changes = get_type_hints(Options), get_type_hints(OptionChanges)
-    for name in ("stop", "logit_bias"):  # more than the form that is kept is taken
+    for name in ("stop", "logit_bias", "json_schema"):  # more than the form that is kept is taken
         assert hints.pop(name) and changes.pop(name)
     assert hints == changes
 

@@ -203,6 +203,7 @@ def test_each_sampler_is_told_of_every_token_once_and_in_order(seed, chunk):
     if bench.switch:
         n_told = len(samplers[1].accepted)
         assert samplers[1].accepted == bench.writer.ids[:n_told] and n_told >= len(bench.writer.ids)
+        assert samplers[1].drafted == bench.writer.ids[: bench.switch.index + 1]
     n_draft = [token.source for token in bench.writer.tokens].count("drafter")
     assert samplers[0].accepted[:n_draft] == bench.writer.ids[:n_draft]
 

@@ -1,0 +1,92 @@
+"""Grammars over a model's vocabulary: llama.cpp's own sampler, and JSON schemas as grammars."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from edge_wsd.decoding.gbnf import check_grammar
+from edge_wsd.errors import OptionError
+from edge_wsd.llama import library
+from edge_wsd.llama.binding import llama_cpp
+from edge_wsd.llama.handle import Handle
+from edge_wsd.llama.model import Model
+
+_NUMBERED = re.compile(r"<\[\d+\]>")
+
+
+class Grammar:
+    """A GBNF text and how far a reply has come in it. For one `Sampler`, of the same model, which closes it.
+
+    `from_start`: it also rules what another model has drafted.
+    """
+
+    def __init__(self, text: str, model: Model, *, from_start: bool = False) -> None:
+        """Raises `OptionError` for a text that is no grammar, or names a token that the model does not have."""
+        for token in check_grammar(text):
+            if not _NUMBERED.fullmatch(token) and len(model.vocab.tokenize(token, special=True)) != 1:
+                raise OptionError(f"grammar must name tokens of {model.path.name}, and {token} is not one of them")
+        self.from_start = from_start
+        self._model = model  # keeps the vocabulary alive
+        vocab = llama_cpp.llama_model_get_vocab(model.handle)
+        with library.error_lines() as lines:
+            pointer = llama_cpp.llama_sampler_init_grammar(vocab, text.encode(), b"root")
+        if not pointer:
+            raise OptionError(f"grammar must be one that llama.cpp takes{library.because(lines)}")
+        self._handle = Handle(pointer, "this grammar")
+
+    @property
+    def addresses(self) -> tuple[int, int, int]:
+        """Of llama.cpp's functions that apply a sampler and that accept a token, and of this one."""
+        import ctypes
+
+        pointer = ctypes.cast(self._handle.pointer, ctypes.c_void_p).value or 0
+        return library.address_of("llama_sampler_apply"), library.address_of("llama_sampler_accept"), pointer
+
+    def close(self) -> None:
+        """Free it. Closing twice does nothing."""
+        if pointer := self._handle.take():
+            llama_cpp.llama_sampler_free(pointer)
+
+    def require_open(self) -> None:
+        """Raises `ClosedError` once it is closed, `ForkedError` in a child."""
+        self._handle.require_open()
+
+
+class _Converter(llama_cpp.llama_grammar.SchemaConverter):  # type: ignore[misc]
+    """The binding's converter, with the one character that it forgets to escape."""
+
+    def _format_literal(self, literal: str) -> str:
+        escaped = literal.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r")
+        return f'"{escaped}"'
+
+
+def grammar_of_schema(schema: str) -> str:
+    """The GBNF text of a JSON schema. Raises `OptionError` for what the converter does not know."""
+    parsed: Any = json.loads(schema)
+    for reference in _references(parsed):
+        if not (isinstance(reference, str) and reference.startswith("#/")):
+            raise OptionError(f"json_schema must refer to itself alone, as #/$defs/name, not to {reference!r}")
+    converter = _Converter(prop_order={}, allow_fetch=False, dotall=False, raw_pattern=False)
+    try:
+        converter.visit(converter.resolve_refs(parsed, "schema"), "")
+    except (AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError) as error:
+        cause = str(error).partition("\n")[0][:120] or type(error).__name__
+        raise OptionError(
+            f"json_schema must be one that can be made a grammar; it has what is not known: {cause}"
+        ) from error
+    return str(converter.format_grammar())
+
+
+def _references(part: Any) -> list[Any]:
+    """Every `$ref` of a schema."""
+    found, todo = [], [part]
+    while todo:
+        each = todo.pop()
+        if isinstance(each, dict):
+            found += [each["$ref"]] if "$ref" in each else []
+            todo += each.values()
+        elif isinstance(each, list):
+            todo += each
+    return found
