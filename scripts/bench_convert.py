@@ -30,10 +30,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+
 from edge_wsd.converters import convert, quantize
 from edge_wsd.converters.config import Config
 from edge_wsd.converters.registry import family_of
-
 from tests.checkpoint_tokenizers import save_bpe
 
 _SHARED: Mapping[str, Any] = {

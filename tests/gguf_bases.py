@@ -29,7 +29,6 @@ def bases(folder: Path, families: Sequence[str] = (), demo: bool = False) -> dic
         made[name] = (_quantized(folder / f"{name}.gguf", name),)
     if families:
         from edge_wsd.converters import convert
-
         from tests.checkpoints import make_checkpoint
 
         for family in families:

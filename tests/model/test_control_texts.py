@@ -11,9 +11,8 @@ import pytest
 
 pytest.importorskip("transformers")
 
-from edge_wsd.converters import convert
-
 from edge_wsd import Message, Options, Pair
+from edge_wsd.converters import convert
 from edge_wsd.llama.model import Model
 from edge_wsd.pair import LoadedModel
 from edge_wsd.prompts.chat_template import ChatTemplate

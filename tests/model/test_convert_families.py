@@ -14,9 +14,8 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 safetensors = pytest.importorskip("safetensors.numpy")
 
-from edge_wsd.converters import convert, gemma  # noqa: E402
-
 from edge_wsd import ModelSettings, Options, Pair  # noqa: E402
+from edge_wsd.converters import convert, gemma  # noqa: E402
 from edge_wsd.errors import ConversionError, ModelFileError  # noqa: E402
 from edge_wsd.llama.context import Context  # noqa: E402
 from edge_wsd.llama.model import Model  # noqa: E402

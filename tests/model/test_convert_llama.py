@@ -13,7 +13,6 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from edge_wsd.converters import convert  # noqa: E402
-
 from edge_wsd.llama.model import Model  # noqa: E402
 from tests.agreement import expected_logprobs, largest_difference, random_tokens  # noqa: E402
 from tests.checkpoint_tokenizers import N_VOCAB, save_bpe  # noqa: E402

@@ -14,7 +14,6 @@ torch = pytest.importorskip("torch")
 safetensors = pytest.importorskip("safetensors.numpy")
 
 from edge_wsd.converters import convert, verify  # noqa: E402
-
 from edge_wsd.errors import ConversionError  # noqa: E402
 from tests.agreement import largest_difference  # noqa: E402
 from tests.checkpoints import load_reference, make_checkpoint  # noqa: E402

@@ -8,14 +8,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
+from edge_wsd import files
+from edge_wsd._native import CancelFlag
 from edge_wsd.converters import convert
 from edge_wsd.converters.calibration import calibration_text, collect_imatrix
 from edge_wsd.converters.imatrix import write_imatrix
 from edge_wsd.converters.imatrix_progress import progress_path
 from edge_wsd.converters.quantization import quantize
-
-from edge_wsd import files
-from edge_wsd._native import CancelFlag
 from edge_wsd.errors import Cancelled, OptionError, QuantizationError
 from edge_wsd.llama.context import Context
 from edge_wsd.llama.ggml_tensor import checked_operations

@@ -6,8 +6,8 @@ import hashlib
 import json
 
 import pytest
-from edge_wsd.converters.tokenizer_agreement import Agreement
 
+from edge_wsd.converters.tokenizer_agreement import Agreement
 from edge_wsd.errors import ConversionError, EdgeWsdError
 from edge_wsd.models.gguf_check import check_gguf
 from tests.tiny_hub import FILE, GGUF, left_over

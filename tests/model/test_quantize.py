@@ -13,12 +13,12 @@ import gguf
 import numpy as np
 import psutil
 import pytest
+
+from edge_wsd.child_process import python_command
 from edge_wsd.converters import SUPPORTED_TYPES, convert, quantize
 from edge_wsd.converters.imatrix import Activations, Imatrix, write_imatrix
 from edge_wsd.converters.keep import kept_types, parse_keep
 from edge_wsd.converters.types import ALIASES, QUANT_TYPES, find_type
-
-from edge_wsd.child_process import python_command
 from edge_wsd.errors import Cancelled, ConversionError, ModelFileError, QuantizationError
 from edge_wsd.llama.model import Model
 from edge_wsd.llama.quantizer import Quantizer, Request

@@ -14,6 +14,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from edge_wsd._native import CancelFlag  # noqa: E402
 from edge_wsd.converters import convert  # noqa: E402
 from edge_wsd.converters.checkpoint_logits import CheckpointLogits  # noqa: E402
 from edge_wsd.converters.comparison import Tally  # noqa: E402
@@ -21,8 +22,6 @@ from edge_wsd.converters.logits import GgufLogits, measure  # noqa: E402
 from edge_wsd.converters.quant_comparison import compare_quants  # noqa: E402
 from edge_wsd.converters.text_windows import cut_windows  # noqa: E402
 from edge_wsd.converters.verification import Verification, verify  # noqa: E402
-
-from edge_wsd._native import CancelFlag  # noqa: E402
 from edge_wsd.demo.files import base_path  # noqa: E402
 from edge_wsd.errors import (  # noqa: E402
     Cancelled,

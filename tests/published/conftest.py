@@ -9,9 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from edge_wsd.converters import quantize
 
 from edge_wsd import ModelSettings, Pair
+from edge_wsd.converters import quantize
 from tests.cli.conftest import environment, program  # noqa: F401 - fixtures
 
 SETTINGS = ModelSettings(context_length=2048, threads=1, flash_attention="off", kv_type="f32")

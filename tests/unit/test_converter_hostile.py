@@ -10,10 +10,10 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
+
 from edge_wsd.converters import convert
 from edge_wsd.converters.sentencepiece_file import parse_sentencepiece
 from edge_wsd.converters.types import find_type
-
 from edge_wsd.errors import ConversionError
 from tests.tiny_llama import N_EMBD, llama_config, llama_tensors, safetensors_bytes, safetensors_header
 from tests.tiny_models import byte_characters

@@ -8,6 +8,7 @@ from typing import Any
 
 import gguf
 import pytest
+
 from edge_wsd.converters.config import Config
 from edge_wsd.converters.registry import family_of
 
