@@ -8,6 +8,7 @@ from dataclasses import fields
 import click
 import pytest
 
+from edge_wsd.cli.chat_options import parsed, shown
 from edge_wsd.cli.options import MODEL_FLAGS, REPLY_FLAGS, default_of, model_options, reply_options
 from edge_wsd.decoding.options import Options
 from edge_wsd.llama.settings import ModelSettings
@@ -36,6 +37,16 @@ GIVEN = {
     "min_p": ("0.1", 0.1),
     "seed": ("5", 5),
     "stop": ("END", ("END",)),
+    "rule": ("nudge", "nudge"),
+    "nudge_below": ("0.25", 0.25),
+    "repeat_penalty": ("1.3", 1.3),
+    "repeat_last_n": ("-1", -1),
+    "presence_penalty": ("-0.5", -0.5),
+    "frequency_penalty": ("0.2", 0.2),
+    "logit_bias": ("a=b=-2", (("a=b", -2.0),)),
+    "grammar": ('root ::= "a"', 'root ::= "a"'),
+    "json_schema": ('{"type": "string"}', '{"type": "string"}'),
+    "grammar_from": ("start", "start"),
     "gpu_layers": ("0", 0),
     "main_gpu": ("1", 1),
     "threads": ("2", 2),
@@ -71,6 +82,27 @@ def test_without_options_the_defaults_of_the_dataclasses_hold():
 def test_every_option_of_a_reply_can_be_given(name):
     text, value = GIVEN[name]
     assert parse(reply_options, REPLY_FLAGS[name][0], text)["options"] == Options(**{name: value})
+
+
+def test_a_grammar_may_stand_in_a_file(tmp_path):
+    path = tmp_path / "answer.gbnf"
+    path.write_text('\ufeffroot ::= "ß"\n', encoding="utf-8")
+    assert parse(reply_options, "--grammar", f"@{path}")["options"] == Options(grammar='root ::= "ß"\n')
+    path.write_bytes(b"root ::= \xff")
+    with pytest.raises(click.BadParameter, match="is not UTF-8 text"):
+        parse(reply_options, "--grammar", f"@{path}")
+    with pytest.raises(click.BadParameter, match="cannot be read"):
+        parse(reply_options, "--json-schema", f"@{tmp_path / 'missing'}")
+    with pytest.raises(click.UsageError, match=r"--grammar must be GBNF; line 1: there is no rule 'x'"):
+        parse(reply_options, "--grammar", "root ::= x")
+
+
+@pytest.mark.parametrize("biases", [{"it's": -1.5, " two words": 2, 7: float("-inf")}, {'say "yes"': 1}])
+def test_set_takes_biases_as_it_shows_them(biases):
+    """As /set shows a value, so it can be typed again."""
+    given = Options(logit_bias=biases)
+    again = parsed("logit_bias", shown(given.logit_bias), Options())
+    assert Options(logit_bias=again) == given
 
 
 def test_switches_can_be_turned_off_and_on():

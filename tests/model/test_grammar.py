@@ -85,10 +85,11 @@ def test_draws_under_a_grammar_follow_what_is_left_of_the_row(pair: Pair) -> Non
     size = model.vocab.n_tokens
     row = np.random.default_rng(1).normal(0, 1, size).astype(np.float32)
     grammar = Grammar("root ::= [a-m]", model)
+    allowed = Candidates(row).after(grammar._handle.pointer).probabilities > 0
+    row[allowed] += np.log(np.exp(row[~allowed]).sum() / np.exp(row[allowed]).sum())  # half of all draws
     kept = Candidates(row).after(grammar._handle.pointer).probabilities
     share = np.exp(row.astype(np.float64))
     share /= share.sum()
-    allowed = kept > 0
     wanted = np.where(allowed, share, 0) + (1 - share[allowed].sum()) * kept
     sampler = Sampler(**{**OFF, "temperature": 1.0}, grammar=grammar)
     n = 4000

@@ -114,6 +114,14 @@ def test_the_same_tokens_are_kept_of_a_whole_vocabulary(sampling: dict[str, floa
     assert found[np.flatnonzero(kept)[np.argsort(row[kept])[:20]]].any()
 
 
+@pytest.mark.parametrize("sampling", [{"top_k": 700}, {"top_p": 0.35}], ids=str)
+def test_of_equal_tokens_the_first_are_kept_and_drawn_alike(isa: str, sampling: dict[str, float]) -> None:
+    """Those with the last one's logit in later blocks once took a share, which the first token of all then got."""
+    row = np.zeros(2000, np.float32)
+    found = np.bincount(draws(row, N_DRAWS, **sampling), minlength=2000)
+    assert_drawn_from(found, np.where(np.arange(2000) < 700, 1 / 700, 0))
+
+
 @pytest.mark.parametrize("sampling", SAMPLINGS, ids=str)
 def test_the_probability_told_is_the_models_own(sampling: dict[str, float]) -> None:
     """At temperature 1, whatever was filtered: as a pass over the row tells it."""
