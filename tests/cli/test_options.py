@@ -15,16 +15,6 @@ from edge_wsd.llama.settings import ModelSettings
 
 GIVEN = {
     "mode": ("base", "base"),
-    "rule": ("nudge", "nudge"),
-    "nudge_below": ("0.3", 0.3),
-    "repeat_penalty": ("1.1", 1.1),
-    "repeat_last_n": ("-1", -1),
-    "presence_penalty": ("0.5", 0.5),
-    "frequency_penalty": ("-0.5", -0.5),
-    "logit_bias": ("Sure=-5", (("Sure", -5.0),)),
-    "grammar": ('root ::= "yes"', 'root ::= "yes"'),
-    "json_schema": ('{"type": "object"}', '{"type": "object"}'),
-    "grammar_from": ("start", "start"),
     "max_tokens": ("7", 7),
     "threshold": ("0.5", 0.5),
     "window": ("3", 3),

@@ -258,7 +258,8 @@ def test_cancelling_from_another_thread_stops_a_long_prompt(model):
         with pytest.raises(Cancelled):
             sequence.extend((PROMPT * 100)[:4000])
         thread.join()
-        assert 0 < len(sequence.tokens) < 4000
+        # What was half computed cannot be taken out of a memory that cannot be cut, which is then empty.
+        assert len(sequence.tokens) < 4000 and (sequence.tokens or not model.can_cut)
         assert sequence.tokens == (PROMPT * 100)[: len(sequence.tokens)]
 
 
