@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 
 from edge_wsd.llama.passes import BLOCK, most_rows, passes
-from tests.fakes import FakeScores
+from tests.fakes import FakeRows, FakeSampler
 from tests.unit.test_weak_to_strong import Bench
 
 SEEDS = range(30)
@@ -25,12 +25,10 @@ class Rounding:
         self._kept = []  # per token: how it, and all before it, were computed
         self._heads = {}  # by length: the row behind so many tokens, as the last pass left it
 
-    def score(self, context, proposed):
-        context, proposed = list(context), list(proposed)
-        rows = [] if context else [self._heads[len(self.tokens)]]  # the first is scored by what is there already
-        if context or proposed:
-            rows += self._read(context + proposed, len(proposed) + 1 - len(rows))
-        return FakeScores(rows, proposed)
+    def read(self, asked):
+        n_rows = len(asked.proposed) + asked.beyond
+        whole = (asked.text + asked.proposed)[: len(asked.text) - 1 + n_rows]
+        return FakeRows(self._read(whole[len(self.tokens) :], n_rows), asked.proposed, asked.sampler)
 
     def _read(self, new, n_rows):
         plan = passes(len(self.tokens), len(new), n_rows, block=self.block, most=self.longest)
@@ -73,7 +71,7 @@ def test_the_text_is_the_same_with_speculation_and_without_whatever_rounding_doe
     """Passes of other sizes after the switch once changed a third of the texts of a model in 4 bits."""
 
     def texts(memory, seed, **options):
-        samplers = (random.Random(1), random.Random(2)) if drawn else (None, None)
+        samplers = (FakeSampler(1), FakeSampler(2)) if drawn else (None, None)
         bench = Bench(seed, memory=memory, samplers=samplers, temperature=float(drawn), **options).run()
         return bench.writer.ids, bench.switch
 

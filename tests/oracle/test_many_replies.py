@@ -1,0 +1,80 @@
+"""Many replies at once against the published algorithm, with arrivals and cancels at random."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from edge_wsd import Options, Pair
+from edge_wsd.engine.stream import Stream
+from edge_wsd.session import Session
+from tests.oracle.cases import CASES, Case
+from tests.oracle.conftest import EXACT, VOCABULARIES
+from tests.oracle.test_oracle import close
+
+pytestmark = pytest.mark.oracle
+PARALLEL = (1, 4, 16)
+N_CASES = 12
+"""For each kind of run, chosen by a seed of its own."""
+
+
+@pytest.fixture(scope="module", params=PARALLEL, ids=lambda n: f"{n} at once")
+def many(request: pytest.FixtureRequest, float_model: Callable[[str], Path]) -> Iterator[dict[str, Pair]]:
+    """The runtime under test, with room for several replies, by kind of vocabulary."""
+    loaded = {
+        vocabulary: Pair.load(
+            float_model(drafter),
+            float_model("base"),
+            drafter_settings=EXACT,
+            base_settings=EXACT,
+            parallel=request.param,
+        )
+        for vocabulary, drafter in VOCABULARIES.items()
+    }
+    yield loaded
+    for pair in loaded.values():
+        pair.close()
+
+
+def begin(pair: Pair, case: Case, options: Options) -> tuple[Session, Stream]:
+    session = pair.session(options=options, messages=list(case.messages))
+    return session, session.stream()
+
+
+@pytest.mark.parametrize("vocabulary", VOCABULARIES)
+@pytest.mark.parametrize("speculation", [True, False], ids=["speculation", "plain"])
+@pytest.mark.parametrize("chunk", [1, 4, 16])
+def test_each_of_many_replies_is_that_of_the_published_algorithm(chunk, speculation, vocabulary, many, oracle):
+    pair = many[vocabulary]
+    rng = random.Random(f"{chunk} {speculation} {vocabulary} {pair.engine._parallel}")
+    cases = [case for case in CASES if not oracle[vocabulary][case.name].undecided]
+    running = []
+    for case in rng.sample(cases, N_CASES):
+        options = Options(**case.options, chunk=chunk, speculation=speculation)
+        running.append((case, *begin(pair, case, options)))
+        if rng.random() < 0.5:  # others come and go
+            _, stream = begin(pair, rng.choice(cases), options)
+            for _ in range(rng.randint(0, 3)):
+                next(stream, None)
+            if rng.random() < 0.5:
+                stream.cancel()
+                assert stream.result().finish_reason in ("cancelled", "stop", "length")
+            else:
+                stream.close()
+        if rng.random() < 0.3:  # the next one arrives while this one is being written
+            next(running[-1][2], None)
+    for case, _, stream in running:
+        expected, reply = oracle[vocabulary][case.name], stream.result()
+        assert reply.text == expected.text, case.name
+        assert [token.id for token in reply.tokens] == expected.ids
+        assert reply.finish_reason == expected.finish
+        index = None if reply.switch is None else reply.switch.index
+        assert index == expected.switch
+        n_scored = len(reply.tokens) - [token.logprob for token in reply.tokens].count(None)
+        assert [token.logprob for token in reply.tokens[:n_scored]] == close(expected.logprobs[:n_scored])
+        confidences = [confidence or 0.0 for confidence in reply.confidences[: len(expected.confidences)]]
+        n = min(n_scored, len(confidences))
+        assert confidences[:n] == close(expected.confidences[:n])
