@@ -94,7 +94,22 @@ class Session:
 
     def _finish(self, tokens: list[Token], note: str | None) -> Finished:
         text = "".join(token.text for token in tokens)
-        stats = Statistics(0.041, 1.5, 310.0, 9.5, len(tokens), min(DRAFTED, len(tokens)), 9, 7, 4, 20, 12, 24, 13)
+        stats = Statistics(
+            ttft_s=0.041,
+            total_s=1.5,
+            draft_tps=310.0,
+            base_tps=9.5,
+            n_tokens=len(tokens),
+            n_draft=min(DRAFTED, len(tokens)),
+            n_hand_overs=1,
+            n_drafted=9,
+            n_accepted=7,
+            base_passes=4,
+            drafter_prompt_tokens=20,
+            drafter_reused_tokens=12,
+            base_prompt_tokens=24,
+            base_reused_tokens=13,
+        )
         switch = Switched(DRAFTED - 1, "confident", 0.9) if len(tokens) >= DRAFTED else None
         is_full = len(tokens) >= self.options.max_tokens
         reason = "cancelled" if self._cancelled.is_set() else "length" if is_full else "stop"
