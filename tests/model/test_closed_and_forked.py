@@ -101,7 +101,7 @@ def test_a_process_that_ends_while_a_thread_writes_a_reply_says_nothing(files):
 
 SIGNALLED = """
 import signal, sys
-from edge_wsd import ClosedError, BusyError, Finished, ModelSettings, Pair
+from edge_wsd import BusyError, Finished, ModelSettings, Pair
 from edge_wsd.llama.vocab import Vocab
 
 settings = ModelSettings(threads=1, context_length=256)
@@ -130,10 +130,7 @@ def interrupted(vocab, *arguments, **options):
     return tokenize(vocab, *arguments, **options)
 
 Vocab.tokenize = interrupted
-try:
-    print(pair.generate("hello").finish_reason)
-except ClosedError as error:
-    print(error)
+print(pair.generate("hello").finish_reason)
 pair.close()
 """
 
@@ -143,8 +140,8 @@ def test_a_signal_handler_may_close_the_pair_that_it_interrupts_or_is_told_why_n
     """One in the thread that asked waited for ever for the reply that it had interrupted."""
     done = run("-c", SIGNALLED, str(files["drafter"]), str(files["base"]))
     assert done.returncode == 0, done.stderr
-    finish, *refusals, closed = done.stdout.splitlines()
-    assert finish == "cancelled" and "is closed; load it again" in closed
+    finish, *refusals, after = done.stdout.splitlines()
+    assert finish == "cancelled" and after in ("stop", "length")  # what was refused changes nothing
     assert refusals and all(line.startswith("refused: a pair cannot be closed") for line in refusals)
 
 

@@ -67,7 +67,7 @@ class Addressed:
 
 def addressed(model: Model, template: Any) -> LoadedModel:
     context: Any = SimpleNamespace(n_ctx=100_000)
-    return LoadedModel(model, context, None, template)  # type: ignore[arg-type]
+    return LoadedModel(model, context, template)
 
 
 @pytest.fixture(scope="module")

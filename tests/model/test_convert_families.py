@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -301,7 +302,8 @@ def test_a_wrong_size_in_a_fused_file_is_noticed_before_loading(tmp_path: Path) 
 def test_a_text_can_be_cut_back_and_continued(case: str, tmp_path: Path) -> None:
     make_checkpoint(tmp_path, case, **CASES[case])
     path, tokens = converted(tmp_path), random_tokens()
-    with Model.load(path, EXACT) as model, Context(model, EXACT, n_sequences=2) as context:
+    settings = replace(EXACT, parallel=2)
+    with Model.load(path, settings) as model, Context(model, settings, n_sequences=2) as context:
         straight = context.sequence().score(tokens[:200], tokens[200:]).logprobs
         cut = context.sequence()
         cut.score(tokens[:1], [*tokens[1:200], *tokens[:90]])

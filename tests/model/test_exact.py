@@ -50,7 +50,7 @@ def rows_in_random_passes(sequence, n_tokens, chance):
         else:
             rows = sequence.logits(piece + [11] * chance.choice((0, 0, 1, 3)))
             found |= {n + 1 + i: rows[i] for i in range(len(piece))}
-        sequence.cut(n + len(piece) - (chance.randrange(6) if chance.random() < 0.2 else 0))
+        sequence.cut(max(0, n + len(piece) - (chance.randrange(6) if chance.random() < 0.2 else 0)))
     return found
 
 

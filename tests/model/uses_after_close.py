@@ -10,17 +10,15 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from edge_wsd._native import CancelFlag
 from edge_wsd.llama.context import Context
+from edge_wsd.llama.grammar import Grammar
 from edge_wsd.llama.model import Model
 from edge_wsd.llama.sampler import Sampler
 from edge_wsd.llama.settings import ModelSettings
 from edge_wsd.llama.tap import Tap
 
 SETTINGS = ModelSettings(context_length=256, batch=32, threads=1)
-ROW = np.zeros(8, np.float32)
 
 
 class Things:
@@ -35,7 +33,10 @@ class Things:
         self.rows = self.other.logits([1, 2, 3])
         self.scores = self.sequence.score([1, 2, 3], [4, 5])
         self.drawn = self.sequence.score([6], [7, 8])
-        self.drawn.sampler = self.sampler = Sampler(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, seed=1)
+        grammar = Grammar("root ::= .*", self.model, from_start=True)
+        self.drawn.sampler = self.sampler = Sampler(
+            temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, seed=1, grammar=grammar
+        )
         self.vocab = self.model.vocab
 
 
@@ -78,8 +79,7 @@ OF_A_MODEL: dict[str, Use] = {
     "is end": lambda it: it.vocab.is_end(5),
 }
 OF_A_SAMPLER: dict[str, Use] = {
-    "sample": lambda it: it.sampler.sample(ROW),
-    "draw": lambda it: it.drawn.choose(0),
+    "draw under its grammar": lambda it: it.drawn.choose(0),
 }
 CLOSED: dict[str, tuple[Use, dict[str, Use]]] = {
     "sequence": (lambda it: it.sequence.close(), OF_A_SEQUENCE),
