@@ -66,8 +66,8 @@ def quantize(
     `type` is one of SUPPORTED_TYPES or an alias. `keep` gives types to tensors, see `keep.kept_types`. `imatrix` is
     the file of an importance matrix. `force` replaces an existing target; `requantize` takes a source that is
     quantized already. `threads` None means the physical cores.
-    `progress(done_bytes, total_bytes)` counts the target; what it raises stops the work. `command` starts
-    `edge_wsd.llama.quantizer_child.main` in a frozen application.
+    `progress(done_bytes, total_bytes)` counts the target; the total is 0 until it is known. What it raises stops the
+    work. `command` starts `edge_wsd.llama.quantizer_child.main` in a frozen application.
 
     Raises QuantizationError, or ModelFileError for a source or imatrix that is none; then no target was made or
     changed.
@@ -117,7 +117,7 @@ def _write(
     command: Sequence[str] | None,
 ) -> TensorPlan:
     """The plan, once it is carried out."""
-    total = sum(tensor.n_bytes for tensor in tensors)  # until the plan says what it will be
+    total = 0  # until the plan says what it will be
 
     def tick() -> None:
         if progress is not None:

@@ -27,7 +27,7 @@ def with_bar(title: str, work: Callable[[Callable[[int, int], None]], T], *, qui
         def progress(done_bytes: int, total_bytes: int) -> None:
             if stopped:
                 raise Cancelled("the work was stopped")
-            bar.update(task, completed=done_bytes, total=total_bytes)
+            bar.update(task, completed=done_bytes, total=total_bytes or None)
 
         return call(lambda: work(progress), cancel=lambda: stopped.append(True))
 
