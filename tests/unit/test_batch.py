@@ -197,7 +197,7 @@ def test_waiting_for_its_turn_is_told_of_a_reply_and_slows_none_of_its_rates(mon
     """The last of many replies that were asked for at once seemed to have been drafted all the while."""
     clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr(meter, "time", SimpleNamespace(perf_counter=lambda: clock.now))
-    measured = meter.Meter(0.0, _drafting_since_s=0.0)
+    measured = meter.Meter(0.0)
     clock.now = 10.0
     measured.begin(asked_s=1.0)
     clock.now = 12.0

@@ -1,7 +1,6 @@
 """When a reply has ended in a loop, and what is repeated on purpose."""
 
 import itertools
-import random
 import re
 
 import pytest
@@ -19,7 +18,7 @@ from edge_wsd.decoding.signal import ConfidenceWindow
 from edge_wsd.decoding.weak_to_strong import weak_to_strong
 from edge_wsd.decoding.window_reply import WindowReply
 from edge_wsd.decoding.writer import ReplyWriter
-from tests.fakes import FakeModel, FakeSequence, FakeVocabulary, drive
+from tests.fakes import FakeModel, FakeSampler, FakeSequence, FakeVocabulary, drive
 
 WORDS = re.compile(r" ?\w+| ?[^\w\s]+|\s")
 PARTS = re.compile(r" ?[^\W\d]{1,5}| ?\d| ?[^\w\s]|_|\s")
@@ -288,7 +287,7 @@ def test_a_reply_stops_at_the_same_token_however_it_is_computed(drafter_words, t
     stopped = set()
     for chunk in (1, 3, 8, 16):
         for speculation in (True, False):
-            samplers = (random.Random(1), random.Random(2)) if sampled else (None, None)
+            samplers = (FakeSampler(1), FakeSampler(2)) if sampled else (None, None)
             writer = reply(drafter_words, chunk=chunk, speculation=speculation, threshold=threshold, samplers=samplers)
             stopped.add((tuple(writer.ids), writer.finish, writer.loop))
     if not sampled:
