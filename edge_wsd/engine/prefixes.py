@@ -19,8 +19,10 @@ _LOOSE_END = 8
 class Prefixes:
     """All sequences of one context. Not for several threads at once."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, *, most_idle: int | None = None) -> None:
+        """`most_idle` texts stay that nobody uses; None is as many as there are sequences."""
         self.context = context
+        self._most_idle = context.n_sequences if most_idle is None else most_idle
         self._idle: list[Sequence] = []  # the least recently used first
         self.used: list[Sequence] = []
         """The oldest first."""
@@ -48,6 +50,8 @@ class Prefixes:
         self.used.remove(sequence)
         if self.context.is_open:
             self._idle.append(sequence)
+            while len(self._idle) > self._most_idle:
+                self.drop_idle()
 
     def drop_idle(self) -> bool:
         """Forget what has not been used for longest. Whether there was anything."""

@@ -176,3 +176,17 @@ def test_whatever_is_asked_for_the_sequence_holds_a_beginning_of_it(can_cut):
             sequence.tokens = text + [rng.randint(1, 2) for _ in range(rng.randint(0, 5))]
             if rng.random() < 0.3:
                 sequence.checkpoint()
+
+
+def test_no_more_idle_texts_stay_than_was_said_and_the_last_used_are_those():
+    """Sixteen once stayed behind a file of questions, and made every token of the next many times slower."""
+    memory = Prefixes(FakeContext(1, common=1, n_sequences=8), most_idle=2)
+    for first in range(1, 6):
+        sequence = memory.take([first, 2, 3])
+        sequence.tokens = [first, 2, 3]
+        memory.give_back(sequence)
+    kept = []
+    for first in range(1, 6):
+        sequence = memory.take([first, 2, 3, 4])
+        kept += [first] if sequence.tokens else []
+    assert kept == [4, 5]
