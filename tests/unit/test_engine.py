@@ -183,11 +183,13 @@ def test_a_long_prompt_of_the_drafter_does_not_hold_up_the_base():
 def test_who_writes_with_the_drafter_for_ever_does_not_hold_up_the_base():
     """The drafter's passes once came first as long as there was one."""
     with engine_of(parallel=2) as engine:
+        n_before = []  # passes of the drafter, at each of the base
+        engine.base.on_decode = lambda pieces: n_before.append(len(engine.drafter.decodes))
         with held(engine.drafter):
             drafting = engine.submit(plain([1, 2], 2000, source="drafter"))
             writing = engine.submit(plain([1, 2], 10))
         assert len(writing.result().tokens) == 10
-        assert len(engine.drafter.decodes) < 400
+        assert len(n_before) == 10 and n_before[-1] < 400
         drafting.close()
 
 
@@ -213,8 +215,9 @@ def test_without_sharing_a_prompt_is_read_while_another_reply_is_written():
             soon(lambda: engine.base.decodes)
             long = engine.submit(plain(LONG[:1000], 1))
         long.result()
-        n_written = sum(own for own, _ in steps_of(engine.base))
-        assert n_written < 100
+        steps = list(steps_of(engine.base))
+        last = max(at for at, (_, others) in enumerate(steps) if others)
+        assert 5 < sum(own for own, _ in steps[:last]) < 100
         writing.close()
 
 
@@ -329,7 +332,7 @@ def test_a_stop_that_comes_too_late_for_its_decode_costs_the_next_one_nothing_bu
 @pytest.mark.parametrize("how", ["dropped", "closed", "with"])
 def test_an_abandoned_reply_is_written_no_further_and_its_place_is_free(how):
     with engine_of(parallel=1) as engine:
-        stream = engine.submit(plain([1, 2], 3000))
+        stream = engine.submit(plain([1, 2], 4900))
         next(stream)
         if how == "closed":
             stream.close()
@@ -338,7 +341,7 @@ def test_an_abandoned_reply_is_written_no_further_and_its_place_is_free(how):
                 pass
         del stream
         assert len(engine.submit(plain([3, 4], 3)).result().tokens) == 3
-        assert len(engine.base.decodes) < 2000
+        assert len(engine.base.decodes) < 4800
         assert engine._memories["base"].used == []
 
 
