@@ -63,10 +63,6 @@ class Interruptible(Generic[T]):
             finally:
                 thread.join()
 
-    def put(self, item: T) -> None:
-        """Delivers something else in between. For the work to call, which cannot yield it."""
-        self._items.put(item)
-
     def _deliver(self, item: object) -> Generator[T, None, None]:
         try:
             yield item  # type: ignore[misc]  # only `_run` puts items, and those are of type T

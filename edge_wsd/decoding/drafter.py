@@ -54,6 +54,7 @@ class Drafter:
         if token is None:
             self.ended = "draft_ended" if self._max_draft > 0 else "draft_limit"
             return self.draft.flush()
+        self._keep(token)
         changed = self.draft.push(token)
         if self.n_drafted >= self._max_draft:
             self.ended = "draft_limit"
@@ -89,12 +90,18 @@ class Drafter:
                 self.n_drafted -= 1
                 break
             has_begun |= not piece.isspace()
+            self._keep(token)
             word.append(token)
         return self._bridge.to_base(word, strip=strip)
 
     def _go_on_behind(self, text: list[int]) -> None:
         self._sequence.cut(min(common_prefix(self._text, text), len(text) - 1))
         self._text = text
+
+    def _keep(self, token: int) -> None:
+        """The token is part of the draft: penalties count it."""
+        if self._sampler is not None:
+            self._sampler.accept(token)
 
     def _next(self, sampler: Sampler) -> Writing[int | None]:
         """The drafter's next token; None if it ends its text."""
@@ -106,8 +113,6 @@ class Drafter:
         if token in self._stop_tokens:
             self.stop = self._stop_tokens[token]
             return None
-        if sampler is not None:
-            sampler.accept(token)
         self._text.append(token)
         self.n_drafted += 1
         return token

@@ -14,7 +14,7 @@ from edge_wsd.decoding.reply_state import Finisher
 from edge_wsd.decoding.weak_to_strong import weak_to_strong
 from edge_wsd.decoding.writer import ReplyWriter
 from edge_wsd.errors import OptionError
-from tests.fakes import END, FakeModel, FakeSequence, FakeVocabulary, drive
+from tests.fakes import END, FakeModel, FakeSampler, FakeSequence, FakeVocabulary, drive
 
 WORDS = FakeVocabulary([b"", b" a", b" be", b"c", b"d", b" e", b"f", b"g", b"\n"])
 DRAFTER_PROMPT, BASE_PROMPT = [3, 1, 2], [2, 5, 4, 1]
@@ -22,7 +22,7 @@ N_SEEDS = 40
 
 
 class Bench:
-    def __init__(self, seed, *, chunk=8, speculation=True, **given):
+    def __init__(self, seed, *, chunk=8, speculation=True, sampler=None, **given):
         options = {"rule": "nudge", "nudge_below": 0.8, "max_tokens": 40, **given}
         self.options = Options(chunk=chunk, speculation=speculation, **options)
         self.drafter_model = FakeModel(WORDS.n_tokens, seed=2 * seed, common=seed, agreement=0.6)
@@ -32,7 +32,7 @@ class Bench:
         bridge = SameVocabulary(WORDS, WORDS)
         drafter = Drafter(
             FakeSequence(self.drafter_model), list(DRAFTER_PROMPT), WORDS, bridge, bridge.draft("", strip=True),
-            anchor="", max_draft=self.options.max_draft, n_ctx=1000,
+            anchor="", sampler=sampler, max_draft=self.options.max_draft, n_ctx=1000,
         )  # fmt: skip
         finisher = Finisher(self.base, list(BASE_PROMPT), [])
         state = NudgeReply(finisher, self.options, self.writer, self.meter, drafter, strip=False)
@@ -102,6 +102,15 @@ def test_the_drafter_is_asked_for_no_word_behind_max_draft_tokens():
         bench = Bench(seed, max_draft=5, speculation=False)
         ids, sources = bench.the_slow_way()
         assert (bench.writer.ids, [token.source for token in bench.writer.tokens]) == (ids, sources)
+
+
+def test_the_drafters_sampler_is_told_of_its_words_and_not_of_the_token_behind_one():
+    """The first token of the next word, which only shows where a word ends, was once counted by the penalties."""
+    for seed in range(N_SEEDS):
+        sampler = FakeSampler(seed)
+        tokens = Bench(seed, sampler=sampler).writer.tokens
+        drafted = [token.id for token in tokens if token.source == "drafter"]
+        assert sampler.accepted[: len(drafted)] == drafted and len(sampler.accepted) <= len(drafted) + 16
 
 
 def test_a_switch_cannot_be_forced():
