@@ -10,28 +10,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .base import Conversion
-    from .calibration import collect_imatrix
-    from .imatrix import Imatrix, read_imatrix, write_imatrix
-    from .quant_comparison import compare_quants
-    from .quantization import Quantization, quantize
-    from .registry import convert
-    from .types import SUPPORTED_TYPES
-    from .verification import Verification, verify
+    from edge_wsd.models.gguf.file_types import SUPPORTED_TYPES
+
+    from .conversion import convert
+    from .families.base import Conversion
+    from .quantization.calibration import collect_imatrix
+    from .quantization.imatrix import Imatrix, read_imatrix, write_imatrix
+    from .quantization.quantize import Quantization, quantize
+    from .verification.quant_comparison import compare_quants
+    from .verification.verify import Verification, verify
 
 _HOMES = {
-    "convert": ".registry",
-    "quantize": ".quantization",
-    "SUPPORTED_TYPES": ".types",
-    "Conversion": ".base",
-    "verify": ".verification",
-    "Verification": ".verification",
-    "compare_quants": ".quant_comparison",
-    "Quantization": ".quantization",
-    "collect_imatrix": ".calibration",
-    "Imatrix": ".imatrix",
-    "read_imatrix": ".imatrix",
-    "write_imatrix": ".imatrix",
+    "convert": ".conversion",
+    "quantize": ".quantization.quantize",
+    "SUPPORTED_TYPES": "edge_wsd.models.gguf.file_types",
+    "Conversion": ".families.base",
+    "verify": ".verification.verify",
+    "Verification": ".verification.verify",
+    "compare_quants": ".verification.quant_comparison",
+    "Quantization": ".quantization.quantize",
+    "collect_imatrix": ".quantization.calibration",
+    "Imatrix": ".quantization.imatrix",
+    "read_imatrix": ".quantization.imatrix",
+    "write_imatrix": ".quantization.imatrix",
 }
 __all__ = [
     "SUPPORTED_TYPES",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from .checkpoint import Checkpoint
-from .registry import family_of
-from .safetensors_file import StoredTensor
-from .tokenizer import read_vocabulary
+from .checkpoint.folder import Checkpoint
+from .checkpoint.safetensors_file import StoredTensor
+from .conversion import family_of
+from .tokenizers.choose import read_vocabulary
 
 
 def refuse_early(folder: Path, pre_tokenizer: str | None = None, weight_types: Collection[str] = ()) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from edge_wsd.errors import ConversionError
 
-from .base import Family, Weight
-from .json_files import read_json
-from .lora_config import FILE, LoraConfig, parse_lora_config
-from .low_rank import LowRank
-from .safetensors_file import StoredTensor, read_tensors
+from .checkpoint.json_files import read_json
+from .checkpoint.lora_config import FILE, LoraConfig, parse_lora_config
+from .checkpoint.low_rank import LowRank
+from .checkpoint.safetensors_file import StoredTensor, read_tensors
+from .families.base import Family, Weight
 
 _WEIGHTS = "adapter_model.safetensors"
 _PREFIX = "base_model.model."

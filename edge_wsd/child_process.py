@@ -3,7 +3,7 @@
 A child imports this installation and nothing else, whatever lies in the current folder, in the folder of the caller's
 script or in the user's environment.
 
->>> run(python_command("edge_wsd.models.probe_child") + ["model.gguf"], timeout_s=60).ending
+>>> run(python_command("edge_wsd.models.probe.child") + ["model.gguf"], timeout_s=60).ending
 'exit code 0'
 """
 

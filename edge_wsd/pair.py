@@ -23,14 +23,14 @@ from edge_wsd.decoding.sequence import common_prefix
 from edge_wsd.engine.engine import LONGEST_QUEUE, Engine
 from edge_wsd.errors import BusyError, ClosedError, ContextFullError, TemplateError
 from edge_wsd.llama.context import Context, most_texts
-from edge_wsd.llama.measure import simulate
 from edge_wsd.llama.model import Model
 from edge_wsd.llama.settings import ModelSettings
+from edge_wsd.llama.tools.measure import simulate
 from edge_wsd.llama.vocabulary_verdict import VocabularyVerdict, compare_vocabularies
-from edge_wsd.models.gguf_check import check_gguf
-from edge_wsd.models.model_shape import shape_of_file
-from edge_wsd.models.plan import Plan, plan_pair, require_possible
-from edge_wsd.models.probe import Candidate, probe_models
+from edge_wsd.models.gguf.check import check_gguf
+from edge_wsd.models.gguf.shape import shape_of_file
+from edge_wsd.models.plan.planner import Plan, plan_pair, require_possible
+from edge_wsd.models.probe.trial import Candidate, probe_models
 from edge_wsd.prompts.choose import base_template as choose_base_template
 from edge_wsd.prompts.choose import drafter_template as choose_drafter_template
 from edge_wsd.prompts.mark import free_mark, restored
@@ -191,8 +191,8 @@ class Pair:
     ) -> Pair:
         """Load two GGUF files. Raises `ModelFileError`, `ModelLoadError` or `TemplateError`, and then frees both.
 
-        Memory is planned first (`edge_wsd.models.plan`): settings that are "auto" or None are what the plan made of
-        them, and a pair that certainly cannot fit is a `PlanError`, unless `memory_check` is off.
+        Memory is planned first (`edge_wsd.models.plan.planner`): settings that are "auto" or None are what the plan
+        made of them, and a pair that certainly cannot fit is a `PlanError`, unless `memory_check` is off.
 
         `parallel` replies are written at once, each with a context of its own length in memory; others wait, and
         beyond `longest_queue` of them one more is a `QueueFullError`.
@@ -250,7 +250,7 @@ class Pair:
 
         Nothing is downloaded: raises `StoreError` that says what to pull, `PairsFileError` for an unknown name.
         """
-        from edge_wsd.models.named_pairs import find_pair
+        from edge_wsd.models.pairs.known import find_pair
 
         named = find_pair(name)
         drafter, base = named.find_models()

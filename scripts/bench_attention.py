@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_wsd.llama.context import Context
-from edge_wsd.llama.measure import simulate
 from edge_wsd.llama.model import Model
 from edge_wsd.llama.sequence import Sequence
 from edge_wsd.llama.settings import ModelSettings
+from edge_wsd.llama.tools.measure import simulate
 
 _TIMES = 3
 _REFERENCE = "off:f32"

@@ -32,8 +32,8 @@ from typing import Any
 import numpy as np
 
 from edge_wsd.converters import convert, quantize
-from edge_wsd.converters.config import Config
-from edge_wsd.converters.registry import family_of
+from edge_wsd.converters.checkpoint.config import Config
+from edge_wsd.converters.conversion import family_of
 from tests.checkpoint_tokenizers import save_bpe
 
 _SHARED: Mapping[str, Any] = {
@@ -58,8 +58,8 @@ _MODEL = {
 }  # fmt: skip
 _MEASURED_CHILD = """
 import resource, sys
-from edge_wsd.converters import convert, registry
-from edge_wsd.converters import gemma2, llama, phi3, qwen2
+from edge_wsd.converters import convert, conversion as registry
+from edge_wsd.converters.families import gemma2, llama, phi3, qwen2
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 convert(sys.argv[1], sys.argv[2], type=sys.argv[3], force=True)
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)

@@ -87,9 +87,9 @@ def compare(case: Case, folder: Path) -> list[dict[str, Any]]:
     sys.path[:0] = [str(ROOT)]
     from edge_wsd.llama.repacking import repacked_types
     from edge_wsd.llama.settings import ModelSettings
-    from edge_wsd.models.memory import placed_memory
-    from edge_wsd.models.model_shape import shape_of_file
-    from edge_wsd.models.placement import place
+    from edge_wsd.models.gguf.shape import shape_of_file
+    from edge_wsd.models.plan.memory import placed_memory
+    from edge_wsd.models.plan.placement import place
     from scripts.make_bench_pair import RandomModel
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -160,7 +160,7 @@ def give_back_pages_of(path: str) -> None:
 
 def touch_embedding(path: str) -> None:
     """Read each page of a mapped file's input embedding."""
-    from edge_wsd.models.gguf_file import read_header
+    from edge_wsd.models.gguf.header import read_header
 
     header = read_header(path)
     tensor = next(tensor for tensor in header.tensors if tensor.name == "token_embd.weight")

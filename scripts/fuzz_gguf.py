@@ -3,7 +3,7 @@
     python -m scripts.fuzz_gguf --cases 20000 [--seed 1] [--families llama gemma3 ...] [--demo] [--out FOLDER] [--use]
 
 Each case is one broken file. `check_gguf` must pass it or refuse it with `ModelFileError`; what passes is loaded by
-`edge_wsd.models.probe_child` (vocabulary, model, tiny context), many files to a child. With `--use` the files are whole
+`edge_wsd.models.probe.child` (vocabulary, model, tiny context), many files to a child. With `--use` the files are whole
 and mean something else: other architectures' names, types, lengths. They are used by the probe, which may die of those
 whose architecture the checker does not know, and what passes that writes replies (`scripts.fuzz_run_child`). Counts go
 to stdout, the changes that killed something to stdout as JSON lines, their files to FOLDER. The exit code is 1 if there
@@ -27,9 +27,9 @@ from typing import Any
 from edge_wsd import child_process
 from edge_wsd.errors import ModelFileError
 from edge_wsd.llama.settings import ModelSettings
-from edge_wsd.models.gguf_check import check_gguf
-from edge_wsd.models.gguf_file import read_header
-from edge_wsd.models.gguf_model import is_checked_whole
+from edge_wsd.models.gguf.check import check_gguf
+from edge_wsd.models.gguf.header import read_header
+from edge_wsd.models.gguf.hyperparameters import is_checked_whole
 from edge_wsd.models.summary import summarize
 from tests.gguf_bases import bases
 from tests.gguf_meanings import choose_meaning
@@ -120,7 +120,7 @@ class Fuzzer:
     def _load(self, passed: dict[str, Case], outcome: Outcome) -> None:
         sound = []
         requests = {path: json.dumps({"path": path, "settings": self._settings}) for path in passed}
-        for path, report, how in _in_children("edge_wsd.models.probe_child", requests):
+        for path, report, how in _in_children("edge_wsd.models.probe.child", requests):
             if report is not None:
                 what = "refused by llama.cpp"
                 if report["loads"]:

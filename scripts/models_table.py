@@ -16,10 +16,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from edge_wsd.llama.settings import ModelSettings
-from edge_wsd.models.built_in_pairs import BUILT_IN_PAIRS
-from edge_wsd.models.known_shapes import KNOWN_MODELS, known_shape
-from edge_wsd.models.memory import model_memory
-from edge_wsd.models.named_pair import NamedPair
+from edge_wsd.models.pairs.built_in import BUILT_IN_PAIRS
+from edge_wsd.models.pairs.named_pair import NamedPair
+from edge_wsd.models.plan.known_shapes import KNOWN_MODELS, known_shape
+from edge_wsd.models.plan.memory import model_memory
 
 FILE = Path(__file__).resolve().parent.parent / "docs" / "models.md"
 TYPES = ("F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M", "Q2_K")

@@ -10,7 +10,7 @@ import pytest
 tokenizers = pytest.importorskip("tokenizers")
 transformers = pytest.importorskip("transformers")
 
-from edge_wsd.converters.pre_tokenizers import KNOWN, PreTokenizer, named  # noqa: E402
+from edge_wsd.converters.tokenizers.pre_tokenizers import KNOWN, PreTokenizer, named  # noqa: E402
 
 N_VOCAB = 800
 SPECIALS = ["<|begin|>", "<|end|>", "<|im_end|>", "<|im_start|>"]

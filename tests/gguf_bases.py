@@ -47,7 +47,7 @@ def _vocabulary(path: Path) -> Path:
 
 
 def _quantized(path: Path, type_name: str) -> Path:
-    from edge_wsd.models.gguf_types import TENSOR_TYPES
+    from edge_wsd.models.gguf.types import TENSOR_TYPES
 
     model = TinyModel(n_embd=256, n_ff=256, n_layers=1)
     kind = TENSOR_TYPES[_TYPES[type_name]]

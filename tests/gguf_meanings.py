@@ -9,7 +9,7 @@ import random
 import struct
 from collections.abc import Callable
 
-from edge_wsd.models.gguf_types import TENSOR_TYPES, ValueType
+from edge_wsd.models.gguf.types import TENSOR_TYPES, ValueType
 from tests.gguf_mutations import (
     FLOATS,
     INTERESTING,

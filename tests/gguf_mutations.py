@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_wsd.models.gguf_file import read_header
-from edge_wsd.models.gguf_types import NUMBERS, TENSOR_TYPES, ValueType
+from edge_wsd.models.gguf.header import read_header
+from edge_wsd.models.gguf.types import NUMBERS, TENSOR_TYPES, ValueType
 
 Change = list[Any]
 """A kind of change and its arguments, as JSON holds them."""

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from edge_wsd.demo.files import drafter_path
-from edge_wsd.models.store import Store
+from edge_wsd.models.store.local import Store
 
 GGUF = drafter_path().read_bytes()
 REPO, NAME, FILE = "someone/Tiny-GGUF", "someone/Tiny-GGUF:Q4_K_M", "tiny-Q4_K_M.gguf"

@@ -15,8 +15,8 @@ import pytest
 tokenizers = pytest.importorskip("tokenizers")
 sentencepiece = pytest.importorskip("sentencepiece")
 
-from edge_wsd.converters.hard_texts import tokenizer_test_texts  # noqa: E402
-from edge_wsd.converters.pre_tokenizers import named  # noqa: E402
+from edge_wsd.converters.tokenizers.pre_tokenizers import named  # noqa: E402
+from edge_wsd.converters.verification.tokenizer_texts import tokenizer_test_texts  # noqa: E402
 
 # Rows of the embeddings that checkpoints in these tests have; the tokenizers are smaller, as real ones often are.
 N_ROWS = 1500

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from edge_wsd.cli import habits
-from edge_wsd.cli.chat_input import QUOTES, Completion
 from edge_wsd.cli.chat_options import (
     NOTHING,
     SWITCHES,
@@ -21,14 +20,15 @@ from edge_wsd.cli.chat_options import (
     values_of,
 )
 from edge_wsd.cli.options import MODEL_FLAGS, REPLY_FLAGS
-from edge_wsd.cli.status import statistics_rows
-from edge_wsd.cli.texts import checked, read_text
 from edge_wsd.cli.typed_path import complete_path, typed_path
+from edge_wsd.cli.ui.chat_input import QUOTES, Completion
+from edge_wsd.cli.ui.status import statistics_rows
+from edge_wsd.cli.ui.texts import checked, read_text
 from edge_wsd.decoding.options import Options
 from edge_wsd.errors import EdgeWsdError
 
 if TYPE_CHECKING:
-    from edge_wsd.cli.chat import Chat
+    from edge_wsd.cli.commands.chat import Chat
 
 
 class CommandError(EdgeWsdError):

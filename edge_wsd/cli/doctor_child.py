@@ -43,7 +43,7 @@ def examine_library() -> Iterator[dict[str, Any]]:
 def _devices() -> list[dict[str, Any]]:
     """Devices as llama.cpp lists them; of the host counts what the system can really give."""
     from edge_wsd.llama.library import devices
-    from edge_wsd.models.host_memory import host_memory
+    from edge_wsd.models.plan.host_memory import host_memory
 
     found = []
     for device in devices():

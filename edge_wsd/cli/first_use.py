@@ -10,13 +10,13 @@ from pathlib import Path
 
 import click
 
-from edge_wsd.cli.interruptible import call
-from edge_wsd.cli.terminal import is_terminal, one_line
-from edge_wsd.cli.waiting import waiting_for
+from edge_wsd.cli.ui.interruptible import call
+from edge_wsd.cli.ui.terminal import is_terminal, one_line
+from edge_wsd.cli.ui.waiting import waiting_for
 from edge_wsd.errors import Cancelled, StoreError
-from edge_wsd.models.model_name import DEFAULT_TYPE, HubModel, parse_model_name
-from edge_wsd.models.named_pair import NamedPair
-from edge_wsd.models.sizes_in_words import gib
+from edge_wsd.models.pairs.named_pair import NamedPair
+from edge_wsd.models.store.model_name import DEFAULT_TYPE, HubModel, parse_model_name
+from edge_wsd.units import gib
 
 
 class Consent(Enum):
@@ -65,7 +65,7 @@ def missing_models(pair: NamedPair) -> list[HubModel]:
     for text in (pair.drafter, pair.base):
         name = parse_model_name(text)
         if isinstance(name, HubModel):
-            from edge_wsd.models.store import Store
+            from edge_wsd.models.store.local import Store
 
             if Store().find(text) is None:
                 missing[HubModel(name.repo, name.type or DEFAULT_TYPE)] = None
@@ -74,7 +74,7 @@ def missing_models(pair: NamedPair) -> list[HubModel]:
 
 def _cost(name: HubModel) -> Cost:
     """Asks the hub. Raises `HubError` in one line if the model cannot be had."""
-    from edge_wsd.models.pull import pull_size
+    from edge_wsd.pull import pull_size
 
     stopped: list[bool] = []
 
@@ -124,11 +124,11 @@ def _agrees(pair: NamedPair, missing: Sequence[HubModel]) -> bool:
 def cost_lines(pair: NamedPair, costs: Sequence[Cost]) -> list[str]:
     """What a person has to know before anything is pulled. Raises `StoreError` if the disk is too full for it."""
     destination = costs[0].destination
-    from edge_wsd.models.room import free_bytes
+    from edge_wsd.models.store.disk_space import free_bytes
 
     free, needed = free_bytes(destination), _needed_bytes(costs)
     if free < needed:
-        from edge_wsd.models.store import STORE_VARIABLE
+        from edge_wsd.models.store.local import STORE_VARIABLE
 
         raise StoreError(
             f"{_title(pair)} needs {gib(needed)} in {destination}, which has {gib(free)} free; "
@@ -156,7 +156,7 @@ def _needed_bytes(costs: Sequence[Cost]) -> int:
 
 def terms_text(repo: str, licence: str | None, *, granted: bool = False) -> str:
     """The licence as it is known, else as the hub names it. `granted`: the hub has let this user in."""
-    from edge_wsd.models.built_in_pairs import TERMS
+    from edge_wsd.models.pairs.built_in import TERMS
 
     known = TERMS.get(repo)
     if known is None:

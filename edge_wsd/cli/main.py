@@ -90,7 +90,7 @@ class _Formatter(click.HelpFormatter):
     def getvalue(self) -> str:
         if not self._is_narrow:
             return super().getvalue()
-        from edge_wsd.cli.rows import hanging_lines
+        from edge_wsd.cli.ui.rows import hanging_lines
 
         return "\n".join(hanging_lines(super().getvalue().split("\n"), self.width + 1))
 
@@ -132,7 +132,7 @@ class LazyGroup(AdvisingGroup):
         from edge_wsd.cli.warnings import hear_warnings
 
         hear_warnings()
-        command: click.Command = import_module(f"edge_wsd.cli.{cmd_name}").command
+        command: click.Command = import_module(f"edge_wsd.cli.commands.{cmd_name}").command
         inner = command.commands.values() if isinstance(command, click.Group) else ()
         for each in (command, *inner):
             each.context_class = _Context
@@ -166,8 +166,8 @@ def main(args: Sequence[str] | None = None) -> None:
     """Run the program and exit with its code."""
     if "_EDGE_WSD_COMPLETE" in os.environ:  # a shell asks click for completions
         cli.main(args=args, prog_name=PROGRAM)
-    from edge_wsd.cli.as_found import watch_terminal
-    from edge_wsd.cli.guard import guard_streams
+    from edge_wsd.cli.ui.guard import guard_streams
+    from edge_wsd.cli.ui.terminal_state import watch_terminal
 
     guard_streams()
     watch_terminal()
@@ -255,7 +255,7 @@ def explained(error: Exception) -> str:
 
 def complain(text: str) -> None:
     """One line on stderr, whatever the text holds."""
-    from edge_wsd.cli.terminal import one_line
+    from edge_wsd.cli.ui.terminal import one_line
     from edge_wsd.redaction import redacted
 
     _abandon_stdout_if_unwritable()
@@ -266,7 +266,7 @@ def show_traceback(error: Exception) -> None:
     """The traceback of an error on stderr, for `--debug`, without secrets."""
     import traceback
 
-    from edge_wsd.cli.terminal import neutralise
+    from edge_wsd.cli.ui.terminal import neutralise
     from edge_wsd.redaction import redacted
 
     _abandon_stdout_if_unwritable()

@@ -12,17 +12,17 @@ import click
 from click.shell_completion import CompletionItem
 
 from edge_wsd.cli.first_use import Consent, models_of
-from edge_wsd.cli.interruptible import call
 from edge_wsd.cli.options import GIVEN, ROLES, SectionOption, model_options
-from edge_wsd.cli.rows import tell
-from edge_wsd.cli.waiting import waiting_for
+from edge_wsd.cli.ui.interruptible import call
+from edge_wsd.cli.ui.rows import tell
+from edge_wsd.cli.ui.waiting import waiting_for
 from edge_wsd.decoding.options import Options
 from edge_wsd.demo.examples import EXAMPLES
 from edge_wsd.errors import Cancelled, EdgeWsdError
 from edge_wsd.llama.settings import ALL_LAYERS, AUTO, ModelSettings
-from edge_wsd.models.built_in_pairs import DEMO_PAIRS
-from edge_wsd.models.named_pair import NamedPair
-from edge_wsd.models.named_pairs import FIRST_PAIR, default_name, find_pair, known_pairs
+from edge_wsd.models.pairs.built_in import DEMO_PAIRS
+from edge_wsd.models.pairs.known import FIRST_PAIR, default_name, find_pair, known_pairs
+from edge_wsd.models.pairs.named_pair import NamedPair
 
 if TYPE_CHECKING:
     from edge_wsd.pair import Pair
@@ -221,7 +221,7 @@ def _with_defaults_of(pair: NamedPair, options: Options) -> Options:
 
 def complete_pair(_ctx: click.Context, _param: click.Parameter, beginning: str) -> list[CompletionItem]:
     """Names of pairs, for a shell."""
-    from edge_wsd.models.built_in_pairs import BUILT_IN_PAIRS
+    from edge_wsd.models.pairs.built_in import BUILT_IN_PAIRS
 
     try:
         pairs = known_pairs()
@@ -232,7 +232,7 @@ def complete_pair(_ctx: click.Context, _param: click.Parameter, beginning: str) 
 
 def complete_model(_ctx: click.Context, _param: click.Parameter, beginning: str) -> list[CompletionItem]:
     """Models of the store and files, for a shell."""
-    from edge_wsd.models.store import Store
+    from edge_wsd.models.store.local import Store
 
     try:
         names = [model.name for model in Store().models() if model.name.startswith(beginning)]

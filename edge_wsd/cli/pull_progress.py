@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge_wsd.cli.bytes_bar import bytes_bar
-from edge_wsd.cli.interruptible import call
-from edge_wsd.cli.terminal import one_line
+from edge_wsd.cli.ui.bytes_bar import bytes_bar
+from edge_wsd.cli.ui.interruptible import call
+from edge_wsd.cli.ui.terminal import one_line
 from edge_wsd.errors import Cancelled
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from edge_wsd.models.staging import Step
-    from edge_wsd.models.store import StoredModel
+    from edge_wsd.models.store.local import StoredModel
+    from edge_wsd.staging import Step
 
 _DOING = {
     "look up": "asking the hub",
@@ -31,8 +31,8 @@ _COUNTS_BYTES = ("download", "convert", "check")
 
 
 def pull_with_progress(name: str, *, quiet: bool = False, **wishes: Any) -> StoredModel:
-    """`edge_wsd.models.pull.pull` with a bar and a summary on stderr. Ctrl-C stops it; the next pull goes on."""
-    from edge_wsd.models.pull import pull
+    """`edge_wsd.pull.pull` with a bar and a summary on stderr. Ctrl-C stops it; the next pull goes on."""
+    from edge_wsd.pull import pull
 
     hush_client()
     stopped: list[bool] = []

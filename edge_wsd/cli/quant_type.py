@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
-from edge_wsd.cli.rows import tell
-from edge_wsd.converters.types import QUANT_TYPES, SUPPORTED_TYPES, find_type
+from edge_wsd.cli.ui.rows import tell
 from edge_wsd.errors import ConversionError
+from edge_wsd.models.gguf.file_types import QUANT_TYPES, SUPPORTED_TYPES, find_type
 
 _PER_LINE = 4
 KEEP_HELP = (

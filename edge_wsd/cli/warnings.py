@@ -7,8 +7,8 @@ import sys
 
 import click
 
-from edge_wsd.cli.guard import drawing_on
-from edge_wsd.cli.terminal import can_draw, one_line
+from edge_wsd.cli.ui.guard import drawing_on
+from edge_wsd.cli.ui.terminal import can_draw, one_line
 from edge_wsd.redaction import redacted
 
 # The commands tell what matters of our own; llama.cpp's warnings are for those who ask for its log.

@@ -13,8 +13,8 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
 
 from edge_wsd import checks
-from edge_wsd.decoding.gbnf import check_grammar
 from edge_wsd.errors import OptionError
+from edge_wsd.gbnf import check_grammar
 from edge_wsd.reading import parse_json
 
 if TYPE_CHECKING:

@@ -34,9 +34,9 @@ from edge_wsd.llama.passes import BLOCK, most_rows, passes
 from edge_wsd.llama.scores import FLOAT_BYTES, Scores, read_rows
 from edge_wsd.llama.sequence import Piece, Sequence
 from edge_wsd.llama.settings import ModelSettings
-from edge_wsd.llama.tap import Tap
 from edge_wsd.llama.thread_choice import FEW_TOKENS, ThreadChoice
 from edge_wsd.llama.threads import default_threads
+from edge_wsd.llama.tools.tap import Tap
 
 _FEWEST_TEXTS = 16
 _GGML_TYPE_BF16 = 30  # the binding has no name for it

@@ -6,8 +6,8 @@ import json
 import re
 from typing import Any
 
-from edge_wsd.decoding.gbnf import check_grammar
 from edge_wsd.errors import OptionError
+from edge_wsd.gbnf import check_grammar
 from edge_wsd.llama import library
 from edge_wsd.llama.binding import llama_cpp
 from edge_wsd.llama.handle import Handle

@@ -29,7 +29,7 @@ from edge_wsd.redaction import logger_without_secrets
 from edge_wsd.remembered import Remembered, cache_file
 
 _LOG = logger_without_secrets(__name__)
-_MODULE = "edge_wsd.llama.kernel_child"
+_MODULE = "edge_wsd.llama.tools.kernel_child"
 _VERSION = "1"
 """Of the test: another one finds out anew."""
 TIMEOUT_S = 60.0

@@ -56,9 +56,9 @@ class Model:
 
         A simulated model has no weights: it and its contexts only tell, in llama.cpp's log, what they would need.
         `host_only` leaves out GPUs, which otherwise help even with layers that are not theirs. "auto" layers are all
-        of them here; `edge_wsd.models.plan` knows how many fit. Check the file first (`edge_wsd.models.gguf_check`):
-        llama.cpp can end the process on a damaged one. Where its kernels do not hold on this processor, they are left
-        out (`edge_wsd.llama.kernels`).
+        of them here; `edge_wsd.models.plan.planner` knows how many fit. Check the file first
+        (`edge_wsd.models.gguf.check`): llama.cpp can end the process on a damaged one. Where its kernels do not hold on
+        this processor, they are left out (`edge_wsd.llama.kernels`).
         """
         require_own_workers()
         settings = settings or ModelSettings()

@@ -11,9 +11,9 @@ from typing import Any
 
 from edge_wsd.errors import ModelFileError
 from edge_wsd.llama.settings import ModelSettings
-from edge_wsd.models.gguf_check import check_gguf, n_parts, part_paths
-from edge_wsd.models.gguf_file import GgufHeader, read_header
-from edge_wsd.models.memory import model_memory
+from edge_wsd.models.gguf.check import check_gguf, n_parts, part_paths
+from edge_wsd.models.gguf.header import GgufHeader, read_header
+from edge_wsd.models.plan.memory import model_memory
 
 _SPECIAL = ("bos", "eos", "eot", "unknown", "padding")
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from edge_wsd.cli import doctor
+from edge_wsd.cli.commands import doctor
 from tests.strange_modules import MARK, PROGRAM, fill
 from tests.unit.test_converter_hostile import Folder
 

@@ -97,7 +97,7 @@ def test_doctor_finds_a_working_installation(program):
 
 
 def test_eval_counts_every_mode(program):
-    from edge_wsd.demo.evaluation import EVAL_MODES
+    from edge_wsd.evaluation import EVAL_MODES
 
     done = program("eval", "demo", "--limit", "2", "--json", "--answers", "--threads", "1")
     assert done.returncode == 0, done.stderr

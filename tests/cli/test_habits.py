@@ -132,7 +132,7 @@ def test_quotes_around_a_value_are_not_part_of_it(played, line, shown):
 
 def test_no_habit_stands_in_the_way_of_what_there_is():
     for name, group in habits.COMMANDS_OF_GROUPS.items():
-        assert not set(group) & set(import_module(f"edge_wsd.cli.{name}").command.commands)
+        assert not set(group) & set(import_module(f"edge_wsd.cli.commands.{name}").command.commands)
     assert not set(habits.COMMANDS) & set(PROGRAM_COMMANDS)
     assert not set(habits.SLASH_COMMANDS) & set(COMMANDS)
     assert not set(habits.SET_NAMES) & set(REPLY_FLAGS)

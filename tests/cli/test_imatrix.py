@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from edge_wsd.converters.calibration import CHUNK_TOKENS
-from edge_wsd.converters.imatrix import read_imatrix
+from edge_wsd.converters.quantization.calibration import CHUNK_TOKENS
+from edge_wsd.converters.quantization.imatrix import read_imatrix
 from tests.tiny_models import TinyModel
 
 TEXT = "The list of files is in the folder, hello you. " * 40

@@ -10,7 +10,7 @@ from contextlib import closing
 
 import pytest
 
-from edge_wsd.cli.interruptible import Interruptible, call
+from edge_wsd.cli.ui.interruptible import Interruptible, call
 
 
 def press_ctrl_c_after(seconds):

@@ -28,7 +28,7 @@ def test_every_command_has_a_help_that_needs_no_model(program, name):
     assert done.returncode == 0 and done.stdout.startswith(f"Usage: edge-wsd {name}") and done.stderr == ""
 
 
-@pytest.mark.parametrize("name", ["click", "edge_wsd.errors", "edge_wsd.cli.guard"])
+@pytest.mark.parametrize("name", ["click", "edge_wsd.errors", "edge_wsd.cli.ui.guard"])
 def test_ctrl_c_while_the_program_is_being_imported_ends_it_without_a_word(name, tmp_path):
     """It showed a traceback of Python's import system."""
     script = (

@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from edge_wsd.cli.paint import Painter, Style
-from edge_wsd.cli.terminal import colours_wanted, neutralise
+from edge_wsd.cli.ui.paint import Painter, Style
+from edge_wsd.cli.ui.terminal import colours_wanted, neutralise
 
 
 def painted(pieces, style, **how):

@@ -272,11 +272,11 @@ def test_names_of_the_store_work_wherever_a_model_is_named(program, hub, models,
 def test_a_disk_too_full_is_told_before_the_question(monkeypatch):
     from edge_wsd.cli import first_use
     from edge_wsd.errors import StoreError
-    from edge_wsd.models.named_pairs import find_pair
+    from edge_wsd.models.pairs.known import find_pair
 
     costs = [first_use.Cost(name, 9 << 30, 4 << 30, 6 << 30, "mit", Path("/")) for name in ("a", "b")]
-    monkeypatch.setattr("edge_wsd.models.room.free_bytes", lambda _folder: 10 << 30)
+    monkeypatch.setattr("edge_wsd.models.store.disk_space.free_bytes", lambda _folder: 10 << 30)
     assert "both: downloads 18.0 GiB, stores 8.0 GiB" in "\n".join(first_use.cost_lines(find_pair("demo"), costs))
-    monkeypatch.setattr("edge_wsd.models.room.free_bytes", lambda _folder: (10 << 30) - 1)
+    monkeypatch.setattr("edge_wsd.models.store.disk_space.free_bytes", lambda _folder: (10 << 30) - 1)
     with pytest.raises(StoreError, match=r"needs 10\.0 GiB .* EDGE_WSD_STORE"):
         first_use.cost_lines(find_pair("demo"), costs)

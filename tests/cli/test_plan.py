@@ -12,12 +12,12 @@ from click.testing import CliRunner
 from edge_wsd.cli import main
 from edge_wsd.cli.main import cli
 from edge_wsd.cli.pair_choice import PairChoice
-from edge_wsd.cli.rows import table_lines
+from edge_wsd.cli.ui.rows import table_lines
 from edge_wsd.errors import StoreError
 from edge_wsd.llama.library import Device
 from edge_wsd.llama.settings import ModelSettings
-from edge_wsd.models.built_in_pairs import BUILT_IN_PAIRS
-from edge_wsd.models.machine import Machine
+from edge_wsd.models.pairs.built_in import BUILT_IN_PAIRS
+from edge_wsd.models.plan.machine import Machine
 
 GIB = 1 << 30
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edge_wsd.converters import SUPPORTED_TYPES
-from edge_wsd.converters.imatrix import Activations, Imatrix, write_imatrix
+from edge_wsd.converters.quantization.imatrix import Activations, Imatrix, write_imatrix
 from tests.tiny_models import TinyModel
 
 

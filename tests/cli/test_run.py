@@ -14,7 +14,7 @@ import pytest
 
 from edge_wsd.cli.pair_choice import PairChoice
 from edge_wsd.llama.settings import ModelSettings
-from edge_wsd.models.built_in_pairs import BUILT_IN_PAIRS
+from edge_wsd.models.pairs.built_in import BUILT_IN_PAIRS
 
 
 def test_the_answer_goes_to_stdout_and_everything_else_to_stderr(played):

@@ -7,7 +7,7 @@ import re
 import pytest
 from rich.cells import cell_len
 
-from edge_wsd.cli.rows import broken, command_lines, hanging_lines, row_lines, table_lines
+from edge_wsd.cli.ui.rows import broken, command_lines, hanging_lines, row_lines, table_lines
 from edge_wsd.demo.files import base_path, drafter_path
 
 PROMPT = ">>> "

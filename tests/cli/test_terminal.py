@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from edge_wsd.cli.terminal import one_line
+from edge_wsd.cli.ui.terminal import one_line
 from tests.cli.conftest import FAKE
 from tests.cli.terminal import Person
 

@@ -13,8 +13,8 @@ from click.testing import CliRunner
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+from edge_wsd.cli.commands.verify import command
 from edge_wsd.cli.main import run
-from edge_wsd.cli.verify import command
 from edge_wsd.converters import convert
 from edge_wsd.demo.files import base_path
 from tests.checkpoints import make_checkpoint

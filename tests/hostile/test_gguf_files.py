@@ -13,11 +13,11 @@ import pytest
 
 from edge_wsd import Pair
 from edge_wsd.errors import ModelFileError
-from edge_wsd.models import gguf_file
-from edge_wsd.models.gguf_check import check_gguf
-from edge_wsd.models.gguf_file import read_header
-from edge_wsd.models.gguf_types import TENSOR_TYPES
-from edge_wsd.models.probe import python_command
+from edge_wsd.models.gguf import header as gguf_file
+from edge_wsd.models.gguf.check import check_gguf
+from edge_wsd.models.gguf.header import read_header
+from edge_wsd.models.gguf.types import TENSOR_TYPES
+from edge_wsd.models.probe.trial import python_command
 from edge_wsd.models.summary import summarize
 from tests.other_architectures import mixture, renamed
 from tests.tiny_models import (

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from edge_wsd.errors import ModelFileError
-from edge_wsd.models import gguf_check
-from edge_wsd.models.gguf_check import check_gguf
-from edge_wsd.models.gguf_types import TENSOR_TYPES, ValueType
+from edge_wsd.models.gguf import check as gguf_check
+from edge_wsd.models.gguf.check import check_gguf
+from edge_wsd.models.gguf.types import TENSOR_TYPES, ValueType
 from scripts import fuzz_gguf
 from scripts.fuzz_gguf import Fuzzer
 from tests.gguf_bases import bases

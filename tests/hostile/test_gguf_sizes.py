@@ -13,11 +13,12 @@ import pytest
 
 from edge_wsd.errors import ModelFileError
 from edge_wsd.llama import library
-from edge_wsd.models import gguf_file, probe
-from edge_wsd.models.gguf_check import check_gguf
-from edge_wsd.models.gguf_file import MAX_ELEMENTS, MAX_PAIRS, MAX_TENSORS, MAX_TRAILING_BYTES, read_header
-from edge_wsd.models.probe import probe_model
-from edge_wsd.models.probe_cache import ProbeCache
+from edge_wsd.models.gguf import header as gguf_file
+from edge_wsd.models.gguf.check import check_gguf
+from edge_wsd.models.gguf.header import MAX_ELEMENTS, MAX_PAIRS, MAX_TENSORS, MAX_TRAILING_BYTES, read_header
+from edge_wsd.models.probe import trial as probe
+from edge_wsd.models.probe.cache import ProbeCache
+from edge_wsd.models.probe.trial import probe_model
 from tests.tiny_models import TinyModel, Value, numbers, sentencepiece_tokenizer, string, strings, text
 
 BOUND = 32 << 20

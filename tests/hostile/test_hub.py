@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from edge_wsd.errors import Cancelled, EdgeWsdError, HubError
-from edge_wsd.models.hub import Hub
-from edge_wsd.models.hub_errors import RetryPolicy
-from edge_wsd.models.manifest import is_safe_path
-from edge_wsd.models.pull import pull
-from edge_wsd.models.store import Store
+from edge_wsd.models.store.hub import Hub
+from edge_wsd.models.store.hub_errors import RetryPolicy
+from edge_wsd.models.store.local import Store
+from edge_wsd.models.store.manifest import is_safe_path
+from edge_wsd.pull import pull
 from tests.hub_server import Fault, HubServer
 from tests.tiny_hub import COMMIT, FILE, GGUF, NAME, ODDS, REPO
 

@@ -6,10 +6,10 @@ import pytest
 
 from edge_wsd import ModelSettings, Pair
 from edge_wsd.llama.context import Context
-from edge_wsd.models.hub import Hub
-from edge_wsd.models.hub_errors import RetryPolicy
-from edge_wsd.models.pull import pull
-from edge_wsd.models.store import Store
+from edge_wsd.models.store.hub import Hub
+from edge_wsd.models.store.hub_errors import RetryPolicy
+from edge_wsd.models.store.local import Store
+from edge_wsd.pull import pull
 from tests.hub_server import HubServer
 from tests.tiny_hub import FILE, GGUF, NAME, ODDS, REPO
 from tests.tiny_models import DEFAULT_WORDS, Chanting, TinyModel

@@ -11,7 +11,7 @@ from edge_wsd.errors import ModelLoadError
 from edge_wsd.llama.attention import Attention
 from edge_wsd.llama.context import Context
 from edge_wsd.llama.model import Model
-from edge_wsd.models.memory import model_memory
+from edge_wsd.models.plan.memory import model_memory
 from tests.tiny_models import TinyModel, boolean
 
 TOKENS = [3 + (7 * i) % 240 for i in range(700)]

@@ -16,11 +16,12 @@ transformers = pytest.importorskip("transformers")
 safetensors = pytest.importorskip("safetensors.numpy")
 
 from edge_wsd import ModelSettings, Options, Pair  # noqa: E402
-from edge_wsd.converters import convert, gemma  # noqa: E402
+from edge_wsd.converters import convert  # noqa: E402
+from edge_wsd.converters.families import gemma  # noqa: E402
 from edge_wsd.errors import ConversionError, ModelFileError  # noqa: E402
 from edge_wsd.llama.context import Context  # noqa: E402
 from edge_wsd.llama.model import Model  # noqa: E402
-from edge_wsd.models.gguf_check import check_gguf  # noqa: E402
+from edge_wsd.models.gguf.check import check_gguf  # noqa: E402
 from tests.agreement import EXACT, largest_difference, random_tokens  # noqa: E402
 from tests.checkpoint_tokenizers import GEMMA_IDS, save_tokenizer  # noqa: E402
 from tests.checkpoints import RECIPES, SHARED, load_reference, make_checkpoint, save_model  # noqa: E402

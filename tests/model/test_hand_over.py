@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("transformers")
 
 from edge_wsd.converters import convert
-from edge_wsd.converters.hard_texts import tokenizer_test_texts
+from edge_wsd.converters.verification.tokenizer_texts import tokenizer_test_texts
 from edge_wsd.decoding.bridge import ThroughText
 from edge_wsd.decoding.recut import LONGEST_HOLD, Recut, tokenize_after
 from edge_wsd.llama.model import Model

@@ -12,16 +12,16 @@ import pytest
 from edge_wsd import files
 from edge_wsd._native import CancelFlag
 from edge_wsd.converters import convert
-from edge_wsd.converters.calibration import calibration_text, collect_imatrix
-from edge_wsd.converters.imatrix import write_imatrix
-from edge_wsd.converters.imatrix_progress import progress_path
-from edge_wsd.converters.quantization import quantize
+from edge_wsd.converters.quantization.calibration import calibration_text, collect_imatrix
+from edge_wsd.converters.quantization.imatrix import write_imatrix
+from edge_wsd.converters.quantization.imatrix_progress import progress_path
+from edge_wsd.converters.quantization.quantize import quantize
 from edge_wsd.errors import Cancelled, OptionError, QuantizationError
 from edge_wsd.llama.context import Context
-from edge_wsd.llama.ggml_tensor import checked_operations
 from edge_wsd.llama.model import Model
 from edge_wsd.llama.settings import ModelSettings
-from edge_wsd.llama.tap import Sums, Tap, _add_chosen
+from edge_wsd.llama.tools.ggml_tensor import checked_operations
+from edge_wsd.llama.tools.tap import Sums, Tap, _add_chosen
 from tests.checkpoints import load_reference, make_checkpoint
 from tests.tiny_models import TinyModel
 

@@ -11,15 +11,15 @@ import pytest
 
 from edge_wsd.llama import kernels, library
 from edge_wsd.llama.context import Context
-from edge_wsd.llama.kernel_child import BATCHES
-from edge_wsd.llama.kernel_model import N_VOCAB, TYPES, KernelModel, relative_error
 from edge_wsd.llama.kernels import TOLERANCE, KernelVerdict
 from edge_wsd.llama.model import Model
 from edge_wsd.llama.repacking import extra_buffer_names, repacked_types, repackings
 from edge_wsd.llama.settings import ModelSettings
-from edge_wsd.models.memory import placed_memory
-from edge_wsd.models.model_shape import shape_of_file
-from edge_wsd.models.placement import place
+from edge_wsd.llama.tools.kernel_child import BATCHES
+from edge_wsd.llama.tools.kernel_model import N_VOCAB, TYPES, KernelModel, relative_error
+from edge_wsd.models.gguf.shape import shape_of_file
+from edge_wsd.models.plan.memory import placed_memory
+from edge_wsd.models.plan.placement import place
 
 PLAIN = ModelSettings(gpu_layers=0, threads=2, batch=max(BATCHES), extra_buffers="off")
 HERE = replace(PLAIN, extra_buffers="auto")

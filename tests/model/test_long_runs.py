@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edge_wsd import ModelSettings, Pair
-from edge_wsd.converters.pre_tokenizer_names import LLAMA_CPP_NAMES
+from edge_wsd.converters.tokenizers.pre_tokenizer_names import LLAMA_CPP_NAMES
 from edge_wsd.errors import ContextFullError, VocabularyError
 from edge_wsd.llama import vocab as vocab_module
 from edge_wsd.llama.deep_stack import call_with_stack

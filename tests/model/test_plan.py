@@ -11,20 +11,20 @@ import llama_cpp
 import pytest
 
 from edge_wsd import Pair
-from edge_wsd.converters.types import QUANT_TYPES
 from edge_wsd.demo import files
 from edge_wsd.errors import ModelLoadError, PlanError
 from edge_wsd.llama.library import Device, install_log, logger
-from edge_wsd.llama.measure import simulate
 from edge_wsd.llama.model import Model
 from edge_wsd.llama.settings import AUTO, ModelSettings
-from edge_wsd.models.gguf_file import read_header
-from edge_wsd.models.known_shapes import KNOWN_MODELS, known_shape
-from edge_wsd.models.machine import Machine
-from edge_wsd.models.memory import model_memory
-from edge_wsd.models.model_shape import EMBEDDING, OUTPUT, ModelShape, shape_of_file
-from edge_wsd.models.plan import plan_pair
-from edge_wsd.models.quant_recipe import RECIPES, stored_as
+from edge_wsd.llama.tools.measure import simulate
+from edge_wsd.models.gguf.file_types import QUANT_TYPES
+from edge_wsd.models.gguf.header import read_header
+from edge_wsd.models.gguf.shape import EMBEDDING, OUTPUT, ModelShape, shape_of_file
+from edge_wsd.models.plan.known_shapes import KNOWN_MODELS, known_shape
+from edge_wsd.models.plan.machine import Machine
+from edge_wsd.models.plan.memory import model_memory
+from edge_wsd.models.plan.planner import plan_pair
+from edge_wsd.models.plan.quant_recipe import RECIPES, stored_as
 from tests.tiny_models import TinyModel, Value, boolean, f32, numbers, string, strings, text, u32
 
 MIB = 1 << 20

@@ -12,11 +12,11 @@ from types import SimpleNamespace
 import pytest
 
 from edge_wsd.errors import Cancelled, HubError, ModelFileError, StoreError
-from edge_wsd.models import transfer
-from edge_wsd.models.hub import Hub
-from edge_wsd.models.hub_errors import RetryPolicy
-from edge_wsd.models.pull import pull, pull_size
-from edge_wsd.models.store import Store, find_model
+from edge_wsd.models.store import transfer
+from edge_wsd.models.store.hub import Hub
+from edge_wsd.models.store.hub_errors import RetryPolicy
+from edge_wsd.models.store.local import Store, find_model
+from edge_wsd.pull import pull, pull_size
 from tests.hub_server import Fault
 from tests.tiny_hub import COMMIT, FILE, GGUF, NAME, REPO, left_over
 

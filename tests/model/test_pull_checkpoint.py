@@ -7,9 +7,9 @@ import json
 
 import pytest
 
-from edge_wsd.converters.tokenizer_agreement import Agreement
+from edge_wsd.converters.verification.tokenizer_agreement import Agreement
 from edge_wsd.errors import ConversionError, EdgeWsdError
-from edge_wsd.models.gguf_check import check_gguf
+from edge_wsd.models.gguf.check import check_gguf
 from tests.tiny_hub import FILE, GGUF, left_over
 
 
@@ -58,7 +58,9 @@ def test_a_checkpoint_that_cannot_be_converted_is_refused_before_its_weights_com
 
 def test_a_tokenizer_that_differs_is_not_stored_and_the_checkpoint_is_kept(server, store, get, checkpoint, monkeypatch):
     found = Agreement(n_texts=1000, n_equal=998, first_difference=None)
-    monkeypatch.setattr("edge_wsd.converters.tokenizer_agreement.tokenizer_agreement", lambda *_args, **_how: found)
+    monkeypatch.setattr(
+        "edge_wsd.converters.verification.tokenizer_agreement.tokenizer_agreement", lambda *_args, **_how: found
+    )
     server.add("someone/Check", checkpoint)
     with pytest.raises(EdgeWsdError, match="tokenizer differs"):
         get("someone/Check:Q8_0")

@@ -16,18 +16,18 @@ import pytest
 
 from edge_wsd.child_process import python_command
 from edge_wsd.converters import SUPPORTED_TYPES, convert, quantize
-from edge_wsd.converters.imatrix import Activations, Imatrix, write_imatrix
-from edge_wsd.converters.keep import kept_types, parse_keep
-from edge_wsd.converters.types import ALIASES, QUANT_TYPES, find_type
+from edge_wsd.converters.quantization.imatrix import Activations, Imatrix, write_imatrix
+from edge_wsd.converters.quantization.keep import kept_types, parse_keep
 from edge_wsd.errors import Cancelled, ConversionError, ModelFileError, QuantizationError
 from edge_wsd.llama.model import Model
-from edge_wsd.llama.quantizer import Quantizer, Request
-from edge_wsd.models.gguf_check import check_gguf
-from edge_wsd.models.gguf_file import read_header
+from edge_wsd.llama.tools.quantizer import Quantizer, Request
+from edge_wsd.models.gguf.check import check_gguf
+from edge_wsd.models.gguf.file_types import ALIASES, QUANT_TYPES, find_type
+from edge_wsd.models.gguf.header import read_header
 from tests.checkpoints import make_checkpoint
 from tests.tiny_models import TinyModel, u32
 
-CHILD = "edge_wsd.llama.quantizer_child"
+CHILD = "edge_wsd.llama.tools.quantizer_child"
 # Root mean square of the error over that of the weights: what Gaussian weights lose in a type, with some room.
 LARGEST_ERROR = {
     "F32": 0.0, "F16": 1e-3, "BF16": 3e-3, "Q8_0": 0.01, "Q6_K": 0.03, "Q5_K": 0.05, "Q5_1": 0.05, "Q5_0": 0.06,
@@ -310,7 +310,7 @@ def test_a_child_ends_with_its_caller():
 
 def test_a_child_ends_with_its_caller_even_where_its_file_cannot_be_removed(tmp_path):
     listen = (
-        "import io, queue, sys, threading; from edge_wsd.llama.quantizer_child import _listen; "
+        "import io, queue, sys, threading; from edge_wsd.llama.tools.quantizer_child import _listen; "
         "_listen(io.BytesIO(b''), queue.SimpleQueue(), sys.argv[1], threading.Event())"
     )
     child = subprocess.run([sys.executable, "-c", listen, str(tmp_path)], capture_output=True, timeout=60, check=False)

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from edge_wsd.converters import convert, quantize
-from edge_wsd.converters.imatrix import Activations, Imatrix, write_imatrix
+from edge_wsd.converters.quantization.imatrix import Activations, Imatrix, write_imatrix
 from edge_wsd.errors import ConversionError, QuantizationError
-from edge_wsd.models.gguf_check import check_gguf
+from edge_wsd.models.gguf.check import check_gguf
 from tests.checkpoints import make_checkpoint
 
 KILLED_HALF_WAY = """

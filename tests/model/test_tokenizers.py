@@ -14,12 +14,12 @@ import pytest
 pytest.importorskip("transformers")
 
 from edge_wsd.converters import convert
-from edge_wsd.converters import pre_tokenizers as table
-from edge_wsd.converters import tokenizer_spm as spm
-from edge_wsd.converters.hard_texts import tokenizer_test_texts
-from edge_wsd.converters.pre_tokenizer_names import LLAMA_CPP_NAMES
-from edge_wsd.converters.tokenizer_agreement import Agreement, gguf_ids, tokenizer_agreement
-from edge_wsd.converters.tokenizer_reference import read_reference
+from edge_wsd.converters.tokenizers import pre_tokenizers as table
+from edge_wsd.converters.tokenizers import spm
+from edge_wsd.converters.tokenizers.pre_tokenizer_names import LLAMA_CPP_NAMES
+from edge_wsd.converters.tokenizers.reference import read_reference
+from edge_wsd.converters.verification.tokenizer_agreement import Agreement, gguf_ids, tokenizer_agreement
+from edge_wsd.converters.verification.tokenizer_texts import tokenizer_test_texts
 from edge_wsd.errors import ConversionError, ModelLoadError, VerificationError
 from edge_wsd.llama.model import Model
 from edge_wsd.llama.space_prefix import KEY
@@ -131,8 +131,8 @@ def test_an_unknown_pre_tokenizer_says_what_is_known_about_the_parent(tmp_path: 
     made.edit(lambda state: state.update(pre_tokenizer={"type": "Whitespace"}))
     made.edit(lambda config: config.update(vocab_size=128256), "config.json")
     made.edit(lambda config: config.update(tokenizer_class="PreTrainedTokenizerFast"), "tokenizer_config.json")
-    from edge_wsd.converters.checkpoint import Checkpoint
-    from edge_wsd.converters.tokenizer import read_vocabulary
+    from edge_wsd.converters.checkpoint.folder import Checkpoint
+    from edge_wsd.converters.tokenizers.choose import read_vocabulary
 
     with pytest.raises(ConversionError) as caught:
         read_vocabulary(Checkpoint(made.folder), tiny.N_ROWS, None)

@@ -16,12 +16,12 @@ pytest.importorskip("transformers")
 
 from edge_wsd._native import CancelFlag  # noqa: E402
 from edge_wsd.converters import convert  # noqa: E402
-from edge_wsd.converters.checkpoint_logits import CheckpointLogits  # noqa: E402
-from edge_wsd.converters.comparison import Tally  # noqa: E402
-from edge_wsd.converters.logits import GgufLogits, measure  # noqa: E402
-from edge_wsd.converters.quant_comparison import compare_quants  # noqa: E402
-from edge_wsd.converters.text_windows import cut_windows  # noqa: E402
-from edge_wsd.converters.verification import Verification, verify  # noqa: E402
+from edge_wsd.converters.verification.checkpoint_logits import CheckpointLogits  # noqa: E402
+from edge_wsd.converters.verification.comparison import Tally  # noqa: E402
+from edge_wsd.converters.verification.logits import GgufLogits, measure  # noqa: E402
+from edge_wsd.converters.verification.quant_comparison import compare_quants  # noqa: E402
+from edge_wsd.converters.verification.text_windows import cut_windows  # noqa: E402
+from edge_wsd.converters.verification.verify import Verification, verify  # noqa: E402
 from edge_wsd.demo.files import base_path  # noqa: E402
 from edge_wsd.errors import (  # noqa: E402
     Cancelled,
@@ -30,7 +30,7 @@ from edge_wsd.errors import (  # noqa: E402
     ModelFileError,
     VerificationError,
 )
-from edge_wsd.models import probe  # noqa: E402
+from edge_wsd.models.probe import trial as probe  # noqa: E402
 from tests.checkpoints import make_checkpoint  # noqa: E402
 from tests.oracle.float_gguf import write_float_gguf  # noqa: E402
 from tests.tiny_models import TinyModel  # noqa: E402
@@ -162,8 +162,8 @@ def test_what_cannot_be_compared_is_said_before_weights_are_loaded(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("weights were loaded")
 
-    monkeypatch.setattr("edge_wsd.converters.verification.GgufLogits", refuse)
-    monkeypatch.setattr("edge_wsd.converters.verification.CheckpointLogits", refuse)
+    monkeypatch.setattr("edge_wsd.converters.verification.verify.GgufLogits", refuse)
+    monkeypatch.setattr("edge_wsd.converters.verification.verify.CheckpointLogits", refuse)
     other = TinyModel().write(tmp_path / "other.gguf")
     with pytest.raises(VerificationError, match=r"has 3\d\d tokens, .* has 800"):
         verify(right[0], other)
@@ -272,7 +272,7 @@ def expected_figures(reference: np.ndarray, model: np.ndarray, targets: np.ndarr
 
 
 def test_the_figures_are_those_of_their_definitions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge_wsd.converters.comparison._BLOCK_VALUES", 500)
+    monkeypatch.setattr("edge_wsd.converters.verification.comparison._BLOCK_VALUES", 500)
     draw = np.random.default_rng(0)
     reference = draw.normal(0, 3, (150, 60)).astype(np.float32)
     model = reference + draw.normal(0, 0.5, reference.shape).astype(np.float32)
@@ -345,7 +345,7 @@ def test_quants_that_cannot_be_compared_are_one_line_errors(parent: Path, tmp_pa
 
 def test_predictions_that_do_not_fit_on_the_disk_are_refused(parent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(parent)._replace(free=1000)
-    monkeypatch.setattr("edge_wsd.converters.target.shutil.disk_usage", lambda _folder: usage)
+    monkeypatch.setattr("edge_wsd.converters.writing.target.shutil.disk_usage", lambda _folder: usage)
     with pytest.raises(VerificationError, match="--max-tokens"):
         compare_quants(parent, [base_path()], max_tokens=50)
     assert [path.name for path in parent.parent.iterdir()] == ["parent.gguf"]

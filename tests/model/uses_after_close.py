@@ -16,7 +16,7 @@ from edge_wsd.llama.grammar import Grammar
 from edge_wsd.llama.model import Model
 from edge_wsd.llama.sampler import Sampler
 from edge_wsd.llama.settings import ModelSettings
-from edge_wsd.llama.tap import Tap
+from edge_wsd.llama.tools.tap import Tap
 
 SETTINGS = ModelSettings(context_length=256, batch=32, threads=1)
 

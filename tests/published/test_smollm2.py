@@ -11,7 +11,7 @@ import pytest
 from edge_wsd import ModelSettings, Pair, Scored
 from edge_wsd.converters import convert, quantize, verify
 from edge_wsd.demo.files import base_path
-from edge_wsd.models.gguf_file import read_header
+from edge_wsd.models.gguf.header import read_header
 from edge_wsd.prompts.messages import Message
 from tests.published.conftest import SETTINGS
 

@@ -16,9 +16,9 @@ import pytest
 from edge_wsd import child_process
 from edge_wsd.child_process import Ended, describe_ending, python_command
 from edge_wsd.errors import OptionError
-from edge_wsd.llama.quantizer import Quantizer, Request
-from edge_wsd.models.probe import probe_model
-from edge_wsd.models.probe_cache import ProbeCache
+from edge_wsd.llama.tools.quantizer import Quantizer, Request
+from edge_wsd.models.probe.cache import ProbeCache
+from edge_wsd.models.probe.trial import probe_model
 from edge_wsd.prompts.renderer import Renderer
 from tests.strange_modules import MARK, NAMES, OF_PYTHONS_START, PROGRAM, fill
 from tests.tiny_models import TinyModel

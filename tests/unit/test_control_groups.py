@@ -5,7 +5,7 @@ import pytest
 from edge_wsd.control_groups import own_groups
 from edge_wsd.llama import processor, threads
 from edge_wsd.llama.threads import cpu_quota, usable_cores
-from edge_wsd.models.host_memory import host_memory
+from edge_wsd.models.plan.host_memory import host_memory
 
 KIB = 1024
 

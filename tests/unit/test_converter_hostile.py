@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from edge_wsd.converters import convert
-from edge_wsd.converters.sentencepiece_file import parse_sentencepiece
-from edge_wsd.converters.types import find_type
+from edge_wsd.converters.tokenizers.sentencepiece_file import parse_sentencepiece
 from edge_wsd.errors import ConversionError
+from edge_wsd.models.gguf.file_types import find_type
 from tests.tiny_llama import N_EMBD, llama_config, llama_tensors, safetensors_bytes, safetensors_header
 from tests.tiny_models import byte_characters
 
@@ -346,7 +346,7 @@ def test_a_caller_that_stops_leaves_nothing_behind(folder: Folder) -> None:
 def test_a_full_disk_is_noticed_before_writing(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     folder.write()
     usage = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr("edge_wsd.converters.target.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("edge_wsd.converters.writing.target.shutil.disk_usage", lambda _: usage)
     assert "free some space" in refusal(folder)
 
 

@@ -2,8 +2,8 @@
 
 import re
 
-from edge_wsd.cli import count_bar
-from edge_wsd.cli.count_bar import counting, rate_in_words
+from edge_wsd.cli.ui import count_bar
+from edge_wsd.cli.ui.count_bar import counting, rate_in_words
 
 
 def test_without_a_terminal_a_line_tells_now_and_then_how_far_it_is(monkeypatch, capsys):

@@ -11,9 +11,9 @@ import pytest
 
 from edge_wsd.decoding.events import Reply, Statistics, Switched, Token
 from edge_wsd.decoding.options import Options
-from edge_wsd.demo.evaluation import EvalMode, evaluate, ratio_interval, wilson_interval
 from edge_wsd.demo.held_out import StyledQuestion, outside_inputs
 from edge_wsd.demo.tasks import held_out_questions, load_tasks
+from edge_wsd.evaluation import EvalMode, evaluate, ratio_interval, wilson_interval
 from edge_wsd.prompts.messages import Message
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from edge_wsd.decoding.gbnf import check_grammar
 from edge_wsd.decoding.options import Options
 from edge_wsd.errors import OptionError
+from edge_wsd.gbnf import check_grammar
 
 WRONG = {
     "": "a rule named 'root'",

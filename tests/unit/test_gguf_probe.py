@@ -10,11 +10,11 @@ from edge_wsd.demo.files import drafter_path
 from edge_wsd.errors import KernelError, ModelFileError, OptionError
 from edge_wsd.llama import kernels, library
 from edge_wsd.llama.settings import ModelSettings
-from edge_wsd.models import probe
-from edge_wsd.models.gguf_check import check_gguf
-from edge_wsd.models.gguf_file import read_header
-from edge_wsd.models.probe import Candidate, probe_model, probe_models, python_command
-from edge_wsd.models.probe_cache import ProbeCache
+from edge_wsd.models.gguf.check import check_gguf
+from edge_wsd.models.gguf.header import read_header
+from edge_wsd.models.probe import trial as probe
+from edge_wsd.models.probe.cache import ProbeCache
+from edge_wsd.models.probe.trial import Candidate, probe_model, probe_models, python_command
 from tests.tiny_models import TinyModel, string, u32
 
 
@@ -62,7 +62,7 @@ def test_a_model_that_replaced_another_of_its_size_is_probed_again(model: Path, 
 
 def test_another_llama_cpp_probes_again(model: Path, cache: ProbeCache, monkeypatch: pytest.MonkeyPatch) -> None:
     probe_model(model, cache=cache, command=python(LOADS))
-    monkeypatch.setattr("edge_wsd.models.probe.version", lambda name: "0.0.0")
+    monkeypatch.setattr("edge_wsd.models.probe.trial.version", lambda name: "0.0.0")
     with pytest.raises(ModelFileError, match="crashes on it"):
         probe_model(model, cache=cache, command=python(CRASHES))
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from edge_wsd.errors import ModelFileError
-from edge_wsd.models import gguf_file
-from edge_wsd.models.gguf_check import check_gguf, n_parts, part_paths
-from edge_wsd.models.gguf_file import read_header
-from edge_wsd.models.gguf_types import TENSOR_TYPES, ValueType
+from edge_wsd.models.gguf import header as gguf_file
+from edge_wsd.models.gguf.check import check_gguf, n_parts, part_paths
+from edge_wsd.models.gguf.header import read_header
+from edge_wsd.models.gguf.types import TENSOR_TYPES, ValueType
 from tests.tiny_models import TinyModel, Value, sentencepiece_tokenizer, u16
 
 

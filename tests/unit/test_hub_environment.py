@@ -8,10 +8,10 @@ import traceback
 import pytest
 
 from edge_wsd.errors import HubError
-from edge_wsd.models.hub import Hub
-from edge_wsd.models.hub_client import cached_file
-from edge_wsd.models.hub_environment import require_importable
-from edge_wsd.models.hub_errors import RetryPolicy
+from edge_wsd.models.store.hub import Hub
+from edge_wsd.models.store.hub_client import cached_file
+from edge_wsd.models.store.hub_environment import require_importable
+from edge_wsd.models.store.hub_errors import RetryPolicy
 from edge_wsd.redaction import redacted, remember, without_password
 from tests.hub_server import HubServer
 

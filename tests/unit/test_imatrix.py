@@ -7,7 +7,7 @@ import struct
 import numpy as np
 import pytest
 
-from edge_wsd.converters.imatrix import Activations, Imatrix, read_imatrix, write_imatrix
+from edge_wsd.converters.quantization.imatrix import Activations, Imatrix, read_imatrix, write_imatrix
 from edge_wsd.errors import ModelFileError, QuantizationError
 from tests.tiny_models import TinyModel
 

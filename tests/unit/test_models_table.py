@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from edge_wsd.models.built_in_pairs import BUILT_IN_PAIRS
-from edge_wsd.models.known_shapes import KNOWN_MODELS
+from edge_wsd.models.pairs.built_in import BUILT_IN_PAIRS
+from edge_wsd.models.plan.known_shapes import KNOWN_MODELS
 from scripts.models_table import FILE, TABLES, TYPES, files_table, memory_table, renewed
 
 

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_wsd.errors import EdgeWsdError, PairsFileError
-from edge_wsd.models.built_in_pairs import BUILT_IN_PAIRS, TERMS
-from edge_wsd.models.model_name import HubModel, parse_model_name
-from edge_wsd.models.named_pair import NamedPair
-from edge_wsd.models.named_pairs import default_name, find_pair, known_pairs
-from edge_wsd.models.pairs_file import PairsFile
-from edge_wsd.models.toml_lines import line_of, parse
+from edge_wsd.models.pairs.built_in import BUILT_IN_PAIRS, TERMS
+from edge_wsd.models.pairs.file import PairsFile
+from edge_wsd.models.pairs.known import default_name, find_pair, known_pairs
+from edge_wsd.models.pairs.named_pair import NamedPair
+from edge_wsd.models.pairs.toml_lines import line_of, parse
+from edge_wsd.models.store.model_name import HubModel, parse_model_name
 
 GOOD = '[pairs.a]\ndrafter = "x"\nbase = "y"\n'
 
@@ -257,7 +257,7 @@ def test_a_link_to_the_file_stays_a_link(file, tmp_path):
 
 def test_two_processes_that_add_at_once_lose_nothing(file):
     script = (
-        "import sys\nfrom edge_wsd.models.pairs_file import NamedPair, PairsFile\n"
+        "import sys\nfrom edge_wsd.models.pairs.file import NamedPair, PairsFile\n"
         "for i in range(12): PairsFile().add(NamedPair(f'{sys.argv[1]}{i}', 'x', 'y'))"
     )
     writers = [subprocess.Popen([sys.executable, "-c", script, name]) for name in "pq"]

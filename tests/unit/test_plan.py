@@ -10,18 +10,18 @@ import pytest
 
 from edge_wsd.errors import PlanError
 from edge_wsd.llama.library import Device
-from edge_wsd.llama.measure import Simulated, read_log
 from edge_wsd.llama.repacking import Repacking
 from edge_wsd.llama.settings import DEFAULT_CONTEXT_LENGTH, ModelSettings
-from edge_wsd.models.host_memory import host_memory
-from edge_wsd.models.known_shapes import KNOWN_MODELS, known_shape
-from edge_wsd.models.layout import MIN_CONTEXT
-from edge_wsd.models.machine import Machine, margin
-from edge_wsd.models.memory import cells, layer_kv_bytes, placed_memory
-from edge_wsd.models.model_shape import shape_of_file
-from edge_wsd.models.placement import HOST, place
-from edge_wsd.models.plan import plan_pair, require_possible
-from edge_wsd.models.quant_recipe import RECIPES, stored_as
+from edge_wsd.llama.tools.measure import Simulated, read_log
+from edge_wsd.models.gguf.shape import shape_of_file
+from edge_wsd.models.plan.host_memory import host_memory
+from edge_wsd.models.plan.known_shapes import KNOWN_MODELS, known_shape
+from edge_wsd.models.plan.layout import MIN_CONTEXT
+from edge_wsd.models.plan.machine import Machine, margin
+from edge_wsd.models.plan.memory import cells, layer_kv_bytes, placed_memory
+from edge_wsd.models.plan.placement import HOST, place
+from edge_wsd.models.plan.planner import plan_pair, require_possible
+from edge_wsd.models.plan.quant_recipe import RECIPES, stored_as
 from tests.tiny_models import TinyModel, numbers, string
 
 GIB = 1 << 30

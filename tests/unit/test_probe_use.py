@@ -9,11 +9,11 @@ import pytest
 
 from edge_wsd.errors import LogitsError, ModelFileError
 from edge_wsd.llama.settings import ModelSettings
-from edge_wsd.models import probe
-from edge_wsd.models.gguf_check import check_gguf
-from edge_wsd.models.gguf_file import read_header
-from edge_wsd.models.probe import Candidate, probe_model, probe_models
-from edge_wsd.models.probe_cache import ProbeCache
+from edge_wsd.models.gguf.check import check_gguf
+from edge_wsd.models.gguf.header import read_header
+from edge_wsd.models.probe import trial as probe
+from edge_wsd.models.probe.cache import ProbeCache
+from edge_wsd.models.probe.trial import Candidate, probe_model, probe_models
 from tests.other_architectures import gpt2, renamed
 from tests.tiny_models import Tensor, TinyModel, u32
 

@@ -9,8 +9,8 @@ from typing import Any
 import gguf
 import pytest
 
-from edge_wsd.converters.config import Config
-from edge_wsd.converters.registry import family_of
+from edge_wsd.converters.checkpoint.config import Config
+from edge_wsd.converters.conversion import family_of
 
 
 def llama(hidden: int, ff: int, layers: int, heads: int, vocab: int, **more: Any) -> dict[str, Any]:

@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from converters.calibration import read_text as read_calibration_text
 from converters.imatrix import read_imatrix
 from converters.imatrix_dat import read_dat
 from converters.json_files import read_json
 from converters.safetensors_file import read_tensors
 from converters.sentencepiece_file import read_sentencepiece
-from edge_wsd.cli.texts import read_conversation, read_text
+
+from edge_wsd.cli.ui.texts import read_conversation, read_text
 from edge_wsd.errors import EdgeWsdError
-from edge_wsd.models.gguf_check import check_gguf
-from edge_wsd.models.gguf_file import read_header
-from edge_wsd.models.manifest import read_manifest
-from edge_wsd.models.pairs_file import PairsFile
+from edge_wsd.models.gguf.check import check_gguf
+from edge_wsd.models.gguf.header import read_header
+from edge_wsd.models.pairs.file import PairsFile
+from edge_wsd.models.store.manifest import read_manifest
 from edge_wsd.prompts.choose import base_template
 from edge_wsd.reading import open_regular, parse_json, read_bounded
 from edge_wsd.session import Session

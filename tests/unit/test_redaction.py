@@ -6,7 +6,7 @@ import pytest
 
 import edge_wsd.llama.kernels
 import edge_wsd.llama.library
-import edge_wsd.models.named_pairs  # noqa: F401  (a logger is made when its module is imported)
+import edge_wsd.models.pairs.known  # noqa: F401  (a logger is made when its module is imported)
 from edge_wsd.redaction import HIDDEN, logger_without_secrets
 
 SECRET = "hf_abcdefghijklmnopqrst"
@@ -18,7 +18,7 @@ def told(caplog: pytest.LogCaptureFixture) -> str:
 
 # Only the command line took secrets out of what it printed; an application's log had them.
 @pytest.mark.parametrize(
-    "name", ["edge_wsd.llama", "edge_wsd.llama.kernels", "edge_wsd.models.named_pairs", "edge_wsd.remembered"]
+    "name", ["edge_wsd.llama", "edge_wsd.llama.kernels", "edge_wsd.models.pairs.known", "edge_wsd.remembered"]
 )
 def test_a_record_is_without_secrets_for_every_handler(caplog, name):
     caplog.set_level(logging.DEBUG, logger=name)

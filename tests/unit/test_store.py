@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from edge_wsd.errors import HubError, StoreError
-from edge_wsd.models.hub import RemoteFile, Snapshot
-from edge_wsd.models.manifest import FILE_NAME, Manifest, StoredFile, is_safe_path
-from edge_wsd.models.model_name import HubModel, LocalFile, StoreName, parse_model_name
-from edge_wsd.models.repository import checkpoint_files, choose, gguf_candidates, type_of
-from edge_wsd.models.store import STORE_VARIABLE, Store, find_model, folder_name, store_root
+from edge_wsd.models.store.hub import RemoteFile, Snapshot
+from edge_wsd.models.store.local import STORE_VARIABLE, Store, find_model, folder_name, store_root
+from edge_wsd.models.store.manifest import FILE_NAME, Manifest, StoredFile, is_safe_path
+from edge_wsd.models.store.model_name import HubModel, LocalFile, StoreName, parse_model_name
+from edge_wsd.models.store.repository import checkpoint_files, choose, gguf_candidates, type_of
 
 CONTENT = b"GGUF and more"
 

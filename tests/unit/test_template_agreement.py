@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from edge_wsd.converters.template_agreement import CONVERSATIONS, template_agreement
+from edge_wsd.converters.verification.template_agreement import CONVERSATIONS, template_agreement
 from edge_wsd.prompts.chat_template import ChatTemplate
 from edge_wsd.prompts.messages import Message
 from tests.chat_templates import CHATML, DROPS_SYSTEM, FEATURES, GEMMA, LLAMA3, MISTRAL

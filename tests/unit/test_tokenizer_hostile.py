@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from edge_wsd.converters import convert, json_files, sentencepiece_file
-from edge_wsd.converters.pre_tokenizers import KNOWN, patterns, recognise
-from edge_wsd.converters.spm_merges import token_ranks
+from edge_wsd.converters import convert
+from edge_wsd.converters.checkpoint import json_files
+from edge_wsd.converters.tokenizers import sentencepiece_file
+from edge_wsd.converters.tokenizers.pre_tokenizers import KNOWN, patterns, recognise
+from edge_wsd.converters.tokenizers.spm_merges import token_ranks
 from edge_wsd.errors import ConversionError
 from tests.tiny_llama import save_llama_folder
 from tests.tiny_models import byte_characters

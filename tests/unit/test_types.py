@@ -65,7 +65,7 @@ def test_mypy_passes_what_is_documented_and_names_what_is_misspelt(tmp_path):
 
 CONVERTERS = """\
 from edge_wsd.converters import convert
-from edge_wsd.converters.types import find_type
+from edge_wsd.models.gguf.file_types import find_type
 
 name: str = find_type("Q4_K_M").name
 find_type(3)

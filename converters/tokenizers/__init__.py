@@ -1,0 +1,1 @@
+"""Tokenizers of checkpoints, and the vocabulary that a GGUF file stores."""

@@ -1,0 +1,1 @@
+"""What draws, paints and reads lines: the terminal, and nothing that decides."""

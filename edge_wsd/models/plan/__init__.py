@@ -1,0 +1,1 @@
+"""The memory of a pair, planned before anything is loaded."""

@@ -1,0 +1,155 @@
+"""Arrows point down only: which room of the house may import from which, and that no import leads back to its start."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HOMES = {"edge_wsd": ROOT / "edge_wsd", "edge_wsd.converters": ROOT / "converters"}
+
+# cli, serve -> session -> pair -> engine -> decoding, llama -> native; prompts and models beside them. Converters use
+# files and models in memory, and nothing below converters uses them: what pulls and converts stands above both.
+# A room may import from itself, from those named here, and from the plain modules that import from no room.
+ARROWS = {
+    "cli": "batch batch_files conversation_file converters decoding demo engine evaluation llama models pair prompts "
+    "pull session staging",
+    "serve": "batch conversation_file decoding engine llama models pair prompts session",
+    "pull": "models staging",
+    "staging": "converters models",
+    "converters": "llama models prompts",
+    "evaluation": "batch decoding demo prompts",
+    "batch": "decoding engine pair prompts session",
+    "batch_files": "decoding prompts",
+    "session": "conversation_file decoding engine pair prompts reply",
+    "pair": "decoding demo engine llama models prompts reply session",  # it makes sessions, which are data
+    "reply": "decoding engine llama prompts",
+    "engine": "decoding llama",
+    "conversation_file": "decoding prompts",
+    "demo": "decoding prompts",
+    "models": "decoding demo llama",
+    "prompts": "",
+    "llama": "",
+    "decoding": "",
+}
+PLAIN = {
+    "__main__", "_native", "checks", "child_process", "control_groups", "errors", "files", "gbnf", "json_text",
+    "progress", "reading", "redaction", "remembered", "units", "user_folders",
+}  # fmt: skip
+# The same inside rooms; a room that is not named holds one layer.
+INNER_ARROWS = {
+    "models.gguf": "",
+    "models.plan": "models.gguf",
+    "models.probe": "models.gguf models.plan",
+    "models.store": "models.gguf",
+    "models.pairs": "models.store",
+    "cli.ui": "",
+    "cli": "cli.ui",
+    "cli.commands": "cli cli.ui",
+    "converters.checkpoint": "",
+    "converters.tokenizers": "converters.checkpoint",
+    "converters.families": "converters.checkpoint",
+    "converters.writing": "converters.families converters.checkpoint",
+    "converters.quantization": "converters.writing",
+    "converters": "converters.quantization converters.writing converters.families converters.tokenizers "
+    "converters.checkpoint",
+    "converters.verification": "converters converters.quantization converters.families converters.tokenizers "
+    "converters.checkpoint converters.writing",
+}
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for package, home in HOMES.items():
+        for path in home.rglob("*.py"):
+            parts = [package, *path.relative_to(home).with_suffix("").parts]
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imports(module: str, *, for_types: bool) -> set[str]:
+    """The modules of this package that `module` imports, at its head or inside functions."""
+    path = MODULES[module]
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    unseen: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test) and not for_types:
+            unseen |= {id(each) for statement in node.body for each in ast.walk(statement)}
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if id(node) in unseen:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*above, node.module] if node.module else above)
+            names = {f"{base}.{alias.name}" for alias in node.names}
+            found |= names & set(MODULES) or {base}
+    return {name for name in found if name in MODULES and name != module}
+
+
+def room(module: str) -> str:
+    """`edge_wsd.models.gguf.check` is in `models`; a module at the top is its own room."""
+    return module.split(".")[1] if "." in module else ""
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_arrows_point_down(module):
+    """`models` used to import from `converters`, which import from `models`."""
+    here = room(module)
+    if not here:
+        return
+    assert here in ARROWS or here in PLAIN, f"{module} is in no known room: say in this file what it may import"
+    allowed = {here, "", *PLAIN, *ARROWS.get(here, "cli" if here == "__main__" else "").split()}
+    wrong = {name for name in imports(module, for_types=False) if room(name) not in allowed}
+    assert not wrong, f"{module} may not import {sorted(wrong)}"
+
+
+def inner(module: str) -> str:
+    """The room inside a room: `models.gguf`, or `cli` for what stands beside its rooms."""
+    parts = module.split(".")[1:]
+    path = MODULES[module]
+    return ".".join(parts if path.name == "__init__.py" else parts[:-1])
+
+
+@pytest.mark.parametrize("module", [name for name in sorted(MODULES) if inner(name) in INNER_ARROWS])
+def test_arrows_point_down_inside_rooms(module):
+    here = inner(module)
+    known = {each for each in INNER_ARROWS if each.partition(".")[0] == here.partition(".")[0]}
+    allowed = {here, *INNER_ARROWS[here].split()}
+    found = {name for name in imports(module, for_types=False) if inner(name) in known and inner(name) not in allowed}
+    assert not found, f"{module} may not import {sorted(found)}"
+
+
+def circles(arrows: dict[str, set[str]]) -> list[list[str]]:
+    """Modules that import each other, directly or by way of others."""
+    reachable = {name: set(targets) for name, targets in arrows.items()}
+    for middle in arrows:
+        for name in arrows:
+            if middle in reachable[name]:
+                reachable[name] |= reachable[middle]
+    together = {frozenset(other for other in reachable[name] if name in reachable[other]) for name in arrows}
+    return sorted(sorted(circle) for circle in together if circle)
+
+
+def test_no_import_leads_back_to_its_start():
+    """There were three circles of imports inside functions. What is imported for types alone does not count."""
+    assert circles({name: imports(name, for_types=False) for name in MODULES}) == []
+
+
+def test_a_circle_would_be_found():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+
+
+def test_only_one_room_knows_the_binding():
+    for module, path in MODULES.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+        names += [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level]
+        if any(name.split(".")[0] == "llama_cpp" for name in names):
+            assert room(module) == "llama", f"{module} imports llama_cpp"
