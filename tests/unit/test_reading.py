@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from converters.calibration import read_text as read_calibration_text
-from converters.imatrix import read_imatrix
-from converters.imatrix_dat import read_dat
-from converters.json_files import read_json
-from converters.safetensors_file import read_tensors
-from converters.sentencepiece_file import read_sentencepiece
 
 from edge_wsd.cli.ui.texts import read_conversation, read_text
+from edge_wsd.converters.checkpoint.json_files import read_json
+from edge_wsd.converters.checkpoint.safetensors_file import read_tensors
+from edge_wsd.converters.quantization.calibration import read_text as read_calibration_text
+from edge_wsd.converters.quantization.imatrix import read_imatrix
+from edge_wsd.converters.quantization.imatrix_dat import read_dat
+from edge_wsd.converters.tokenizers.sentencepiece_file import read_sentencepiece
 from edge_wsd.errors import EdgeWsdError
 from edge_wsd.models.gguf.check import check_gguf
 from edge_wsd.models.gguf.header import read_header
