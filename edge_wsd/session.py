@@ -9,8 +9,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, ref
@@ -29,6 +30,18 @@ from edge_wsd.reply import fit, write_reply
 
 if TYPE_CHECKING:
     from edge_wsd.pair import Pair
+
+
+@dataclass(frozen=True, slots=True)
+class _Turns:
+    """What has been said. Replaced as a whole, so that no thread ever sees half a turn."""
+
+    messages: tuple[Message, ...]
+    answered: tuple[Message, ...] | None = None
+    """What the last reply answered."""
+    n_left_out: int = 0
+    """Messages at the beginning that no longer fit."""
+    last: Reply | None = None
 
 
 class Session:
@@ -52,18 +65,21 @@ class Session:
             system, parsed = parsed[0].content, parsed[1:]
         self.system = system
         self.options = checked_options(options, Options())
-        self.last: Reply | None = None
         self._pair = pair
-        self._messages: list[Message] = list(parsed)
-        self._answered: list[Message] | None = None  # what the last reply answered
-        self._first = 0  # messages before it no longer fit and are left out
+        self._turns = _Turns(tuple(parsed))
         self._flag = CancelFlag()  # of the reply that is asked for or written
         self._stream: ReferenceType[Stream] | None = None
+        self._claims: dict[str, object] = {}  # whoever asks or clears, of all threads
 
     @property
     def messages(self) -> tuple[Message, ...]:
         """All turns, also those that no longer fit into the context. Without the system prompt."""
-        return tuple(self._messages)
+        return self._turns.messages
+
+    @property
+    def last(self) -> Reply | None:
+        """The last reply; None before the first."""
+        return self._turns.last
 
     @property
     def system(self) -> str | None:
@@ -89,8 +105,8 @@ class Session:
         Raises `TemplateError` for a conversation that cannot be answered, `ContextFullError` for one that is too long,
         `BusyError` while another reply to it is being written, and as `Engine.submit`.
         """
-        added = [] if prompt is None else [Message("user", prompt)]
-        return self._begin(self._with(added))
+        added = () if prompt is None else (Message("user", prompt),)
+        return self._begin(lambda: self._with(added))
 
     def ask(self, prompt: str | None = None) -> Reply:
         """Write the next reply and return it whole."""
@@ -98,7 +114,7 @@ class Session:
 
     def regenerate(self) -> Stream:
         """Write the last reply again, as `stream` does. Change `options.seed` to get another one when sampling."""
-        return self._begin(self._without_last_reply())
+        return self._begin(self._without_last_reply)
 
     def cancel(self) -> None:
         """Stop the reply that is being written, or the one just asked for, from any thread: within one decode."""
@@ -108,15 +124,12 @@ class Session:
 
     def clear(self) -> None:
         """Forget all turns; the system prompt and the options stay. Raises `BusyError` while one is being written."""
-        self._require_idle()
-        self._messages = []
-        self._answered = None
-        self._first = 0
-        self.last = None
+        with self._claimed():
+            self._turns = _Turns(())
 
-    def _with(self, added: list[Message]) -> list[Message]:
+    def _with(self, added: tuple[Message, ...]) -> tuple[Message, ...]:
         """The conversation to be answered, with what was `added`."""
-        messages = self._messages + added
+        messages = self.messages + added
         if not messages:
             raise TemplateError("the conversation is empty; give it a prompt")
         if messages[-1].role == "user" and not messages[-1].content.strip():
@@ -125,32 +138,54 @@ class Session:
             raise TemplateError("the conversation has only messages of the assistant; begin it with one of the user")
         return messages
 
-    def _without_last_reply(self) -> list[Message]:
+    def _without_last_reply(self) -> tuple[Message, ...]:
         """The conversation as it was answered: with the beginning of the reply, if one was given."""
-        if not self._messages or self._messages[-1].role != "assistant":
+        messages, answered = self._turns.messages, self._turns.answered
+        if not messages or messages[-1].role != "assistant":
             raise TemplateError("there is no reply to write again")
-        if self._answered is not None:
-            return self._answered
-        if len(self._messages) == 1:
+        if answered is not None:
+            return answered
+        if len(messages) == 1:
             raise TemplateError("there is no message that the reply answers, so it cannot be written again")
-        return self._messages[:-1]
+        return messages[:-1]
 
-    def _begin(self, messages: list[Message]) -> Stream:
-        """A reply to `messages`, with the options of now."""
+    @contextmanager
+    def _claimed(self) -> Iterator[None]:
+        """For one at a time. Nobody waits: in a signal handler it would be for the thread that it has stopped."""
+        me = object()
+        try:
+            if self._claims.setdefault("asks", me) is not me or self._unfinished() is not None:
+                raise BusyError(
+                    "a reply to this conversation is being written; read its stream to the end, cancel or close it "
+                    "first"
+                )
+            yield
+        finally:
+            if self._claims.get("asks") is me:
+                del self._claims["asks"]
+
+    def _begin(self, messages_of: Callable[[], tuple[Message, ...]]) -> Stream:
+        """A reply to what `messages_of` returns, with the options of now."""
         self._pair.require_open()
-        self._require_idle()
-        self._flag, meter, options = CancelFlag(), Meter(), self.options
-        system = [] if self.system is None else [Message("system", self.system)]
+        with self._claimed(), self._pair.in_use():
+            stream = self._asked(messages_of(), self.system, self.options)
+            self._stream = ref(stream)
+            if self._flag.is_set:  # since the prompts were made
+                stream.cancel()
+            return stream
+
+    def _asked(self, messages: tuple[Message, ...], system: str | None, options: Options) -> Stream:
+        """The prompts are made here, in the thread of the caller; the rest is the engine's."""
+        self._flag, meter, n_left_out = CancelFlag(), Meter(), self._turns.n_left_out
+        before = [] if system is None else [Message("system", system)]
 
         def unwritten() -> Reply:
             return Reply("", (), (), "cancelled", None, meter.statistics(n_tokens=0, n_draft=0))
 
-        with self._pair.in_use():
-            try:
-                fitted = fit(self._pair, system, messages[self._first :], options, self._flag)
-            except Cancelled:
-                return Stream.over(unwritten(), on_finish=lambda reply: self._keep(reply, messages, 0))
-
+        try:
+            fitted = fit(self._pair, before, messages[n_left_out:], options, self._flag)
+        except Cancelled:
+            return Stream.over(unwritten(), on_finish=lambda reply: self._keep(reply, messages, n_left_out))
         asked_s = time.perf_counter()
 
         def write(memories: Memories) -> Writing[Reply]:
@@ -159,37 +194,26 @@ class Session:
                 yield Dropped(fitted.n_dropped)
             return (yield from write_reply(self._pair, fitted, options, meter, memories))
 
-        stream = self._pair.engine.submit(
-            write, unwritten=unwritten, on_finish=lambda reply: self._keep(reply, messages, fitted.n_dropped)
+        n_left_out += fitted.n_dropped
+        return self._pair.engine.submit(
+            write, unwritten=unwritten, on_finish=lambda reply: self._keep(reply, messages, n_left_out)
         )
-        self._stream = ref(stream)
-        if self._flag.is_set:  # since the prompts were made
-            stream.cancel()
-        return stream
 
     def _unfinished(self) -> Stream | None:
         """The stream of the reply that is being written, if somebody still holds it."""
         stream = self._stream() if self._stream is not None else None
         return stream if stream is not None and not stream.is_over else None
 
-    def _require_idle(self) -> None:
-        if self._unfinished() is not None:
-            raise BusyError(
-                "a reply to this conversation is being written; read its stream to the end, cancel or close it first"
-            )
-
-    def _keep(self, reply: Reply, messages: list[Message], n_dropped: int) -> None:
+    def _keep(self, reply: Reply, messages: tuple[Message, ...], n_left_out: int) -> None:
         """Make the turn part of the conversation. One that was cancelled before its first word did not happen."""
-        self.last = reply
-        if not reply.text and reply.finish_reason == "cancelled":
-            return
         last = messages[-1]
-        if last.role == "assistant":
-            self._messages = [*messages[:-1], replace(last, content=last.content.rstrip() + reply.text)]
+        if not reply.text and reply.finish_reason == "cancelled":
+            self._turns = replace(self._turns, last=reply)
+        elif last.role == "assistant":
+            continued = replace(last, content=last.content.rstrip() + reply.text)
+            self._turns = _Turns((*messages[:-1], continued), messages, n_left_out, reply)
         else:
-            self._messages = [*messages, Message("assistant", reply.text)]
-        self._answered = messages
-        self._first += n_dropped
+            self._turns = _Turns((*messages, Message("assistant", reply.text)), messages, n_left_out, reply)
 
     def save(self, path: str | Path) -> None:
         """Write messages, system prompt and options as JSON; never over another file. Raises `SessionFileError`."""

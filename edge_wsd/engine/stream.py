@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import queue
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -35,6 +36,7 @@ class Stream:
         self._on_finish = on_finish
         self._reply: Reply | None = None
         self._over = False
+        self._ends: deque[None] = deque([None])  # taken out by what ends it: its last event, or a close
         self._process = os.getpid()
 
     @classmethod
@@ -53,11 +55,10 @@ class Stream:
             while not self._over:
                 self._require_own_process()
                 with suppress(queue.Empty):
-                    event = self._task.events.get(timeout=_TICK_S)
-                    if not self._over:  # closed by another thread meanwhile
-                        return self._take(event)
+                    if (event := self._taken(self._task.events.get(timeout=_TICK_S))) is not None:
+                        return event
         except KeyboardInterrupt:
-            self.close()
+            self._interrupted()
             raise
         raise StopIteration
 
@@ -73,7 +74,8 @@ class Stream:
             while not self._over:
                 arrived.clear()
                 try:
-                    return self._take(self._task.events.get_nowait())
+                    if (event := self._taken(self._task.events.get_nowait())) is not None:
+                        return event
                 except queue.Empty:
                     await arrived.wait()
         except asyncio.CancelledError:
@@ -89,22 +91,41 @@ class Stream:
             for _ in self:
                 pass
         except KeyboardInterrupt:  # also between two events
-            self.close()
+            self._interrupted()
             raise
         if self._reply is None:
             raise self._task.error or ClosedError("this stream was closed before its reply was written")
         return self._reply
 
-    def _take(self, event: Event | BaseException) -> Event:
-        if isinstance(event, BaseException):
-            self._over = True
-            raise event
-        if isinstance(event, Finished):
-            self._over = True
+    def _taken(self, event: Event | BaseException) -> Event | None:
+        """The event for the reader; None once another thread has closed the stream."""
+        if self._over:
+            return None
+        if not isinstance(event, Finished | BaseException):
+            return event
+        try:
+            if not self._ends_now():
+                return None
+            if isinstance(event, BaseException):
+                raise event
             self._reply = event.reply
             if self._on_finish is not None:
                 self._on_finish(event.reply)
-        return event
+            return event
+        finally:
+            self._over = True
+
+    def _ends_now(self) -> bool:
+        """True for the first who asks. A lock would not do: a close may come in a signal handler, or in `__del__`."""
+        try:
+            self._ends.pop()
+        except IndexError:
+            return False
+        return True
+
+    def _interrupted(self) -> None:
+        self.close()
+        self._over = True  # also where it was on the point of ending
 
     def _require_own_process(self) -> None:
         if self._process != os.getpid():
@@ -118,8 +139,9 @@ class Stream:
         self._task.cancel()
 
     def close(self) -> None:
-        """End the reply and read no more of it. Does nothing to one that is over."""
-        self._over = True
+        """End the reply and read no more of it. Does nothing to one that is over, or whose end is just being read."""
+        if self._ends_now():
+            self._over = True
         self._task.cancel()
 
     async def aclose(self) -> None:

@@ -1,0 +1,125 @@
+"""One conversation and several threads: one of them is answered, the others are told, and no turn is lost."""
+
+import random
+import sys
+import threading
+
+import pytest
+
+from edge_wsd import BusyError, Options
+from edge_wsd import session as session_module
+
+OPTIONS = Options(max_tokens=3, threshold=0.0, window=3, chunk=4)
+LIMIT_S = 60
+
+
+def elsewhere(use):
+    """What `use` raises in another thread; None if nothing."""
+    raised = []
+
+    def run():
+        try:
+            use()
+        except Exception as error:
+            raised.append(error)
+        else:
+            raised.append(None)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(LIMIT_S)
+    return raised[0]
+
+
+USES = {
+    "stream": lambda session: session.stream("hi"),
+    "ask": lambda session: session.ask("hi"),
+    "regenerate": lambda session: session.regenerate(),
+    "clear": lambda session: session.clear(),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_who_asks_while_another_thread_is_asking_is_told_so(pair, monkeypatch, use):
+    """Between the look whether a reply is being written and the beginning of the next one, both once passed."""
+    session = pair.session(options=OPTIONS)
+    session.ask("hello")
+    before, real, refusals = session.messages, session_module.fit, []
+
+    def fit(*given):
+        monkeypatch.setattr(session_module, "fit", real)
+        refusals.append(elsewhere(lambda: USES[use](session)))
+        return real(*given)
+
+    monkeypatch.setattr(session_module, "fit", fit)
+    reply = session.ask("more")
+    assert [type(error) for error in refusals] == [BusyError]
+    assert [message.content for message in session.messages[len(before) :]] == ["more", reply.text]
+
+
+@pytest.mark.parametrize("use", USES)
+def test_who_asks_while_a_turn_is_being_kept_is_told_so(pair, monkeypatch, use):
+    """The stream was over a moment before its turn was kept: a clear in between was undone, a question lost."""
+    session, refusals = pair.session(options=OPTIONS), []
+    session.ask("hello")
+    keep = session._keep
+
+    def kept(*given):
+        refusals.append(elsewhere(lambda: USES[use](session)))
+        keep(*given)
+
+    monkeypatch.setattr(session, "_keep", kept)
+    reply = session.ask("more")
+    assert [type(error) for error in refusals] == [BusyError]
+    assert [message.content for message in session.messages][-2:] == ["more", reply.text]
+    monkeypatch.undo()
+    assert session.ask("on").text and len(session.messages) == 6
+
+
+def test_a_stream_that_is_closed_while_its_turn_is_kept_has_ended_all_the_same(pair, monkeypatch):
+    session = pair.session(options=OPTIONS)
+    stream, keep = session.stream("hello"), session._keep
+    monkeypatch.setattr(session, "_keep", lambda *given: (elsewhere(stream.close), keep(*given)))
+    reply = stream.result()
+    assert stream.is_over and [message.content for message in session.messages] == ["hello", reply.text]
+
+
+def test_an_interruption_while_asking_leaves_the_conversation_free(pair, monkeypatch):
+    session = pair.session(options=OPTIONS)
+
+    def fit(*given):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session_module, "fit", fit)
+        with pytest.raises(KeyboardInterrupt):
+            session.ask("hello")
+    assert session.messages == () and session.ask("hello").text
+
+
+def test_of_many_threads_that_ask_no_turn_is_lost(pair):
+    """A question that was asked of the messages of a moment ago once replaced the turn that had come since."""
+    session, answered = pair.session(options=OPTIONS), {}
+
+    def ask(name):
+        rng = random.Random(name)
+        while sum(asker == name for asker in answered.values()) < 5:
+            question = f"{name} {rng.random()}"
+            try:
+                session.ask(question)
+            except BusyError:
+                continue
+            answered[question] = name
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        threads = [threading.Thread(target=ask, args=(name,), daemon=True) for name in "abc"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(LIMIT_S)
+    finally:
+        sys.setswitchinterval(interval)
+    assert [message.role for message in session.messages] == ["user", "assistant"] * 15
+    assert {message.content for message in session.messages if message.role == "user"} == set(answered)
