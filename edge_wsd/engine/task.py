@@ -18,7 +18,7 @@ SHORT = 32
 
 
 class Task:
-    """Everything but `cancel` is for the engine's thread alone."""
+    """Everything but `cancel` is for the engine's thread alone, and raises nothing: an error is the reply's end."""
 
     def __init__(
         self,
@@ -65,12 +65,11 @@ class Task:
 
     def answer(self, scores: Scores) -> None:
         """With the rows it has waited for, up to the next pass."""
-        self.job = None
+        self.alone = False
         self._advance(partial(self._writing.send, scores))
 
     def fail(self, error: BaseException) -> None:
         """With an error in the place of rows; it may still tell something before it ends."""
-        self.job = None
         self._advance(partial(self._writing.throw, error))
 
     def end_early(self) -> None:
@@ -79,23 +78,36 @@ class Task:
 
     def skip(self) -> None:
         """After `cancel`, before it began."""
-        self._writing.close()
-        if self._unwritten is not None:
-            self._end(Finished(self._unwritten()))
+        if self._unwritten is None:
+            self.give_up(Cancelled("cancelled"))
+            return
+        try:
+            last = Finished(self._unwritten())
+        except BaseException as error:
+            self.give_up(error)
         else:
-            self._end(Cancelled("cancelled"))
+            self._writing.close()
+            self._end(last)
 
     def give_up(self, error: BaseException) -> None:
         """Nobody goes on with it."""
-        if not self.is_over:
-            self._end(error)
+        if self.is_over:
+            return
+        try:
+            self._writing.close()  # gives back what it holds
+        except BaseException as another:
+            another.__context__ = error
+            error = another
+        self._end(error)
 
     def tell(self, event: Event | BaseException) -> None:
+        """Raises what the reader's `on_event` raises."""
         self.events.put(event)
         if (heard := self.on_event) is not None:
             heard()
 
     def _advance(self, go_on: Callable[[], Pass | Event]) -> None:
+        self.job = None
         try:
             while True:
                 asked = go_on()
@@ -107,13 +119,15 @@ class Task:
         except StopIteration as end:
             self._end(Finished(end.value))
         except BaseException as error:  # handed to whoever reads, who raises it
-            self._end(error)
+            self.give_up(error)
 
     def _end(self, last: Finished | BaseException) -> None:
-        self.is_over = True
-        if isinstance(last, BaseException):
-            self.error = last
-        self.tell(last)
+        self.is_over, self.job = True, None
+        self.error = last if isinstance(last, BaseException) else None
+        try:
+            self.tell(last)
+        except BaseException as error:  # it is told all the same, to a reader who was not woken
+            self.error = self.error or error
 
 
 class Job:
@@ -136,12 +150,15 @@ class Job:
 
     @property
     def n_left(self) -> int:
-        """Tokens that are not in memory yet; memory may have been lost meanwhile."""
-        return self._n_text - 1 + self._n_rows - len(self.sequence.tokens)
+        """Tokens that are to be read; memory may have been lost meanwhile."""
+        n_held, n_before = len(self.sequence.tokens), self._n_text - 1
+        return n_before + self._n_rows - (min(n_held, n_before) if self._has_lost_rows else n_held)
 
     def next_piece(self, most: int) -> Piece:
         """As many of the tokens as may be read at once, at most `most`."""
-        self._forget_lost_rows()
+        if self._has_lost_rows:
+            self.sequence.cut(self._n_text - 1)
+            self.scores = self._no_scores()
         held, n_left = len(self.sequence.tokens), self.n_left
         n = min(n_left, most)
         if n < n_left:  # the last rows stay together: draws are taken from those of the last piece
@@ -164,12 +181,10 @@ class Job:
         """Tokens of the text that are not in memory, but for the last one."""
         return max(0, self._n_text - 1 - len(self.sequence.tokens))
 
-    def _forget_lost_rows(self) -> None:
+    @property
+    def _has_lost_rows(self) -> bool:
         """A decode that failed may have read tokens whose rows nobody saw; and memory may have been lost below rows."""
-        n_held_rows = max(0, len(self.sequence.tokens) - (self._n_text - 1))
-        if n_held_rows != len(self.scores.logprobs):
-            self.sequence.cut(self._n_text - 1)
-            self.scores = self._no_scores()
+        return max(0, len(self.sequence.tokens) - (self._n_text - 1)) != self.scores.n_rows
 
     def _up_to_proposal(self, held: int, n: int) -> int:
         """Of a memory that cannot be cut: what comes before the proposal, and a checkpoint to come back to."""

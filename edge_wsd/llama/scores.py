@@ -40,6 +40,10 @@ class Scores:
         self.seconds += seconds
 
     @property
+    def n_rows(self) -> int:
+        return len(self._rows)
+
+    @property
     def logprobs(self) -> list[float]:
         """Log-probability (natural, temperature 1) of each token asked about, given everything before it."""
         return [logprob for logprob, _, _ in self._rows if not math.isnan(logprob)]  # NaN where none was asked about

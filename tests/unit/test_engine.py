@@ -13,6 +13,7 @@ import pytest
 
 from edge_wsd.decoding.events import Finished, Reading, Reply, Token
 from edge_wsd.engine import engine as engine_module
+from edge_wsd.engine import turns
 from edge_wsd.engine.engine import Engine
 from edge_wsd.engine.task import SHORT
 from edge_wsd.errors import Cancelled, ClosedError, ContextFullError, DecodeError, LogitsError, QueueFullError
@@ -165,7 +166,7 @@ def test_a_long_prompt_delays_the_next_token_of_another_by_at_most_one_piece(sou
                 longest, waited = max(longest, waited), 0
         # A prompt's last tokens may go with the answers; where nothing is shared, the next prompt's first piece, too.
         n_pieces = 1 if can_share else 2
-        assert engine_module._PIECE <= longest < n_pieces * engine_module._PIECE + 3 * SHORT
+        assert turns.PIECE <= longest < n_pieces * turns.PIECE + 3 * SHORT
 
 
 def test_a_long_prompt_of_the_drafter_does_not_hold_up_the_base():
@@ -177,7 +178,7 @@ def test_a_long_prompt_of_the_drafter_does_not_hold_up_the_base():
         assert len(writing.result().tokens) == 20
         long.result()
         n_tokens = [len(reads[0].tokens) for reads in engine.drafter.decodes]
-        assert 10 < n_tokens.count(engine_module._PIECE) <= 22  # one for each of the other's words
+        assert 10 < n_tokens.count(turns.PIECE) <= 22  # one for each of the other's words
 
 
 def test_who_writes_with_the_drafter_for_ever_does_not_hold_up_the_base():
@@ -474,7 +475,7 @@ def test_a_fault_of_the_engine_itself_reaches_everybody_who_waits(monkeypatch):
         with held(engine.base):
             streams = [engine.submit(plain([1, 2], 5)) for _ in range(4)]
             soon(lambda: engine.base.decodes)
-            monkeypatch.setattr(Engine, "_next_context", lambda self: fail(ZeroDivisionError("a fault")))
+            monkeypatch.setattr(Engine, "_retire", lambda self: fail(ZeroDivisionError("a fault")))
         for stream in streams:
             with pytest.raises(ZeroDivisionError, match="a fault"):
                 stream.result()
