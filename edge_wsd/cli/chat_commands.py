@@ -6,9 +6,10 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from edge_wsd.cli import habits
+from edge_wsd.cli.chat import Chat
 from edge_wsd.cli.chat_options import (
     NOTHING,
     SWITCHES,
@@ -26,9 +27,6 @@ from edge_wsd.cli.ui.status import statistics_rows
 from edge_wsd.cli.ui.texts import checked, read_text
 from edge_wsd.decoding.options import Options
 from edge_wsd.errors import EdgeWsdError
-
-if TYPE_CHECKING:
-    from edge_wsd.cli.commands.chat import Chat
 
 
 class CommandError(EdgeWsdError):

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from edge_wsd.errors import ModelLoadError, OptionError
 from edge_wsd.llama import kernels, library
@@ -20,13 +20,16 @@ from edge_wsd.llama.handle import Handle, require_own_workers
 from edge_wsd.llama.settings import ALL_LAYERS, AUTO, ModelSettings, context_length
 from edge_wsd.llama.vocab import Vocab
 
-if TYPE_CHECKING:
-    from edge_wsd.llama.context import Context
-
 LoadProgress = Callable[[float], None]
 
 _LEARNED_POSITIONS = frozenset({"gpt2", "starcoder", "mpt"})
 """Their positions are rows of a tensor; llama.cpp ends the process where it looks for one more."""
+
+
+class Closable(Protocol):
+    """What is made of a model, and goes with it: its contexts."""
+
+    def close(self) -> None: ...
 
 
 class Model:
@@ -37,9 +40,9 @@ class Model:
         self.path = path
         self.on_gpu = on_gpu
         """Whether layers of it are on a GPU."""
-        self.contexts: list[Context] = []
+        self.contexts: list[Closable] = []
         """Those that are open; `Context` enters and leaves itself."""
-        self.vocab = Vocab(self)
+        self.vocab = Vocab(self._handle, path)
 
     @classmethod
     def load(

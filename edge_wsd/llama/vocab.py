@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from functools import cached_property
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +15,11 @@ from edge_wsd.llama import library
 from edge_wsd.llama.binding import llama_cpp
 from edge_wsd.llama.deep_stack import MAX_STACK_BYTES, call_with_stack
 from edge_wsd.llama.digit_runs import BY_THREES, cut_runs, may_be_cut
+from edge_wsd.llama.handle import Handle
 from edge_wsd.llama.joins import Joins
 from edge_wsd.llama.pre_tokenizers import BYTES_PER_CHARACTER, ITERATIVE, SHALLOW_CHARACTERS, longest_match
 from edge_wsd.llama.space_prefix import KEY, SCHEMES, SpacePrefix
 from edge_wsd.llama.special_texts import SpecialTexts
-
-if TYPE_CHECKING:
-    from edge_wsd.llama.model import Model
 
 _TYPES = ("none", "spm", "bpe", "wpm", "ugm", "rwkv", "plamo2")
 _BYTE_WISE = ("spm", "bpe", "rwkv")
@@ -36,8 +34,10 @@ _STRIPPING = llama_cpp.LLAMA_TOKEN_ATTR_LSTRIP | llama_cpp.LLAMA_TOKEN_ATTR_RSTR
 class Vocab:
     """Token ids and their texts. Lives as long as its model: `Model.vocab`."""
 
-    def __init__(self, model: Model) -> None:
-        self._model = model  # keeps the memory behind the handle alive
+    def __init__(self, model: Handle, path: Path) -> None:
+        """Of the model behind a handle, which is that of the file at `path`."""
+        self._model = model
+        self._path = path
         self._pieces: dict[int, bytes] = {}
         self.n_tokens: int = llama_cpp.llama_vocab_n_tokens(self._handle)
         kind = llama_cpp.llama_vocab_type(self._handle)
@@ -54,7 +54,7 @@ class Vocab:
 
     @property
     def _handle(self) -> int:
-        return llama_cpp.llama_model_get_vocab(self._model.handle)  # type: ignore[no-any-return]
+        return llama_cpp.llama_model_get_vocab(self._model.pointer)  # type: ignore[no-any-return]
 
     def _special(self, get: object) -> int | None:
         token = get(self._handle)  # type: ignore[operator]
@@ -94,7 +94,7 @@ class Vocab:
             return call_with_stack(n_bytes, lambda: self._call(text, special))
         except MemoryError as error:
             raise VocabularyError(
-                f"a line of about {n} characters is too long for the tokenizer of {self._model.path.name} ({error}); "
+                f"a line of about {n} characters is too long for the tokenizer of {self._path.name} ({error}); "
                 "break it into shorter lines"
             ) from error
 
@@ -141,7 +141,7 @@ class Vocab:
 
     def _metadata(self, key: bytes) -> str | None:
         buffer = ctypes.create_string_buffer(64)
-        n = llama_cpp.llama_model_meta_val_str(self._model.handle, key, buffer, len(buffer))
+        n = llama_cpp.llama_model_meta_val_str(self._model.pointer, key, buffer, len(buffer))
         return None if n < 0 else buffer.value.decode(errors="replace")
 
     def _read_space_prefix(self) -> SpacePrefix | None:

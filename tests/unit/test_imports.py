@@ -56,12 +56,17 @@ INNER_ARROWS = {
     "converters.verification": "converters converters.quantization converters.families converters.tokenizers "
     "converters.checkpoint converters.writing",
 }
+# A pair makes sessions, which write replies with the pair; a context makes sequences, which are read in the context.
+KNOW_EACH_OTHER = (
+    {"edge_wsd.pair", "edge_wsd.session", "edge_wsd.reply"},
+    {"edge_wsd.llama.context", "edge_wsd.llama.sequence", "edge_wsd.llama.scores"},
+)
 
 
 def modules() -> dict[str, Path]:
     found = {}
     for package, home in HOMES.items():
-        for path in home.rglob("*.py"):
+        for path in [*home.rglob("*.py"), *home.rglob("*.pyi")]:
             parts = [package, *path.relative_to(home).with_suffix("").parts]
             found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return found
@@ -138,8 +143,14 @@ def circles(arrows: dict[str, set[str]]) -> list[list[str]]:
 
 
 def test_no_import_leads_back_to_its_start():
-    """There were three circles of imports inside functions. What is imported for types alone does not count."""
+    """There were three circles of imports inside functions."""
     assert circles({name: imports(name, for_types=False) for name in MODULES}) == []
+
+
+def test_types_lead_back_only_where_two_know_each_other():
+    """A circle of 19 modules was made of imports for types alone."""
+    found = circles({name: imports(name, for_types=True) for name in MODULES})
+    assert [circle for circle in found if not any(known.issuperset(circle) for known in KNOW_EACH_OTHER)] == []
 
 
 def test_a_circle_would_be_found():

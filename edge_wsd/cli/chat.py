@@ -1,0 +1,159 @@
+"""A conversation in the terminal: what is said and shown, whoever reads the lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edge_wsd.cli.chat_options import changed_options
+from edge_wsd.cli.ui.interruptible import Interruptible
+from edge_wsd.cli.ui.screen import Screen
+from edge_wsd.cli.ui.terminal_state import keys_unseen, on_continue
+from edge_wsd.cli.ui.texts import checked
+from edge_wsd.cli.ui.waiting import WaitingLine
+from edge_wsd.decoding.events import Dropped, Event, Finished, Reply, Token
+from edge_wsd.decoding.options import Options
+
+if TYPE_CHECKING:
+    from edge_wsd.pair import LoadedModel, Pair
+
+
+class Chat:
+    """One conversation over a pair, with its screen. What a line of input does to it is `chat_commands`' to say."""
+
+    def __init__(self, pair: Pair, screen: Screen, options: Options, system: str | None, *, interactive: bool) -> None:
+        self.pair = pair
+        self.screen = screen
+        self.session = pair.session(system=system, options=options)
+        self.interactive = interactive
+        self.defaults = Options()
+        """What `/set NAME default` goes back to."""
+        self.given: dict[str, Any] = {}
+        """Options of the command line, which win over those of a file; `/set` takes them out."""
+        self.remarks: list[str] = []
+        """What is to be known about the pair, for the greeting and `/help`."""
+        self.quiet = False
+        self.shows_status = True
+        self.shows_tracebacks = False
+        self.enclosed: dict[str, str] = {}
+        """Texts of files by their names, which go in front of the next message."""
+        self._given_system = system
+        self._answered: tuple[Options, str | None, int] | None = None
+
+    def ask(self, text: str) -> None:
+        """Answers a message, with the files in front of it. They stay for the next one if it did not come to that."""
+        message = checked("\n\n".join([*self.enclosed.values(), text]), "the message")
+        n_before = len(self.session.messages)
+        try:
+            self.answer(lambda: self.session.stream(message))
+        finally:
+            if len(self.session.messages) > n_before:
+                self.enclosed.clear()
+            elif self.enclosed:
+                names = ", ".join(self.enclosed)
+                self.screen.note(f"the text of {names} still goes with your next message; /read none drops it")
+
+    def answer(self, events_of: Callable[[], Iterable[Event]]) -> None:
+        """Streams one answer. Ctrl-C ends it, and what there is of it stays in the conversation."""
+        line = WaitingLine("reading the prompt", quiet=self.quiet)
+        work: Interruptible[Event] = Interruptible(
+            events_of, cancel=self.session.cancel, waiting=lambda: line.tick(self.screen.column)
+        )
+        on_continue.append(self.screen.colour_again)
+        with keys_unseen(), closing(iter(work)) as events:
+            try:
+                for event in line.between(events):
+                    self._show(event)
+            finally:
+                line.erase()
+                on_continue.remove(self.screen.colour_again)
+                self.screen.end()
+        if work.interrupted and not self.interactive:
+            raise KeyboardInterrupt
+
+    def _show(self, event: Event) -> None:
+        if isinstance(event, Token):
+            self.screen.token(event)
+        elif isinstance(event, Dropped):
+            self.screen.note(f"{event.n_messages} of the oldest messages no longer fit and were left out")
+        elif isinstance(event, Finished):
+            self.screen.end()
+            self._remember(event.reply)
+            if self.shows_status:
+                self.screen.status(event.reply, self.session.options)
+            if event.reply.note is not None and not self.quiet:
+                self.screen.note(f"{event.reply.note}; /set stop_loops off lets it go on")
+
+    def _remember(self, reply: Reply) -> None:
+        whole = reply.finish_reason != "cancelled"
+        self._answered = (*self._settings(), len(self.session.messages)) if whole else None
+
+    def _settings(self) -> tuple[Options, str | None]:
+        return self.session.options, self.session.system
+
+    def would_repeat(self) -> bool:
+        """Whether the last answer, written again, would be the same word for word."""
+        options = self.session.options
+        fixed = options.temperature == 0 or options.seed is not None
+        return fixed and self._answered == (*self._settings(), len(self.session.messages))
+
+    def set_option(self, name: str, value: Any) -> None:
+        """Changes an option from the next answer on."""
+        self.session.options = self.session.options.with_changes(**{name: value})
+        self.given.pop(name, None)
+
+    def set_system(self, text: str | None) -> None:
+        """Changes the system text from the next answer on."""
+        self.session.system, self._given_system = text, None
+
+    def drop_enclosed(self) -> str:
+        """Forgets texts that have been read for the next message. Returns what to say of it, "" for nothing."""
+        names = ", ".join(self.enclosed)
+        self.enclosed.clear()
+        return f", the text of {names} is dropped" if names else ""
+
+    def save(self, path: Path) -> bool:
+        """Keeps the conversation. Returns whether the file held another one; nothing else is overwritten."""
+        from edge_wsd.conversation_file import holds_conversation
+
+        replaces = holds_conversation(path)
+        self.session.save(path)
+        return replaces
+
+    def load(self, path: Path) -> None:
+        """Takes up a saved conversation. What the command line said stays. On an error the present one stays."""
+        from edge_wsd.session import Session
+
+        session = Session.load(path, self.pair)
+        session.options = session.options.with_changes(**self.given)
+        if self._given_system is not None:
+            session.system = self._given_system
+        self.session, self._answered = session, None
+
+    def loaded_note(self, path: Path) -> str:
+        """What has been loaded, in one line."""
+        count = len(self.session.messages)
+        parts = [f"{count} message{'' if count == 1 else 's'} loaded from {path}"]
+        if self.session.system is not None:
+            parts.append("a system text")
+        if changed := changed_options(self.session.options, self.defaults):
+            parts.append(changed)
+        return f"{', '.join(parts)}; /show messages shows what was said"
+
+    def pair_rows(self) -> list[tuple[str, str]]:
+        """The two models and their vocabularies, for `/show`."""
+        return [
+            ("pair", self.pair.name),
+            ("drafter", _described(self.pair.drafter)),
+            ("base", _described(self.pair.base)),
+            ("vocabularies", f"{self.pair.vocabulary.verdict} ({self.pair.vocabulary.reason})"),
+        ]
+
+
+def _described(loaded: LoadedModel) -> str:
+    model = loaded.model
+    size = f"{model.n_params / 1e9:.1f} B" if model.n_params >= 1e9 else f"{model.n_params / 1e6:.1f} M"
+    memory = f"{model.size_bytes / 2**20:.0f} MiB, context {loaded.context.n_ctx}"
+    return f"{Path(model.path).name}: {size} parameters, {memory}"
