@@ -1,11 +1,17 @@
-"""Keeps the tests out of the user's own directories, and lets them be interrupted."""
+"""Keeps the tests out of the user's own directories, lets them be interrupted, and has a hub for those of pulling."""
+
+from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from tests.hub_server import HubServer
 
 # No test asserts a time; on a busy machine hypothesis's deadline does.
 settings.register_profile("any machine", deadline=None)
@@ -33,3 +39,18 @@ def _signals_are_heard() -> Iterator[None]:
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
+    """A hub on this machine with one repository, for a user without a token and without a cache."""
+    from tests.hub_server import HubServer
+    from tests.tiny_hub import FILE, GGUF, ODDS, REPO
+
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no-token"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf-cache"))
+    with HubServer() as hub:
+        hub.add(REPO, {FILE: GGUF, **ODDS})
+        yield hub

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge_wsd.cli.ui.bytes_bar import bytes_bar
+from edge_wsd.cli.ui.amounts import BYTES
 from edge_wsd.cli.ui.interruptible import call
 from edge_wsd.cli.ui.terminal import one_line
 from edge_wsd.errors import Cancelled
@@ -81,7 +81,9 @@ class _Bar:
     """A line for what is being done; a bar with bytes and rate where bytes are counted. Nothing without a terminal."""
 
     def __init__(self, quiet: bool) -> None:
-        self._bar = bytes_bar(quiet)
+        from edge_wsd.cli.ui.progress_bar import progress_bar
+
+        self._bar = progress_bar(quiet)
         self._task: TaskID | None = None
         self._stage = ""
         self._shown_quietly = quiet or not self._bar.console.is_terminal
@@ -112,7 +114,7 @@ class _Bar:
             _DOING[step.stage],
             total=step.total,
             completed=step.done,
-            unit="bytes" if step.stage in _COUNTS_BYTES else "",
+            unit=BYTES if step.stage in _COUNTS_BYTES else "",
         )
         if step.stage == "wait" and self._shown_quietly and not self._quiet:
             click.echo(f"waiting: {one_line(step.note)}", err=True)

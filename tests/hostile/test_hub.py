@@ -18,22 +18,11 @@ from edge_wsd.models.store.hub_errors import RetryPolicy
 from edge_wsd.models.store.local import Store
 from edge_wsd.models.store.manifest import is_safe_path
 from edge_wsd.pull import pull
-from tests.hub_server import Fault, HubServer
-from tests.tiny_hub import COMMIT, FILE, GGUF, NAME, ODDS, REPO
+from tests.hub_server import Fault
+from tests.tiny_hub import COMMIT, FILE, GGUF, NAME, REPO
 
 SHA256, SHA1 = "a" * 64, "b" * 40
 MIB = 1 << 20
-
-
-@pytest.fixture
-def server(monkeypatch, tmp_path):
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no-token"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf-cache"))
-    with HubServer() as hub:
-        hub.add(REPO, {FILE: GGUF, **ODDS})
-        yield hub
 
 
 @pytest.fixture

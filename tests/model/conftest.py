@@ -1,4 +1,4 @@
-"""A pair of tiny random models, for the tests of conversations and of pairs; a hub and a store for those of pulling."""
+"""A pair of tiny random models, for the tests of conversations and of pairs; a store for those of pulling."""
 
 import threading
 
@@ -10,8 +10,7 @@ from edge_wsd.models.store.hub import Hub
 from edge_wsd.models.store.hub_errors import RetryPolicy
 from edge_wsd.models.store.local import Store
 from edge_wsd.pull import pull
-from tests.hub_server import HubServer
-from tests.tiny_hub import FILE, GGUF, NAME, ODDS, REPO
+from tests.tiny_hub import NAME
 from tests.tiny_models import DEFAULT_WORDS, Chanting, TinyModel
 
 SETTINGS = ModelSettings(context_length=512, threads=1)
@@ -58,17 +57,6 @@ def chanting(request, tmp_path_factory):
     with Pair.load(drafter, base, drafter_settings=settings, base_settings=settings) as pair:
         assert pair.vocabulary.same == (request.param == "same")
         yield pair
-
-
-@pytest.fixture
-def server(monkeypatch, tmp_path):
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no-token"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf-cache"))
-    with HubServer() as hub:
-        hub.add(REPO, {FILE: GGUF, **ODDS})
-        yield hub
 
 
 @pytest.fixture

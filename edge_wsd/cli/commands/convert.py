@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from edge_wsd.cli.quant_type import IMATRIX_HELP, KEEP_HELP, TypeParam, tell_written, type_table
-from edge_wsd.cli.ui.bytes_bar import with_bar
+from edge_wsd.cli.ui.file_work import with_bar
 
 
 @click.command(epilog=type_table())

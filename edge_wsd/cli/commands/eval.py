@@ -11,7 +11,6 @@ import click
 
 from edge_wsd.cli.options import SectionCommand, parallel_option
 from edge_wsd.cli.pair_choice import DEMO_NOTE, PairChoice, pair_options
-from edge_wsd.cli.ui.count_bar import count_bar
 from edge_wsd.cli.ui.guard import print_json
 from edge_wsd.cli.ui.interruptible import Interruptible
 from edge_wsd.cli.ui.paint import aside
@@ -91,6 +90,8 @@ def _modes(text: str | None, choice: PairChoice) -> list[EvalMode]:
 
 def _measure(modes: list[EvalMode], limit: int | None, choice: PairChoice, *, quiet: bool) -> list[Row]:
     """Every row. After Ctrl-C nothing is printed: half a measurement is none."""
+    from edge_wsd.cli.ui.progress_bar import progress_bar
+
     known = load_tasks()
     questions, styled = held_out_questions(known, limit=limit), styled_questions(known, limit=limit)
     outside = outside_inputs(limit=limit)
@@ -102,7 +103,7 @@ def _measure(modes: list[EvalMode], limit: int | None, choice: PairChoice, *, qu
         other = None
         if _OTHER in modes:
             other = stack.enter_context(replace(choice, pair=BUILT_IN_PAIRS["demo-other"]).open(quiet=quiet))
-        bar = stack.enter_context(count_bar(quiet))
+        bar = stack.enter_context(progress_bar(quiet))
         n = len(questions) + len(styled) + len(outside)
         tasks = {mode: bar.add_task(EVAL_MODES[mode], start=False, visible=False, total=n) for mode in modes}
 

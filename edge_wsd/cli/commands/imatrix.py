@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from edge_wsd.cli.ui.count_bar import counting_stages
 from edge_wsd.cli.ui.interruptible import call
 from edge_wsd.cli.ui.terminal import one_line
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from edge_wsd.converters.quantization.calibration import Collection
 
 
@@ -81,15 +81,15 @@ def _collect(model: Path, target: Path, given: dict[str, Any], *, force: bool, q
             options[name] = given[flag]
     settings = {name: given[name] for name in ("threads", "gpu_layers") if name in given}
     cancel = CancelFlag()
-    with _bar(quiet) as bar:
-        task = bar.add_task(one_line(model.name), total=None)
-
-        def progress(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
+    with counting_stages(quiet=quiet) as progress:
 
         def work() -> Collection:
             collected = collect_imatrix(
-                model, settings=ModelSettings(**settings), progress=progress, cancel=cancel, **options
+                model,
+                settings=ModelSettings(**settings),
+                progress=partial(progress, model.name),
+                cancel=cancel,
+                **options,
             )
             if not cancel.is_set:
                 write_imatrix(target, collected.imatrix)
@@ -104,19 +104,3 @@ def _collect(model: Path, target: Path, given: dict[str, Any], *, force: bool, q
             raise
         except OptionError as error:
             raise click.UsageError(str(error).replace("chunk_tokens", "--chunk")) from error
-
-
-def _bar(quiet: bool) -> Progress:
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import TimeRemainingColumn as Left
-
-    from edge_wsd.cli.ui.consoles import progress_bar
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        Left(),
-    )
-    return progress_bar(*columns, quiet=quiet)

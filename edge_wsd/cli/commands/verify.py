@@ -6,18 +6,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
+from edge_wsd.cli.ui.count_bar import counting_stages
 from edge_wsd.cli.ui.guard import print_json
 from edge_wsd.cli.ui.interruptible import call
-from edge_wsd.cli.ui.terminal import one_line
 from edge_wsd.cli.ui.texts import read_text
 from edge_wsd.errors import VerificationError
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
 
 T = TypeVar("T")
 
@@ -122,26 +119,5 @@ def _interruptible(work: Callable[..., T], *, quiet: bool) -> T:
     from edge_wsd._native import CancelFlag
 
     flag = CancelFlag()
-    with _bar(quiet) as bar:
-        tasks: dict[str, Any] = {}
-
-        def progress(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                for task in tasks.values():
-                    bar.update(task, visible=False)
-                tasks[what] = bar.add_task(one_line(what))
-            bar.update(tasks[what], completed=done, total=total)
-
+    with counting_stages(quiet=quiet) as progress:
         return call(lambda: work(progress=progress, cancel=flag), cancel=flag.set)
-
-
-def _bar(quiet: bool) -> Progress:
-    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import TimeRemainingColumn as Left
-
-    from edge_wsd.cli.ui.consoles import progress_bar
-
-    columns = (
-        TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), Left(),
-    )  # fmt: skip
-    return progress_bar(*columns, quiet=quiet)

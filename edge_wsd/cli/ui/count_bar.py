@@ -1,4 +1,4 @@
-"""How many of a number of things are done, how fast it goes, and how long it will take: on stderr."""
+"""How far work has come, in a bar or in lines on stderr."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from edge_wsd.cli.ui.amounts import BYTES, amount_in_words, rate_in_words
 from edge_wsd.cli.ui.rows import tell
 from edge_wsd.cli.ui.terminal import one_line
+from edge_wsd.progress import StageProgress
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -18,46 +20,17 @@ _EVERY_S = 30.0
 """Between two lines where there is no terminal to draw a bar on."""
 
 
-def count_bar(quiet: bool) -> Progress:
-    """A bar for each task; nothing without a terminal that can draw."""
-    from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeElapsedColumn
-    from rich.progress import TimeRemainingColumn as Left
-    from rich.text import Text
-
-    from edge_wsd.cli.ui.consoles import progress_bar
-
-    class Rate(ProgressColumn):
-        def render(self, task: Task) -> Text:
-            return Text(rate_in_words(task.finished_speed or task.speed))
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        Rate(),
-        TimeElapsedColumn(),
-        Left(),
-        TextColumn("left"),
-    )
-    return progress_bar(*columns, quiet=quiet)
-
-
-def rate_in_words(per_second: float | None) -> str:
-    """`12.5/s`, `3.1/min`; empty if it is not known."""
-    if not per_second:
-        return ""
-    return f"{per_second:.1f}/s" if per_second >= 1 else f"{60 * per_second:.1f}/min"
-
-
 class Counter:
-    """Counts for one task: in a bar, or without a terminal in a line now and then."""
+    """Counts for one task: in a bar, or without a terminal in a line now and then. `unit` as for the bar's tasks."""
 
-    def __init__(self, title: str, bar: Progress, n_done: int, total: int | None, *, quiet: bool) -> None:
-        self._title, self._bar, self._total = title, bar, total
+    def __init__(
+        self, title: str, bar: Progress, n_done: int, total: int | None, *, quiet: bool, unit: str = ""
+    ) -> None:
+        self._title, self._bar, self._total, self._unit = one_line(title), bar, total, unit
         self._tells = bar.disable and not quiet
         self._n_before, self.n_done = n_done, n_done
         self._began = self._told = time.monotonic()
-        self._task = bar.add_task(one_line(title), total=total, completed=n_done)
+        self._task = bar.add_task(self._title, total=total, completed=n_done, unit=unit)
 
     @property
     def n_counted(self) -> int:
@@ -75,21 +48,51 @@ class Counter:
 
     def count(self) -> None:
         """One more is done."""
-        self.n_done += 1
-        self._bar.update(self._task, completed=self.n_done)
-        if self._tells and time.monotonic() - self._told >= _EVERY_S:
+        self.reach(self.n_done + 1, self._total)
+
+    def reach(self, n_done: int, total: int | None) -> None:
+        """So many are done, of so many."""
+        self.n_done, self._total = n_done, total
+        self._bar.update(self._task, completed=n_done, total=total)
+        if self._tells and self.n_counted and time.monotonic() - self._told >= _EVERY_S:
             self._told = time.monotonic()
             tell(f"{self._title}: {self._state()}")
 
+    def hide(self) -> None:
+        """No bar any more, as another task has begun."""
+        self._bar.update(self._task, visible=False)
+
     def _state(self) -> str:
-        if self._total is None:
+        if not self._total:
             return f"{self.n_done} done, {self.rate}"
-        left = (self._total - self.n_done) * self.seconds / self.n_counted
-        return f"{self.n_done} of {self._total} done, {self.rate}, {timedelta(seconds=round(left))} left"
+        left = timedelta(seconds=round((self._total - self.n_done) * self.seconds / self.n_counted))
+        if self._unit == BYTES:
+            return f"{100 * self.n_done / self._total:.0f}% done, {left} left"
+        return f"{amount_in_words(self.n_done, self._total, between=' of ')} done, {self.rate}, {left} left"
 
 
 @contextmanager
 def counting(title: str, n_done: int, total: int | None, *, quiet: bool) -> Iterator[Counter]:
     """Counts from `n_done` to `total`, None where that is not known."""
-    with count_bar(quiet) as bar:
+    from edge_wsd.cli.ui.progress_bar import progress_bar
+
+    with progress_bar(quiet) as bar:
         yield Counter(title, bar, n_done, total, quiet=quiet)
+
+
+@contextmanager
+def counting_stages(*, quiet: bool, unit: str = "") -> Iterator[StageProgress]:
+    """What the block hands to work in stages: each has a counter of its own, which begins where the stage does."""
+    from edge_wsd.cli.ui.progress_bar import progress_bar
+
+    counters: dict[str, Counter] = {}
+    with progress_bar(quiet) as bar:
+
+        def progress(stage: str, done: int, total: int) -> None:
+            if stage not in counters:
+                for counter in counters.values():
+                    counter.hide()
+                counters[stage] = Counter(stage, bar, done, total, quiet=quiet, unit=unit)
+            counters[stage].reach(done, total)
+
+        yield progress
