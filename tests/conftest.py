@@ -54,3 +54,20 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServe
     with HubServer() as hub:
         hub.add(REPO, {FILE: GGUF, **ODDS})
         yield hub
+
+
+@pytest.fixture
+def in_bounded_time() -> Iterator[None]:
+    """Whoever would wait for ever fails instead."""
+    if not hasattr(signal, "setitimer"):  # on Windows
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise AssertionError("somebody waits for ever")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, 120)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)

@@ -32,6 +32,10 @@ from tests.fakes import FakeSequence as DrivenSequence
 WORDS = FakeVocabulary([b"", *(f"w{i}.".encode() for i in range(1, 9))])
 PATIENCE_S = 60
 """After which a test that waits has failed."""
+PROMPTS = [([3, 1, 2, *range(1, 2 + n % 5)], [2, 5, 4, 1, *range(1, 2 + n % 3)]) for n in range(16)]
+"""The drafter's and the base's of sixteen replies."""
+LONG_PROMPT = [1 + (i * i // 7) % 8 for i in range(4000)]
+UNWRITTEN = Reply("", (), (), "cancelled", None)
 
 
 @dataclass(frozen=True)
@@ -280,3 +284,13 @@ def soon(condition: Callable[[], object]) -> None:
             return
         pause.wait(0.005)
     raise AssertionError("it never came true")
+
+
+def its(reply):
+    """All that must not depend on who else is there."""
+    return reply.text, [token.id for token in reply.tokens], list(map(str, reply.confidences)), reply.finish_reason
+
+
+def fail(error, at=True):
+    if at:
+        raise error
