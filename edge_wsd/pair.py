@@ -22,6 +22,7 @@ from edge_wsd.decoding.options import OptionChanges, Options, checked_options
 from edge_wsd.decoding.sequence import common_prefix
 from edge_wsd.engine.engine import LONGEST_QUEUE, Engine
 from edge_wsd.errors import BusyError, ClosedError, ContextFullError, TemplateError
+from edge_wsd.llama import library
 from edge_wsd.llama.context import Context, most_texts
 from edge_wsd.llama.model import Model
 from edge_wsd.llama.settings import ModelSettings
@@ -166,7 +167,7 @@ class Pair:
         """Replies that are written at once."""
         self._owned = owned
         self._process = os.getpid()
-        self._users: list[int] = []  # threads that make prompts
+        self._users: list[int] = []  # threads that ask
         self._unused = threading.Condition()
         self.engine = Engine(
             {"drafter": drafter.context, "base": base.context},
@@ -293,7 +294,7 @@ class Pair:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """While a thread makes prompts: the models stay that long. Raises as `require_open` does."""
+        """While a thread asks: the models stay that long. Raises as `require_open` does."""
         self.require_open()  # before the lock, which another thread may have held when this process was forked
         with self._unused:
             self.require_open()
@@ -308,14 +309,15 @@ class Pair:
     def close(self) -> None:
         """Free contexts, then models, of both. Cancels what is being written. Closing twice does nothing.
 
-        In a forked child there is nothing to free. Raises `BusyError` while this thread makes a prompt, in a signal
-        handler.
+        In a forked child there is nothing to free. Raises `BusyError` in a signal handler that has interrupted this
+        thread while it asks the pair, or loads another one: what it would wait for is waiting for this thread.
         """
-        if threading.get_ident() in self._users:
-            raise BusyError("a pair cannot be closed in the middle of asking it (in a signal handler?)")
-        self.closed = True
         if self._process != os.getpid():
+            self.closed = True
             return
+        if threading.get_ident() in self._users or library.holds_lock():
+            raise BusyError("a pair cannot be closed in the middle of asking it or loading (in a signal handler?)")
+        self.closed = True
         self.engine.close()
         with self._unused:
             while self._users:

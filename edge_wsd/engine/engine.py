@@ -25,7 +25,7 @@ from edge_wsd.engine.prefixes import Prefixes
 from edge_wsd.engine.stream import Stream
 from edge_wsd.engine.task import Job, Task
 from edge_wsd.engine.turns import Share, Turns, Waiting
-from edge_wsd.errors import Cancelled, ClosedError, ContextFullError, QueueFullError
+from edge_wsd.errors import BusyError, Cancelled, ClosedError, ContextFullError, QueueFullError
 from edge_wsd.llama.context import Context
 from edge_wsd.llama.sequence import Piece, Sequence
 
@@ -108,9 +108,15 @@ class Engine:
         return stream
 
     def close(self) -> None:
-        """Cancel all replies, and return when the last has ended. Closing twice does nothing."""
+        """Cancel all replies, and return when the last has ended. Closing twice does nothing.
+
+        Raises `BusyError` in a signal handler that has interrupted this thread in a call to the engine: each would wait
+        for the other.
+        """
         if self._process != os.getpid():
             return
+        if self._lock._is_owned():  # type: ignore[attr-defined]
+            raise BusyError("an engine cannot be closed in the middle of a call to it (in a signal handler?)")
         with self._lock:
             self._closed = True
             for task in (*self._active, *self._queue):

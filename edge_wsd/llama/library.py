@@ -34,6 +34,11 @@ def _renew_lock() -> None:
     LOCK = threading.RLock()
 
 
+def holds_lock() -> bool:
+    """Whether this thread is in the middle of using llama.cpp: of a signal handler, then, that has interrupted it."""
+    return LOCK._is_owned()  # type: ignore[attr-defined, no-any-return]
+
+
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
     os.register_at_fork(after_in_child=_renew_lock)
 
