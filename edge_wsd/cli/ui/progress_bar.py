@@ -34,7 +34,8 @@ def progress_bar(quiet: bool) -> Progress:
         BarColumn(),
         _Amount(),
         _Rate(),
-        TimeRemainingColumn(compact=True),
+        TimeRemainingColumn(),
+        TextColumn("left"),
     )
     return _Bar(*columns, console=console_on(sys.stderr), disable=hidden, transient=True)
 
