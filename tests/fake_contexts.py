@@ -76,10 +76,12 @@ class FakeSequence(Sequence):
 class FakeContext:
     """`on_decode` is called with the pieces before they are read: it may wait, or raise."""
 
-    def __init__(self, seed, *, common, n_sequences=24, batch=512, room=None, can_cut=True, can_share=True):
+    def __init__(
+        self, seed, *, common, n_sequences=24, batch=512, room=None, can_cut=True, can_share=True, n_ctx=5000
+    ):
         self.fake = FakeModel(WORDS.n_tokens, seed=seed, common=common, agreement=0.7)
         self.model = SimpleNamespace(can_cut=can_cut)
-        self.n_sequences, self.n_vocab, self.n_ctx = n_sequences, WORDS.n_tokens, 5000
+        self.n_sequences, self.n_vocab, self.n_ctx = n_sequences, WORDS.n_tokens, n_ctx
         self.batch_size = self.most_rows = batch
         self.block, self.can_share, self.is_open = 1, can_share, True
         self.room = room
@@ -117,6 +119,8 @@ class FakeContext:
         )
         assert len({piece.sequence.index for piece in pieces}) == len(pieces) and (self.can_share or len(pieces) == 1)
         assert sum(len(piece.tokens) for piece in pieces) <= self.batch_size
+        for piece in pieces:
+            piece.sequence.require_room(len(piece.tokens))
         self._rows[:] = np.nan  # what was lent before is gone
         self.on_decode(pieces)
         if self.flag.is_set:

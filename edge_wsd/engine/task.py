@@ -8,7 +8,7 @@ from functools import partial
 
 from edge_wsd.decoding.events import Event, Finished, Reading, Reply, Source
 from edge_wsd.decoding.sequence import Pass, Writing
-from edge_wsd.errors import Cancelled
+from edge_wsd.errors import Cancelled, ContextFullError
 from edge_wsd.llama.context import Context
 from edge_wsd.llama.scores import Scores
 from edge_wsd.llama.sequence import Piece, Sequence
@@ -111,11 +111,15 @@ class Task:
         try:
             while True:
                 asked = go_on()
-                if isinstance(asked, Pass):
-                    self.job = Job(asked)
-                    return
-                self.tell(asked)
                 go_on = partial(next, self._writing)
+                if isinstance(asked, Pass):
+                    job = Job(asked)
+                    if (error := job.too_long) is None:
+                        self.job = job
+                        return
+                    go_on = partial(self._writing.throw, error)
+                else:
+                    self.tell(asked)
         except StopIteration as end:
             self._end(Finished(end.value))
         except BaseException as error:  # handed to whoever reads, who raises it
@@ -153,6 +157,15 @@ class Job:
         """Tokens that are to be read; memory may have been lost meanwhile."""
         n_held, n_before = len(self.sequence.tokens), self._n_text - 1
         return n_before + self._n_rows - (min(n_held, n_before) if self._has_lost_rows else n_held)
+
+    @property
+    def too_long(self) -> ContextFullError | None:
+        """The error of a text that no context of this length holds: before a token of it is read, or room is made."""
+        try:
+            self.sequence.require_room(self.n_left)
+        except ContextFullError as error:
+            return error
+        return None
 
     def next_piece(self, most: int) -> Piece:
         """As many of the tokens as may be read at once, at most `most`."""

@@ -96,6 +96,35 @@ def test_a_text_that_never_fits_ends_with_that_error_and_the_others_go_on():
         assert len(engine.submit(plain([1, 2], 3)).result().tokens) == 3
 
 
+@pytest.mark.parametrize("prompt", [LONG[:301], LONG[:3000]], ids=["by one token", "by far"])
+def test_a_text_that_is_longer_than_its_context_fails_at_once_and_takes_nothing_from_anybody(prompt):
+    """What fitted of it was read first, and to make room for the rest idle texts were dropped and replies evicted."""
+    expected = its(alone(plain([1, 2], 200)))
+    with engine_of(parallel=3, n_ctx=300, room=600) as engine:
+        engine.submit(plain([7, 8] * 30, 5)).result()  # idle from now on
+        with held(engine.base):
+            first = engine.submit(plain([1, 2], 200))
+            long = engine.submit(plain(prompt, 1))
+        with pytest.raises(ContextFullError) as caught:
+            long.result()
+        assert (caught.value.needed, caught.value.available) == (len(prompt), 300)
+        assert its(first.result()) == expected
+        assert not any(set(prompt[20:40]) <= set(read.tokens) for reads in engine.base.decodes for read in reads)
+        assert [read.position for reads in engine.base.decodes for read in reads].count(0) == 2
+        n = len(engine.base.decodes)
+        engine.submit(plain([7, 8] * 30, 1)).result()
+        assert sum(len(read.tokens) for reads in engine.base.decodes[n:] for read in reads) == 1
+
+
+def test_a_text_that_grows_beyond_its_context_fails_there():
+    with engine_of(n_ctx=300) as engine:
+        stream = engine.submit(plain([1, 2], 400))
+        with pytest.raises(ContextFullError) as caught:
+            stream.result()
+        assert (caught.value.needed, caught.value.available) == (301, 300)
+        assert len(engine.submit(plain([1, 2], 3)).result().tokens) == 3
+
+
 def test_a_beginning_that_two_have_in_common_is_read_once():
     system = LONG_PROMPT[:300]
     with engine_of(parallel=2) as engine:
