@@ -173,6 +173,7 @@ class Pair:
             {"drafter": drafter.context, "base": base.context},
             parallel=parallel,
             longest_queue=longest_queue,
+            cache_bytes={} if plan is None else {"drafter": plan.drafter.cache_bytes, "base": plan.base.cache_bytes},
         )
 
     @classmethod

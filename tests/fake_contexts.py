@@ -23,9 +23,9 @@ from edge_wsd.decoding.weak_to_strong import weak_to_strong
 from edge_wsd.decoding.window_reply import WindowReply
 from edge_wsd.decoding.writer import ReplyWriter
 from edge_wsd.engine.engine import Engine
-from edge_wsd.errors import Cancelled, ClosedError, ContextFullError
+from edge_wsd.errors import Cancelled, ClosedError, ContextFullError, DecodeError
 from edge_wsd.llama.scores import FLOAT_BYTES, read_rows
-from edge_wsd.llama.sequence import Sequence
+from edge_wsd.llama.sequence import Sequence, SequenceState
 from tests.fakes import FakeModel, FakeVocabulary, drive
 from tests.fakes import FakeSequence as DrivenSequence
 
@@ -51,21 +51,28 @@ class FakeSequence(Sequence):
     """Keeps tokens and nothing else."""
 
     def cut(self, n: int) -> None:
-        if n >= len(self.tokens):
-            return
-        saved = self._checkpoint
-        if not self.context.model.can_cut:
-            n = len(saved) if saved is not None and len(saved) <= n and self.tokens[: len(saved)] == saved else 0
-        self.tokens = self.tokens[:n]
+        self.tokens = self.tokens[: self.kept(n)]
 
     def clear(self) -> None:
         self.tokens, self._checkpoint = [], None
 
     def checkpoint(self) -> None:
-        self._checkpoint = self.tokens[:]
+        self._checkpoint = self.save()
+
+    def save(self) -> SequenceState:
+        return SequenceState(tuple(self.tokens), bytes(self.state_bytes))
+
+    def restore(self, state: SequenceState) -> None:
+        self.clear()
+        self.context.restore(state)
+        self.tokens = list(state.tokens)
+
+    @property
+    def state_bytes(self) -> int:
+        return 10 * len(self.tokens)
 
     def copy_to(self, other: FakeSequence, n: int | None = None) -> None:
-        assert other.context is self.context and (self.context.model.can_cut or n in (None, len(self.tokens)))
+        assert other.context is self.context and n == self.kept(n)
         other.tokens = self.tokens[:n]
 
     def close(self) -> None:
@@ -77,15 +84,25 @@ class FakeContext:
     """`on_decode` is called with the pieces before they are read: it may wait, or raise."""
 
     def __init__(
-        self, seed, *, common, n_sequences=24, batch=512, room=None, can_cut=True, can_share=True, n_ctx=5000
+        self,
+        seed,
+        *,
+        common,
+        n_sequences=24,
+        batch=512,
+        room=None,
+        can_cut=True,
+        can_share=True,
+        n_ctx=5000,
     ):
         self.fake = FakeModel(WORDS.n_tokens, seed=seed, common=common, agreement=0.7)
-        self.model = SimpleNamespace(can_cut=can_cut)
+        self.model = SimpleNamespace(can_cut=can_cut, sliding_window=0)
         self.n_sequences, self.n_vocab, self.n_ctx = n_sequences, WORDS.n_tokens, n_ctx
         self.batch_size = self.most_rows = batch
         self.block, self.can_share, self.is_open = 1, can_share, True
         self.room = room
         self.n_decodes = 0
+        self.restored: list[int] = []
         self.decodes: list[list[Read]] = []
         self.on_decode: Callable[[list], object] = lambda pieces: None
         self._places: list[FakeSequence | None] = [None] * n_sequences
@@ -105,6 +122,11 @@ class FakeContext:
 
     def release(self, index):
         self._places[index] = None
+
+    def restore(self, state):
+        if self.room is not None and self._cells() + len(state.tokens) > self.room:
+            raise DecodeError("no room")
+        self.restored.append(len(state.tokens))
 
     def wipe(self):
         for sequence in filter(None, self._places):
@@ -162,13 +184,14 @@ class FakeSampler:
 
 
 @contextmanager
-def engine_of(*, parallel=4, longest_queue=256, seed=1, **settings) -> Iterator[Engine]:
+def engine_of(*, parallel=4, longest_queue=256, seed=1, cache_bytes=0, **settings) -> Iterator[Engine]:
     """An engine over two fake contexts; closed, whatever happens."""
     contexts = {
         "drafter": FakeContext(2 * seed, common=seed, **settings),
         "base": FakeContext(2 * seed + 1, common=seed, **settings),
     }
-    engine = Engine(contexts, parallel=parallel, longest_queue=longest_queue)
+    saved = {"drafter": cache_bytes, "base": cache_bytes}
+    engine = Engine(contexts, parallel=parallel, longest_queue=longest_queue, cache_bytes=saved)
     engine.drafter, engine.base = contexts["drafter"], contexts["base"]
     try:
         yield engine

@@ -17,7 +17,7 @@ import click
 
 from edge_wsd.decoding.options import Options, parse_bias
 from edge_wsd.errors import OptionError
-from edge_wsd.llama.settings import AUTO, DEFAULT_CONTEXT_LENGTH, MOST_PARALLEL, ModelSettings
+from edge_wsd.llama.settings import AUTO, DEFAULT_CACHE_RAM, DEFAULT_CONTEXT_LENGTH, MOST_PARALLEL, ModelSettings
 from edge_wsd.reading import read_bounded
 
 Flags = Mapping[str, tuple[str, str]]
@@ -81,6 +81,7 @@ MODEL_FLAGS: dict[str, tuple[str, str]] = {
     "main_gpu": ("--main-gpu", "The GPU to use, by its number in `edge-wsd doctor`."),
     "threads": ("--threads", "CPU threads."),
     "context_length": ("--ctx", "Length of the context in tokens."),
+    "cache_ram": ("--cache-ram", "MiB of memory for conversations that have left the context; 0 for none."),
     "kv_type": ("--kv-type", "Number format of the KV cache."),
     "flash_attention": ("--flash-attention", "Flash attention; auto: on GPUs, and for a --kv-type below 16 bits."),
     "batch": ("--batch", "Prompt tokens per pass."),
@@ -101,6 +102,7 @@ _UNSET_MEANS = {
     "json_schema": "none",
     "main_gpu": "all of them",
     "threads": "the physical cores; 1 for a tiny model",
+    "cache_ram": f"half of what is left, at most {DEFAULT_CACHE_RAM}",
     "context_length": f"as trained, at most {DEFAULT_CONTEXT_LENGTH}",
 }
 _METAVARS = {str: "TEXT", int: "N", float: "X"}

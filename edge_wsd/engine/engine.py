@@ -58,11 +58,17 @@ class Engine:
         *,
         parallel: int = 1,
         longest_queue: int = LONGEST_QUEUE,
+        cache_bytes: Mapping[Source, int] | None = None,
     ) -> None:
-        """`parallel` replies are written at once, `longest_queue` more may wait."""
+        """`parallel` replies are written at once, `longest_queue` more may wait. `cache_bytes` of the host's memory
+        are for texts that have left a context.
+        """
         self._sources: Final = {context: source for source, context in contexts.items()}
         most_idle = max(_MOST_IDLE, parallel)
-        self._memories: Final = {source: Prefixes(context, most_idle=most_idle) for source, context in contexts.items()}
+        self._memories: Final = {
+            source: Prefixes(context, most_idle=most_idle, most_saved_bytes=(cache_bytes or {}).get(source, 0))
+            for source, context in contexts.items()
+        }
         self._turns: Final = Turns(contexts.values())
         self._parallel = parallel
         self._longest_queue = longest_queue
@@ -121,11 +127,15 @@ class Engine:
             self._closed = True
             for task in (*self._active, *self._queue):
                 task.cancel()
+            for memory in self._memories.values():
+                memory.close()
             self._lock.notify()
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             while thread.is_alive():  # in pieces, so that a signal is heard
                 thread.join(timeout=0.25)
+        for memory in self._memories.values():
+            memory.close()  # of what was saved meanwhile
 
     # The thread
 

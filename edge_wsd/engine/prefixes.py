@@ -3,29 +3,41 @@
 >>> sequence = prefixes.take(prompt)     # holds as much of the prompt as was in memory anywhere
 >>> prefixes.give_back(sequence)         # idle from now on: the next prompt may begin like it
 
+An idle text that has to leave the context is saved in the host's memory, and comes back when a new one begins like it.
 llama.cpp numbers at most 256 sequences, so looking at each of them is quick.
 """
 
 from __future__ import annotations
 
+import logging
+
 from edge_wsd.decoding.sequence import common_prefix
+from edge_wsd.engine.saved_texts import SavedText, SavedTexts
+from edge_wsd.errors import DecodeError
 from edge_wsd.llama.context import Context
 from edge_wsd.llama.sequence import Sequence
 
 _LOOSE_END = 8
 """Tokens at the end of an idle text that are no loss: the end of a reply, cut into other tokens in the next prompt."""
+_FEWEST_SAVED = 32
+"""Tokens: to read fewer takes no longer than to restore them."""
+_RESTORED_PER_READ = 8
+"""As many tokens are restored in the time that one is read, at least: by a tiny model, and by others hundreds."""
+
+_logger = logging.getLogger(__name__)
 
 
 class Prefixes:
     """All sequences of one context. Not for several threads at once."""
 
-    def __init__(self, context: Context, *, most_idle: int | None = None) -> None:
-        """`most_idle` texts stay that nobody uses; None is as many as there are sequences."""
+    def __init__(self, context: Context, *, most_idle: int | None = None, most_saved_bytes: int = 0) -> None:
+        """`most_idle` texts that nobody uses stay in the context; None is as many as there are sequences."""
         self.context = context
         self._most_idle = context.n_sequences if most_idle is None else most_idle
         self._idle: list[Sequence] = []  # the least recently used first
         self.used: list[Sequence] = []
         """The oldest first."""
+        self._saved = SavedTexts(most_bytes=most_saved_bytes, can_cut=context.model.can_cut)
         self._n_left = context.n_sequences
 
     def take(self, text: list[int]) -> Sequence:
@@ -33,61 +45,122 @@ class Prefixes:
 
         At most as many may be in use at once as the context has.
         """
-        source, shared = self._longest(text)
-        if source in self._idle and (len(source.tokens) - shared <= _LOOSE_END or not self._can_make_room(source)):
-            sequence = source
-            self._idle.remove(source)
-        else:
-            sequence = self._empty(source)
-            if source is not None:
-                source.copy_to(sequence, shared)
-        sequence.cut(shared)
+        text = text[:-1]
+        source, kept = self._longest(text)
+        sequence = self._restored(text, kept)
+        if sequence is None:
+            sequence = self._new() if source is None else self._begun_like(source, kept)
+        sequence.cut(common_prefix(sequence.tokens, text))
         self.used.append(sequence)
         return sequence
 
     def give_back(self, sequence: Sequence) -> None:
         """It stays in memory until its place is needed."""
         self.used.remove(sequence)
-        if self.context.is_open:
-            self._idle.append(sequence)
-            while len(self._idle) > self._most_idle:
-                self.drop_idle()
+        if not self.context.is_open:
+            return
+        if not sequence.tokens:
+            self._close(sequence)
+            return
+        self._idle.append(sequence)
+        while len(self._idle) > self._most_idle:
+            self.drop_idle()
 
     def drop_idle(self) -> bool:
-        """Forget what has not been used for longest. Whether there was anything."""
+        """Let the idle text go that has not been used for longest. Whether there was one."""
         while self._idle:
             sequence = self._idle.pop(0)
-            had_tokens = bool(sequence.tokens)
-            sequence.close()
-            self._n_left += 1
+            had_tokens = bool(sequence.tokens)  # or memory was lost
+            self._save(sequence)
+            self._close(sequence)
             if had_tokens:
                 return True
         return False
 
+    def close(self) -> None:
+        """Forget what is saved, and save nothing any more."""
+        self._saved.close()
+
+    # Where a new text begins
+
     def _longest(self, text: list[int]) -> tuple[Sequence | None, int]:
-        """The sequence that has most of `text`, and how much; the most recently used of several."""
+        """The sequence of which most can be kept for `text`, and how much; the most recently used of several."""
         best, most = None, 0
         for sequence in (*self.used, *self._idle):
-            shared = min(common_prefix(sequence.tokens, text), len(text) - 1)
-            if sequence in self.used and not self._can_share(sequence, shared):
-                continue
-            if shared > 0 and shared >= most:
-                best, most = sequence, shared
+            kept = sequence.kept(common_prefix(sequence.tokens, text))
+            if kept > 0 and kept >= most:
+                best, most = sequence, kept
         return best, most
 
-    def _can_share(self, sequence: Sequence, n: int) -> bool:
-        return self.context.model.can_cut or n == len(sequence.tokens)
+    def _begun_like(self, source: Sequence, kept: int) -> Sequence:
+        """A sequence with the first `kept` tokens of `source`: itself, or another where it would lose its own text."""
+        loses = not self.context.model.can_cut or len(source.tokens) - kept > _LOOSE_END
+        has_room = self._n_left > 0 or any(other is not source for other in self._idle)
+        if source in self._idle and not (loses and has_room):
+            self._idle.remove(source)
+            if loses:
+                self._save(source)
+            return source
+        sequence = self._new(keep=source)
+        source.copy_to(sequence, kept)
+        return sequence
 
-    def _can_make_room(self, source: Sequence) -> bool:
-        """Whether there is a sequence beside `source` to copy it to, and this is possible at all."""
-        return self.context.model.can_cut and (self._n_left > 0 or any(other is not source for other in self._idle))
+    def _restored(self, text: list[int], kept: int) -> Sequence | None:
+        """What was saved of `text`, in a sequence; None where that is not worth it beside `kept` tokens in memory."""
+        saved, n_saved = self._saved.longest(text)
+        if saved is None or n_saved - kept < max(_FEWEST_SAVED, len(saved.tokens) // _RESTORED_PER_READ):
+            return None
+        sequence = self._new()
+        if not self._restore(saved, sequence):
+            self._close(sequence)
+            self._saved.remove(saved)
+            return None
+        if self.context.model.can_cut and len(saved.tokens) - n_saved <= _LOOSE_END:
+            self._saved.remove(saved)  # it goes on in memory
+        else:
+            self._saved.use(saved)
+        return sequence
 
-    def _empty(self, keep: Sequence | None) -> Sequence:
-        """A new sequence; the least recently used one but `keep` goes where there is none left."""
+    def _restore(self, saved: SavedText, sequence: Sequence) -> bool:
+        """Idle texts make room where there is none. One that cannot be restored is read again, no more."""
+        while True:
+            try:
+                sequence.restore(saved.state)
+                return True
+            except DecodeError as error:
+                if not self.drop_idle():
+                    _logger.info("a text is read again: %s", error)
+                    return False
+
+    def _save(self, sequence: Sequence) -> None:
+        """Keep the text of an idle sequence that is about to lose it, if there is a use for it."""
+        tokens, can_cut = sequence.tokens, self.context.model.can_cut
+        others = (*self.used, *self._idle)
+        if len(tokens) < _FEWEST_SAVED or not sequence.can_be_saved:
+            return
+        if any(other.kept(common_prefix(other.tokens, tokens)) == len(tokens) for other in others if can_cut):
+            return  # it is the beginning of another one
+        saved, n_saved = self._saved.longest(tokens)
+        if saved is not None and n_saved == len(tokens):
+            self._saved.use(saved)
+        elif self._saved.takes(sequence.state_bytes):
+            try:
+                self._saved.add(sequence.save())
+            except (DecodeError, MemoryError) as error:
+                _logger.info("a text is not kept: %s", error)
+
+    # Sequences
+
+    def _new(self, keep: Sequence | None = None) -> Sequence:
+        """An empty one; the least recently used text but that of `keep` goes where there is none left."""
         if self._n_left == 0:
             victim = next(sequence for sequence in self._idle if sequence is not keep)
             self._idle.remove(victim)
-            victim.close()
-            self._n_left += 1
+            self._save(victim)
+            self._close(victim)
         self._n_left -= 1
         return self.context.sequence()
+
+    def _close(self, sequence: Sequence) -> None:
+        sequence.close()
+        self._n_left += 1

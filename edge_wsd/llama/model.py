@@ -132,6 +132,11 @@ class Model:
         """Whether the memory of a context can be cut back to any token. Recurrent and hybrid memories cannot."""
         return not (llama_cpp.llama_model_is_recurrent(self.handle) or llama_cpp.llama_model_is_hybrid(self.handle))
 
+    @property
+    def sliding_window(self) -> int:
+        """Tokens that some layers look back on; 0 where all look at everything."""
+        return int(llama_cpp.llama_model_n_swa(self.handle))
+
     def context_length(self, settings: ModelSettings) -> int:
         """Tokens a context gets under `settings`. Raises `OptionError` for more than the model has places for."""
         length = context_length(settings, self.n_ctx_train)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +22,15 @@ if TYPE_CHECKING:
     from edge_wsd.llama.context import Context
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class SequenceState:
     """A saved sequence: its ledger and llama.cpp's bytes. Fits only the same model and context settings."""
 
     tokens: tuple[int, ...]
-    data: bytes
+    data: bytes | NDArray[np.uint8]
+    fewest: int = 0
+    """What is restored can be cut back to as many tokens, or to none: of a text longer than its sliding window
+    llama.cpp saves what the last token looks at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class Sequence:
         self.context = context
         self.index = index
         self._checkpoint: SequenceState | None = None
+        self._fewest = 0  # tokens to cut back to, as of a state
         self._closed = False
 
     # Reading, of this sequence alone
@@ -104,6 +108,15 @@ class Sequence:
 
     # Going back
 
+    def kept(self, n: int) -> int:
+        """How many tokens `cut(n)` keeps: those of a checkpoint, or none, where the memory cannot be cut to `n`."""
+        n, saved = min(n, len(self.tokens)), self._checkpoint
+        if n == len(self.tokens) or (self.context.model.can_cut and n >= self._fewest):
+            return n
+        if saved is not None and len(saved.tokens) <= n and self.tokens[: len(saved.tokens)] == [*saved.tokens]:
+            return len(saved.tokens)
+        return 0
+
     def cut(self, n: int) -> None:
         """Keep the first `n` tokens. Memory that cannot be cut anywhere keeps a checkpoint of fewer, or nothing."""
         if n < 0:
@@ -112,12 +125,15 @@ class Sequence:
         if n >= len(self.tokens):
             return
         with library.LOCK:
-            saved = self._checkpoint
-            if self._remove_from(n):
-                del self.tokens[n:]
-            elif saved is not None and len(saved.tokens) <= n and self.tokens[: len(saved.tokens)] == [*saved.tokens]:
-                self._restore_partial(saved)
-            else:
+            kept = self.kept(n)
+            if kept == 0:
+                self.clear()
+            elif not self.context.model.can_cut:
+                assert self._checkpoint is not None
+                self._restore_partial(self._checkpoint)
+            elif self._remove_from(kept):
+                del self.tokens[kept:]
+            else:  # a kind of memory that turns out not to
                 self.clear()
 
     def clear(self) -> None:
@@ -127,6 +143,7 @@ class Sequence:
                 raise DecodeError("llama.cpp could not clear a sequence")
         self.tokens = []
         self._checkpoint = None
+        self._fewest = 0
 
     def checkpoint(self) -> None:
         """Make this point cheap to come back to with `cut`. Does nothing for a memory that can be cut anywhere."""
@@ -155,6 +172,25 @@ class Sequence:
 
     # States
 
+    @property
+    def can_be_saved(self) -> bool:
+        """Whether it could be restored in its context. Exact passes go back to where their block begins, and of a text
+        longer than its sliding window that is not in the state.
+        """
+        return self.context.block == 1 or not self._fewest_once_saved
+
+    @property
+    def _fewest_once_saved(self) -> int:
+        window = self.context.model.sliding_window
+        return max(self._fewest, len(self.tokens) - 1 if 0 < window < len(self.tokens) else 0)
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of what `save` makes."""
+        with library.LOCK:
+            self.require_open()
+            return self._state_bytes(llama_cpp.LLAMA_STATE_SEQ_FLAGS_NONE)
+
     def save(self) -> SequenceState:
         """The whole sequence, to be restored later into any sequence of an equal context."""
         return self._save(llama_cpp.LLAMA_STATE_SEQ_FLAGS_NONE)
@@ -162,27 +198,36 @@ class Sequence:
     def restore(self, state: SequenceState) -> None:
         """Replace this sequence by a saved one. A state that does not fit leaves it empty and raises `DecodeError`."""
         self.clear()
+        if state.fewest and self.context.block > 1:
+            raise DecodeError("a text longer than its sliding window cannot be restored where passes are exact")
         self._load(state, llama_cpp.LLAMA_STATE_SEQ_FLAGS_NONE)
+        self._fewest = state.fewest
 
     def copy_to(self, other: Sequence, n: int | None = None) -> None:
-        """Make `other`, a sequence of the same context, equal to the first `n` tokens of this one, or to all of it.
+        """Make `other`, a sequence of the same context, what `cut(n)` would keep of this one; all of it without `n`.
 
-        In a unified cache nothing is copied: both share the cells. A memory that cannot be cut is only copied whole.
+        In a unified cache nothing is copied: both share the cells.
         """
         if other.context is not self.context:
             raise OptionError("a sequence can only be copied inside its context; save and restore it instead")
+        self.require_open()
         if other is self:
             return
         other.clear()
-        n = len(self.tokens) if n is None else min(n, len(self.tokens))
-        if n < len(self.tokens) and not self.context.model.can_cut:
+        n = self.kept(len(self.tokens) if n is None else n)
+        if n == 0:
             return
         with library.LOCK:
-            whole = n == len(self.tokens)
-            # Copies of a part between streams are refused by llama.cpp, which ends the process.
-            end = -1 if whole or not self.context.is_unified else n
-            llama_cpp.llama_memory_seq_cp(self._memory, self.index, other.index, -1 if end == -1 else 0, end)
-            other.tokens = self.tokens[:] if end == -1 else self.tokens[:n]
+            if not self.context.is_unified:
+                # llama.cpp copies between streams at the next decode; until then neither may be saved or restored.
+                if self.can_be_saved:
+                    other.restore(self.save())
+            else:
+                end = n if self.context.model.can_cut else -1
+                llama_cpp.llama_memory_seq_cp(self._memory, self.index, other.index, 0, end)
+                other.tokens = self.tokens[:end] if end > 0 else self.tokens[:]
+                other._fewest = self._fewest
+            other._checkpoint = self._checkpoint
             other.cut(n)
 
     def close(self) -> None:
@@ -210,19 +255,28 @@ class Sequence:
         with library.LOCK:
             self.require_open()
             handle = self.context.handle
-            size = llama_cpp.llama_state_seq_get_size_ext(handle, self.index, flags)
-            buffer = (ctypes.c_uint8 * size)()
-            written = llama_cpp.llama_state_seq_get_data_ext(handle, buffer, size, self.index, flags)
-        if written != size:
-            raise DecodeError(f"llama.cpp saved {written} of {size} bytes of a sequence")
-        return SequenceState(tuple(self.tokens), bytes(buffer))
+            data = np.empty(self._state_bytes(flags), np.uint8)
+            written = llama_cpp.llama_state_seq_get_data_ext(handle, _bytes_of(data), data.size, self.index, flags)
+        if written != data.size or not written:
+            raise DecodeError(f"llama.cpp saved {written} of {data.size} bytes of a sequence")
+        return SequenceState(tuple(self.tokens), data, self._fewest_once_saved)
+
+    def _state_bytes(self, flags: int) -> int:
+        return int(llama_cpp.llama_state_seq_get_size_ext(self.context.handle, self.index, flags))
 
     def _load(self, state: SequenceState, flags: int) -> None:
         self.require_open()
-        data = (ctypes.c_uint8 * len(state.data)).from_buffer_copy(state.data)
+        data = np.frombuffer(state.data, np.uint8)
         with library.error_lines() as lines:
-            read = llama_cpp.llama_state_seq_set_data_ext(self.context.handle, data, len(state.data), self.index, flags)
+            read = llama_cpp.llama_state_seq_set_data_ext(
+                self.context.handle, _bytes_of(data), data.size, self.index, flags
+            )
             if read == 0:
                 self.clear()
                 raise DecodeError(f"a saved sequence does not fit this context{library.because(lines)}")
         self.tokens = list(state.tokens)
+
+
+def _bytes_of(data: NDArray[np.uint8]) -> Any:
+    """Where they begin, as the binding wants it."""
+    return data.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))

@@ -15,6 +15,7 @@ AUTO: Literal["auto"] = "auto"
 ALL_LAYERS = -1
 SHORTEST_CONTEXT, DEFAULT_CONTEXT_LENGTH, LONGEST_CONTEXT = 16, 8192, 1 << 24
 MOST_PARALLEL = 64
+DEFAULT_CACHE_RAM, _LARGEST_CACHE_RAM = 1024, 1 << 24
 
 
 @dataclass(frozen=True)  # no slots: `ModelSettings.field` reads a default
@@ -36,6 +37,9 @@ class ModelSettings:
     """Tokens of the context; None for what the model was trained with, at most `DEFAULT_CONTEXT_LENGTH`."""
     parallel: int = 1
     """Replies at once that there is memory for: so many contexts of `context_length`."""
+    cache_ram: int | None = None
+    """MiB of the host's memory for texts that have left the context, so that many conversations in turns read only what
+    is new; 0 for none. None for half of what the machine has left, at most `DEFAULT_CACHE_RAM`."""
     batch: int = 512
     """Tokens per pass over the model; a cancel takes effect between two of them at the latest."""
     exact: bool = False
@@ -57,6 +61,7 @@ class ModelSettings:
         checks.require_choice("extra_buffers", self.extra_buffers, get_args(ExtraBuffers))
         checks.require_whole("context_length", self.context_length, SHORTEST_CONTEXT, LONGEST_CONTEXT, or_none=True)
         checks.require_whole("parallel", self.parallel, 1, MOST_PARALLEL)
+        checks.require_whole("cache_ram", self.cache_ram, 0, _LARGEST_CACHE_RAM, or_none=True)
         checks.require_whole("batch", self.batch, 8, 8192)
         checks.require_flag("exact", self.exact)
         checks.require_flag("mmap", self.mmap)

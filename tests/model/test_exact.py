@@ -11,7 +11,7 @@ from edge_wsd.errors import OptionError
 from edge_wsd.llama.context import Context
 from edge_wsd.llama.model import Model
 from edge_wsd.llama.passes import BLOCK
-from tests.model.test_sequence import mamba, sliding_window
+from tests.other_architectures import mamba, sliding_window
 from tests.tiny_models import TinyModel
 
 TOKENS = [3 + (7 * i) % 240 for i in range(300)]  # behind 256 llama.cpp looks at another piece of its memory

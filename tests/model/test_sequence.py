@@ -23,7 +23,8 @@ from edge_wsd.llama.context import Context
 from edge_wsd.llama.model import Model
 from edge_wsd.llama.sampler import Sampler
 from edge_wsd.llama.settings import ModelSettings
-from tests.tiny_models import Tensor, TinyModel, f32, string, u32
+from tests.other_architectures import hybrid, mamba, sliding_window
+from tests.tiny_models import TinyModel
 
 SETTINGS = ModelSettings(context_length=256, batch=32, kv_type="f32", threads=1, flash_attention="off")
 PROMPT = [260, *range(5, 45)]
@@ -31,71 +32,19 @@ PROPOSED = [7, 99, 12, 200, 31]
 CLOSE = 1e-3  # batches of different sizes round differently; a wrong token is off by more than 0.1
 
 
-def mamba(n_embd=32, n_inner=64, n_state=16, n_rank=2, n_layers=2):
-    """A recurrent model: its memory is one state, which cannot be cut back."""
-    model = TinyModel()
-    tensors = [t for t in model.tensors if t.name.startswith(("token_embd", "output"))]
-    for layer in range(n_layers):
-        for name, shape in (
-            ("attn_norm.weight", (n_embd,)),
-            ("ssm_in.weight", (n_embd, 2 * n_inner)),
-            ("ssm_conv1d.weight", (4, n_inner)),
-            ("ssm_conv1d.bias", (n_inner,)),
-            ("ssm_x.weight", (n_inner, n_rank + 2 * n_state)),
-            ("ssm_dt.weight", (n_rank, n_inner)),
-            ("ssm_dt.bias", (n_inner,)),
-            ("ssm_a", (n_state, n_inner)),
-            ("ssm_d", (n_inner,)),
-            ("ssm_out.weight", (n_inner, n_embd)),
-        ):
-            data = np.full(n_state * n_inner, -0.5, np.float32).tobytes() if name == "ssm_a" else None
-            tensors.append(Tensor(f"blk.{layer}.{name}", shape, data=data))
-    metadata = {key: value for key, value in model.metadata.items() if key.startswith("tokenizer")}
-    metadata |= {
-        "general.architecture": string("mamba"),
-        "mamba.context_length": u32(256),
-        "mamba.embedding_length": u32(n_embd),
-        "mamba.feed_forward_length": u32(0),
-        "mamba.attention.head_count": u32(0),
-        "mamba.block_count": u32(n_layers),
-        "mamba.ssm.conv_kernel": u32(4),
-        "mamba.ssm.inner_size": u32(n_inner),
-        "mamba.ssm.state_size": u32(n_state),
-        "mamba.ssm.time_step_rank": u32(n_rank),
-        "mamba.attention.layer_norm_rms_epsilon": f32(1e-5),
-    }
-    model.metadata, model.tensors = metadata, tensors
-    return model
-
-
-def sliding_window(window=16, n_layers=2):
-    """A Gemma 2: every other layer sees only the last `window` tokens, and forgets the rest unless told not to."""
-    model = TinyModel(scale=0.3, n_layers=n_layers)
-    norms = [
-        Tensor(f"blk.{layer}.{name}.weight", (model.n_embd,))
-        for layer in range(n_layers)
-        for name in ("post_attention_norm", "post_ffw_norm")
-    ]
-    model.tensors = [t for t in model.tensors if t.name != "output.weight"] + norms
-    model.metadata = {key.replace("llama.", "gemma2."): value for key, value in model.metadata.items()} | {
-        "general.architecture": string("gemma2"),
-        "gemma2.attention.sliding_window": u32(window),
-        "gemma2.attention.key_length": u32(model.n_embd // model.n_heads),
-        "gemma2.attention.value_length": u32(model.n_embd // model.n_heads),
-        "gemma2.attn_logit_softcapping": f32(50.0),
-        "gemma2.final_logit_softcapping": f32(30.0),
-    }
-    return model
-
-
-MAKERS = {"attention": lambda: TinyModel(scale=0.5), "sliding window": sliding_window, "recurrent": mamba}
+MAKERS = {
+    "attention": lambda: TinyModel(scale=0.5),
+    "sliding window": sliding_window,
+    "recurrent": mamba,
+    "hybrid": hybrid,
+}
 
 
 @pytest.fixture(scope="module", params=list(MAKERS))
 def model(request, tmp_path_factory):
     path = MAKERS[request.param]().write(tmp_path_factory.mktemp("model") / f"{request.param}.gguf")
     with Model.load(path) as loaded:
-        assert loaded.can_cut == (request.param != "recurrent")
+        assert loaded.can_cut == (request.param not in ("recurrent", "hybrid"))
         yield loaded
 
 
@@ -206,6 +155,79 @@ def test_a_copy_continues_like_the_original(context):
     first.copy_to(second)
     assert second.tokens == PROMPT
     assert second.score([3], PROPOSED).logprobs == pytest.approx(first.score([3], PROPOSED).logprobs, abs=CLOSE)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("n_behind", [0, 6])
+def test_a_copy_begins_where_the_original_can_be_cut_back_to(model, n_behind, exact):
+    """Of a memory that cannot be cut a part was never copied, though there was a checkpoint to begin at."""
+    with Context(model, replace(SETTINGS, exact=exact, parallel=3), n_sequences=3) as context:
+        expected = one_by_one(context.sequence(), PROMPT, PROPOSED)
+        first, second = context.sequence(), context.sequence()
+        first.extend(PROMPT[:-1])
+        first.checkpoint()
+        first.extend([9, 8, 7, 6, 5, 4][:n_behind])
+        assert first.kept(len(PROMPT) - 1) == len(PROMPT) - 1
+        first.copy_to(second, len(PROMPT) - 1)
+        before = first.tokens[:]
+        is_left_out = exact and model.sliding_window  # of which a state does not hold all
+        assert second.tokens == ([] if is_left_out else PROMPT[:-1])
+        assert second.score(PROMPT[len(second.tokens) :], PROPOSED).logprobs == pytest.approx(expected, abs=CLOSE)
+        assert first.tokens == before
+        first.cut(len(PROMPT) - 1)
+        assert first.score(PROMPT[-1:], PROPOSED).logprobs == pytest.approx(expected, abs=CLOSE)
+
+
+@pytest.mark.parametrize("n", range(0, 47, 5))
+def test_a_cut_keeps_what_was_said_before(context, n):
+    sequence = context.sequence()
+    sequence.extend(PROMPT[:20])
+    sequence.checkpoint()
+    sequence.extend(PROMPT[20:])
+    kept = sequence.kept(n)
+    assert kept == (min(n, 41) if context.model.can_cut or n >= 41 else 20 if n >= 20 else 0)
+    sequence.cut(n)
+    assert sequence.tokens == PROMPT[:kept]
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("n_more", [0, 12])
+@pytest.mark.parametrize("n", [0, 10, 30, 39, 40, 44])
+def test_what_was_restored_is_cut_back_only_to_where_its_numbers_hold(model, n, n_more, exact):
+    """Of a sliding window llama.cpp saves only what the last token sees: behind a cut tokens were missing, unheard."""
+    text = [*PROMPT, *range(60, 60 + n_more)]
+    with Context(model, replace(SETTINGS, exact=exact, parallel=3), n_sequences=3) as context:
+        first, second, third = (context.sequence() for _ in range(3))
+        first.extend(PROMPT)
+        state = first.save()
+        if state.fewest and exact:
+            with pytest.raises(DecodeError, match="sliding window"):
+                second.restore(state)
+            assert second.tokens == []
+            return
+        second.restore(state)
+        second.extend(text[len(PROMPT) :])
+        kept = second.kept(n)
+        if model.can_cut and (not model.sliding_window or n >= len(PROMPT) - 1):
+            assert kept == min(n, len(text))
+        second.copy_to(third, n)
+        second.cut(n)
+        assert second.tokens == third.tokens == text[:kept]
+        follow = [*text[kept:], 3]
+        expected = one_by_one(first, [*text, 3], PROPOSED)
+        for sequence in (second, third):
+            assert sequence.score(follow, PROPOSED).logprobs == pytest.approx(expected, abs=CLOSE)
+
+
+def test_a_state_restored_where_passes_are_exact_has_the_same_numbers_to_the_last_bit(model):
+    with Context(model, replace(SETTINGS, exact=True, parallel=2), n_sequences=2) as context:
+        first, second = context.sequence(), context.sequence()
+        first.extend(PROMPT)
+        state = first.save()
+        if not state.fewest:
+            second.extend([9, 8, 7])
+            second.restore(state)
+            assert second.score([3], PROPOSED).logprobs == first.score([3], PROPOSED).logprobs
 
 
 def test_a_text_longer_than_the_context_is_refused_before_anything_is_decoded(context):

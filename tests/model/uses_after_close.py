@@ -71,6 +71,7 @@ OF_A_MODEL: dict[str, Use] = {
     "size": lambda it: it.model.size_bytes,
     "trained length": lambda it: it.model.n_ctx_train,
     "can cut": lambda it: it.model.can_cut,
+    "sliding window": lambda it: it.model.sliding_window,
     "context length": lambda it: it.model.context_length(SETTINGS),
     "tokenize": lambda it: it.vocab.tokenize("hello"),
     "piece": lambda it: it.vocab.piece(5),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from edge_wsd.models.plan.memory import Sizes
     from edge_wsd.models.plan.planner import Plan, PlannedModel
 
-_PARTS = ("weights", "kv_cache", "compute", "logits", "vocabulary")
+_PARTS = ("weights", "kv_cache", "compute", "logits", "vocabulary", "cache")
 _MIB = 1 << 20
 
 
@@ -137,7 +137,9 @@ def flags_of(plan: Plan) -> str:
 
 def lines_of(plan: Plan, n_columns: int | None = None) -> list[str]:
     """The plan for a person, in lines of at most `n_columns`, if that matters."""
-    rows: list[tuple[str, ...]] = [("", "device", "layers", "weights", "KV cache", "compute", "logits", "vocab", "sum")]
+    rows: list[tuple[str, ...]] = [
+        ("", "device", "layers", "weights", "KV cache", "compute", "logits", "vocab", "cache", "sum")
+    ]
     for model in (plan.drafter, plan.base):
         rows += _rows_of(plan, model)
     lines = table_lines(rows, n_columns, words=(0, 1))
@@ -181,7 +183,10 @@ def _figures(sizes: Sizes) -> tuple[str, ...]:
 
 def _about(model: PlannedModel) -> str:
     memory = model.memory
-    return f"{model.role:7}  {memory.shape.name}: {memory.n_ctx:,} tokens of context, KV cache {model.settings.kv_type}"
+    return (
+        f"{model.role:7}  {memory.shape.name}: {memory.n_ctx:,} tokens of context, KV cache {model.settings.kv_type}, "
+        f"up to {_mib(model.cache_bytes)} for conversations that have left it"
+    )
 
 
 def _mib(n_bytes: int) -> str:

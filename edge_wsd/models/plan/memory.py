@@ -24,6 +24,7 @@ N_SCORED = 129
 _CELL_BLOCK = 256  # llama.cpp rounds a context up to it
 _TOKEN_BYTES, _MERGE_BYTES = 150, 125  # measured: llama.cpp's tables of a vocabulary
 _F32_BYTES = 4
+MIB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +38,12 @@ class Sizes:
     compute: int = 0
     logits: int = 0
     vocabulary: int = 0
+    cache: int = 0
+    """For texts that have left the context, where a size is asked for."""
 
     @property
     def total(self) -> int:
-        return self.weights + self.kv_cache + self.compute + self.logits + self.vocabulary
+        return self.weights + self.kv_cache + self.compute + self.logits + self.vocabulary + self.cache
 
     def __add__(self, other: Sizes) -> Sizes:
         return Sizes(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
@@ -106,6 +109,7 @@ def placed_memory(
         compute=_host_compute(shape, attention, shared, placement),
         logits=shape.n_vocab * min(n_scored * settings.parallel, settings.batch) * _F32_BYTES,
         vocabulary=shape.n_vocab * _TOKEN_BYTES + shape.n_merges * _MERGE_BYTES,
+        cache=(settings.cache_ram or 0) * MIB,
     )
     gpus = tuple(_on_gpu(shape, settings, attention, (shared, kept), placement, number) for number in range(n_gpus))
     return ModelMemory(shape, n_ctx, placement, host, gpus)

@@ -15,12 +15,12 @@ from typing import Any, Literal
 from edge_wsd.errors import PlanError
 from edge_wsd.llama.kernels import uses_extra_buffers
 from edge_wsd.llama.library import Device
-from edge_wsd.llama.settings import AUTO, ModelSettings
+from edge_wsd.llama.settings import AUTO, DEFAULT_CACHE_RAM, ModelSettings
 from edge_wsd.llama.tools.measure import Simulated
 from edge_wsd.models.gguf.shape import ModelShape, shape_of_file
 from edge_wsd.models.plan.layout import BASE, DRAFTER, MIN_CONTEXT, Floors, Layout, Wanted, lay_out
 from edge_wsd.models.plan.machine import Machine, is_unified, margin
-from edge_wsd.models.plan.memory import ModelMemory
+from edge_wsd.models.plan.memory import MIB, ModelMemory
 from edge_wsd.models.plan.remedy import remedy
 from edge_wsd.units import gib, number
 
@@ -37,6 +37,8 @@ class PlannedModel:
     role: str
     memory: ModelMemory
     settings: ModelSettings
+    cache_bytes: int
+    """What texts may take of the host's memory that have left the context."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,7 @@ class Plan:
             "main_gpu": model.settings.main_gpu,
             "n_ctx": model.memory.n_ctx,
             "kv_type": model.settings.kv_type,
+            "cache_bytes": model.cache_bytes,
             "bytes": {name: one.as_dict() for name, one in zip(names, sizes, strict=True) if one.total},
         }
 
@@ -190,7 +193,7 @@ def _plan(layout: Layout, wanted: list[Wanted], shorter: bool) -> Plan:
         settings = layout.settings[role]
         if settings.context_length is None and memory.n_ctx < wanted[role].n_ctx:
             settings = replace(settings, context_length=memory.n_ctx)
-        models.append(PlannedModel(ROLES[role], memory, settings))
+        models.append(PlannedModel(ROLES[role], memory, settings, _cache_bytes(settings, layout)))
     verdict: Fit = "fits" if layout.fits else "reads from disk" if layout.runs else "does not fit"
     devices = tuple(
         PlannedDevice(device, used, margin(device), max(short, 0), is_unified(device))
@@ -206,6 +209,13 @@ def _plan(layout: Layout, wanted: list[Wanted], shorter: bool) -> Plan:
         remedy="" if verdict == "fits" else remedy(layout, wanted),
         is_impossible=_is_impossible(layout),
     )
+
+
+def _cache_bytes(settings: ModelSettings, layout: Layout) -> int:
+    """What was asked for is in the layout; else each model has half of what both leave on the host."""
+    if settings.cache_ram is not None:
+        return settings.cache_ram * MIB
+    return min(DEFAULT_CACHE_RAM * MIB, max(0, -layout.short[0]) // 2)
 
 
 def _gives_way(layout: Layout, wanted: list[Wanted], shorter: bool) -> list[str]:

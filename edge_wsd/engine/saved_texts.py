@@ -1,0 +1,79 @@
+"""Texts that have left a context, kept in the host's memory: to restore one takes a fraction of reading it again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge_wsd.decoding.sequence import common_prefix
+from edge_wsd.llama.sequence import SequenceState
+
+_MOST = 256
+"""Texts, so that looking at each of them stays quick."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SavedText:
+    """`tokens` and what llama.cpp knows of them."""
+
+    tokens: list[int]
+    state: SequenceState
+
+    def kept(self, n: int, *, can_cut: bool) -> int:
+        """How many tokens stay where it is restored and cut back to `n`, as `Sequence.kept`."""
+        n = min(n, len(self.tokens))
+        return n if n == len(self.tokens) or (can_cut and n >= self.state.fewest) else 0
+
+
+class SavedTexts:
+    """At most `most_bytes` of them; those that were used last stay."""
+
+    def __init__(self, *, most_bytes: int, can_cut: bool) -> None:
+        self._most_bytes = most_bytes
+        self._can_cut = can_cut
+        self._texts: list[SavedText] = []  # the least recently used first
+        self.n_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def close(self) -> None:
+        """Forget all of them, and take no more."""
+        self._most_bytes = 0
+        self._texts, self.n_bytes = [], 0
+
+    def takes(self, n_bytes: int) -> bool:
+        """Whether a text of so many bytes may be added."""
+        return n_bytes <= self._most_bytes
+
+    def add(self, state: SequenceState) -> None:
+        """Keep a text. Those that were used least recently make room for it."""
+        text = SavedText(list(state.tokens), state)
+        for other in self._texts[:]:
+            shared = common_prefix(other.tokens, text.tokens)
+            if shared == len(other.tokens) and text.kept(shared, can_cut=self._can_cut) == shared:
+                self.remove(other)  # it is there once more, as the new one's beginning
+        self._texts.append(text)
+        self.n_bytes += len(state.data)
+        while self.n_bytes > self._most_bytes or len(self._texts) > _MOST:
+            self.remove(self._texts[0])
+
+    def longest(self, tokens: list[int]) -> tuple[SavedText | None, int]:
+        """The text of which most of the beginning of `tokens` can be restored, and how much."""
+        best, most = None, 0
+        for text in self._texts:
+            kept = text.kept(common_prefix(text.tokens, tokens), can_cut=self._can_cut)
+            if kept > 0 and kept >= most:
+                best, most = text, kept
+        return best, most
+
+    def use(self, text: SavedText) -> None:
+        """It was used just now."""
+        if text in self._texts:
+            self._texts.remove(text)
+            self._texts.append(text)
+
+    def remove(self, text: SavedText) -> None:
+        """Forget a text, if that has not happened yet."""
+        if text in self._texts:
+            self._texts.remove(text)
+            self.n_bytes -= len(text.state.data)
