@@ -127,6 +127,16 @@ class Session:
         with self._claimed():
             self._turns = _Turns(())
 
+    def fork(self) -> Session:
+        """Another conversation that begins as this one: with its messages, system prompt and options, and what was left
+        out of it. Then each goes its own way; what they have in common is in memory once.
+
+        In the middle of a reply it is this conversation as it was before that turn. Nothing is decoded here.
+        """
+        child = Session(self._pair, system=self.system, options=self.options)
+        child._turns = self._turns
+        return child
+
     def _with(self, added: tuple[Message, ...]) -> tuple[Message, ...]:
         """The conversation to be answered, with what was `added`."""
         messages = self.messages + added

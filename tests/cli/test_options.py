@@ -40,6 +40,7 @@ GIVEN = {
     "gpu_layers": ("0", 0),
     "main_gpu": ("1", 1),
     "threads": ("2", 2),
+    "cache_ram": ("300", 300),
     "kv_type": ("q8_0", "q8_0"),
     "flash_attention": ("off", "off"),
     "context_length": ("128", 128),

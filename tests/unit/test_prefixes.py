@@ -3,8 +3,10 @@
 import pytest
 
 from edge_wsd.engine.prefixes import Prefixes
-from tests.fake_contexts import FakeContext
+from edge_wsd.errors import DecodeError
+from tests.fake_contexts import FakeContext, FakeSequence
 
+TEXTS = [[n] * 60 for n in range(1, 9)]
 SYSTEM = [1, 2, 3, 4, 5, 6, 7, 8, 1, 1, 2, 2]
 
 
@@ -190,3 +192,170 @@ def test_no_more_idle_texts_stay_than_was_said_and_the_last_used_are_those():
         sequence = memory.take([first, 2, 3, 4])
         kept += [first] if sequence.tokens else []
     assert kept == [4, 5]
+
+
+class TestTextsThatHaveLeftTheContext:
+    """A context with room for two idle texts: with three others in turns everything was read anew every time."""
+
+    def memory(self, n_sequences=4, most_idle=2, most_saved_bytes=1 << 20, **settings):
+        context = FakeContext(1, common=1, n_sequences=n_sequences, **settings)
+        return Prefixes(context, most_idle=most_idle, most_saved_bytes=most_saved_bytes)
+
+    def turns(self, memory, texts):
+        """What is held of each text as it is taken; each is then written whole."""
+        held = []
+        for text in texts:
+            sequence = memory.take([*text, 1])
+            held.append(len(sequence.tokens))
+            assert sequence.tokens == text[: held[-1]]
+            sequence.tokens = list(text)
+            memory.give_back(sequence)
+        return held
+
+    @pytest.mark.parametrize("can_cut", [True, False])
+    @pytest.mark.parametrize("n_sequences", [1, 4])
+    def test_come_back_when_a_new_one_begins_like_them(self, can_cut, n_sequences):
+        memory = self.memory(can_cut=can_cut, n_sequences=n_sequences)
+        assert self.turns(memory, TEXTS) == [0] * 8
+        for _ in range(3):
+            assert self.turns(memory, TEXTS) == [60] * 8
+        assert len(memory.context.restored) == 3 * 8
+
+    def test_are_in_one_place_only(self):
+        memory = self.memory()
+        for _ in range(3):
+            self.turns(memory, TEXTS)
+            assert len(memory._saved) == 6 and memory._saved.n_bytes == 6 * 600
+
+    def test_take_no_more_than_their_bound_and_the_last_used_stay(self):
+        memory = self.memory(most_saved_bytes=3 * 600)
+        self.turns(memory, TEXTS)
+        assert memory._saved.n_bytes == 3 * 600
+        assert self.turns(memory, TEXTS[::-1]) == [60] * 5 + [0] * 3
+
+    def test_of_which_one_is_larger_than_the_bound_costs_no_other_its_place(self):
+        memory = self.memory(most_saved_bytes=3 * 600)
+        self.turns(memory, [TEXTS[0], [9] * 500, TEXTS[1], TEXTS[2]])
+        assert memory._saved.n_bytes == 600
+        assert self.turns(memory, [TEXTS[0]]) == [60]
+
+    def test_are_none_where_there_is_no_memory_for_them(self):
+        memory = self.memory(most_saved_bytes=0)
+        self.turns(memory, TEXTS)
+        assert self.turns(memory, TEXTS) == [0] * 8 and not memory.context.restored
+
+    def test_that_are_short_are_read_again(self):
+        memory, short = self.memory(), [[n] * 31 for n in range(1, 9)]
+        self.turns(memory, short)
+        assert self.turns(memory, short) == [0] * 8 and len(memory._saved) == 0
+
+    def test_of_which_little_is_shared_are_read_again(self):
+        """To restore 2,000 tokens takes longer than to read 100 of them."""
+        memory, long = self.memory(), [1] * 2000
+        self.turns(memory, [long, *TEXTS[1:4]])
+        assert self.turns(memory, [[1] * 249]) == [0]
+        assert self.turns(memory, TEXTS[1:4]) == [60] * 3
+        assert self.turns(memory, [[1] * 250]) == [250]
+
+    def test_give_way_to_what_is_in_memory_where_they_have_hardly_more(self):
+        memory = self.memory()
+        self.turns(memory, [[1] * 80, *TEXTS[1:3], [1] * 60])
+        memory.context.restored.clear()
+        assert self.turns(memory, [[1] * 80]) == [60] and not memory.context.restored
+
+    @pytest.mark.parametrize(("can_cut", "kept"), [(True, 100), (False, 0)])
+    def test_serve_several_that_begin_alike(self, can_cut, kept):
+        memory = self.memory(can_cut=can_cut)
+        long = [1] * 100 + [2] * 20
+        self.turns(memory, [long, *TEXTS[2:5]])
+        assert self.turns(memory, [[1] * 100 + [n] * 30 for n in (3, 4)]) == [kept, kept]
+        self.turns(memory, TEXTS[2:5])
+        assert self.turns(memory, [long]) == [120]
+
+    def test_are_not_kept_twice_where_one_is_the_beginning_of_another(self):
+        memory = self.memory()
+        self.turns(memory, [[1] * 60, *TEXTS[1:4]])
+        saved, _ = memory._saved.longest([1] * 60)
+        memory._saved.add(saved.state)
+        assert len(memory._saved) == 2
+
+    def test_go_one_by_one_to_make_room_and_are_saved(self):
+        memory = self.memory()
+        self.turns(memory, TEXTS[:2])
+        assert memory.drop_idle() and memory.drop_idle() and not memory.drop_idle()
+        assert self.turns(memory, TEXTS[:2]) == [60] * 2
+
+    def test_have_idle_ones_make_room_for_them(self):
+        memory = self.memory(room=150)
+        self.turns(memory, TEXTS[:2])
+        memory.drop_idle()
+        used = filled(memory, [8] * 50)
+        assert self.turns(memory, TEXTS[:1]) == [60]
+        assert used.tokens == [8] * 50
+        assert self.turns(memory, TEXTS[1:2]) == [60]
+
+    def test_that_find_no_room_are_read_again_and_nobody_loses_anything(self):
+        memory = self.memory(room=100)
+        self.turns(memory, TEXTS[:1])
+        memory.drop_idle()
+        used = filled(memory, [8] * 50)
+        assert memory.take([1] * 61).tokens == []
+        assert used.tokens == [8] * 50
+        memory.give_back(memory.used[-1])
+        memory.give_back(used)
+        assert [len(filled(memory, [n] * 10).tokens) for n in range(4)] == [10] * 4  # no place was lost
+
+    def test_that_cannot_be_saved_cost_nobody_anything(self, monkeypatch):
+        memory = self.memory()
+        for error in (MemoryError(), DecodeError("no")):
+            monkeypatch.setattr(FakeSequence, "save", lambda self, error=error: (_ for _ in ()).throw(error))
+            assert self.turns(memory, TEXTS) == [0] * 8
+
+    def test_are_freed_on_close_and_none_is_saved_behind_it(self):
+        memory = self.memory()
+        self.turns(memory, TEXTS)
+        memory.close()
+        assert (len(memory._saved), memory._saved.n_bytes) == (0, 0)
+        self.turns(memory, TEXTS)
+        assert len(memory._saved) == 0
+
+
+class TestWhatCanReallyBeKept:
+    """The longest common beginning was taken, also of a memory that could not be cut back to it, and so nothing."""
+
+    def test_a_shorter_beginning_that_can_be_kept_is_better_than_a_longer_one_that_cannot(self):
+        memory = prefixes(n_sequences=4, can_cut=False)
+        longer, shorter = filled(memory, [*SYSTEM, 3, 4, 5]), filled(memory, SYSTEM)
+        for sequence in (shorter, longer):
+            memory.give_back(sequence)
+        assert memory.take([*SYSTEM, 3, 4, 8]).tokens == SYSTEM
+
+    def test_a_checkpoint_counts_for_what_is_before_it(self):
+        memory = prefixes(n_sequences=4, can_cut=False)
+        longer, shorter = filled(memory, SYSTEM[:10]), filled(memory, SYSTEM[:8])
+        longer.checkpoint()
+        longer.tokens = [*SYSTEM, 3, 4, 5]
+        for sequence in (longer, shorter):
+            memory.give_back(sequence)
+        assert memory.take([*SYSTEM, 8]).tokens == SYSTEM[:10]
+
+    def test_a_text_that_somebody_writes_on_is_shared_up_to_its_checkpoint(self):
+        memory = prefixes(n_sequences=4, can_cut=False)
+        used = filled(memory, SYSTEM)
+        used.checkpoint()
+        used.tokens += [3, 4]
+        assert memory.take([*SYSTEM, 5, 6]).tokens == SYSTEM
+        assert used.tokens == [*SYSTEM, 3, 4]
+
+    @pytest.mark.parametrize("n_sequences", [1, 2, 4])
+    def test_a_text_that_goes_on_stays_a_beginning_for_others(self, n_sequences):
+        """Of a memory that cannot be cut it was lost as soon as the first of several went on."""
+        context = FakeContext(1, common=1, n_sequences=n_sequences, can_cut=False)
+        memory = Prefixes(context, most_idle=2, most_saved_bytes=1 << 20)
+        parent = SYSTEM * 4
+        memory.give_back(filled(memory, parent))
+        for n in (3, 4, 5, 6):
+            child = memory.take([*parent, n, n])
+            assert child.tokens == parent
+            child.tokens = [*parent, n, n, n]
+            memory.give_back(child)
