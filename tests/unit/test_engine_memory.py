@@ -96,7 +96,7 @@ def test_a_text_that_never_fits_ends_with_that_error_and_the_others_go_on():
         assert len(engine.submit(plain([1, 2], 3)).result().tokens) == 3
 
 
-@pytest.mark.parametrize("prompt", [LONG[:301], LONG[:3000]], ids=["by one token", "by far"])
+@pytest.mark.parametrize("prompt", [LONG_PROMPT[:301], LONG_PROMPT[:3000]], ids=["by one token", "by far"])
 def test_a_text_that_is_longer_than_its_context_fails_at_once_and_takes_nothing_from_anybody(prompt):
     """What fitted of it was read first, and to make room for the rest idle texts were dropped and replies evicted."""
     expected = its(alone(plain([1, 2], 200)))
