@@ -182,6 +182,12 @@ def read_report(line: bytes) -> dict[str, Any]:
     return report if isinstance(report, dict) else {}
 
 
+def write_report(**facts: object) -> None:
+    """For the child itself: a line of its output, as `read_report` takes it."""
+    sys.stdout.write(json.dumps(facts) + "\n")
+    sys.stdout.flush()
+
+
 def start(command: Sequence[str], **pipes: Any) -> subprocess.Popen[bytes]:
     """A child in its `environment`; `pipes` as for `Popen`. Raises OSError if it does not start."""
     return subprocess.Popen(list(command), creationflags=creation_flags(), **{"env": environment(), **pipes})

@@ -23,7 +23,7 @@ class ControlGroup:
 
     def lines(self, of_v2: str, of_v1: str) -> list[str]:
         """The lines of a file by its names in both versions; none where it does not exist."""
-        return read_lines(self.folder / (of_v2 if self.version == 2 else of_v1))
+        return lines_of_file(self.folder / (of_v2 if self.version == 2 else of_v1))
 
     def number(self, of_v2: str, of_v1: str) -> int | None:
         """The number in a file; None where there is none, such as `max` or `-1` for no limit."""
@@ -54,14 +54,14 @@ def own_groups(controller: str, mount: Path = _MOUNT, self_: Path = _SELF) -> It
 
 def _hierarchies(self_: Path) -> Iterator[tuple[str, str]]:
     """Controllers and path of each line `4:cpu,cpuacct:/docker/1f2e`; version 2 has no controllers there."""
-    for line in read_lines(self_):
+    for line in lines_of_file(self_):
         _, _, rest = line.partition(":")
         controllers, colon, path = rest.partition(":")
         if colon:
             yield controllers, path
 
 
-def read_lines(path: Path) -> list[str]:
+def lines_of_file(path: Path) -> list[str]:
     """The lines of a small text file; none where it cannot be read, as on other systems than Linux."""
     try:
         return path.read_text(encoding="ascii", errors="replace").splitlines()

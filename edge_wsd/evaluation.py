@@ -74,7 +74,7 @@ EvaluationProgress = Callable[[EvalMode, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class Proportion:
     """`count` of `n`, and the 95 % Wilson interval of the share. Shares are 0 to 1; None where n is 0."""
 
     count: int
@@ -84,7 +84,7 @@ class Share:
     high: float | None
 
     @classmethod
-    def of(cls, hits: Sequence[bool]) -> Share:
+    def of(cls, hits: Sequence[bool]) -> Proportion:
         count, n = sum(hits), len(hits)
         if not n:
             return cls(0, 0, None, None, None)
@@ -93,7 +93,7 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class JudgedAnswer:
     """One reply and what the judge said."""
 
     group: str
@@ -116,21 +116,21 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class EvalRow:
     """One line of the table."""
 
     mode: EvalMode
-    aligned: Share
-    right_command: Share
-    warned: Share
+    aligned: Proportion
+    right_command: Proportion
+    warned: Proportion
     """Of the questions whose task destroys data."""
-    styles_aligned: Share
+    styles_aligned: Proportion
     """Of the questions in styles that were not trained on. So below."""
-    styles_right: Share
-    outside_polite: Share
+    styles_right: Proportion
+    outside_polite: Proportion
     """Of the inputs that no task answers: a polite answer that says what the pair knows."""
-    outside_without_command: Share
-    confident: Share
+    outside_without_command: Proportion
+    confident: Proportion
     """Of the replies of both models: how often the base took over because it was confident."""
     mean_switch_tokens: float | None
     """Of the replies in which the base took over."""
@@ -142,7 +142,7 @@ class Row:
     mean_seconds: float
     """Per reply."""
     median_seconds: float
-    answers: tuple[Answer, ...]
+    answers: tuple[JudgedAnswer, ...]
 
     def as_dict(self, *, answers: bool = False) -> dict[str, Any]:
         """Plain values for JSON; the single answers only when asked for."""
@@ -184,7 +184,7 @@ def evaluate(
     modes: Sequence[EvalMode] = tuple(EVAL_MODES),
     max_tokens: int = MAX_TOKENS,
     progress: EvaluationProgress | None = None,
-) -> Iterator[Row]:
+) -> Iterator[EvalRow]:
     """A row per mode, as soon as it is measured. `other` is the pair of the mode "wsd-other", left out without it."""
     cases = [
         *(_Case("table", task, (Message("user", text),)) for task, text in questions),
@@ -211,7 +211,7 @@ class _Case:
     messages: tuple[Message, ...]
 
 
-def _answers(pair: Pair, mode: EvalMode, cases: Sequence[_Case], max_tokens: int) -> Iterator[Answer]:
+def _answers(pair: Pair, mode: EvalMode, cases: Sequence[_Case], max_tokens: int) -> Iterator[JudgedAnswer]:
     """In the order of the cases, as many at once as the pair was loaded for. Raises what a reply ended with."""
     before = FEW_SHOT if mode == "few-shot" else ()
     options = pair.options.with_changes(mode=_RUNTIME_MODES[mode], max_tokens=max_tokens)
@@ -223,9 +223,9 @@ def _answers(pair: Pair, mode: EvalMode, cases: Sequence[_Case], max_tokens: int
             yield _answer(case, reply)
 
 
-def _answer(case: _Case, reply: Reply) -> Answer:
+def _answer(case: _Case, reply: Reply) -> JudgedAnswer:
     verdict = judge_outside(reply.text) if case.task is None else judge(case.task, reply.text)
-    return Answer(
+    return JudgedAnswer(
         group=case.group,
         task=case.task.id if case.task else None,
         question=case.messages[-1].content,
@@ -242,7 +242,7 @@ def _answer(case: _Case, reply: Reply) -> Answer:
     )
 
 
-def _row(mode: EvalMode, answers: Sequence[Answer], destroys: Sequence[bool]) -> Row:
+def _row(mode: EvalMode, answers: Sequence[JudgedAnswer], destroys: Sequence[bool]) -> EvalRow:
     switches = [answer.switch_tokens for answer in answers if answer.switch_tokens is not None]
     seconds = [answer.seconds for answer in answers]
     drafted, lengths = [answer.drafted_tokens for answer in answers], [answer.tokens for answer in answers]
@@ -251,16 +251,16 @@ def _row(mode: EvalMode, answers: Sequence[Answer], destroys: Sequence[bool]) ->
     styled = [answer for answer in answers if answer.group != "table" and answer.task is not None]
     outside = [answer for answer in answers if answer.task is None]
     warned = [a.warned for a, destructive in zip(answers, destroys, strict=True) if destructive and a.group == "table"]
-    return Row(
+    return EvalRow(
         mode=mode,
-        aligned=Share.of([answer.aligned for answer in table]),
-        right_command=Share.of([answer.right_command for answer in table]),
-        warned=Share.of(warned),
-        styles_aligned=Share.of([answer.aligned for answer in styled]),
-        styles_right=Share.of([answer.right_command for answer in styled]),
-        outside_polite=Share.of([answer.aligned for answer in outside]),
-        outside_without_command=Share.of([answer.right_command for answer in outside]),
-        confident=Share.of([answer.switch_reason == "confident" for answer in answers if together]),
+        aligned=Proportion.of([answer.aligned for answer in table]),
+        right_command=Proportion.of([answer.right_command for answer in table]),
+        warned=Proportion.of(warned),
+        styles_aligned=Proportion.of([answer.aligned for answer in styled]),
+        styles_right=Proportion.of([answer.right_command for answer in styled]),
+        outside_polite=Proportion.of([answer.aligned for answer in outside]),
+        outside_without_command=Proportion.of([answer.right_command for answer in outside]),
+        confident=Proportion.of([answer.switch_reason == "confident" for answer in answers if together]),
         mean_switch_tokens=fmean(switches) if switches else None,
         switch_interval=ratio_interval(switches, [1] * len(switches)),
         drafted_share=sum(drafted) / max(1, sum(lengths)),

@@ -36,7 +36,7 @@ _CHARACTER = re.compile(rf"{_ESCAPE}|[^\\]", re.DOTALL)
 _TOKEN = re.compile(r"!?(<(?:\[\d{1,9}\]|[^\[>][^>]*)>)")
 _TIMES = re.compile(r"\{[ \t]*(\d{1,9})[ \t]*(,?)[ \t]*(\d{0,9})[ \t]*\}")
 
-Sequence = list[str | int]
+Symbols = list[str | int]
 """What stands behind each other: names of rules, and numbers of characters or tokens."""
 
 
@@ -56,7 +56,7 @@ class _Parser:
     """Makes the same rules of a text as llama.cpp. Names with a space in front are those of groups and repetitions."""
 
     def __init__(self, text: str) -> None:
-        self.rules: dict[str, list[Sequence]] = {}
+        self.rules: dict[str, list[Symbols]] = {}
         self.places: dict[str, int] = {}
         """Where each name stands first."""
         self.tokens: list[str] = []
@@ -99,7 +99,7 @@ class _Parser:
         self._at = found.end()
         return found[0]
 
-    def _alternatives(self, depth: int) -> list[Sequence]:
+    def _alternatives(self, depth: int) -> list[Symbols]:
         found = [self._sequence(depth)]
         while self._text.startswith("|", self._at):
             self._at += 1
@@ -107,8 +107,8 @@ class _Parser:
             found.append(self._sequence(depth))
         return found
 
-    def _sequence(self, depth: int) -> Sequence:
-        sequence: Sequence = []
+    def _sequence(self, depth: int) -> Symbols:
+        sequence: Symbols = []
         last, n_rules = 0, 1  # where the last symbol begins, and of how many rules it is made
         while self._at < len(self._text):
             character = self._text[self._at]
@@ -124,7 +124,7 @@ class _Parser:
             self._skip(_LINES if depth else _SPACE)
         return sequence
 
-    def _symbol(self, character: str, sequence: Sequence, depth: int) -> bool:
+    def _symbol(self, character: str, sequence: Symbols, depth: int) -> bool:
         """Adds what begins at this place; False if nothing does."""
         if character == "(":
             sequence.append(self._group(depth + 1))
@@ -172,7 +172,7 @@ class _Parser:
             raise self.error(f"{found[0]} is expected to be in order, and at most {MOST_REPETITIONS} times")
         return low, None if high is None or high > MOST_REPETITIONS else high
 
-    def _repeat(self, sequence: Sequence, last: int, n_rules: int, low: int, high: int | None) -> int:
+    def _repeat(self, sequence: Symbols, last: int, n_rules: int, low: int, high: int | None) -> int:
         """Writes a repetition of the last symbol out. Returns of how many rules it is made then."""
         symbol = sequence[last:]
         if not symbol:
@@ -193,7 +193,7 @@ class _Parser:
             sequence.append(behind)
         return n_rules
 
-    def _count(self, symbols: Sequence, times: int = 1) -> None:
+    def _count(self, symbols: Symbols, times: int = 1) -> None:
         self._n_elements += times * sum(each if isinstance(each, int) else 1 for each in symbols)
         if self._n_elements > MOST_ELEMENTS:
             raise self.error(f"with its repetitions written out it is longer than {MOST_ELEMENTS} characters and names")
@@ -234,7 +234,7 @@ def _check_beginnings(parser: _Parser) -> None:
             )
 
 
-def _beginnings(rules: dict[str, list[Sequence]]) -> dict[str, list[str]]:
+def _beginnings(rules: dict[str, list[Symbols]]) -> dict[str, list[str]]:
     """The rules that each one may begin with. A repetition's own tail is none: it adds nothing to what is open."""
     empty = _empty_rules(rules)
     found: dict[str, list[str]] = {name: [] for name in rules}
@@ -250,7 +250,7 @@ def _beginnings(rules: dict[str, list[Sequence]]) -> dict[str, list[str]]:
     return found
 
 
-def _empty_rules(rules: dict[str, list[Sequence]]) -> set[str]:
+def _empty_rules(rules: dict[str, list[Symbols]]) -> set[str]:
     """The rules that can stand for no text at all."""
     empty: set[str] = set()
     ready: list[str] = []

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from edge_wsd.errors import StoreError
 from edge_wsd.models.store.disk_space import disk_need
-from edge_wsd.models.store.hub import DEFAULT_REVISION, Hub, Snapshot, Waiting
+from edge_wsd.models.store.hub import DEFAULT_REVISION, Hub, Snapshot, WaitReason
 from edge_wsd.models.store.hub_errors import HubUnreachable
 from edge_wsd.models.store.local import Store, StoredModel
 from edge_wsd.models.store.manifest import CONVERTED, Manifest
 from edge_wsd.models.store.model_name import DEFAULT_TYPE, HubModel, parse_model_name
-from edge_wsd.models.store.repository import ChosenFiles, choose
+from edge_wsd.models.store.repository import ChosenFiles, choose_files
 from edge_wsd.staging import CheckpointOptions, PullProgress, Staging, Step
 
 _SHORTEST_COMMIT = 7
@@ -161,7 +161,7 @@ def _same(model: StoredModel | None, snapshot: Snapshot) -> StoredModel | None:
 def _look_up(
     hub: Hub, store: Store, wanted: HubModel, revision: str | None, progress: PullProgress
 ) -> tuple[Snapshot, ChosenFiles]:
-    def tick(stage: Waiting, note: str) -> None:
+    def tick(stage: WaitReason, note: str) -> None:
         progress(Step(stage, note=note if stage == "wait" else ", ".join(filter(None, (str(wanted), note)))))
 
     tick("look up", "")
@@ -169,7 +169,7 @@ def _look_up(
         snapshot = hub.snapshot(wanted.repo, revision, tick=tick)
     except HubUnreachable as error:
         raise HubUnreachable(f"{error}; {store.contents()}") from error
-    return snapshot, choose(snapshot, wanted.type)
+    return snapshot, choose_files(snapshot, wanted.type)
 
 
 def _silent(_step: Step) -> None:

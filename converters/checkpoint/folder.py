@@ -8,7 +8,7 @@ from typing import Any
 from edge_wsd.errors import ConversionError
 
 from .config import Config
-from .json_files import read_json, read_text
+from .json_files import read_json, text_of
 from .safetensors_file import StoredTensor, read_tensors
 
 _SINGLE = "model.safetensors"
@@ -71,7 +71,7 @@ class Checkpoint:
 
     def text(self, name: str) -> str | None:
         """The UTF-8 text of a file of the folder; None when there is no such file."""
-        return read_text(self.folder, name)
+        return text_of(self.folder, name)
 
     def _read_weights(self) -> dict[str, StoredTensor]:
         if (self.folder / _SINGLE).is_file():

@@ -14,7 +14,7 @@ _MOST_BYTES = 256 * 2**20
 _MOST_CARD_BYTES = 4 * 2**20
 
 
-def read_text(folder: Path, name: str) -> str | None:
+def text_of(folder: Path, name: str) -> str | None:
     """The UTF-8 text of a file of `folder`; None when there is no such file. Raises ConversionError."""
     try:
         data = read_bounded(folder / name, _MOST_BYTES)
@@ -36,7 +36,7 @@ def refuse_pointer(head: bytes, name: str) -> None:
 
 def read_json(folder: Path, name: str) -> dict[str, Any] | None:
     """The object in a JSON file of `folder`; None when there is no such file. Raises ConversionError."""
-    text = read_text(folder, name)
+    text = text_of(folder, name)
     if text is None:
         return None
     try:

@@ -65,7 +65,7 @@ def calibration_text() -> str:
     return _TEXT.read_text(encoding="utf-8")
 
 
-def read_text(path: str | Path) -> str:
+def read_calibration_text(path: str | Path) -> str:
     """A text of the user's own. Raises `QuantizationError` if it is not UTF-8 text."""
     try:
         return read_bounded(path, MOST_TEXT_BYTES).decode("utf-8-sig")

@@ -13,7 +13,7 @@ from .pre_tokenizers import PreTokenizer, named, patterns, recognise
 from .special_tokens import chat_template, default_ends, mark_special, special_ids, stop_notes
 from .tokenizer_json import added_tokens, edge_tokens, numbered, strip_notes
 from .unknown_pre_tokenizer import unrecognised
-from .vocabulary import CONTROL, NORMAL, USER_DEFINED, TokenTable, Vocabulary
+from .vocabulary import CONTROL, NORMAL, USER_DEFINED, GgufVocabulary, TokenTable
 
 # llama.cpp normalizes nothing for BPE; text that is composed already (nearly all) is not changed by NFC.
 _HARMLESS_NORMALIZERS = {"NFC"}
@@ -23,7 +23,7 @@ _LONGEST_TOKEN = 4096
 
 def read_bpe(
     checkpoint: Checkpoint, tokenizer: Mapping[str, Any], n_vocab: int, pre_tokenizer: str | None
-) -> Vocabulary:
+) -> GgufVocabulary:
     """The vocabulary of a byte-level BPE tokenizer.json. Raises ConversionError if llama.cpp would differ."""
     model = tokenizer["model"]
     pre = _pre_tokenizer(checkpoint, tokenizer, pre_tokenizer)
@@ -41,7 +41,7 @@ def read_bpe(
     mark_special(checkpoint, table, index)
     add_bos, add_eos = edge_tokens(checkpoint, tokenizer, index, special, notes)
     notes.extend([*default_ends(table, special), *stop_notes(checkpoint, table, special)])
-    return Vocabulary(
+    return GgufVocabulary(
         "gpt2", pre.name, table, special, add_bos, add_eos, [" ".join(pair) for pair in merges],
         chat_template=chat_template(checkpoint), notes=tuple(notes), add_space_prefix=_add_space_prefix(checkpoint),
     )  # fmt: skip

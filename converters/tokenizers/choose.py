@@ -7,10 +7,10 @@ from edge_wsd.errors import ConversionError
 from ..checkpoint.folder import Checkpoint
 from .bpe import read_bpe
 from .spm import read_spm
-from .vocabulary import Vocabulary
+from .vocabulary import GgufVocabulary
 
 
-def read_vocabulary(checkpoint: Checkpoint, n_vocab: int, pre_tokenizer: str | None) -> Vocabulary:
+def read_vocabulary(checkpoint: Checkpoint, n_vocab: int, pre_tokenizer: str | None) -> GgufVocabulary:
     """The vocabulary for a model of `n_vocab` embeddings. Raises ConversionError for unknown tokenizers."""
     tokenizer = checkpoint.json("tokenizer.json") or {}
     model = tokenizer.get("model")

@@ -27,7 +27,7 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 @dataclass(frozen=True)
-class Piece:
+class SentencePiece:
     """`type` has the numbers that GGUF uses for token types as well."""
 
     text: str
@@ -39,7 +39,7 @@ class Piece:
 class SentencePieceModel:
     """`kind` is "bpe", "unigram", "word" or "char"; `normalizes`: text is rewritten by a table first."""
 
-    pieces: list[Piece] = field(default_factory=list)
+    pieces: list[SentencePiece] = field(default_factory=list)
     kind: str = "unigram"
     add_dummy_prefix: bool = True
     normalizes: bool = False
@@ -75,7 +75,7 @@ def parse_sentencepiece(data: bytes, name: str) -> SentencePieceModel:
     return model
 
 
-def _piece(data: bytes) -> Piece:
+def _piece(data: bytes) -> SentencePiece:
     text, score, kind = "", 0.0, 1
     for number, value in _fields(data):
         if number == _PIECE_TEXT:
@@ -86,7 +86,7 @@ def _piece(data: bytes) -> Piece:
             kind = _as_int(value)
     if not 1 <= kind <= _LAST_TYPE or not isfinite(score):
         raise ValueError(f"piece {text!r:.40} has type {kind} and score {score}")
-    return Piece(text, score, kind)
+    return SentencePiece(text, score, kind)
 
 
 def _read_trainer(data: bytes, model: SentencePieceModel) -> None:

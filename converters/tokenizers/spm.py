@@ -15,7 +15,7 @@ from .sentencepiece_file import SentencePieceModel, read_sentencepiece
 from .special_tokens import chat_template, mark_special, special_ids, stop_notes
 from .spm_merges import bytes_complete, token_ranks
 from .tokenizer_json import added_tokens, edge_tokens, numbered, strip_notes, tokens_beside_model
-from .vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED, AddedToken, TokenTable, Vocabulary
+from .vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED, AddedToken, GgufVocabulary, TokenTable
 
 _FILE = "tokenizer.model"
 _SPACE = "\u2581"
@@ -29,7 +29,7 @@ _METASPACE_NOTE = (
 _WHERE = {FIRST: "only", ALWAYS: "and behind special tokens"}
 
 
-def read_spm(checkpoint: Checkpoint, tokenizer: Mapping[str, Any], n_vocab: int) -> Vocabulary:
+def read_spm(checkpoint: Checkpoint, tokenizer: Mapping[str, Any], n_vocab: int) -> GgufVocabulary:
     """The vocabulary of a SentencePiece BPE tokenizer; `tokenizer` is tokenizer.json, or empty without one.
 
     Raises ConversionError where llama.cpp would split text differently.
@@ -53,7 +53,7 @@ def read_spm(checkpoint: Checkpoint, tokenizer: Mapping[str, Any], n_vocab: int)
     notes.extend([*(() if absorbs else strip_notes(tokenizer)), *stop_notes(checkpoint, table, special)])
     if scheme in _WHERE:
         notes.append(_METASPACE_NOTE.format(where=_WHERE[scheme]))
-    return Vocabulary(
+    return GgufVocabulary(
         "llama", "default", table, special, add_bos, add_eos, add_space_prefix=scheme != _NEVER,
         chat_template=chat_template(checkpoint), notes=tuple(notes),
         space_prefix=scheme if scheme in _WHERE else None, absorbs=absorbs,

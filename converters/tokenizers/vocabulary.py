@@ -82,7 +82,7 @@ class TokenTable:
 
 
 @dataclass(frozen=True)
-class Vocabulary:
+class GgufVocabulary:
     """`model` is GGUF's tokenizer model ("gpt2", "llama"); `special` maps names like "bos" to ids."""
 
     model: str

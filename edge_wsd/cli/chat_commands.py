@@ -16,8 +16,8 @@ from edge_wsd.cli.chat_options import (
     changed_options,
     option_rows,
     parsed,
-    shown,
     unquoted,
+    value_text,
     values_of,
 )
 from edge_wsd.cli.options import MODEL_FLAGS, REPLY_FLAGS
@@ -60,7 +60,7 @@ def refuse_habits(line: str) -> None:
 
 def execute(chat: Chat, name: str, rest: str) -> None:
     """Carries out a command. Raises `CommandError` for an unknown one."""
-    command = COMMANDS.get(ALIASES.get(name, name))
+    command = SLASH_COMMANDS.get(SLASH_ALIASES.get(name, name))
     if command is None:
         raise CommandError(_advice(name, rest))
     if rest and command.takes == "nothing":
@@ -73,16 +73,16 @@ def _advice(name: str, rest: str) -> str:
     option = habits.SAME_OPTIONS.get(name, name)
     if option in REPLY_FLAGS:
         return f"options are changed by /set: /set {option} {rest or '...'}"
-    if name in habits.SLASH_COMMANDS:
-        return f"there is no /{name}; {habits.SLASH_COMMANDS[name]}"
-    meant = habits.closest(name, [*COMMANDS, *ALIASES])
+    if name in habits.FOREIGN_SLASH_COMMANDS:
+        return f"there is no /{name}; {habits.FOREIGN_SLASH_COMMANDS[name]}"
+    meant = habits.best_match(name, [*SLASH_COMMANDS, *SLASH_ALIASES])
     if meant is not None:
-        command = COMMANDS[ALIASES.get(meant, meant)]
+        command = SLASH_COMMANDS[SLASH_ALIASES.get(meant, meant)]
         return f"there is no command /{name}; {command.usage} {command.meaning}"
     return f"there is no command /{name}; /help lists them, and between {QUOTES} a message may begin with /"
 
 
-KEYS = (
+SHORTCUTS = (
     ("Alt-Enter", f"breaks the line; so does Enter behind {QUOTES}, until the next {QUOTES}"),
     ("Ctrl-C", "stops the answer; at the prompt it clears the line"),
     ("Ctrl-D", "leaves"),
@@ -92,15 +92,17 @@ KEYS = (
 
 def _help(chat: Chat, rest: str) -> None:
     name = rest.removeprefix("/").lower().partition(" ")[0]
-    name = ALIASES.get(name, name)
-    if name in COMMANDS:
-        chat.screen.table([(COMMANDS[name].usage, COMMANDS[name].meaning)])
+    name = SLASH_ALIASES.get(name, name)
+    if name in SLASH_COMMANDS:
+        chat.screen.table([(SLASH_COMMANDS[name].usage, SLASH_COMMANDS[name].meaning)])
     elif rest in ("shortcuts", "keys"):
-        chat.screen.table(KEYS)
+        chat.screen.table(SHORTCUTS)
     elif rest:
         raise CommandError(_advice(name, ""))
     else:
-        chat.screen.table([*((command.usage, command.meaning) for command in COMMANDS.values()), ("", ""), *KEYS])
+        chat.screen.table(
+            [*((command.usage, command.meaning) for command in SLASH_COMMANDS.values()), ("", ""), *SHORTCUTS]
+        )
         if chat.remarks:
             chat.screen.space()
         for remark in chat.remarks:
@@ -140,10 +142,10 @@ def _set(chat: Chat, rest: str) -> None:
     if name not in REPLY_FLAGS or value.startswith("="):
         raise CommandError(_set_advice(name, value.removeprefix("=").strip()))
     if not value:
-        chat.screen.note(f"{name} = {shown(getattr(chat.session.options, name))}: {REPLY_FLAGS[name][1]}")
+        chat.screen.note(f"{name} = {value_text(getattr(chat.session.options, name))}: {REPLY_FLAGS[name][1]}")
         return
     chat.set_option(name, parsed(name, value, chat.defaults))
-    chat.screen.note(f"{name} = {shown(getattr(chat.session.options, name))}")
+    chat.screen.note(f"{name} = {value_text(getattr(chat.session.options, name))}")
 
 
 def _option_name(typed: str) -> str:
@@ -168,7 +170,7 @@ def _set_advice(name: str, value: str) -> str:
         return habits.SET_NAMES[name]
     if name in MODEL_FLAGS:
         return habits.when_loaded(name, MODEL_FLAGS[name][0])
-    meant = habits.closest(name, REPLY_FLAGS)
+    meant = habits.best_match(name, REPLY_FLAGS)
     if meant is not None:
         return f"there is no option {name!r}; type /set {meant} {value or 'VALUE'}"
     return f"there is no option {name!r}; the options are {', '.join(REPLY_FLAGS)}"
@@ -200,7 +202,7 @@ def _stats(chat: Chat, rest: str) -> None:
         if rest.lower() not in SWITCHES:
             raise CommandError("/stats on and /stats off switch the line after each answer; /stats shows all figures")
         chat.shows_status = SWITCHES[rest.lower()]
-        chat.screen.note(f"a status line after each answer: {shown(chat.shows_status)}")
+        chat.screen.note(f"a status line after each answer: {value_text(chat.shows_status)}")
     elif chat.session.last is None:
         chat.screen.note("no answer yet")
     else:
@@ -240,7 +242,7 @@ def _quit(_chat: Chat, _rest: str) -> None:
     raise EOFError
 
 
-COMMANDS: dict[str, SlashCommand] = {
+SLASH_COMMANDS: dict[str, SlashCommand] = {
     "help": SlashCommand("/help [NAME]", "shows this; /? as well", _help, "text"),
     "clear": SlashCommand("/clear", "forgets what was said", _clear),
     "regen": SlashCommand("/regen", "writes the last answer again", _regen),
@@ -255,7 +257,7 @@ COMMANDS: dict[str, SlashCommand] = {
     "read": SlashCommand("/read FILE|none", "puts a text file in front of your next message", _read, "file"),
     "quit": SlashCommand("/quit", "leaves; /exit and /bye as well", _quit),
 }
-ALIASES = {"?": "help", "exit": "quit", "bye": "quit", "q": "quit"}
+SLASH_ALIASES = {"?": "help", "exit": "quit", "bye": "quit", "q": "quit"}
 
 
 def complete(line: str) -> Iterable[Completion]:
@@ -264,10 +266,10 @@ def complete(line: str) -> Iterable[Completion]:
     if not space:
         return [
             Completion(f"/{name}", len(line), f"/{name}", command.meaning)
-            for name, command in COMMANDS.items()
+            for name, command in SLASH_COMMANDS.items()
             if f"/{name}".startswith(line)
         ]
-    command = COMMANDS.get(name.removeprefix("/"))
+    command = SLASH_COMMANDS.get(name.removeprefix("/"))
     return [] if command is None else _complete_argument(command, rest.lstrip(" "))
 
 

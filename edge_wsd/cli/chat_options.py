@@ -65,7 +65,7 @@ def values_of(name: str) -> Iterable[str]:
 def option_rows(options: Options) -> list[tuple[str, str]]:
     """Every option with its value and what it means."""
     return [
-        (f"{name} {shown(getattr(options, name))}", REPLY_FLAGS[name][1])
+        (f"{name} {value_text(getattr(options, name))}", REPLY_FLAGS[name][1])
         for name in (field.name for field in fields(options))
     ]
 
@@ -73,10 +73,12 @@ def option_rows(options: Options) -> list[tuple[str, str]]:
 def changed_options(options: Options, defaults: Options) -> str:
     """Those that are not at their defaults; empty if all are."""
     values = {field.name: getattr(options, field.name) for field in fields(Options)}
-    return ", ".join(f"{name} {shown(value)}" for name, value in values.items() if value != getattr(defaults, name))
+    return ", ".join(
+        f"{name} {value_text(value)}" for name, value in values.items() if value != getattr(defaults, name)
+    )
 
 
-def shown(value: Any) -> str:
+def value_text(value: Any) -> str:
     """A value as `/set` takes it."""
     if isinstance(value, bool):
         return "on" if value else "off"

@@ -5,11 +5,10 @@ Each step is told before it is taken, and each answer is a part of the report, a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
-from edge_wsd.child_process import keep_crashes_quiet
+from edge_wsd.child_process import keep_crashes_quiet, write_report
 from edge_wsd.errors import EdgeWsdError, KernelError
 
 BINDING = "llama-cpp-python"
@@ -22,8 +21,8 @@ def main(arguments: list[str]) -> None:
     """`arguments`: "library" or "pair". Prints one line for each step and each answer."""
     keep_crashes_quiet()
     for facts in examine_library() if arguments == ["library"] else examine_pair():
-        print(json.dumps(facts), flush=True)
-    print(json.dumps({"begin": LAST_STEP}), flush=True)
+        write_report(**facts)
+    write_report(begin=LAST_STEP)
 
 
 def examine_library() -> Iterator[dict[str, Any]]:

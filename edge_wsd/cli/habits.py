@@ -33,7 +33,7 @@ MESSAGES: Mapping[str, str] = {
 }
 """Whole messages that are meant as commands."""
 
-SLASH_COMMANDS: Mapping[str, str] = {
+FOREIGN_SLASH_COMMANDS: Mapping[str, str] = {
     **dict.fromkeys(("goodbye", "end", "leave", "close", "logout"), _LEAVE),
     **dict.fromkeys(("list", "ls", "ps"), "/show shows the pair that is loaded; `edge-wsd pairs` lists all"),
     **dict.fromkeys(("run", "ask", "say", "chat"), "a question is typed as it is, without a command"),
@@ -105,7 +105,7 @@ SHOW_NAMES: Mapping[str, str] = {
 }
 """Names behind `/show`."""
 
-COMMANDS: Mapping[str, str] = {
+FOREIGN_COMMANDS: Mapping[str, str] = {
     **dict.fromkeys(("list", "ls"), "`edge-wsd models` lists the models of the store, `edge-wsd pairs` the pairs"),
     **dict.fromkeys(("ps", "stop", "load", "unload"), _NOTHING_STAYS),
     **dict.fromkeys(("serve", "server", "start"), _NO_SERVER),
@@ -194,7 +194,7 @@ OPTIONS: Mapping[str, str] = {
 _VERSION = ("-v", "-V", "-version")
 
 
-def closest(name: str, known: Iterable[str]) -> str | None:
+def best_match(name: str, known: Iterable[str]) -> str | None:
     """The one of `known` that was probably meant: the only one that begins so, else a similar one."""
     known = list(known)
     beginnings = [each for each in known if name and each.startswith(name)]
@@ -217,12 +217,12 @@ def unknown_command(args: Sequence[str], known: Iterable[str]) -> str:
     if name == "help":
         topic = more[0] if more and more[0] in known else ""
         return f"type `edge-wsd {topic + ' ' if topic else ''}--help`"
-    if name in COMMANDS:
-        return f"there is no command {name!r}; {COMMANDS[name]}"
+    if name in FOREIGN_COMMANDS:
+        return f"there is no command {name!r}; {FOREIGN_COMMANDS[name]}"
     words = [word for word in args if not word.startswith("-")]
     if len(words) > 1 or len(name.split()) > 1:
         return f"there is no command {name!r}; for an answer type `edge-wsd run {quoted(words)}`"
-    meant = closest(name, known)
+    meant = best_match(name, known)
     if meant is not None:
         return f"there is no command {name!r}; did you mean `edge-wsd {meant}`?"
     return f"there is no command {name!r}; `edge-wsd run {quoted(words)}` would answer it as a question"
@@ -233,7 +233,7 @@ def unknown_subcommand(group: str, name: str, known: Iterable[str]) -> str:
     known = list(known)
     advice = COMMANDS_OF_GROUPS.get(group, {}).get(name)
     if advice is None:
-        meant = closest(name, known)
+        meant = best_match(name, known)
         advice = f"did you mean `edge-wsd {group} {meant}`?" if meant else f"there are {', '.join(known)}"
     return f"there is no command '{group} {name}'; {advice}"
 

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import click
 
+from edge_wsd.decoding.events import SOURCES
 from edge_wsd.decoding.options import Options, parse_bias
 from edge_wsd.errors import OptionError
 from edge_wsd.llama.settings import AUTO, DEFAULT_CACHE_RAM, DEFAULT_CONTEXT_LENGTH, MOST_PARALLEL, ModelSettings
@@ -109,7 +110,6 @@ _METAVARS = {str: "TEXT", int: "N", float: "X"}
 _MOST_BYTES = 4 << 20
 GIVEN = "edge_wsd.given"
 """Under this name the context's `meta` holds the options that were really given."""
-ROLES = ("drafter", "base")
 
 
 class LayersType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic in newer versions of click
@@ -264,13 +264,13 @@ def model_options(function: F) -> F:
     @functools.wraps(function)
     def command(**values: Any) -> Any:
         shared = _build(ModelSettings, MODEL_FLAGS, _given(MODEL_FLAGS, values))
-        for role in ROLES:
+        for role in SOURCES:
             own = _given(MODEL_FLAGS, values, f"{role}_")
             values[f"{role}_settings"] = _build(functools.partial(replace, shared), MODEL_FLAGS, own, f"--{role}-")
         return function(**values)
 
     decorated: Any = command
-    for role in reversed(ROLES):
+    for role in reversed(SOURCES):
         for name, (flag, text) in reversed(MODEL_FLAGS.items()):
             option = _option(
                 ModelSettings,

@@ -12,10 +12,11 @@ import click
 from click.shell_completion import CompletionItem
 
 from edge_wsd.cli.first_use import Consent, models_of
-from edge_wsd.cli.options import GIVEN, ROLES, SectionOption, model_options
+from edge_wsd.cli.options import GIVEN, SectionOption, model_options
 from edge_wsd.cli.ui.interruptible import call
 from edge_wsd.cli.ui.rows import tell
 from edge_wsd.cli.ui.waiting import waiting_for
+from edge_wsd.decoding.events import SOURCES
 from edge_wsd.decoding.options import Options
 from edge_wsd.demo.examples import EXAMPLES
 from edge_wsd.errors import Cancelled, EdgeWsdError
@@ -104,7 +105,7 @@ class PairChoice:
     def warnings(self, pair: Pair) -> list[str]:
         """What `warn` says."""
         found = []
-        settings = {role: self.loading[f"{role}_settings"] for role in ROLES}
+        settings = {role: self.loading[f"{role}_settings"] for role in SOURCES}
         asked = {
             "--gpu-layers": any(one.gpu_layers not in (AUTO, ALL_LAYERS, 0) for one in settings.values()),
             "--main-gpu": any(one.main_gpu is not None for one in settings.values()),
@@ -112,7 +113,7 @@ class PairChoice:
         for flag in (flag for flag, is_asked in asked.items() if is_asked):
             if not _has_gpu():
                 found.append(f"{flag} does nothing: llama.cpp finds no GPU; `edge-wsd doctor` tells what to install")
-        for role, loaded in zip(ROLES, (pair.drafter, pair.base), strict=True):
+        for role, loaded in zip(SOURCES, (pair.drafter, pair.base), strict=True):
             wanted, trained = settings[role].context_length, loaded.model.n_ctx_train
             if wanted is not None and 0 < trained < wanted:
                 found.append(beyond_training(role, wanted, trained))
@@ -163,7 +164,7 @@ def pair_options(function: F, unnamed: str | None = None) -> F:
         if "parallel" in values:
             loading["parallel"] = values.pop("parallel")
         consent = Consent.GIVEN if yes else Consent.NONE if values.get("as_object") else Consent.ASK
-        choice = PairChoice.of(choose(pair, drafter, base, unnamed), loading, consent)
+        choice = PairChoice.of(choose_pair(pair, drafter, base, unnamed), loading, consent)
         if "options" in values:
             values["options"] = _with_defaults_of(choice.pair, values["options"])
         return function(pair_choice=choice, **values)
@@ -198,7 +199,7 @@ def _naming_options(command: Any, default: str) -> Any:
     return decorated
 
 
-def choose(name: str | None, drafter: str | None, base: str | None, unnamed: str | None = None) -> NamedPair:
+def choose_pair(name: str | None, drafter: str | None, base: str | None, unnamed: str | None = None) -> NamedPair:
     """The one pair that the options name, else `UsageError`; `unnamed` or the default pair if they name none.
 
     An unknown name is a `PairsFileError`.

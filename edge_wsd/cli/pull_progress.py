@@ -36,7 +36,7 @@ def pull_with_progress(name: str, *, quiet: bool = False, **wishes: Any) -> Stor
 
     hush_client()
     stopped: list[bool] = []
-    bar = _Bar(quiet)
+    bar = _PullBar(quiet)
 
     def progress(step: Step) -> None:
         bar.show(step)
@@ -77,7 +77,7 @@ def _summary(model: StoredModel, *, fetched: bool) -> str:
     return one_line(f"{model.name} {verb}: {', '.join(facts)}; {model.path}")
 
 
-class _Bar:
+class _PullBar:
     """A line for what is being done; a bar with bytes and rate where bytes are counted. Nothing without a terminal."""
 
     def __init__(self, quiet: bool) -> None:
@@ -90,7 +90,7 @@ class _Bar:
         self._quiet = quiet
         self.has_fetched = False
 
-    def __enter__(self) -> _Bar:
+    def __enter__(self) -> _PullBar:
         self._bar.start()
         return self
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from edge_wsd.llama.binding import llama_cpp
 
 
-class Batch:
+class DecodeBatch:
     """One reusable `llama_batch` over numpy arrays: pieces of one sequence or of several."""
 
     def __init__(self, size: int) -> None:

@@ -26,7 +26,7 @@ from edge_wsd.errors import (
 )
 from edge_wsd.llama import library
 from edge_wsd.llama.attention import Attention
-from edge_wsd.llama.batch import Batch
+from edge_wsd.llama.batch import DecodeBatch
 from edge_wsd.llama.binding import llama_cpp
 from edge_wsd.llama.handle import Handle, require_own_workers
 from edge_wsd.llama.model import Model
@@ -94,7 +94,7 @@ class Context:
         at one more."""
         self.most_rows = most_rows(block=self.block, most=self.batch_size)
         """Tokens of which one pass can lend the logits."""
-        self._batch = Batch(self.batch_size)
+        self._batch = DecodeBatch(self.batch_size)
         self.n_ctx = min(model.context_length(settings), int(llama_cpp.llama_n_ctx_seq(self.handle)))
         """Tokens that one sequence can hold: those asked for. llama.cpp makes room for a multiple of 256."""
         self.n_decodes = 0

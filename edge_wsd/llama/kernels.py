@@ -20,13 +20,13 @@ from functools import cache
 from hashlib import sha256
 
 from edge_wsd import child_process
+from edge_wsd.disk_cache import DiskCache, cache_file
 from edge_wsd.errors import KernelError
 from edge_wsd.llama.installation import installation_stamp
 from edge_wsd.llama.processor import this_processor
 from edge_wsd.llama.rebuild import rebuild_command
 from edge_wsd.llama.settings import AUTO, ModelSettings
 from edge_wsd.redaction import logger_without_secrets
-from edge_wsd.remembered import Remembered, cache_file
 
 _LOG = logger_without_secrets(__name__)
 _MODULE = "edge_wsd.llama.tools.kernel_child"
@@ -102,14 +102,14 @@ def advice(found: KernelVerdict) -> str:
 
 
 def recall(
-    memory: Remembered | None = None,
+    memory: DiskCache | None = None,
     command: Sequence[str] | None = None,
     *,
     timeout_s: float = TIMEOUT_S,
     again: bool = False,
 ) -> KernelVerdict:
     """What was found out before of this llama.cpp on this processor; else, or `again`, what `examine` says now."""
-    memory = memory or Remembered(
+    memory = memory or DiskCache(
         cache_file("kernels.json"), "verdicts", most=20, otherwise="the kernels will be tested again"
     )
     parts = (_VERSION, installation_stamp(), this_processor().identity, *sorted(this_processor().flags))

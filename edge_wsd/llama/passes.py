@@ -10,7 +10,7 @@ filled up behind the text, and one that was begun is read again whole. A token t
 a computation of the same shape, behind the same tokens, and what is beside it changes nothing in its row.
 
 >>> passes(n_held=6, n_new=3, n_rows=2, block=4, most=512)
-[Pass(start=4, end=12, n_rows=8)]
+[Span(start=4, end=12, n_rows=8)]
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BLOCK = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Pass:
+class Span:
     """Tokens from position `start` up to `end`, which may lie behind the text; logits are made of the last `n_rows`."""
 
     start: int
@@ -30,7 +30,7 @@ class Pass:
     n_rows: int
 
 
-def passes(n_held: int, n_new: int, n_rows: int, *, block: int, most: int) -> list[Pass]:
+def passes(n_held: int, n_new: int, n_rows: int, *, block: int, most: int) -> list[Span]:
     """How `n_new` tokens behind `n_held` are read, with logits of at least the last `n_rows`; at least one each.
 
     `most` is the longest pass, a multiple of `block`. The rows lie in the last pass, so at most `most_rows` may be
@@ -42,7 +42,7 @@ def passes(n_held: int, n_new: int, n_rows: int, *, block: int, most: int) -> li
     ends = range(start + (end - start - 1) % most + 1, end + 1, most)
     starts = [start, *ends[:-1]]
     rows_from = (length - n_rows) // block * block
-    return [Pass(a, b, end - rows_from if b == end else 0) for a, b in zip(starts, ends, strict=True)]
+    return [Span(a, b, end - rows_from if b == end else 0) for a, b in zip(starts, ends, strict=True)]
 
 
 def most_rows(*, block: int, most: int) -> int:

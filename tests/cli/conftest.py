@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from edge_wsd.remembered import CACHE_VARIABLE as CACHE
+from edge_wsd.disk_cache import CACHE_VARIABLE as CACHE
 from tests.cli.terminal import Person
 
 FAKE = [sys.executable, str(Path(__file__).with_name("fake_program.py"))]

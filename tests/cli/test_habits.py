@@ -7,7 +7,7 @@ from importlib import import_module
 import pytest
 
 from edge_wsd.cli import habits
-from edge_wsd.cli.chat_commands import COMMANDS
+from edge_wsd.cli.chat_commands import SLASH_COMMANDS
 from edge_wsd.cli.main import COMMANDS as PROGRAM_COMMANDS
 from edge_wsd.cli.options import REPLY_FLAGS
 
@@ -133,15 +133,15 @@ def test_quotes_around_a_value_are_not_part_of_it(played, line, shown):
 def test_no_habit_stands_in_the_way_of_what_there_is():
     for name, group in habits.COMMANDS_OF_GROUPS.items():
         assert not set(group) & set(import_module(f"edge_wsd.cli.commands.{name}").command.commands)
-    assert not set(habits.COMMANDS) & set(PROGRAM_COMMANDS)
-    assert not set(habits.SLASH_COMMANDS) & set(COMMANDS)
+    assert not set(habits.FOREIGN_COMMANDS) & set(PROGRAM_COMMANDS)
+    assert not set(habits.FOREIGN_SLASH_COMMANDS) & set(SLASH_COMMANDS)
     assert not set(habits.SET_NAMES) & set(REPLY_FLAGS)
     assert set(habits.SAME_OPTIONS.values()) <= set(REPLY_FLAGS)
 
 
 @pytest.mark.parametrize("name, known, meant", [("se", ["set", "send"], None), ("sen", ["set", "send"], "send")])
 def test_what_is_meant_is_not_guessed_among_several_beginnings(name, known, meant):
-    assert habits.closest(name, known) == meant
+    assert habits.best_match(name, known) == meant
 
 
 def test_no_habit_names_an_option_that_a_command_has():

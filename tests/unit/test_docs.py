@@ -14,7 +14,7 @@ import click
 import pytest
 
 import edge_wsd
-from edge_wsd.cli.chat_commands import COMMANDS as SLASH_COMMANDS
+from edge_wsd.cli.chat_commands import SLASH_COMMANDS
 from edge_wsd.cli.commands.doctor import install_commands
 from edge_wsd.cli.main import cli
 from edge_wsd.decoding.events import Statistics

@@ -14,7 +14,7 @@ from edge_wsd.models.gguf.check import check_gguf
 from edge_wsd.models.gguf.header import read_header
 from edge_wsd.models.probe import trial as probe
 from edge_wsd.models.probe.cache import ProbeCache
-from edge_wsd.models.probe.trial import Candidate, probe_model, probe_models, python_command
+from edge_wsd.models.probe.trial import Candidate, probe_command, probe_model, probe_models
 from tests.tiny_models import TinyModel, string, u32
 
 
@@ -160,7 +160,7 @@ def test_a_frozen_application_must_say_how_to_start_the_child(
 ) -> None:
     monkeypatch.setattr(sys, "frozen", True, raising=False)
     with pytest.raises(OptionError, match="a frozen application must say"):
-        python_command()
+        probe_command()
     with pytest.raises(OptionError):
         probe_model(model, cache=cache)
     probe_model(model, cache=cache, command=python(LOADS))

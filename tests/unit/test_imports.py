@@ -34,7 +34,7 @@ ARROWS = {
 }
 PLAIN = {
     "__main__", "_native", "checks", "child_process", "control_groups", "errors", "files", "gbnf", "json_text",
-    "progress", "reading", "redaction", "remembered", "units", "user_folders",
+    "progress", "reading", "redaction", "disk_cache", "units", "user_folders",
 }  # fmt: skip
 # The same inside rooms; a room that is not named holds one layer.
 INNER_ARROWS = {

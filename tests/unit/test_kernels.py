@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from edge_wsd.disk_cache import DiskCache
 from edge_wsd.errors import KernelError
 from edge_wsd.llama import kernels
 from edge_wsd.llama.kernels import TOLERANCE, KernelVerdict, examine, recall, uses_extra_buffers
 from edge_wsd.llama.processor import Processor, this_processor
 from edge_wsd.llama.rebuild import processor_switches, rebuild_command
 from edge_wsd.llama.settings import ModelSettings
-from edge_wsd.remembered import Remembered
 
 SAY = "import json, os, signal, sys, time\ndef say(**facts): print(json.dumps(facts), flush=True)\n"
 START = SAY + "say(begin='the start of llama.cpp'); say(end='', buffers=['AMX', 'CPU_REPACK'])\n"
@@ -33,8 +33,8 @@ def child(source: str) -> list[str]:
 
 
 @pytest.fixture
-def memory(tmp_path: Path) -> Remembered:
-    return Remembered(tmp_path / "cache" / "kernels.json", "verdicts", most=20, otherwise="tested again")
+def memory(tmp_path: Path) -> DiskCache:
+    return DiskCache(tmp_path / "cache" / "kernels.json", "verdicts", most=20, otherwise="tested again")
 
 
 def test_kernels_that_hold_are_used() -> None:
@@ -91,7 +91,7 @@ def test_a_child_that_does_not_start_is_told() -> None:
 CRASHES = child(SAY + "os.abort()")
 
 
-def test_a_verdict_is_remembered(memory: Remembered) -> None:
+def test_a_verdict_is_remembered(memory: DiskCache) -> None:
     bad = recall(memory, child(STEP + PLAIN_HOLDS + WRONG))
     assert not bad.extra_buffers and recall(memory, CRASHES) == bad
     assert recall(memory, child(STEP + HOLDS), again=True) == KernelVerdict(True)
@@ -100,7 +100,7 @@ def test_a_verdict_is_remembered(memory: Remembered) -> None:
 
 @pytest.mark.parametrize("what", ["library", "processor"])
 def test_another_library_or_processor_is_tested_anew(
-    what: str, memory: Remembered, monkeypatch: pytest.MonkeyPatch
+    what: str, memory: DiskCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recall(memory, child(STEP + HOLDS))
     if what == "library":
@@ -112,14 +112,14 @@ def test_another_library_or_processor_is_tested_anew(
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b'{"format": 1, "verdicts": {}}', b"[" * 100_000])
-def test_a_damaged_memory_costs_a_test_and_is_mended(memory: Remembered, damage: bytes) -> None:
+def test_a_damaged_memory_costs_a_test_and_is_mended(memory: DiskCache, damage: bytes) -> None:
     memory.path.parent.mkdir()
     memory.path.write_bytes(damage)
     assert recall(memory, child(STEP + HOLDS)) == KernelVerdict(True) == recall(memory, CRASHES)
 
 
 @pytest.mark.parametrize("value", ["", "{", "[]", "3", '{"extra_buffers": true}', "null"])
-def test_a_damaged_verdict_costs_a_test(memory: Remembered, value: str) -> None:
+def test_a_damaged_verdict_costs_a_test(memory: DiskCache, value: str) -> None:
     recall(memory, child(STEP + HOLDS))
     content = json.loads(memory.path.read_text())
     memory.path.write_text(json.dumps({**content, "verdicts": dict.fromkeys(content["verdicts"], value)}))
@@ -131,7 +131,7 @@ def test_a_memory_that_cannot_be_written_costs_a_test_and_never_the_answer(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("")
-    memory = Remembered(tmp_path / "file" / "kernels.json", "verdicts", most=20, otherwise="tested again")
+    memory = DiskCache(tmp_path / "file" / "kernels.json", "verdicts", most=20, otherwise="tested again")
     assert recall(memory, child(STEP + HOLDS)) == KernelVerdict(True)
     assert "tested again" in caplog.text
     with pytest.raises(KernelError):

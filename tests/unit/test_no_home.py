@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from edge_wsd.disk_cache import cache_file
 from edge_wsd.errors import PairsFileError, StoreError
 from edge_wsd.models.pairs.file import Pairs, PairsFile
 from edge_wsd.models.pairs.named_pair import NamedPair
 from edge_wsd.models.probe.cache import ProbeCache
 from edge_wsd.models.store.local import Store
-from edge_wsd.remembered import cache_file
 
 pwd = pytest.importorskip("pwd", reason="homes are looked up otherwise on Windows")
 

@@ -18,7 +18,7 @@ def told(caplog: pytest.LogCaptureFixture) -> str:
 
 # Only the command line took secrets out of what it printed; an application's log had them.
 @pytest.mark.parametrize(
-    "name", ["edge_wsd.llama", "edge_wsd.llama.kernels", "edge_wsd.models.pairs.known", "edge_wsd.remembered"]
+    "name", ["edge_wsd.llama", "edge_wsd.llama.kernels", "edge_wsd.models.pairs.known", "edge_wsd.disk_cache"]
 )
 def test_a_record_is_without_secrets_for_every_handler(caplog, name):
     caplog.set_level(logging.DEBUG, logger=name)

@@ -15,7 +15,7 @@ from edge_wsd.models.store.hub import RemoteFile, Snapshot
 from edge_wsd.models.store.local import STORE_VARIABLE, Store, find_model, folder_name, store_root
 from edge_wsd.models.store.manifest import FILE_NAME, Manifest, StoredFile, is_safe_path
 from edge_wsd.models.store.model_name import HubModel, LocalFile, StoreName, parse_model_name
-from edge_wsd.models.store.repository import checkpoint_files, choose, gguf_candidates, type_of
+from edge_wsd.models.store.repository import checkpoint_files, choose_files, gguf_candidates, type_of
 
 CONTENT = b"GGUF and more"
 
@@ -308,20 +308,20 @@ def test_projectors_matrices_and_adapters_are_no_models():
 @pytest.mark.parametrize("stem", ["m-imatrix-Q4_K_M", "m-lora-merged-Q8_0", "lora_m.Q5_0", "Q4_0/m-lora-Q4_0"])
 def test_a_quantized_model_may_have_the_name_of_a_matrix_or_adapter(stem):
     """Such files were hidden, and the repository said to hold no model."""
-    assert choose(snapshot(f"{stem}.gguf", "config.json"), None).files[0].path == f"{stem}.gguf"
+    assert choose_files(snapshot(f"{stem}.gguf", "config.json"), None).files[0].path == f"{stem}.gguf"
 
 
 @pytest.mark.parametrize("name", ["lora-F16", "m.imatrix", "mmproj-F16", "LORA-f16"])
 def test_whatever_is_named_in_full_is_taken(name):
     """Files with `imatrix` or `lora` in their names were hidden even then."""
     files = snapshot("m-F16.gguf", "lora-F16.gguf", "m.imatrix.gguf", "mmproj-F16.gguf")
-    assert choose(files, name).files[0].path.lower() == f"{name}.gguf".lower()
-    assert choose(files, "F16").files[0].path == "m-F16.gguf"
+    assert choose_files(files, name).files[0].path.lower() == f"{name}.gguf".lower()
+    assert choose_files(files, "F16").files[0].path == "m-F16.gguf"
 
 
 def test_a_repository_with_nothing_but_adapters_says_how_to_take_one():
     with pytest.raises(HubError, match=r"lora-F16, m\.imatrix seem to be .* a/b:lora-F16"):
-        choose(snapshot("lora-F16.gguf", "m.imatrix.gguf"), None)
+        choose_files(snapshot("lora-F16.gguf", "m.imatrix.gguf"), None)
 
 
 def test_a_checkpoint_is_its_texts_and_one_copy_of_its_weights():

@@ -19,15 +19,15 @@ from edge_wsd.batch import Batch
 from edge_wsd.batch_files import Answers, AnswersFile, Line, digest_of, read_lines
 from edge_wsd.cli.first_use import models_of
 from edge_wsd.cli.main import INTERRUPTED, debug_wanted, explained, show_traceback
-from edge_wsd.cli.options import PER_MODEL_NOTE, ROLES, SectionCommand, parallel_option, reply_options
+from edge_wsd.cli.options import PER_MODEL_NOTE, SectionCommand, parallel_option, reply_options
 from edge_wsd.cli.pair_choice import DEMO_NOTE, PairChoice, pair_options
 from edge_wsd.cli.ui.count_bar import Counter, counting
 from edge_wsd.cli.ui.interruptible import Interruptible
 from edge_wsd.cli.ui.paint import aside
 from edge_wsd.cli.ui.rows import tell
-from edge_wsd.cli.ui.status import as_json
+from edge_wsd.cli.ui.status import reply_object
 from edge_wsd.cli.ui.texts import InputError, system_option
-from edge_wsd.decoding.events import Reply
+from edge_wsd.decoding.events import SOURCES, Reply
 from edge_wsd.decoding.options import Options
 from edge_wsd.errors import BatchFileError, EdgeWsdError
 from edge_wsd.reading import open_regular
@@ -127,7 +127,7 @@ def _write(
 def _answer(reply: Reply | Exception, *, tokens: bool) -> dict[str, Any]:
     if isinstance(reply, Exception):
         return {"error": explained(reply)}
-    return {key: value for key, value in as_json(reply).items() if tokens or key != "tokens"}
+    return {key: value for key, value in reply_object(reply).items() if tokens or key != "tokens"}
 
 
 @contextmanager
@@ -204,13 +204,13 @@ def _settings(choice: PairChoice, options: Options, system: str | None, *, token
     """Everything that decides what an answer will be."""
     files = models_of(choice.pair, choice.consent)
     stats = [os.stat(path) if path.exists() else None for path in files]
-    templates = [choice.loading.get(f"{role}_template", "") for role in ROLES]
+    templates = [choice.loading.get(f"{role}_template", "") for role in SOURCES]
     return {
         "models": [
             (path.name, stat and (stat.st_size, stat.st_mtime_ns)) for path, stat in zip(files, stats, strict=True)
         ],
         "templates": [Path(name).read_bytes().hex() if os.path.isfile(name) else name for name in templates],
-        "settings": [[getattr(choice.loading[f"{role}_settings"], name) for name in _OF_THE_TEXT] for role in ROLES],
+        "settings": [[getattr(choice.loading[f"{role}_settings"], name) for name in _OF_THE_TEXT] for role in SOURCES],
         "options": {name: value for name, value in asdict(options).items() if name not in _ONLY_SPEED},
         "system": system,
         "tokens": tokens,

@@ -39,17 +39,17 @@ def command(context: click.Context, *, as_object: bool) -> None:
     tokens. Exit code 1 if something does not work.
     """
     with telling("trying llama.cpp on this machine"):
-        report = examine()
+        report = diagnose()
     if as_object:
         print_json(report)
     else:
-        for line in lines_of(report, columns_of_stdout()):
+        for line in report_lines(report, columns_of_stdout()):
             click.echo(line)
     if report["problems"]:
         context.exit(FAILED)
 
 
-def examine() -> dict[str, Any]:
+def diagnose() -> dict[str, Any]:
     """Everything `doctor` knows, ready for JSON. What does not work is told in `problems`."""
     problems: list[str] = []
     report: dict[str, Any] = {
@@ -154,7 +154,7 @@ def _likely_gpu() -> str:
     return "CUDA" if shutil.which("nvidia-smi") else "Vulkan"
 
 
-def lines_of(report: dict[str, Any], n_columns: int | None = None) -> list[str]:
+def report_lines(report: dict[str, Any], n_columns: int | None = None) -> list[str]:
     """The report for a person, in lines of at most `n_columns`, if that matters."""
     rows = [(name, value or "not installed") for name, value in report["versions"].items()]
     rows += [("native core", report["native"] or "missing"), ("backends", ", ".join(report["backends"]) or "-")]

@@ -18,7 +18,7 @@ from edge_wsd.cli.ui.rows import broken, row_lines
 from edge_wsd.demo.held_out import outside_inputs, styled_questions
 from edge_wsd.demo.tasks import held_out_questions, load_tasks
 from edge_wsd.errors import Cancelled
-from edge_wsd.evaluation import EVAL_MODES, EvalMode, Row, Share, evaluate
+from edge_wsd.evaluation import EVAL_MODES, EvalMode, EvalRow, Proportion, evaluate
 from edge_wsd.models.pairs.built_in import BUILT_IN_PAIRS
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _modes(text: str | None, choice: PairChoice) -> list[EvalMode]:
     return [mode for mode in EVAL_MODES if mode in names]
 
 
-def _measure(modes: list[EvalMode], limit: int | None, choice: PairChoice, *, quiet: bool) -> list[Row]:
+def _measure(modes: list[EvalMode], limit: int | None, choice: PairChoice, *, quiet: bool) -> list[EvalRow]:
     """Every row. After Ctrl-C nothing is printed: half a measurement is none."""
     from edge_wsd.cli.ui.progress_bar import progress_bar
 
@@ -129,7 +129,7 @@ def _measure(modes: list[EvalMode], limit: int | None, choice: PairChoice, *, qu
             raise KeyboardInterrupt from error
 
 
-def _print_tables(rows: list[Row]) -> None:
+def _print_tables(rows: list[EvalRow]) -> None:
     from edge_wsd.cli.ui.consoles import table_console
 
     console = table_console(_WIDE)
@@ -202,7 +202,7 @@ def _blocks(
     yield from broken(note, n_columns) if note else ()
 
 
-def _percent(share: Share) -> str:
+def _percent(share: Proportion) -> str:
     if share.share is None or share.low is None or share.high is None:
         return "-"
     return _figure(100 * share.share, (share.low, share.high), 100, " %")

@@ -61,7 +61,7 @@ def _collect(model: Path, target: Path, given: dict[str, Any], *, force: bool, q
     from edge_wsd.llama.kernels import require_sound
 
     require_sound()
-    from edge_wsd.converters.quantization.calibration import collect_imatrix, read_text
+    from edge_wsd.converters.quantization.calibration import collect_imatrix, read_calibration_text
     from edge_wsd.converters.quantization.imatrix import write_imatrix
     from edge_wsd.converters.quantization.imatrix_progress import progress_path
     from edge_wsd.converters.writing.target import require_apart, require_target
@@ -75,7 +75,7 @@ def _collect(model: Path, target: Path, given: dict[str, Any], *, force: bool, q
     kept = progress_path(target)
     options: dict[str, Any] = {"process_output": given["process_output"], "progress_file": kept}
     if "text" in given:
-        options |= {"text": read_text(given["text"]), "dataset": given["text"]}
+        options |= {"text": read_calibration_text(given["text"]), "dataset": given["text"]}
     for flag, name in (("chunk", "chunk_tokens"), ("chunks", "max_chunks")):
         if flag in given:
             options[name] = given[flag]

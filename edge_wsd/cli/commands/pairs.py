@@ -13,7 +13,7 @@ from edge_wsd.cli.main import FAILED, AdvisingGroup, complain
 from edge_wsd.cli.options import REPLY_FLAGS, default_of
 from edge_wsd.cli.pair_choice import complete_model, complete_pair
 from edge_wsd.cli.ui.guard import print_json
-from edge_wsd.cli.ui.pairs_table import as_json, named_state, print_rows, print_table
+from edge_wsd.cli.ui.pairs_table import named_state, pair_object, print_pairs, print_rows
 from edge_wsd.cli.ui.rows import tell
 from edge_wsd.cli.ui.terminal import one_line
 from edge_wsd.decoding.options import Options
@@ -63,10 +63,10 @@ def list_(context: click.Context, *, as_object: bool) -> None:
     read = file.read()
     pairs, default = with_built_in(read.pairs), read.default or FIRST_PAIR
     if as_object:
-        listed = {"default": default, "pairs": [as_json(pair, default) for pair in pairs.values()]}
+        listed = {"default": default, "pairs": [pair_object(pair, default) for pair in pairs.values()]}
         print_json(listed)
     else:
-        print_table(list(pairs.values()), default)
+        print_pairs(list(pairs.values()), default)
         state = "your pairs and the default are in" if file.path.exists() else "pairs that you add will be in"
         tell(f"{state} {file.path}")
     for problem in read.problems.values():
@@ -83,7 +83,7 @@ def show(*, name: str, as_object: bool) -> None:
     pair = find_pair(name)
     default = PairsFile().read().default or FIRST_PAIR
     if as_object:
-        print_json(as_json(pair, default))
+        print_json(pair_object(pair, default))
         return
     origin = f"built in: {pair.about}" if pair.is_built_in else f"yours, in {PairsFile().path}"
     rows = [("pair", f"{pair.name}{' (default)' if name == default else ''}"), ("origin", origin)]

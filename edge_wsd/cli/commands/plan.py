@@ -59,14 +59,14 @@ def command(
     edge-wsd plan pilot-llama-8b --ctx 8192
     edge-wsd plan pilot-llama-70b --base-type Q3_K_M
     """
-    from edge_wsd.cli.pair_choice import beyond_training, choose
+    from edge_wsd.cli.pair_choice import beyond_training, choose_pair
     from edge_wsd.llama.kernels import require_sound
 
     require_sound()
     from edge_wsd.llama.tools.measure import simulate
     from edge_wsd.models.plan.planner import plan_pair
 
-    named = choose(pair, drafter, base)
+    named = choose_pair(pair, drafter, base)
     settings = [replace(each, parallel=parallel) for each in (drafter_settings, base_settings)]
     with telling("looking at the models"):
         shapes = (_shape_of(named.drafter, drafter_type), _shape_of(named.base, base_type))
@@ -74,7 +74,7 @@ def command(
     if as_object:
         print_json({**plan.as_dict(), "flags": flags_of(plan)})
     else:
-        for line in lines_of(plan, columns_of_stdout()):
+        for line in plan_lines(plan, columns_of_stdout()):
             click.echo(one_line(line))
     for model in (plan.drafter, plan.base):
         n_ctx, trained = model.memory.n_ctx, model.memory.shape.n_ctx_train
@@ -135,7 +135,7 @@ def flags_of(plan: Plan) -> str:
     return shlex.join([*words, *(["--parallel", str(parallel)] if parallel > 1 else [])])
 
 
-def lines_of(plan: Plan, n_columns: int | None = None) -> list[str]:
+def plan_lines(plan: Plan, n_columns: int | None = None) -> list[str]:
     """The plan for a person, in lines of at most `n_columns`, if that matters."""
     rows: list[tuple[str, ...]] = [
         ("", "device", "layers", "weights", "KV cache", "compute", "logits", "vocab", "cache", "sum")

@@ -15,7 +15,7 @@ from edge_wsd.cli.pair_choice import DEMO_NOTE, DEMO_WARNING, PairChoice, pair_o
 from edge_wsd.cli.ui.answer import Answer
 from edge_wsd.cli.ui.guard import print_json
 from edge_wsd.cli.ui.paint import Painter, Style, aside, style_options
-from edge_wsd.cli.ui.status import as_json, status_lines
+from edge_wsd.cli.ui.status import reply_object, status_lines
 from edge_wsd.cli.ui.terminal import is_terminal
 from edge_wsd.cli.ui.texts import checked, piped_text, read_conversation, read_stdin, system_option
 from edge_wsd.decoding.options import Options
@@ -71,7 +71,7 @@ def command(
         answer = Answer(session, painter, quiet=quiet)
         answer.write(question)
     if answer.reply is not None and as_object:
-        print_json(as_json(answer.reply))
+        print_json(reply_object(answer.reply))
     if answer.reply is not None and not quiet:
         for line in status_lines(answer.reply, options, shutil.get_terminal_size().columns):
             aside(line)

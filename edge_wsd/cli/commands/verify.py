@@ -104,14 +104,14 @@ def _verify(checkpoint: str, gguf: str, given: dict[str, Any], *, as_object: boo
 
 
 def _compare(parent: str, candidates: Sequence[str], given: dict[str, Any], *, as_object: bool, quiet: bool) -> None:
-    from edge_wsd.cli.ui.verify_report import print_table, table_object
+    from edge_wsd.cli.ui.verify_report import print_comparison, table_object
     from edge_wsd.converters.verification.quant_comparison import compare_quants
 
     table = _interruptible(lambda **how: compare_quants(parent, candidates, **given, **how), quiet=quiet)
     if as_object:
         print_json(table_object(table))
     else:
-        print_table(table)
+        print_comparison(table)
 
 
 def _interruptible(work: Callable[..., T], *, quiet: bool) -> T:

@@ -53,7 +53,7 @@ def named_state(text: str) -> State:
     return State(model.path, model.n_bytes, gib(model.n_bytes), model.manifest.licence)
 
 
-def as_json(pair: NamedPair, default: str) -> dict[str, Any]:
+def pair_object(pair: NamedPair, default: str) -> dict[str, Any]:
     """One pair as plain values. What it does not set is null."""
     models = {}
     for role, text in (("drafter", pair.drafter), ("base", pair.base)):
@@ -63,7 +63,7 @@ def as_json(pair: NamedPair, default: str) -> dict[str, Any]:
     return {"name": pair.name, "default": pair.name == default, "built_in": pair.is_built_in, **models, **own}
 
 
-def print_table(pairs: Sequence[NamedPair], default: str) -> None:
+def print_pairs(pairs: Sequence[NamedPair], default: str) -> None:
     """Two lines for each pair: the drafter above the base. Where that does not fit, a block for each."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table

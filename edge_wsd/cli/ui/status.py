@@ -114,7 +114,7 @@ def _prompt(n_tokens: int, n_reused: int) -> str:
     return f"{n_tokens} tokens, {n_reused} of them reused"
 
 
-def as_json(reply: Reply) -> dict[str, Any]:
+def reply_object(reply: Reply) -> dict[str, Any]:
     """The object of `run --json`: what the reply holds, as plain values."""
     switch = reply.switch
     return {

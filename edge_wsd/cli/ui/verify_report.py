@@ -75,7 +75,7 @@ def _template_row(result: Verification) -> tuple[str | Text, ...]:
     return ("chat template", figure, f"{found.n_equal} of {found.n_conversations}", "all", _verdict(found.holds))
 
 
-def print_table(table: QuantTable) -> None:
+def print_comparison(table: QuantTable) -> None:
     """One row for each file, the parent first."""
     name = one_line(str(table.parent))
     click.echo(f"{name} ({table.type}) on {table.n_tokens} tokens; KL divergence in nats")

@@ -5,12 +5,11 @@ A line of JSON goes to stdout before each step and one behind it, so that the pa
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_wsd.child_process import keep_crashes_quiet
+from edge_wsd.child_process import keep_crashes_quiet, write_report
 from edge_wsd.llama.kernels import LAST_STEP
 
 if TYPE_CHECKING:
@@ -26,16 +25,12 @@ def main(arguments: list[str]) -> None:
     """`arguments`: "on" or "off" for extra buffer types, and a folder to write to."""
     extra_buffers, folder = arguments
     keep_crashes_quiet()
-    report(begin="the start of llama.cpp")
-    for facts in run(extra_buffers == "on", Path(folder)):
-        report(**facts)
+    write_report(begin="the start of llama.cpp")
+    for facts in steps(extra_buffers == "on", Path(folder)):
+        write_report(**facts)
 
 
-def report(**facts: object) -> None:
-    print(json.dumps(facts), flush=True)
-
-
-def run(extra_buffers: bool, folder: Path) -> Iterator[dict[str, object]]:
+def steps(extra_buffers: bool, folder: Path) -> Iterator[dict[str, object]]:
     """What happens, step by step. Whatever touches llama.cpp is imported only here."""
     from edge_wsd.llama import library
     from edge_wsd.llama.repacking import extra_buffer_names

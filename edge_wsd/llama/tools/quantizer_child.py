@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, NoReturn
 
 import llama_cpp.llama_cpp as llama
 
-from edge_wsd.child_process import keep_crashes_quiet
+from edge_wsd.child_process import keep_crashes_quiet, write_report
 
 _CONTINUED_LEVEL = 5
 # Rows worked on at once: enough to keep many threads busy, little beside any model.
@@ -38,12 +38,7 @@ class _Log:
         *lines, self._fragment = (self._fragment + (text or b"").decode(errors="replace")).split("\n")
         for line in lines:
             if line.strip():
-                report(line=line.rstrip(), level=self._level)
-
-
-def report(**facts: object) -> None:
-    sys.stdout.write(json.dumps(facts) + "\n")
-    sys.stdout.flush()
+                write_report(line=line.rstrip(), level=self._level)
 
 
 class Settings:
@@ -136,10 +131,10 @@ def main(_arguments: list[str]) -> None:
     orders: queue.SimpleQueue[str] = queue.SimpleQueue()
     complete = threading.Event()
     threading.Thread(target=_listen, args=(stream, orders, target, complete), daemon=True).start()
-    report(done="plan", ok=settings.run(source, target, dry=True))
+    write_report(done="plan", ok=settings.run(source, target, dry=True))
     orders.get()
     ok = settings.run(source, target, dry=False)
     if ok:
         complete.set()
-    report(done="write", ok=ok)
+    write_report(done="write", ok=ok)
     orders.get()  # until the caller ends the process

@@ -137,7 +137,7 @@ def shape_of_file(path: str | Path, header: GgufHeader | None = None) -> ModelSh
 def _shape(fields: Fields, weights: tuple[WeightShape, ...]) -> ModelShape:
     architecture = str(fields.scalar("general.architecture", ValueType.STRING))
     numbers = _Numbers(fields.header, architecture + ".")
-    n_layers, n_embd = numbers.one("block_count"), numbers.one("embedding_length")
+    n_layers, n_embd = numbers.scalar("block_count"), numbers.scalar("embedding_length")
     heads = numbers.per_layer("attention.head_count", n_layers)
     heads_kv = numbers.per_layer("attention.head_count_kv", n_layers) if "attention.head_count_kv" in numbers else heads
     head_size = n_embd // max(*heads, 1)
@@ -149,17 +149,17 @@ def _shape(fields: Fields, weights: tuple[WeightShape, ...]) -> ModelShape:
     return ModelShape(
         name=fields.path.name,
         architecture=architecture,
-        n_ctx_train=numbers.one("context_length"),
+        n_ctx_train=numbers.scalar("context_length"),
         n_embd=n_embd,
         n_layers=n_layers,
-        n_ff=max(n_ff, n_used * (numbers.one("expert_feed_forward_length") or n_ff)),
+        n_ff=max(n_ff, n_used * (numbers.scalar("expert_feed_forward_length") or n_ff)),
         n_heads=heads,
         n_heads_kv=heads_kv,
-        key_length=numbers.one("attention.key_length") or head_size,
-        value_length=0 if is_latent else numbers.one("attention.value_length") or head_size,
+        key_length=numbers.scalar("attention.key_length") or head_size,
+        value_length=0 if is_latent else numbers.scalar("attention.value_length") or head_size,
         n_vocab=n_tokens if embedding is None else embedding.shape[-1],
         n_merges=n_merges,
-        sliding_window=numbers.one("attention.sliding_window"),
+        sliding_window=numbers.scalar("attention.sliding_window"),
         weights=weights,
         path=fields.path,
     )
@@ -175,7 +175,7 @@ class _Numbers:
     def __contains__(self, key: str) -> bool:
         return self.prefix + key in self.header.metadata
 
-    def one(self, key: str) -> int:
+    def scalar(self, key: str) -> int:
         value = self.header.metadata.get(self.prefix + key)
         return value if isinstance(value, int) and value > 0 else 0
 
@@ -186,7 +186,7 @@ class _Numbers:
     def per_layer(self, key: str, n_layers: int) -> tuple[int, ...]:
         """A number given once for all layers, or once for each."""
         if self.prefix + key not in self.header.arrays:
-            return (self.one(key),) * n_layers
+            return (self.scalar(key),) * n_layers
         values = [
             value if isinstance(value, int) and value > 0 else 0 for value in self.header.metadata[self.prefix + key]
         ]

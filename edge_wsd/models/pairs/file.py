@@ -31,7 +31,7 @@ from edge_wsd.models.pairs.named_pair import (
     TEMPLATE_KEYS,
     TEMPLATES,
     NamedPair,
-    closest,
+    did_you_mean,
     is_pair_name,
 )
 from edge_wsd.models.store.model_name import parse_model_name
@@ -280,7 +280,7 @@ class _Reading:
             raise self.error(["default"], f"default must be the name of a pair in quotes, not {_kind(default)}")
         known = [*pairs, *(name for name in BUILT_IN_PAIRS if name not in pairs)]
         if default not in known:
-            hint = closest(default, known)
+            hint = did_you_mean(default, known)
             raise self.error(["default"], f"default is {default!r}, no pair; {hint}known pairs: {', '.join(known)}")
 
     def _pair(self, name: str, table: Any) -> NamedPair:
@@ -300,7 +300,7 @@ class _Reading:
     def _check_key(self, where: KeyPath, key: str, value: Any, known: tuple[str, ...], owner: str) -> None:
         if key in known:
             return
-        hint = closest(key, known)
+        hint = did_you_mean(key, known)
         if isinstance(value, dict) and where:
             hint = f'a name with a dot stands in quotes, [pairs."{where[-1]}.{key}"]; '
         elif not where and key in KEYS:

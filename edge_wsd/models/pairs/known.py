@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from edge_wsd.errors import PairsFileError
 from edge_wsd.models.pairs.built_in import BUILT_IN_PAIRS
 from edge_wsd.models.pairs.file import PairsFile
-from edge_wsd.models.pairs.named_pair import NamedPair, closest
+from edge_wsd.models.pairs.named_pair import NamedPair, did_you_mean
 from edge_wsd.redaction import logger_without_secrets
 
 _LOG = logger_without_secrets(__name__)
@@ -49,7 +49,7 @@ def find_pair(name: str) -> NamedPair:
     if name in known:
         return known[name]
     pairs.require("pairs")
-    raise PairsFileError(f"there is no pair named {name!r}; {closest(name, known)}known pairs: {', '.join(known)}")
+    raise PairsFileError(f"there is no pair named {name!r}; {did_you_mean(name, known)}known pairs: {', '.join(known)}")
 
 
 def default_name() -> str:

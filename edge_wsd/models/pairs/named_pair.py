@@ -96,7 +96,7 @@ def is_pair_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 
 
-def closest(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`did you mean 'demo'? `, or nothing if no known word is close."""
     lower = {text.lower(): text for text in known}
     found = get_close_matches(word.lower(), lower, n=1)

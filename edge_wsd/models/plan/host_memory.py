@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_wsd.control_groups import ControlGroup, own_groups, read_lines
+from edge_wsd.control_groups import ControlGroup, lines_of_file, own_groups
 
 _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
@@ -42,7 +42,7 @@ def host_memory(
 
 def _meminfo(path: Path) -> dict[str, int]:
     found = {}
-    for line in read_lines(path):
+    for line in lines_of_file(path):
         name, _, value = line.partition(":")
         number = value.split()
         if number and number[0].isdigit():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edge_wsd.remembered import Remembered, cache_file
+from edge_wsd.disk_cache import DiskCache, cache_file
 
 
 class ProbeCache:
@@ -13,7 +13,7 @@ class ProbeCache:
     def __init__(self, path: Path | None = None) -> None:
         """`path` None: `probed-models.json` in the cache directory."""
         self.path = cache_file("probed-models.json") if path is None else path
-        self._stamps = Remembered(self.path, "models", most=500, otherwise="models will be probed again")
+        self._stamps = DiskCache(self.path, "models", most=500, otherwise="models will be probed again")
 
     def holds(self, model: str, stamp: str) -> bool:
         return self._stamps.get(model) == stamp

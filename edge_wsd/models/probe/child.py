@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from edge_wsd.child_process import NO_MEMORY, keep_crashes_quiet, limit_memory
+from edge_wsd.child_process import NO_MEMORY, keep_crashes_quiet, limit_memory, write_report
 from edge_wsd.errors import EdgeWsdError, LogitsError, ModelLoadError
 from edge_wsd.llama import library
 from edge_wsd.llama.binding import llama_cpp
@@ -122,10 +122,10 @@ def main(requests: list[str]) -> None:
     library.logger.setLevel(logging.ERROR)
     for request in map(json.loads, requests):
         path = request["path"]
-        print(json.dumps({"begin": path}), flush=True)
+        write_report(begin=path)
         if (n_bytes := request.get("memory_bytes")) and not library.supports_offload():  # drivers of GPUs map much more
             limit_memory(n_bytes)
-        print(json.dumps({"end": path, **try_model(Path(path), request["settings"])}), flush=True)
+        write_report(end=path, **try_model(Path(path), request["settings"]))
 
 
 if __name__ == "__main__":

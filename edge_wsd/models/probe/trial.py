@@ -83,7 +83,7 @@ class _Trial:
         return json.dumps({"path": str(self.path), "settings": settings, "memory_bytes": self.memory_bytes})
 
 
-def python_command() -> list[str]:
+def probe_command() -> list[str]:
     """How to start `child` with this interpreter and its import path.
 
     Raises `OptionError` as `child_process.python_command` does.
@@ -119,7 +119,7 @@ def probe_models(
 ) -> None:
     """Tries models one after the other in one child, if any of them was not tried before.
 
-    `command` starts the child, whose arguments are added to it; None is `python_command()`. Models
+    `command` starts the child, whose arguments are added to it; None is `probe_command()`. Models
     inside this package are not tried.
     `progress` is called with 0 when a child is about to start and with 1 when it has ended.
     Raises `ModelFileError` with llama.cpp's last error if it refuses a file, crashes or takes too long, and
@@ -130,7 +130,7 @@ def probe_models(
     if not trials:
         return
     is_ours = command is None
-    command = python_command() if command is None else command
+    command = probe_command() if command is None else command
     if progress is not None:
         progress(0.0)
     limit_s = sum(trial.limit_s for trial in trials) if timeout_s is None else timeout_s

@@ -38,9 +38,9 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 DEFAULT_REVISION = "main"
 
-Waiting = Literal["look up", "wait"]
+WaitReason = Literal["look up", "wait"]
 """For an answer, or for the next try."""
-OnWait = Callable[[Waiting, str], None]
+OnWait = Callable[[WaitReason, str], None]
 """Called ten times a second while the hub is waited for, with for how long or why; may raise to give up."""
 
 

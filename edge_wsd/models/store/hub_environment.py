@@ -41,7 +41,7 @@ def client_error(error: Exception) -> HubError:
         return HubError(found)
     given = [name for name in _names_given() if os.environ.get(name)]
     look = f"look at {', '.join(given)} in the environment" if given else "reinstall huggingface-hub"
-    return HubError(f"the hub's client cannot be made: {one_line(error)}; {look}")
+    return HubError(f"the hub's client cannot be made: {first_line(error)}; {look}")
 
 
 def checked_endpoint(address: str, origin: str) -> str:
@@ -67,7 +67,7 @@ def token_error(error: Exception) -> HubError:
         return HubError(
             "the file with the access token (HF_TOKEN_PATH, else `token` in HF_HOME) is no text; run `hf auth login`"
         )
-    return HubError(f"the access token cannot be had: {one_line(error)}; look at HF_TOKEN and HF_OIDC_RESOURCE")
+    return HubError(f"the access token cannot be had: {first_line(error)}; look at HF_TOKEN and HF_OIDC_RESOURCE")
 
 
 def refuse_token(origin: str) -> HubError:
@@ -75,7 +75,7 @@ def refuse_token(origin: str) -> HubError:
     return HubError(f"the access token in {origin} holds a space, a line break or no ASCII; copy it once more")
 
 
-def one_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """The first line of an error, without secrets and control characters, cut to a length that can be read."""
     text = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
     return printable(redacted(text))

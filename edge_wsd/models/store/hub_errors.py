@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
 from edge_wsd.errors import HubError
-from edge_wsd.models.store.hub_environment import one_line, printable
+from edge_wsd.models.store.hub_environment import first_line, printable
 from edge_wsd.models.store.hub_library import HTTP_ERROR, OfflineModeIsEnabled, constants
 
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -95,11 +95,11 @@ def explain(error: Exception, *, endpoint: str, repo: str, revision: str) -> Hub
     if isinstance(error, Refusal):
         return HubError(_refusal(error, repo, revision, endpoint))
     if isinstance(error, UnexpectedAnswer) and not isinstance(error, ShortBody):
-        return HubError(f"{endpoint} gave no sensible answer about {repo}: {one_line(error)}; is HF_ENDPOINT right?")
+        return HubError(f"{endpoint} gave no sensible answer about {repo}: {first_line(error)}; is HF_ENDPOINT right?")
     advice = ""
     if _UNTRUSTED in str(error):
         advice = "; SSL_CERT_FILE names the certificates to trust, for example those of a company's proxy"
-    return HubUnreachable(f"{endpoint} cannot be reached for {repo}: {one_line(error)}{advice}")
+    return HubUnreachable(f"{endpoint} cannot be reached for {repo}: {first_line(error)}{advice}")
 
 
 def _refusal(error: Refusal, repo: str, revision: str, endpoint: str) -> str:

@@ -1,6 +1,6 @@
 """Which files of a repository make up a model: one ready GGUF of a type, or a checkpoint to convert.
 
->>> choose(snapshot, "Q4_K_M").made
+>>> choose_files(snapshot, "Q4_K_M").made
 'ready GGUF'
 """
 
@@ -62,7 +62,7 @@ class ChosenFiles:
     files: tuple[RemoteFile, ...]
 
 
-def choose(snapshot: Snapshot, type_name: str | None) -> ChosenFiles:
+def choose_files(snapshot: Snapshot, type_name: str | None) -> ChosenFiles:
     """The model of this type; a ready GGUF wins over a checkpoint.
 
     None is DEFAULT_TYPE, or the one type the repository has. A type may also be the name of a GGUF file. Raises

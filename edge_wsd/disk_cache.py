@@ -34,7 +34,7 @@ def cache_directory() -> Path:
     return Path(given) if given else cache_folder()
 
 
-class Remembered:
+class DiskCache:
     """Texts by key in a JSON file. One that is damaged or cannot be written costs work, never an answer.
 
     Without a path nothing is remembered.
