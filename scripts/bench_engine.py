@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ from edge_wsd.llama.context import Context
 
 AT_ONCE = (1, 2, 4, 8, 16)
 N_REPLIES = 16
+Times = tuple[float, float]
+"""Seconds by the clock, and of a thread's CPU time."""
 
 
 def main() -> None:
@@ -50,45 +53,56 @@ def opened(arguments: argparse.Namespace, parallel: int) -> Iterator[Pair]:
 
 
 def throughput(arguments: argparse.Namespace, questions: list[str], options: Options) -> None:
-    """Replies and tokens per second; and the host's share of a token, which is what is not spent inside llama.cpp."""
+    """Replies and tokens per second; and the host's share of a token: what the engine's thread takes between decodes.
+
+    The share is told by the clock, which counts what readers and other programs take from it, and in CPU time.
+    """
     seconds: dict[int, list[float]] = {n: [] for n in AT_ONCE}
     host: dict[int, list[float]] = {n: [] for n in AT_ONCE}
+    host_cpu: dict[int, list[float]] = {n: [] for n in AT_ONCE}
     n_tokens = 0
     for _ in range(arguments.rounds):
         for n in AT_ONCE:
-            with opened(arguments, n) as pair, decoding_seconds() as inside:
+            with opened(arguments, n) as pair, between_decodes() as (gaps, ended):
                 pair.generate(questions[0], max_tokens=2)
-                inside.clear()
+                gaps.clear()
+                ended.clear()
                 began = time.perf_counter()
                 streams = [pair.session(options=options).stream(question) for question in questions]
                 n_tokens = sum(stream.result().stats.n_tokens for stream in streams)
                 seconds[n].append(time.perf_counter() - began)
-                host[n].append((seconds[n][-1] - sum(inside)) / n_tokens)
+                by_clock, in_cpu = map(sum, zip(*gaps, strict=True))
+                host[n].append(by_clock / n_tokens)
+                host_cpu[n].append(in_cpu / n_tokens)
     print(f"{len(questions)} replies, {n_tokens} tokens")
-    print("at once  replies/s  tokens/s  times one  host, us per token")
+    print("at once  replies/s  tokens/s  times one  host, us per token  of CPU time")
     alone = statistics.median(seconds[1])
     for n in AT_ONCE:
         took = statistics.median(seconds[n])
-        figures = (len(questions) / took, n_tokens / took, alone / took, 1e6 * statistics.median(host[n]))
-        print("{:7}  {:9.2f}  {:8.1f}  {:9.2f}  {:18.0f}".format(n, *figures))
+        shares = (1e6 * statistics.median(host[n]), 1e6 * statistics.median(host_cpu[n]))
+        figures = (len(questions) / took, n_tokens / took, alone / took, *shares)
+        print("{:7}  {:9.2f}  {:8.1f}  {:9.2f}  {:18.0f}  {:11.0f}".format(n, *figures))
 
 
 @contextmanager
-def decoding_seconds() -> Iterator[list[float]]:
-    """Seconds of every call of llama_decode."""
-    taken: list[float] = []
+def between_decodes() -> Iterator[tuple[list[Times], dict[int, Times]]]:
+    """From each call of llama_decode to the next one of the same thread; and when the last one of a thread ended."""
+    gaps: list[Times] = []
+    ended: dict[int, Times] = {}
     real = Context._llama_decode
 
     def timed(self: Context) -> int:
-        began = time.perf_counter()
+        thread, now, cpu = threading.get_ident(), time.perf_counter(), time.thread_time()
+        if thread in ended:
+            gaps.append((now - ended[thread][0], cpu - ended[thread][1]))
         try:
             return real(self)
         finally:
-            taken.append(time.perf_counter() - began)
+            ended[thread] = (time.perf_counter(), time.thread_time())
 
     Context._llama_decode = timed  # type: ignore[method-assign]
     try:
-        yield taken
+        yield gaps, ended
     finally:
         Context._llama_decode = real  # type: ignore[method-assign]
 

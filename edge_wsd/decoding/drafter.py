@@ -38,7 +38,7 @@ class Drafter:
         self.seconds = 0.0
         """What its passes took."""
         self._sequence = sequence
-        self._prompt = prompt
+        self._n_prompt = len(prompt)
         self._text = list(prompt)
         self._vocabulary = vocabulary
         self._bridge = bridge
@@ -63,7 +63,7 @@ class Drafter:
 
     def propose(self, reply: list[int], n: int) -> Writing[list[int]]:
         """About `n` tokens that may follow `reply`; all in the base's vocabulary. Reads what it has missed first."""
-        self._go_on_behind(self._prompt + self._echo.tokens(reply))
+        self._go_on_behind(reply)
         n = min(n, self._n_ctx - len(self._text))
         proposed: list[int] = []
         while len(proposed) < n and (token := (yield from self._next(None))) is not None:
@@ -75,7 +75,7 @@ class Drafter:
 
         White space in front belongs to it, which `strip` drops.
         """
-        self._go_on_behind(self._prompt + self._echo.tokens(reply))
+        self._go_on_behind(reply)
         word: list[int] = []
         has_begun = False
         most = min(_LONGEST_WORD, self._n_ctx - len(self._text))
@@ -94,9 +94,12 @@ class Drafter:
             word.append(token)
         return self._bridge.to_base(word, strip=strip)
 
-    def _go_on_behind(self, text: list[int]) -> None:
-        self._sequence.cut(min(common_prefix(self._text, text), len(text) - 1))
-        self._text = text
+    def _go_on_behind(self, reply: list[int]) -> None:
+        """What stands of the reply, in the place of what was written here. The prompt is the same: it is long."""
+        echo = self._echo.tokens(reply)
+        shared = common_prefix(self._text[self._n_prompt :], echo)
+        self._text[self._n_prompt + shared :] = echo[shared:]
+        self._sequence.cut(min(self._n_prompt + shared, len(self._text) - 1))
 
     def _keep(self, token: int) -> None:
         """The token is part of the draft: penalties count it."""
