@@ -13,3 +13,8 @@ def gib(n_bytes: int) -> str:
 def number(count: int) -> str:
     """With commas between thousands."""
     return f"{count:,}"
+
+
+def counted(n: int, things: str) -> str:
+    """How many `things`, which are named in the plural: `2 tokens`, and `1 token`."""
+    return f"{n} {things.removesuffix('s') if n == 1 else things}"

@@ -26,6 +26,7 @@ from edge_wsd.models.gguf.header import TensorInfo, read_header
 from edge_wsd.models.probe.trial import probe_model
 from edge_wsd.progress import Progress
 from edge_wsd.reading import read_bounded
+from edge_wsd.units import counted
 
 from ..writing.target import require_space
 from .imatrix import Activations, Imatrix
@@ -182,7 +183,7 @@ def _chunks(model: Model, text: str, chunk_tokens: int, max_chunks: int | None) 
     n_chunks = len(tokens) // chunk_tokens
     if not n_chunks:
         raise QuantizationError(
-            f"the text has only {len(tokens)} tokens, less than one chunk of {chunk_tokens}; "
+            f"the text has only {counted(len(tokens), 'tokens')}, less than one chunk of {chunk_tokens}; "
             "give a longer text or smaller chunks"
         )
     n_chunks = min(n_chunks, max_chunks or n_chunks)

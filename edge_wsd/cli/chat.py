@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 from edge_wsd.cli.chat_options import changed_options
 from edge_wsd.cli.ui.interruptible import Interruptible
 from edge_wsd.cli.ui.screen import Screen
+from edge_wsd.cli.ui.status import dropped_note
 from edge_wsd.cli.ui.terminal_state import keys_unseen, on_continue
 from edge_wsd.cli.ui.texts import checked
 from edge_wsd.cli.ui.waiting import WaitingLine
 from edge_wsd.decoding.events import Dropped, Event, Finished, Reply, Token
 from edge_wsd.decoding.options import Options
+from edge_wsd.units import counted
 
 if TYPE_CHECKING:
     from edge_wsd.pair import LoadedModel, Pair
@@ -77,7 +79,7 @@ class Chat:
         if isinstance(event, Token):
             self.screen.token(event)
         elif isinstance(event, Dropped):
-            self.screen.note(f"{event.n_messages} of the oldest messages no longer fit and were left out")
+            self.screen.note(dropped_note(event.n_messages))
         elif isinstance(event, Finished):
             self.screen.end()
             self._remember(event.reply)
@@ -134,8 +136,7 @@ class Chat:
 
     def loaded_note(self, path: Path) -> str:
         """What has been loaded, in one line."""
-        count = len(self.session.messages)
-        parts = [f"{count} message{'' if count == 1 else 's'} loaded from {path}"]
+        parts = [f"{counted(len(self.session.messages), 'messages')} loaded from {path}"]
         if self.session.system is not None:
             parts.append("a system text")
         if changed := changed_options(self.session.options, self.defaults):

@@ -27,6 +27,7 @@ from edge_wsd.cli.ui.status import statistics_rows
 from edge_wsd.cli.ui.texts import checked, read_text
 from edge_wsd.decoding.options import Options
 from edge_wsd.errors import EdgeWsdError
+from edge_wsd.units import counted
 
 
 class CommandError(EdgeWsdError):
@@ -229,7 +230,7 @@ def _read(chat: Chat, rest: str) -> None:
     path = _file(rest, "/read FILE, or /read none")
     text = read_text(str(path))
     chat.enclosed[str(path)] = text
-    chat.screen.note(f"{len(text)} characters of {path} go with your next message")
+    chat.screen.note(f"your next message goes with {counted(len(text), 'characters')} of {path}")
 
 
 def _file(rest: str, usage: str) -> Path:

@@ -106,7 +106,8 @@ class Engine:
                 raise ClosedError("this pair is closed; load it again")
             n_waiting = len(self._queue) - max(0, self._parallel - len(self._active))
             if n_waiting >= self._longest_queue:
-                raise QueueFullError(f"{n_waiting} replies are waiting already, the most that may; try again later")
+                waiting = "1 reply is" if n_waiting == 1 else f"{n_waiting} replies are"
+                raise QueueFullError(f"{waiting} waiting already, the most that may; try again later")
             if self._thread is None:
                 self._begin_thread()
             self._queue.append(task)

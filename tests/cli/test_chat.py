@@ -171,7 +171,7 @@ def test_text_that_was_read_outlives_an_answer_that_never_began(person, tmp_path
     (tmp_path / "notes.txt").write_text("some notes\n")
     somebody = person()
     somebody.line("/read notes.txt")
-    somebody.waits_for("go with your next message")
+    somebody.waits_for("your next message goes with")
     for message in ("reads", "too full"):
         somebody.waits_for(PROMPT)
         somebody.line(message)

@@ -31,6 +31,7 @@ from edge_wsd.decoding.events import SOURCES, Reply
 from edge_wsd.decoding.options import Options
 from edge_wsd.errors import BatchFileError, EdgeWsdError
 from edge_wsd.reading import open_regular
+from edge_wsd.units import counted
 
 _STDIN_OR_STDOUT = "-"
 _TICK_S = 0.25
@@ -231,4 +232,4 @@ def _of(n_lines: int, total: int | None = None) -> str:
     """`1 line`, `7 of 10 lines`."""
     if total is not None:
         return f"{n_lines} of {_of(total)}"
-    return f"{n_lines} line{'' if n_lines == 1 else 's'}"
+    return counted(n_lines, "lines")

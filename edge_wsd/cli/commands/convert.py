@@ -9,6 +9,7 @@ import click
 
 from edge_wsd.cli.quant_type import IMATRIX_HELP, KEEP_HELP, TypeParam, tell_written, type_table
 from edge_wsd.cli.ui.file_work import with_bar
+from edge_wsd.units import counted
 
 
 @click.command(epilog=type_table())
@@ -52,5 +53,5 @@ def command(
         Path(target).name, lambda progress: convert(source, target, progress=progress, **wishes), quiet=quiet
     )
     if not quiet:
-        about = f"{result.architecture}, {result.n_tensors} tensors"
+        about = f"{result.architecture}, {counted(result.n_tensors, 'tensors')}"
         tell_written(result.target, about, result.n_bytes, result.bits_per_weight, result.types, result.notes)

@@ -17,6 +17,7 @@ from edge_wsd.cli.ui.guard import print_json
 from edge_wsd.cli.ui.rows import columns_of_stdout, command_lines, named_lines, prose_lines
 from edge_wsd.cli.ui.waiting import telling
 from edge_wsd.errors import KernelError, OptionError
+from edge_wsd.units import counted
 
 WHEELS = "https://abetlen.github.io/llama-cpp-python/whl"
 # what it is for, the switch for a build from source, the folder of ready wheels, a remark
@@ -168,7 +169,9 @@ def report_lines(report: dict[str, Any], n_columns: int | None = None) -> list[s
     ]
     test = report["self_test"]
     if test is not None:
-        rows.append(("self-test", f"{test['n_tokens']} tokens in {test['total_s']:.2f} s: {test['text']!r}"))
+        rows.append(
+            ("self-test", f"{counted(test['n_tokens'], 'tokens')} in {test['total_s']:.2f} s: {test['text']!r}")
+        )
     rows += [("WARNING", warning) for warning in report["warnings"]]
     rows += [("PROBLEM", problem) for problem in report["problems"]]
     lines = named_lines(rows, n_columns, width=18)

@@ -20,6 +20,7 @@ from edge_wsd.demo.tasks import held_out_questions, load_tasks
 from edge_wsd.errors import Cancelled
 from edge_wsd.evaluation import EVAL_MODES, EvalMode, EvalRow, Proportion, evaluate
 from edge_wsd.models.pairs.built_in import BUILT_IN_PAIRS
+from edge_wsd.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -144,9 +145,12 @@ def _print_tables(rows: list[EvalRow]) -> None:
         ]
         for row in rows
     ]
-    _print_table(console, f"{rows[0].aligned.n} held-out questions of the table", headings, names, cells)
+    _print_table(console, f"{counted(rows[0].aligned.n, 'held-out questions')} of the table", headings, names, cells)
     n_styled, n_outside = rows[0].styles_aligned.n, rows[0].outside_polite.n
-    title = f"{n_styled} questions in styles that were not trained on; {n_outside} inputs outside the table"
+    title = (
+        f"{counted(n_styled, 'questions')} in styles that were not trained on; "
+        f"{counted(n_outside, 'inputs')} outside the table"
+    )
     headings = ["styles: aligned", "styles: right", "outside: no command", "outside: polite"]
     cells = [
         [*map(_percent, (row.styles_aligned, row.styles_right, row.outside_without_command, row.outside_polite))]

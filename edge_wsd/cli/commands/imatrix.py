@@ -11,6 +11,7 @@ import click
 from edge_wsd.cli.ui.count_bar import counting_stages
 from edge_wsd.cli.ui.interruptible import call
 from edge_wsd.cli.ui.terminal import one_line
+from edge_wsd.units import counted
 
 if TYPE_CHECKING:
     from edge_wsd.converters.quantization.calibration import Collection
@@ -42,12 +43,15 @@ def command(*, model: str, target: str, quiet: bool, force: bool, **wishes: Any)
         return
     rate = (collected.n_tokens - collected.n_tokens_before) / max(collected.seconds, 1e-9)
     if collected.n_tokens_before:
-        click.echo(f"note: {collected.n_tokens_before} tokens had been measured by an earlier run", err=True)
+        before = counted(collected.n_tokens_before, "tokens")
+        click.echo(f"note: {before} had been measured by an earlier run", err=True)
     if collected.n_unused:
-        click.echo(f"note: {collected.n_unused} experts were never chosen; a longer text may reach them", err=True)
+        unused = "1 expert was" if collected.n_unused == 1 else f"{collected.n_unused} experts were"
+        click.echo(f"note: {unused} never chosen; a longer text may reach more", err=True)
     click.echo(
-        f"{one_line(target)}: {collected.imatrix.n_chunks} chunks, {collected.n_tokens} tokens, "
-        f"{len(collected.imatrix.activations)} tensors, {rate:.0f} tokens/s, perplexity {collected.perplexity:.2f}",
+        f"{one_line(target)}: {counted(collected.imatrix.n_chunks, 'chunks')}, "
+        f"{counted(collected.n_tokens, 'tokens')}, {counted(len(collected.imatrix.activations), 'tensors')}, "
+        f"{rate:.0f} tokens/s, perplexity {collected.perplexity:.2f}",
         err=True,
     )
 

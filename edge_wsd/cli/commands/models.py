@@ -13,6 +13,7 @@ from edge_wsd.cli.ui.guard import print_json
 from edge_wsd.cli.ui.rows import columns_of_stdout, hanging_lines, named_lines, prose_lines, table_lines, tell
 from edge_wsd.cli.ui.terminal import is_terminal, neutralise, one_line
 from edge_wsd.errors import StoreError
+from edge_wsd.units import counted
 
 if TYPE_CHECKING:
     from edge_wsd.models.store.local import Store, StoredModel
@@ -153,7 +154,7 @@ def _lines(facts: dict[str, Any], model: StoredModel | None, n_columns: int | No
     shown = template.splitlines()
     lines += ["", "chat template:", *(f"  {line}" for line in shown[:_TEMPLATE_LINES])]
     if len(shown) > _TEMPLATE_LINES:
-        lines.append(f"  ... {len(shown) - _TEMPLATE_LINES} more lines, all of them with --template")
+        lines.append(f"  ... {counted(len(shown) - _TEMPLATE_LINES, 'more lines')}, all of them with --template")
     return lines
 
 
@@ -190,7 +191,7 @@ def _origin_rows(model: StoredModel) -> list[tuple[str, str]]:
 def _tokenizer_rows(tokenizer: dict[str, Any]) -> list[tuple[str, str]]:
     kind = tokenizer["model"] + (f", {tokenizer['pre_tokenizer']}" if tokenizer["pre_tokenizer"] else "")
     special = ", ".join(f"{name} {token['text']} ({token['id']})" for name, token in tokenizer["special"].items())
-    return [("tokenizer", f"{kind}, {tokenizer['n_tokens']} tokens"), ("special tokens", special or "none")]
+    return [("tokenizer", f"{kind}, {counted(tokenizer['n_tokens'], 'tokens')}"), ("special tokens", special or "none")]
 
 
 def _type_rows(rows: list[dict[str, Any]]) -> list[tuple[str, ...]]:

@@ -9,6 +9,7 @@ import click
 
 from edge_wsd.cli.quant_type import IMATRIX_HELP, KEEP_HELP, TypeParam, tell_written, type_table
 from edge_wsd.cli.ui.file_work import with_bar
+from edge_wsd.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,5 +63,5 @@ def command(
 
     result = with_bar(Path(target).name, work, quiet=quiet)
     if not quiet:
-        about = f"{result.type}, {result.n_tensors} tensors"
+        about = f"{result.type}, {counted(result.n_tensors, 'tensors')}"
         tell_written(result.target, about, result.n_bytes, result.bits_per_weight, result.types, result.notes)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from edge_wsd.cli.ui.interruptible import Interruptible
 from edge_wsd.cli.ui.paint import Painter, aside
+from edge_wsd.cli.ui.status import dropped_note
 from edge_wsd.cli.ui.waiting import WaitingLine
 from edge_wsd.decoding.events import Dropped, Event, Finished, Reply, Token
 
@@ -47,6 +48,6 @@ class Answer:
         if isinstance(event, Token) and self._painter is not None:
             self._painter.write(event.text, event.source)
         elif isinstance(event, Dropped):
-            aside(f"{event.n_messages} of the oldest messages no longer fit and were left out")
+            aside(dropped_note(event.n_messages))
         elif isinstance(event, Finished):
             self.reply = event.reply

@@ -8,6 +8,7 @@ from typing import Any
 
 from edge_wsd.decoding.events import Reply, Token
 from edge_wsd.decoding.options import Options
+from edge_wsd.units import counted
 
 REASONS = {
     "confident": "confident",
@@ -25,9 +26,9 @@ def status_parts(reply: Reply, options: Options) -> list[str]:
         return ["nothing was written", *([_ENDINGS[reply.finish_reason]] if reply.finish_reason in _ENDINGS else [])]
     parts = [_switch_part(reply, options)]
     if options.mode == "wsd":
-        parts.append(f"{stats.draft_share:.0%} of {stats.n_tokens} tokens drafted")
+        parts.append(f"{stats.draft_share:.0%} of {counted(stats.n_tokens, 'tokens')} drafted")
     else:
-        parts.append(f"{stats.n_tokens} tokens")
+        parts.append(counted(stats.n_tokens, "tokens"))
     parts.append(f"first after {seconds(stats.ttft_s)}")
     rates = [_rate(stats.draft_tps), _rate(stats.base_tps)]
     known = [rate for rate in rates if rate]
@@ -36,10 +37,17 @@ def status_parts(reply: Reply, options: Options) -> list[str]:
     reused = stats.drafter_reused_tokens + stats.base_reused_tokens
     if reused:
         prompt = stats.drafter_prompt_tokens + stats.base_prompt_tokens
-        parts.append(f"{reused} of {prompt} prompt tokens reused")
+        parts.append(f"{reused} of {counted(prompt, 'prompt tokens')} reused")
     if reply.finish_reason in _ENDINGS:
         parts.append(_ENDINGS[reply.finish_reason])
     return parts
+
+
+def dropped_note(n_messages: int) -> str:
+    """What to say where the conversation has outgrown a context."""
+    if n_messages == 1:
+        return "the oldest message no longer fits and was left out"
+    return f"the {n_messages} oldest messages no longer fit and were left out"
 
 
 def status_lines(reply: Reply, options: Options, width: int) -> list[str]:
@@ -58,12 +66,10 @@ def _switch_part(reply: Reply, options: Options) -> str:
         return f"{options.mode} alone"
     switch = reply.switch
     if options.rule == "nudge":
-        n = reply.stats.n_hand_overs
-        return f"nudged {n} time{'' if n == 1 else 's'}"
+        return f"nudged {counted(reply.stats.n_hand_overs, 'times')}"
     if switch is None:
         return "no switch: the drafter wrote it all"
-    n_kept = switch.index + 1
-    place = f"switch after {n_kept} token{'' if n_kept == 1 else 's'}"
+    place = f"switch after {counted(switch.index + 1, 'tokens')}"
     figure = "" if switch.confidence is None else f" {switch.confidence:.2f}"
     if switch.reason == "confident":
         return f"{place} (confidence{figure})"
@@ -86,7 +92,7 @@ def statistics_rows(reply: Reply) -> list[tuple[str, str]]:
     stats = reply.stats
     switch = reply.switch
     confidence = "" if switch is None or switch.confidence is None else f", confidence {switch.confidence:.3f}"
-    where = "none" if switch is None else f"after {switch.index + 1} tokens, {switch.reason}{confidence}"
+    where = "none" if switch is None else f"after {counted(switch.index + 1, 'tokens')}, {switch.reason}{confidence}"
     ending = reply.finish_reason if reply.stop is None else f"{reply.finish_reason} at {reply.stop!r}"
     return [
         ("switch", where),
@@ -107,11 +113,13 @@ def statistics_rows(reply: Reply) -> list[tuple[str, str]]:
 
 def _repeated_row(reply: Reply) -> list[tuple[str, str]]:
     judged = [token.repeated for token in reply.tokens if token.repeated is not None]
-    return [("repeated, so not counted", f"{sum(judged)} of {len(judged)} drafted tokens")] if judged else []
+    return (
+        [("repeated, so not counted", f"{sum(judged)} of {counted(len(judged), 'drafted tokens')}")] if judged else []
+    )
 
 
 def _prompt(n_tokens: int, n_reused: int) -> str:
-    return f"{n_tokens} tokens, {n_reused} of them reused"
+    return f"{counted(n_tokens, 'tokens')}, {n_reused} of them reused"
 
 
 def reply_object(reply: Reply) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_wsd.cli.ui.terminal import one_line
+from edge_wsd.units import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -78,7 +79,7 @@ def _template_row(result: Verification) -> tuple[str | Text, ...]:
 def print_comparison(table: QuantTable) -> None:
     """One row for each file, the parent first."""
     name = one_line(str(table.parent))
-    click.echo(f"{name} ({table.type}) on {table.n_tokens} tokens; KL divergence in nats")
+    click.echo(f"{name} ({table.type}) on {counted(table.n_tokens, 'tokens')}; KL divergence in nats")
     console = _console()
     # In a narrow terminal two columns, which follow roughly from their neighbours, make room for the names.
     left_out = () if console.width >= _ALL_COLUMNS else (_BITS, _KL_99)
