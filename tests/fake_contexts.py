@@ -51,29 +51,27 @@ class FakeSequence(Sequence):
     """Keeps tokens and nothing else."""
 
     def cut(self, n: int) -> None:
-        self.tokens = self.tokens[: self.kept(n)]
+        kept = self.kept(n)
+        self.tokens = self.tokens[:kept]
+        self._checkpoints = [one for one in self._checkpoints if len(one.tokens) <= kept]
 
     def clear(self) -> None:
-        self.tokens, self._checkpoint = [], None
+        self.tokens, self._checkpoints = [], []
 
-    def checkpoint(self) -> None:
-        self._checkpoint = self.save()
+    def _save(self, flags: int) -> SequenceState:
+        return SequenceState(tuple(self.tokens), bytes(self._state_bytes(flags)))
 
-    def save(self) -> SequenceState:
-        return SequenceState(tuple(self.tokens), bytes(self.state_bytes))
+    def _state_bytes(self, flags: int) -> int:
+        return 10 * len(self.tokens)
 
     def restore(self, state: SequenceState) -> None:
         self.clear()
         self.context.restore(state)
-        self.tokens = list(state.tokens)
-
-    @property
-    def state_bytes(self) -> int:
-        return 10 * len(self.tokens)
+        self.tokens, self._checkpoints = list(state.tokens), list(state.checkpoints)
 
     def copy_to(self, other: FakeSequence, n: int | None = None) -> None:
         assert other.context is self.context and n == self.kept(n)
-        other.tokens = self.tokens[:n]
+        other.tokens, other._checkpoints = self.tokens[:n], self._checkpoints[:]
 
     def close(self) -> None:
         self.context.release(self.index)

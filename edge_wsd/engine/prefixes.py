@@ -37,7 +37,7 @@ class Prefixes:
         self._idle: list[Sequence] = []  # the least recently used first
         self.used: list[Sequence] = []
         """The oldest first."""
-        self._saved = SavedTexts(most_bytes=most_saved_bytes, can_cut=context.model.can_cut)
+        self._saved = SavedTexts(most_bytes=most_saved_bytes)
         self._n_left = context.n_sequences
 
     def take(self, text: list[int]) -> Sequence:
@@ -51,6 +51,7 @@ class Prefixes:
         if sequence is None:
             sequence = self._new() if source is None else self._begun_like(source, kept)
         sequence.cut(common_prefix(sequence.tokens, text))
+        sequence.fork_point = len(text)
         self.used.append(sequence)
         return sequence
 

@@ -18,18 +18,12 @@ class SavedText:
     tokens: list[int]
     state: SequenceState
 
-    def kept(self, n: int, *, can_cut: bool) -> int:
-        """How many tokens stay where it is restored and cut back to `n`, as `Sequence.kept`."""
-        n = min(n, len(self.tokens))
-        return n if n == len(self.tokens) or (can_cut and n >= self.state.fewest) else 0
-
 
 class SavedTexts:
     """At most `most_bytes` of them; those that were used last stay."""
 
-    def __init__(self, *, most_bytes: int, can_cut: bool) -> None:
+    def __init__(self, *, most_bytes: int) -> None:
         self._most_bytes = most_bytes
-        self._can_cut = can_cut
         self._texts: list[SavedText] = []  # the least recently used first
         self.n_bytes = 0
 
@@ -50,10 +44,10 @@ class SavedTexts:
         text = SavedText(list(state.tokens), state)
         for other in self._texts[:]:
             shared = common_prefix(other.tokens, text.tokens)
-            if shared == len(other.tokens) and text.kept(shared, can_cut=self._can_cut) == shared:
+            if shared == len(other.tokens) and state.kept(shared) == shared:
                 self.remove(other)  # it is there once more, as the new one's beginning
         self._texts.append(text)
-        self.n_bytes += len(state.data)
+        self.n_bytes += state.n_bytes
         while self.n_bytes > self._most_bytes or len(self._texts) > _MOST:
             self.remove(self._texts[0])
 
@@ -61,7 +55,7 @@ class SavedTexts:
         """The text of which most of the beginning of `tokens` can be restored, and how much."""
         best, most = None, 0
         for text in self._texts:
-            kept = text.kept(common_prefix(text.tokens, tokens), can_cut=self._can_cut)
+            kept = text.state.kept(common_prefix(text.tokens, tokens))
             if kept > 0 and kept >= most:
                 best, most = text, kept
         return best, most
@@ -76,4 +70,4 @@ class SavedTexts:
         """Forget a text, if that has not happened yet."""
         if text in self._texts:
             self._texts.remove(text)
-            self.n_bytes -= len(text.state.data)
+            self.n_bytes -= text.state.n_bytes

@@ -176,8 +176,8 @@ class Job:
         n = min(n_left, most)
         if n < n_left:  # the last rows stay together: draws are taken from those of the last piece
             n = max(1, min(n, n_left - min(self._n_rows, self.context.most_rows // 2 + 1)))
-        if not self.context.model.can_cut and self._asked.proposed:
-            n = self._up_to_proposal(held, n)
+        if not self.context.model.can_cut:
+            n = self._up_to_checkpoint(held, n)
         first_row = max(0, held - self._n_text + 1)
         targets = [*self._asked.proposed, -1][first_row : max(0, held + n - self._n_text + 1)]
         return Piece(self.sequence, self._tokens(held, held + n), targets)
@@ -199,13 +199,12 @@ class Job:
         """A decode that failed may have read tokens whose rows nobody saw; and memory may have been lost below rows."""
         return max(0, len(self.sequence.tokens) - (self._n_text - 1)) != self.scores.n_rows
 
-    def _up_to_proposal(self, held: int, n: int) -> int:
-        """Of a memory that cannot be cut: what comes before the proposal, and a checkpoint to come back to."""
-        before = self._n_text - 1 - held
-        if before > 0:
-            return min(n, before)
-        self.sequence.checkpoint()
-        return n
+    def _up_to_checkpoint(self, held: int, n: int) -> int:
+        """Of a memory that cannot be cut: up to the next place to come back to. A checkpoint is made there."""
+        points = [self.sequence.fork_point, self._n_text - 1 if self._asked.proposed else None]
+        if held in points:
+            self.sequence.checkpoint()
+        return min([n, *(point - held for point in points if point is not None and point > held)])
 
     def _tokens(self, start: int, end: int) -> list[int]:
         n, proposed = self._n_text, self._asked.proposed

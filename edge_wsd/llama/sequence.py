@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,8 +29,17 @@ class SequenceState:
     tokens: tuple[int, ...]
     data: bytes | NDArray[np.uint8]
     fewest: int = 0
-    """What is restored can be cut back to as many tokens, or to none: of a text longer than its sliding window
-    llama.cpp saves what the last token looks at."""
+    """To fewer tokens what is restored cannot be cut back, but to a checkpoint or to none. Of a text longer than its
+    sliding window llama.cpp saves what the last token looks at, and a recurrent memory is one state."""
+    checkpoints: tuple[SequenceState, ...] = ()
+
+    @property
+    def n_bytes(self) -> int:
+        return len(self.data) + sum(one.n_bytes for one in self.checkpoints)
+
+    def kept(self, n: int) -> int:
+        """How many tokens stay where it is restored and cut back to `n`."""
+        return _kept(n, len(self.tokens), self.fewest, self.checkpoints)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +59,10 @@ class Sequence:
         self.tokens: list[int] = []
         self.context = context
         self.index = index
-        self._checkpoint: SequenceState | None = None
-        self._fewest = 0  # tokens to cut back to, as of a state
+        self.fork_point: int | None = None
+        """Where a prompt ends: a memory that cannot be cut keeps a checkpoint there, for others that begin like it."""
+        self._checkpoints: list[SequenceState] = []  # at the fork point, and the newest
+        self._whole_from = 0  # tokens behind which nothing is missing, as it may after `restore`
         self._closed = False
 
     # Reading, of this sequence alone
@@ -110,12 +121,7 @@ class Sequence:
 
     def kept(self, n: int) -> int:
         """How many tokens `cut(n)` keeps: those of a checkpoint, or none, where the memory cannot be cut to `n`."""
-        n, saved = min(n, len(self.tokens)), self._checkpoint
-        if n == len(self.tokens) or (self.context.model.can_cut and n >= self._fewest):
-            return n
-        if saved is not None and len(saved.tokens) <= n and self.tokens[: len(saved.tokens)] == [*saved.tokens]:
-            return len(saved.tokens)
-        return 0
+        return _kept(n, len(self.tokens), self._fewest, self._checkpoints)
 
     def cut(self, n: int) -> None:
         """Keep the first `n` tokens. Memory that cannot be cut anywhere keeps a checkpoint of fewer, or nothing."""
@@ -129,8 +135,8 @@ class Sequence:
             if kept == 0:
                 self.clear()
             elif not self.context.model.can_cut:
-                assert self._checkpoint is not None
-                self._restore_partial(self._checkpoint)
+                self._checkpoints = [one for one in self._checkpoints if len(one.tokens) <= kept]
+                self._restore_partial(self._checkpoints[-1])
             elif self._remove_from(kept):
                 del self.tokens[kept:]
             else:  # a kind of memory that turns out not to
@@ -142,13 +148,19 @@ class Sequence:
             if not self._remove_from(0):
                 raise DecodeError("llama.cpp could not clear a sequence")
         self.tokens = []
-        self._checkpoint = None
-        self._fewest = 0
+        self._checkpoints = []
+        self._whole_from = 0
 
     def checkpoint(self) -> None:
         """Make this point cheap to come back to with `cut`. Does nothing for a memory that can be cut anywhere."""
         if not self.context.model.can_cut and self.tokens:
-            self._checkpoint = self._save(llama_cpp.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY)
+            older = [one for one in self._checkpoints if len(one.tokens) == self.fork_point != len(self.tokens)]
+            self._checkpoints = [*older, self._save(llama_cpp.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY)]
+
+    @property
+    def _fewest(self) -> int:
+        """As in a state."""
+        return self._whole_from if self.context.model.can_cut else len(self.tokens)
 
     def resync(self, tokens: list[int]) -> None:
         """After a decode of `tokens` that failed: whatever part was finished stays, and memory is asked how much.
@@ -189,11 +201,13 @@ class Sequence:
         """Bytes of what `save` makes."""
         with library.LOCK:
             self.require_open()
-            return self._state_bytes(llama_cpp.LLAMA_STATE_SEQ_FLAGS_NONE)
+            n_bytes = self._state_bytes(llama_cpp.LLAMA_STATE_SEQ_FLAGS_NONE)
+        return n_bytes + sum(one.n_bytes for one in self._checkpoints)
 
     def save(self) -> SequenceState:
         """The whole sequence, to be restored later into any sequence of an equal context."""
-        return self._save(llama_cpp.LLAMA_STATE_SEQ_FLAGS_NONE)
+        state = self._save(llama_cpp.LLAMA_STATE_SEQ_FLAGS_NONE)
+        return replace(state, fewest=self._fewest_once_saved, checkpoints=tuple(self._checkpoints))
 
     def restore(self, state: SequenceState) -> None:
         """Replace this sequence by a saved one. A state that does not fit leaves it empty and raises `DecodeError`."""
@@ -201,7 +215,8 @@ class Sequence:
         if state.fewest and self.context.block > 1:
             raise DecodeError("a text longer than its sliding window cannot be restored where passes are exact")
         self._load(state, llama_cpp.LLAMA_STATE_SEQ_FLAGS_NONE)
-        self._fewest = state.fewest
+        self._whole_from = state.fewest
+        self._checkpoints = list(state.checkpoints)
 
     def copy_to(self, other: Sequence, n: int | None = None) -> None:
         """Make `other`, a sequence of the same context, what `cut(n)` would keep of this one; all of it without `n`.
@@ -226,8 +241,8 @@ class Sequence:
                 end = n if self.context.model.can_cut else -1
                 llama_cpp.llama_memory_seq_cp(self._memory, self.index, other.index, 0, end)
                 other.tokens = self.tokens[:end] if end > 0 else self.tokens[:]
-                other._fewest = self._fewest
-            other._checkpoint = self._checkpoint
+                other._whole_from = self._whole_from
+                other._checkpoints = self._checkpoints[:]
             other.cut(n)
 
     def close(self) -> None:
@@ -259,7 +274,7 @@ class Sequence:
             written = llama_cpp.llama_state_seq_get_data_ext(handle, _bytes_of(data), data.size, self.index, flags)
         if written != data.size or not written:
             raise DecodeError(f"llama.cpp saved {written} of {data.size} bytes of a sequence")
-        return SequenceState(tuple(self.tokens), data, self._fewest_once_saved)
+        return SequenceState(tuple(self.tokens), data)
 
     def _state_bytes(self, flags: int) -> int:
         return int(llama_cpp.llama_state_seq_get_size_ext(self.context.handle, self.index, flags))
@@ -275,6 +290,14 @@ class Sequence:
                 self.clear()
                 raise DecodeError(f"a saved sequence does not fit this context{library.because(lines)}")
         self.tokens = list(state.tokens)
+
+
+def _kept(n: int, n_tokens: int, fewest: int, checkpoints: Iterable[SequenceState]) -> int:
+    """How many of `n_tokens` are left if they are cut back to `n`."""
+    n = min(n, n_tokens)
+    if n == n_tokens or n >= fewest:
+        return n
+    return max((len(one.tokens) for one in checkpoints if len(one.tokens) <= n), default=0)
 
 
 def _bytes_of(data: NDArray[np.uint8]) -> Any:
