@@ -32,11 +32,10 @@ class NudgeReply(ReplyState):
         self._strip = strip
         self._surest = math.log(options.nudge_below)
         self._is_word = False  # the newest token is the drafter's
-        self._skips = False  # the next token is the base's however unsure it is
+        self._is_dumb = False  # the drafter's word is nothing to the base, whose token comes next however unsure it is
 
     def hesitates(self, top: float) -> bool:
-        may_draft = self._drafter.n_drafted < self.options.max_draft and not self._skips
-        self._skips = False
+        may_draft = self._drafter.n_drafted < self.options.max_draft and not self._is_dumb
         return may_draft and top < self._surest
 
     def keep_choices(self, rows: Rows, proposed: list[int], first: int, n_rows: int) -> Iterator[Event]:
@@ -62,8 +61,9 @@ class NudgeReply(ReplyState):
         self.meter.base_passes += 1
         self.turn = "base"
         if not proposed:
-            self._skips = True
+            self._is_dumb = True
             yield from self.keep_choices(rows, [], 0, 1)
+            self._is_dumb = False
             return
         scored = Scored(len(self.writer.ids), tuple(rows.logprobs), (None,) * len(proposed))
         self._is_word = True

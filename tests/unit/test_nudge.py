@@ -21,15 +21,25 @@ DRAFTER_PROMPT, BASE_PROMPT = [3, 1, 2], [2, 5, 4, 1]
 N_SEEDS = 40
 
 
+class HalfDumb(SameVocabulary):
+    """Words that begin with one of these tokens are nothing in the base's vocabulary."""
+
+    dumb = frozenset([2, 5, 7])
+
+    def to_base(self, tokens, *, strip=False):
+        return [] if tokens and tokens[0] in self.dumb else super().to_base(tokens, strip=strip)
+
+
 class Bench:
-    def __init__(self, seed, *, chunk=8, speculation=True, sampler=None, **given):
+    def __init__(self, seed, *, chunk=8, speculation=True, sampler=None, bridge=SameVocabulary, **given):
         options = {"rule": "nudge", "nudge_below": 0.8, "max_tokens": 40, **given}
         self.options = Options(chunk=chunk, speculation=speculation, **options)
         self.drafter_model = FakeModel(WORDS.n_tokens, seed=2 * seed, common=seed, agreement=0.6)
         self.base_model = FakeModel(WORDS.n_tokens, seed=2 * seed + 1, common=seed, agreement=0.6)
         self.base, self.meter = FakeSequence(self.base_model), Meter()
         self.writer = ReplyWriter(WORDS, max_tokens=self.options.max_tokens)
-        bridge = SameVocabulary(WORDS, WORDS)
+        self.dumb = getattr(bridge, "dumb", frozenset())
+        bridge = bridge(WORDS, WORDS)
         drafter = Drafter(
             FakeSequence(self.drafter_model), list(DRAFTER_PROMPT), WORDS, bridge, bridge.draft("", strip=True),
             anchor="", sampler=sampler, max_draft=self.options.max_draft, n_ctx=1000,
@@ -39,8 +49,8 @@ class Bench:
         self.events = list(drive(weak_to_strong(state)))
 
     def the_slow_way(self):
-        """Ids and who wrote each."""
-        ids, sources, n_drafted = [], [], 0
+        """Ids and who wrote each. `n_hand_overs` are those of this way."""
+        ids, sources, n_drafted, self.n_hand_overs = [], [], 0, 0
         while len(ids) < self.options.max_tokens:
             row = self.base_model.logprobs((*BASE_PROMPT, *ids))
             if max(row) >= math.log(self.options.nudge_below) or n_drafted >= self.options.max_draft:
@@ -48,6 +58,9 @@ class Bench:
             else:
                 new, source = self.word(ids), "drafter"
                 n_drafted += len(new)
+                self.n_hand_overs += 1
+                if new and new[0] in self.dumb:
+                    new, source = [max(range(len(row)), key=row.__getitem__)], "base"
             if not new or new == [END]:
                 break
             ids, sources = ids + new, sources + [source] * len(new)
@@ -71,6 +84,17 @@ def test_the_reply_is_that_of_the_rule_run_the_slow_way(seed, chunk, speculation
     ids, sources = bench.the_slow_way()
     assert bench.writer.ids == ids
     assert [token.source for token in bench.writer.tokens] == sources
+
+
+@pytest.mark.parametrize("speculation", [True, False])
+@pytest.mark.parametrize("seed", range(N_SEEDS))
+def test_where_a_word_is_nothing_in_the_bases_vocabulary_the_base_writes_a_token_however_unsure(seed, speculation):
+    """Behind a word that was something, the base was asked twice, hesitated after all, and the word was written again."""
+    bench = Bench(seed, speculation=speculation, bridge=HalfDumb, max_draft=1000)
+    ids, sources = bench.the_slow_way()
+    assert bench.writer.ids == ids
+    assert [token.source for token in bench.writer.tokens] == sources
+    assert bench.meter.n_hand_overs == bench.n_hand_overs
 
 
 def test_the_cases_above_have_the_base_and_the_drafter_in_turns():
