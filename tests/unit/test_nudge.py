@@ -89,7 +89,7 @@ def test_the_reply_is_that_of_the_rule_run_the_slow_way(seed, chunk, speculation
 @pytest.mark.parametrize("speculation", [True, False])
 @pytest.mark.parametrize("seed", range(N_SEEDS))
 def test_where_a_word_is_nothing_in_the_bases_vocabulary_the_base_writes_a_token_however_unsure(seed, speculation):
-    """Behind a word that was something, the base was asked twice, hesitated after all, and the word was written again."""
+    """Behind another word the base was asked twice, hesitated after all, and the word was written again."""
     bench = Bench(seed, speculation=speculation, bridge=HalfDumb, max_draft=1000)
     ids, sources = bench.the_slow_way()
     assert bench.writer.ids == ids
