@@ -45,7 +45,7 @@ class Batch(Generic[T]):
         system: str | None = None,
         options: Options | None = None,
     ) -> None:
-        """`prompt` tells what to answer of an item, which else is a prompt itself; what it raises is the item's error.
+        """`prompt` makes a prompt of an item (without it, items are prompts); what it raises becomes the item's error.
 
         `system` and `options` hold for all, as in `Pair.session`.
         """
@@ -59,7 +59,7 @@ class Batch(Generic[T]):
         self._stopped = Event()
 
     def __iter__(self) -> Generator[tuple[T, Reply | Exception], None, None]:
-        """Raises `ClosedError` and `ForkedError`, after which nothing more can be had of this pair."""
+        """Raises `ClosedError` and `ForkedError`: the pair cannot answer any more."""
         try:
             while not self._stopped.is_set():
                 self._ask_ahead()

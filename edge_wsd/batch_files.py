@@ -217,11 +217,11 @@ def _object(data: bytes) -> dict[str, Any]:
         bad = f"byte 0x{data[error.start]:02x} at offset {error.start}"
         raise BatchFileError(f"the line is not valid UTF-8: {bad}") from None
     except JSONDecodeError as error:
-        raise BatchFileError(f"the line is no JSON: {error.msg} at column {error.colno}; {_EXPECTED}") from None
+        raise BatchFileError(f"the line is not JSON: {error.msg} at column {error.colno}; {_EXPECTED}") from None
     except (ValueError, RecursionError) as error:
-        raise BatchFileError(f"the line is no valid JSON: {error}") from None
+        raise BatchFileError(f"the line is not valid JSON: {error}") from None
     if not isinstance(found, dict):
-        raise BatchFileError(f"the line is no object but {shown(found)}; {_EXPECTED}")
+        raise BatchFileError(f"the line is not an object but {shown(found)}; {_EXPECTED}")
     return found
 
 

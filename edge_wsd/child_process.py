@@ -69,7 +69,7 @@ def main(arguments: Sequence[str]) -> None:
     """Be a child process: run `main` of the module of this package that comes first, with the arguments behind it."""
     module, *rest = arguments
     if not module.startswith(f"{_PACKAGE}."):
-        raise OptionError(f"{module} is no module of {_PACKAGE}; expected the arguments that a child process is given")
+        raise OptionError(f"{module} is not a module of {_PACKAGE}; expected the arguments of a child process")
     import_module(module).main(rest)
 
 
@@ -174,7 +174,7 @@ def last_words(log: bytes) -> str:
 
 
 def read_report(line: bytes) -> dict[str, Any]:
-    """One line of a child's output; empty if it is no JSON object."""
+    """One line of a child's output; empty if it is not JSON object."""
     try:
         report = json.loads(line)
     except (ValueError, RecursionError):

@@ -34,7 +34,9 @@ class SavedConversation:
         """Replaces a conversation at `path`, and nothing else. Raises `SessionFileError`."""
         path = Path(path)
         if path.is_file() and path.stat().st_size and not holds_conversation(path):
-            raise SessionFileError(f"{path} is there and is no conversation, so it stays as it is; choose another name")
+            raise SessionFileError(
+                f"{path} exists and is not a conversation, so it was left as it is; choose another name"
+            )
         data = {"format": FORMAT, **asdict(self)}
         # Half a character would be no reason to lose the rest.
         text = (json.dumps(data, ensure_ascii=False, indent=2) + "\n").encode(errors="replace")
@@ -63,7 +65,7 @@ class SavedConversation:
             options = dict(data["options"])
             options["stop"] = tuple(options.get("stop", ()))
             if not isinstance(data["system"], str | None):
-                raise TypeError("the system prompt is no text")
+                raise TypeError("the system prompt is not text")
             return cls(data["system"], parse_messages(data["messages"]), Options().with_changes(**options))
         except (KeyError, TypeError, ValueError, OptionError, TemplateError) as error:
             raise SessionFileError(f"{path}: is a damaged conversation ({error})") from error

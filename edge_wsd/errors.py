@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class EdgeWsdError(Exception):
-    """Root of all errors a user can act on. The command line prints it as one line and exits with 1."""
+    """Base class of all errors that a user can act on. The command line prints one line and exits with 1."""
 
 
 class ModelFileError(EdgeWsdError):
@@ -16,11 +16,11 @@ class ModelLoadError(EdgeWsdError):
 
 
 class KernelError(ModelLoadError):
-    """llama.cpp, as it is installed, does not run on this processor; says how to build it anew."""
+    """The installed llama.cpp does not run on this processor; the message says how to rebuild it."""
 
 
 class DecodeError(EdgeWsdError):
-    """`llama_decode` failed; the sequence's ledger is what is really in memory."""
+    """llama.cpp could not decode a batch; the sequences still know exactly what is in memory."""
 
 
 class ContextFullError(EdgeWsdError):
@@ -33,15 +33,15 @@ class ContextFullError(EdgeWsdError):
 
 
 class LogitsError(EdgeWsdError):
-    """A row of logits holds NaN, or nothing a probability could be made of."""
+    """A row of logits contains NaN, or nothing that probabilities can be computed from."""
 
 
 class GrammarError(EdgeWsdError):
-    """A grammar allows none of the model's tokens at a place, or not the text that is already there."""
+    """A grammar allows none of the model's tokens at some point, or does not allow the text that is already there."""
 
 
 class VocabularyError(EdgeWsdError):
-    """A token id or text that the vocabulary does not know."""
+    """A token id or a text that the vocabulary cannot represent."""
 
 
 class TemplateError(EdgeWsdError):
@@ -49,7 +49,7 @@ class TemplateError(EdgeWsdError):
 
 
 class TemplateStoppedError(TemplateError):
-    """A prompt template took more time or memory than any template needs."""
+    """A prompt template used more time or memory than a template can need, and was stopped."""
 
 
 class OptionError(EdgeWsdError, ValueError):
@@ -61,23 +61,23 @@ class ConversionError(EdgeWsdError):
 
 
 class QuantizationError(ConversionError):
-    """A GGUF file cannot be stored in another type, or an importance matrix not be made; nothing was written."""
+    """A GGUF file cannot be quantized, or an importance matrix cannot be made; nothing was written."""
 
 
 class VerificationError(EdgeWsdError):
-    """A converted file and its origin cannot be compared."""
+    """A converted file and its checkpoint cannot be compared."""
 
 
 class HubError(EdgeWsdError):
-    """A repository or file of the hub cannot be had; what arrived is kept for the next try."""
+    """A repository or file of the hub cannot be fetched; what has arrived is kept for the next attempt."""
 
 
 class StoreError(EdgeWsdError):
-    """The store of models cannot be read or written, or has no such model."""
+    """The model store cannot be read or written, or does not have the model."""
 
 
 class PairsFileError(EdgeWsdError):
-    """The file of named pairs is not what it should be, or has no such pair; names the line."""
+    """The file of named pairs is invalid or does not have the pair; the message names the line."""
 
 
 class PlanError(EdgeWsdError):
@@ -89,15 +89,15 @@ class SessionFileError(EdgeWsdError):
 
 
 class BatchFileError(EdgeWsdError):
-    """A line of a batch cannot be asked, or the file of its answers holds something else."""
+    """A line of a batch cannot be answered, or its file of answers belongs to another batch."""
 
 
 class BusyError(EdgeWsdError):
-    """The pair is writing another reply; its two memories serve one at a time."""
+    """This conversation is already being answered, or a pair was closed in the middle of being asked."""
 
 
 class QueueFullError(EdgeWsdError):
-    """So many replies are waiting for a pair already that no more are taken."""
+    """Too many replies are already waiting for the pair."""
 
 
 class ClosedError(EdgeWsdError):
@@ -105,8 +105,8 @@ class ClosedError(EdgeWsdError):
 
 
 class ForkedError(EdgeWsdError):
-    """A model, context or pair was used in a child that was forked from its process; llama.cpp cannot follow there."""
+    """A model, context or pair was used in a process forked from its own, where llama.cpp cannot work."""
 
 
 class Cancelled(EdgeWsdError):
-    """A decode was stopped from another thread. Never leaves the library: a reply ends as `cancelled`."""
+    """Work was stopped from another thread. Replies do not raise it: they end as `cancelled`."""

@@ -97,7 +97,7 @@ def behind_links(path: Path) -> Path:
     except FileNotFoundError:
         return target
     except ValueError as error:  # a NUL character, half a character
-        raise OSError(errno.EINVAL, f"no name of a file can hold this ({error})", str(path)) from None
+        raise OSError(errno.EINVAL, f"it cannot be a file name ({error})", str(path)) from None
     if stat.S_ISLNK(mode):
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
     if stat.S_ISDIR(mode):

@@ -83,7 +83,7 @@ class _Parser:
         name = self._name()
         self._skip(_SPACE)
         if not self._text.startswith("::=", self._at):
-            raise self.error(f"'::=' is expected behind {name!r}")
+            raise self.error(f"'::=' is expected after {name!r}")
         self._at += 3
         self._skip(_LINES)
         self.rules[name] = self._alternatives(0)
@@ -176,7 +176,7 @@ class _Parser:
         """Writes a repetition of the last symbol out. Returns of how many rules it is made then."""
         symbol = sequence[last:]
         if not symbol:
-            raise self.error("a repetition is expected behind what it repeats")
+            raise self.error("a repetition must follow what it repeats")
         n_rules *= high or low or 1
         if n_rules > MOST_REPETITIONS:
             raise self.error(f"repetitions in one another make {n_rules} rules; expected at most {MOST_REPETITIONS}")

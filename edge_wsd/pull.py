@@ -97,7 +97,7 @@ def pull_size(
 ) -> PullSize:
     """What `pull(name)` would fetch and write. Asks the hub for names and sizes alone.
 
-    Raises HubError where the model cannot be had, for example because its licence was not accepted.
+    Raises HubError where the model cannot be obtained, for example because its licence was not accepted.
     """
     store, progress = store or Store(), progress or _silent
     wanted = hub_name(name)

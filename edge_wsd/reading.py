@@ -25,7 +25,7 @@ def open_regular(path: str | Path) -> BinaryIO:
         _refuse_special(os.stat(path), path)
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except ValueError as error:  # a NUL character, half a character
-        raise OSError(errno.EINVAL, f"no name of a file can hold this ({error})", str(path)) from None
+        raise OSError(errno.EINVAL, f"it cannot be a file name ({error})", str(path)) from None
     try:
         _refuse_special(os.fstat(descriptor), path)  # again, as it may have been exchanged
         if hasattr(os, "set_blocking"):

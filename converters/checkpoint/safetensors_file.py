@@ -93,13 +93,13 @@ def _read_header(path: Path, size: int) -> tuple[dict[str, Any], int]:
         if len(length_bytes) < 8 or not 2 <= length <= min(size - 8, _MAX_HEADER_BYTES):
             raise ConversionError(
                 f"{path.name}: its header claims {length} bytes in a file of {size}; "
-                "it is truncated or no safetensors file"
+                "it is truncated or not a safetensors file"
             )
         raw = file.read(length)
     try:
         header = json.loads(raw.decode("utf-8"), object_pairs_hook=_without_duplicates)
     except (ValueError, RecursionError) as error:
-        raise ConversionError(f"{path.name}: its header is no valid JSON ({error}); download it again") from None
+        raise ConversionError(f"{path.name}: its header is not valid JSON ({error}); download it again") from None
     if not isinstance(header, dict):
         raise ConversionError(f"{path.name}: its header is not a JSON object; download it again")
     return header, 8 + length

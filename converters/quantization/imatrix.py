@@ -161,7 +161,7 @@ def _activations(
 
 def _checked(path: Path, name: str, values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     if not (np.isfinite(values).all() and values.min() >= 0 and values.max() < 2**126):
-        raise ModelFileError(f"{path}: {name} holds values that are no sums of squares; {_REMEDY}")
+        raise ModelFileError(f"{path}: {name} holds values that are not sums of squares; {_REMEDY}")
     return np.ascontiguousarray(values, np.float32)
 
 

@@ -58,7 +58,7 @@ class Chat:
                 self.screen.note(f"the text of {names} still goes with your next message; /read none drops it")
 
     def answer(self, events_of: Callable[[], Iterable[Event]]) -> None:
-        """Streams one answer. Ctrl-C ends it, and what there is of it stays in the conversation."""
+        """Streams one answer. Ctrl-C ends it, and what is written so far stays in the conversation."""
         line = WaitingLine("reading the prompt", quiet=self.quiet)
         work: Interruptible[Event] = Interruptible(
             events_of, cancel=self.session.cancel, waiting=lambda: line.tick(self.screen.column)

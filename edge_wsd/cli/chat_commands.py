@@ -65,7 +65,7 @@ def execute(chat: Chat, name: str, rest: str) -> None:
     if command is None:
         raise CommandError(_advice(name, rest))
     if rest and command.takes == "nothing":
-        raise CommandError(f"/{name} takes nothing behind it")
+        raise CommandError(f"/{name} takes no argument")
     command.act(chat, rest)
 
 

@@ -73,7 +73,7 @@ def missing_models(pair: NamedPair) -> list[HubModel]:
 
 
 def _cost(name: HubModel) -> Cost:
-    """Asks the hub. Raises `HubError` in one line if the model cannot be had."""
+    """Asks the hub. Raises `HubError` in one line if the model cannot be obtained."""
     from edge_wsd.pull import pull_size
 
     stopped: list[bool] = []

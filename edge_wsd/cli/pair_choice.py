@@ -182,7 +182,7 @@ def _naming_options(command: Any, default: str) -> Any:
         (
             ("--pair", "NAME", f"A pair by name; `edge-wsd pairs` lists them.  [default: {default}]"),
             ("--drafter", "MODEL", "The small aligned model that begins: a GGUF file, or REPO:TYPE."),
-            ("--base", "MODEL", "The large base model that finishes, named in the same way."),
+            ("--base", "MODEL", "The large base model that finishes, given the same way."),
             (
                 "--drafter-template",
                 "FILE|plain|chat",

@@ -73,7 +73,7 @@ def _summary(model: StoredModel, *, fetched: bool) -> str:
     facts = [f"{model.n_bytes / 2**20:.1f} MiB", f"licence {manifest.licence or 'not stated'}"]
     if fetched and manifest.tokenizer_texts is not None:
         facts.append(f"tokenizer equal on {manifest.tokenizer_equal} of {manifest.tokenizer_texts} texts")
-    verb = "is in the store" if fetched else "was in the store already"
+    verb = "is in the store" if fetched else "was already in the store"
     return one_line(f"{model.name} {verb}: {', '.join(facts)}; {model.path}")
 
 

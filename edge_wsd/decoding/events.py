@@ -15,11 +15,11 @@ FinishReason = Literal["stop", "length", "cancelled"]
 class Token:
     """One token of the reply, in order.
 
-    `text` is what may be shown because of it: empty while a character is incomplete or a stop string may be
-    beginning, and the held-back text comes with a later token. The texts add up to the reply's text.
+    `text` is the text that can be shown now: empty while a character is incomplete or a stop string may be beginning;
+    what was held back comes with a later token. Together the texts are the reply's text.
 
-    A position may come again: with the text held back at the reply's end, or with another id, when a draft in
-    another vocabulary was cut into different tokens than it seemed at first. What was shown stays true.
+    A position can come twice: with the text held back until the end of the reply, or with another id, if a draft in
+    another vocabulary turns out to be cut into other tokens than at first. Text that was shown remains valid.
     """
 
     position: int
@@ -39,7 +39,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What the base thinks of drafted tokens that were shown before. Positions count like those of `Token`."""
+    """How probable drafted tokens, which have been shown already, are to the base. Positions count as in `Token`."""
 
     first: int
     logprobs: tuple[float, ...]
@@ -65,18 +65,18 @@ class Statistics:
     """Times in seconds (`_s`) and per second (`_tps`); counts in tokens unless named otherwise."""
 
     ttft_s: float = 0.0
-    """From the call to the first text shown, the reading of the prompt included."""
+    """From the call to the first text, including the time to read the prompt."""
     total_s: float = 0.0
     draft_tps: float | None = None
-    """Kept draft tokens per second of all that comes up to the switch: both prompts, drafting, the base's passes."""
+    """Drafted tokens kept, per second of all work up to the switch: both prompts, drafting, the base's passes."""
     base_tps: float | None = None
-    """Tokens per second of the passes behind the one in which the switch fell. Tokens that this one had settled already
-    do not count, and None if the reply needed no other. Of the base alone: what comes behind the prompt's pass."""
+    """Tokens per second in the passes after the one in which the switch happened. Tokens that were settled in that pass
+    do not count; None if no other pass was needed. For the base alone: the passes after the one over the prompt."""
     n_tokens: int = 0
     n_draft: int = 0
     """Tokens of the reply that the drafter wrote (position of the switch + 1)."""
     n_hand_overs: int = 0
-    """How often it became the drafter's turn. With the rule `window` it is so at the beginning alone."""
+    """How often the drafter was given the turn. With the rule `window` only once, at the beginning."""
     n_drafted: int = 0
     """Tokens the drafter proposed, before and after the switch, in the base's vocabulary."""
     n_accepted: int = 0
@@ -87,7 +87,7 @@ class Statistics:
     base_prompt_tokens: int = 0
     base_reused_tokens: int = 0
     queued_s: float = 0.0
-    """Of `ttft_s` and `total_s`: waited until other replies over the pair were written."""
+    """The part of `ttft_s` and `total_s` spent waiting for other replies of the pair."""
 
     @property
     def draft_share(self) -> float:
@@ -97,7 +97,7 @@ class Statistics:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A whole reply. Where the conversation ended in an assistant message, `text` is what was added to it."""
+    """A whole reply. If the conversation ended with an assistant message, `text` is what was added to it."""
 
     text: str
     tokens: tuple[Token, ...]
@@ -110,28 +110,28 @@ class Reply:
     stop: str | None = None
     """The stop string that ended the reply; None for an end-of-text token, and for a loop."""
     seed: int | None = None
-    """What sampling was seeded with: the same `Options.seed` gives the same reply again. None if none was needed."""
+    """The seed of the sampling; the same `Options.seed` gives the same reply again. None if nothing was sampled."""
     note: str | None = None
-    """What is to be known about its end: that it was stopped in a loop (`Options.stop_loops`). None otherwise."""
+    """A remark on how it ended: that it was stopped in a loop (`Options.stop_loops`). None otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The last event."""
+    """The last event: the reply is complete."""
 
     reply: Reply
 
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """The oldest messages no longer fit into a context and were left out of this and the following turns."""
+    """The oldest messages no longer fit into a context and are left out of this turn and later ones."""
 
     n_messages: int
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A model is about to read more of a long prompt, of which it has read `n_read` of `n_tokens` new tokens."""
+    """A model is about to read more of a long prompt; so far it has read `n_read` of its `n_tokens` new tokens."""
 
     model: Source
     n_read: int

@@ -34,7 +34,7 @@ N_SEEDS = 2**32 - 1  # llama.cpp takes the last value for "any"
 
 
 class OptionChanges(TypedDict, total=False):
-    """Fields of `Options` by name, as `generate` and `with_changes` take them."""
+    """Fields of `Options` as keyword arguments of `generate` and `with_changes`."""
 
     mode: Mode
     max_tokens: int
@@ -71,26 +71,26 @@ class Options:
 
     mode: Mode = "wsd"
     max_tokens: int = 512
-    """Longest reply in base tokens, exact."""
+    """Maximum length of the reply in base tokens, exact."""
     rule: Rule = "window"
     """When the base takes over. `window`: once it is confident in what the drafter writes, for good. `nudge`: wherever
     it is sure of its next token; where it is not, the drafter writes a word."""
     threshold: float = 0.8
-    """The base takes over once its windowed confidence reaches this. Of the rule `window`, as are `window`,
+    """The base takes over once its windowed confidence reaches this. For the rule `window`, as are `window`,
     `ignore_repeated` and `switch_at`."""
     window: int = 6
     """Number of drafted tokens the confidence is the geometric mean of."""
     ignore_repeated: bool = False
     """Leave drafted tokens that only repeat the question or the draft out of the confidence. The paper counts them."""
     nudge_below: float = 0.4
-    """The base is unsure of a token that it gives less than this probability. Of the rule `nudge`."""
+    """For the rule `nudge`: the base is unsure where its likeliest token has a probability below this."""
     max_draft: int = 512
-    """Most tokens the drafter writes before the base must take over."""
+    """Maximum number of tokens the drafter writes before the base must take over."""
     chunk: int = 8
     """Tokens the drafter proposes per round; the base scores them in one batch."""
     speculation: bool = True
-    """After the switch the drafter goes on proposing. Changes speed; the text only where rounding decides, and never
-    with both models `exact` (`ModelSettings`)."""
+    """After the switch the drafter keeps proposing. This changes the speed, and the text only where rounding decides:
+    never if both models are `exact` (`ModelSettings`)."""
     switch_at: int | None = None
     """Force the switch after this many drafted tokens."""
     temperature: float = 0.0
@@ -100,18 +100,18 @@ class Options:
     top_p: float = 1.0
     min_p: float = 0.0
     seed: int | None = None
-    """Same seed, same reply. None takes a new one each time."""
+    """The same seed gives the same reply. None draws a new seed each time."""
     repeat_penalty: float = 1.0
-    """Divides the logits of tokens that came before (multiplies them below 0), also at temperature 0. 1 is off.
+    """Divides the logits of tokens that already occurred (multiplies negative ones), also at temperature 0. 1 is off.
 
     Penalties and biases change what is chosen, never the confidence or the log-probabilities of a reply.
     """
     repeat_last_n: int = 64
-    """How many of the last tokens, of prompt and reply, the three penalties count; -1 for all, 0 for none."""
+    """How many of the latest tokens of prompt and reply the three penalties look at; -1 for all, 0 for none."""
     presence_penalty: float = 0.0
-    """Taken off the logits of tokens that came before."""
+    """Subtracted from the logits of tokens that already occurred."""
     frequency_penalty: float = 0.0
-    """Taken off the logits of tokens that came before, once for each time."""
+    """Subtracted from the logits of tokens that already occurred, once for each occurrence."""
     logit_bias: tuple[Bias, ...] = ()
     """What is added to the logits of tokens, such as `{"Sure": -5, 15043: -math.inf}`; -inf forbids one.
 
@@ -119,18 +119,18 @@ class Options:
     the drafter where it has the base's vocabulary. A string `TOKEN=BIAS` is read as on the command line.
     """
     grammar: str | None = None
-    """A grammar in llama.cpp's form, GBNF, that the reply keeps to."""
+    """A grammar in llama.cpp's format, GBNF, that the reply must follow."""
     json_schema: str | None = None
-    """A JSON schema that the reply keeps to, as text or a mapping. It takes the place of `grammar`."""
+    """A JSON schema that the reply must follow, as text or as a mapping; an alternative to `grammar`."""
     grammar_from: GrammarFrom = "switch"
-    """Where the grammar begins: behind the switch, or with the draft. One model alone is under it from the start."""
+    """Where the grammar begins to apply: after the switch, or with the draft. To one model alone it always applies."""
     stop: tuple[str, ...] = ()
     """Stop strings on top of those of the base's prompt template. The text of a control token, alone or
     inside another text, stops at that token."""
     stop_loops: bool = True
     """End a reply that repeats the same piece so often that it will not end by itself. `Reply.note` tells of it."""
     special: bool = False
-    """Texts of control tokens in the messages, such as `<|im_end|>`, become those tokens. Else they stay texts."""
+    """Turn the texts of control tokens in messages, such as `<|im_end|>`, into those tokens; else they stay text."""
 
     def __post_init__(self) -> None:
         checks.require_choice("mode", self.mode, MODES)

@@ -33,7 +33,7 @@ class Grammar:
         with library.error_lines() as lines:
             pointer = llama_cpp.llama_sampler_init_grammar(vocab, text.encode(), b"root")
         if not pointer:
-            raise OptionError(f"grammar must be one that llama.cpp takes{library.because(lines)}")
+            raise OptionError(f"grammar must be one that llama.cpp accepts{library.because(lines)}")
         self._handle = Handle(pointer, "this grammar")
 
     @property
@@ -73,9 +73,7 @@ def grammar_of_schema(schema: str) -> str:
         converter.visit(converter.resolve_refs(parsed, "schema"), "")
     except (AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError) as error:
         cause = str(error).partition("\n")[0][:120] or type(error).__name__
-        raise OptionError(
-            f"json_schema must be one that can be made a grammar; it has what is not known: {cause}"
-        ) from error
+        raise OptionError(f"json_schema must be one that a grammar can be made of; not supported: {cause}") from error
     return str(converter.format_grammar())
 
 

@@ -143,7 +143,7 @@ class Model:
         if length > self.n_ctx_train and self.architecture in _LEARNED_POSITIONS:
             raise OptionError(
                 f"context_length must be at most {self.n_ctx_train} for {self.path.name}, not {length}: "
-                f"{self.architecture} models learn each position by itself and know no further one"
+                f"{self.architecture} models learn every position separately and know none beyond"
             )
         return length
 

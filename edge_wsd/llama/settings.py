@@ -1,4 +1,4 @@
-"""How one model is put into memory. Given per model: the drafter and the base each have their own."""
+"""How a model is loaded. The drafter and the base each have settings of their own."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ class ModelSettings:
     main_gpu: int | None = None
     """The one GPU that takes all layers; None spreads them over all GPUs."""
     threads: int | None = None
-    """CPU threads; None for the machine's physical cores, or 1 for a model so small that it runs faster alone;
-    fewer of them while other programs keep the cores."""
+    """CPU threads; None for the machine's physical cores, for 1 if the model is so small that it runs faster on one,
+    and for fewer while other programs keep the cores busy."""
     kv_type: KvType = "f16"
     """Element type of the KV cache."""
     flash_attention: FlashAttention = "auto"
     """By default ("auto") off on the CPU, unless the cache has fewer than 16 bits (`edge_wsd.llama.attention`)."""
     context_length: int | None = None
-    """Tokens of the context; None for what the model was trained with, at most `DEFAULT_CONTEXT_LENGTH`."""
+    """Length of the context in tokens; None for the length it was trained with, at most `DEFAULT_CONTEXT_LENGTH`."""
     parallel: int = 1
-    """Replies at once that there is memory for: so many contexts of `context_length`."""
+    """Replies that there is memory for at the same time, each with a context of `context_length`."""
     cache_ram: int | None = None
     """MiB of the host's memory for texts that have left the context, so that many conversations in turns read only what
     is new; 0 for none. None for half of what the machine has left, at most `DEFAULT_CACHE_RAM`."""
@@ -47,7 +47,7 @@ class ModelSettings:
     models exact a reply is the same with speculation and without; it takes longer."""
     mmap: bool = True
     extra_buffers: ExtraBuffers = "auto"
-    """Weights on the CPU rearranged for its fastest kernels; "auto" where they hold (`edge_wsd.llama.kernels`)."""
+    """Rearrange weights for the CPU's fastest kernels; "auto" where these work (`edge_wsd.llama.kernels`)."""
     memory_check: bool = True
     """Refuse to load a pair that certainly does not fit into memory."""
 

@@ -33,7 +33,7 @@ class Message:
         position = half_character_at(self.content)
         if position is not None:
             half = f"U+{ord(self.content[position]):04X}"
-            raise TemplateError(f"content is no valid text: half a character ({half}) at position {position}")
+            raise TemplateError(f"content is not valid text: half a character ({half}) at position {position}")
 
 
 def parse_messages(messages: Sequence[Message] | Sequence[Mapping[str, Any]]) -> tuple[Message, ...]:

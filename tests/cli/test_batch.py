@@ -219,7 +219,7 @@ def test_a_prompt_that_is_too_long_is_an_error_of_its_line(program, tmp_path):
     done = program("batch", "in.jsonl", "out.jsonl", "--parallel", "2", *QUICK)
     long, good = answers_in(tmp_path / "out.jsonl")
     assert done.returncode == 1 and "context" in long["error"] and good["text"]
-    assert "1 of 2 lines got an error; line 1" in done.stderr
+    assert "1 of 2 lines failed; line 1" in done.stderr
 
 
 def test_a_person_sees_how_far_it_is_how_fast_and_how_long_it_will_take(at_terminal, questions):

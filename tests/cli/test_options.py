@@ -8,7 +8,7 @@ from dataclasses import fields
 import click
 import pytest
 
-from edge_wsd.cli.chat_options import parsed, shown
+from edge_wsd.cli.chat_options import parsed, value_text
 from edge_wsd.cli.options import MODEL_FLAGS, REPLY_FLAGS, default_of, model_options, reply_options
 from edge_wsd.decoding.options import Options
 from edge_wsd.llama.settings import ModelSettings
@@ -92,7 +92,7 @@ def test_a_grammar_may_stand_in_a_file(tmp_path):
 def test_set_takes_biases_as_it_shows_them(biases):
     """As /set shows a value, so it can be typed again."""
     given = Options(logit_bias=biases)
-    again = parsed("logit_bias", shown(given.logit_bias), Options())
+    again = parsed("logit_bias", value_text(given.logit_bias), Options())
     assert Options(logit_bias=again) == given
 
 

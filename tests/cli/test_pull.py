@@ -50,7 +50,7 @@ def test_a_model_is_pulled_listed_shown_used_and_removed(program, hub):
     done = program("pull", "someone/Tiny-GGUF")
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr.startswith(f"{NAME} is in the store: {len(GGUF) / 2**20:.1f} MiB")
-    assert "was in the store already" in program("pull", NAME, HF_HUB_OFFLINE="1").stderr
+    assert "was already in the store" in program("pull", NAME, HF_HUB_OFFLINE="1").stderr
     listed = json.loads(program("models", "--json").stdout)["models"]
     assert [(one["name"], one["n_bytes"], one["licence"]) for one in listed] == [(NAME, len(GGUF), "mit")]
     store = json.loads(program("models", "list", "--json").stdout)["store"]
@@ -123,7 +123,7 @@ def test_two_pulls_of_one_model_fetch_it_once_and_the_second_says_that_it_waits(
     hub.bytes_per_second = None
     (code, _, _), (code_two, _, stderr) = ends(first), ends(second)
     assert (code, code_two) == (0, 0) and hub.bytes_sent(FILE) == len(GGUF)
-    assert "was in the store already" in stderr
+    assert "was already in the store" in stderr
 
 
 def test_a_model_being_pulled_or_in_use_is_not_removed(start, program, hub, environment):

@@ -43,7 +43,7 @@ def test_a_chat_fits_its_terminal(person, columns):
         (["models", "show", str(base_path())], "BITS/WEIGHT"),
         (["check", str(drafter_path()), str(base_path())], "all 3072 tokens"),
         (["--help"], "List, show and remove the models"),
-        (["run", "--help"], "Longest answer, in tokens."),
+        (["run", "--help"], "Maximum length of the answer, in tokens."),
     ],
 )
 def test_a_report_fits_its_terminal(at_terminal, columns, arguments, words):

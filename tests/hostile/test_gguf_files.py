@@ -17,7 +17,7 @@ from edge_wsd.models.gguf import header as gguf_file
 from edge_wsd.models.gguf.check import check_gguf
 from edge_wsd.models.gguf.header import read_header
 from edge_wsd.models.gguf.types import TENSOR_TYPES
-from edge_wsd.models.probe.trial import python_command
+from edge_wsd.models.probe.trial import probe_command
 from edge_wsd.models.summary import summarize
 from tests.other_architectures import mixture, renamed
 from tests.tiny_models import (
@@ -266,10 +266,10 @@ def test_a_model_with_one_defect_is_refused_for_it(tmp_path: Path, defect: str) 
 @pytest.mark.parametrize(
     ("name", "type_", "reason"),
     [
-        ("output.weight", "I64", "has the type I64, which is no type for weights"),
-        ("token_embd.weight", "F64", "has the type F64, which is no type for weights"),
-        ("blk.0.attn_output.weight", "I32", "has the type I32, which is no type for weights"),
-        ("blk.1.ffn_up.weight", "Q8_1", "has the type Q8_1, which is no type for weights"),
+        ("output.weight", "I64", "has the type I64, which is not a type for weights"),
+        ("token_embd.weight", "F64", "has the type F64, which is not a type for weights"),
+        ("blk.0.attn_output.weight", "I32", "has the type I32, which is not a type for weights"),
+        ("blk.1.ffn_up.weight", "Q8_1", "has the type Q8_1, which is not a type for weights"),
         ("blk.0.ffn_norm.weight", "BF16", "is a vector of type BF16, expected F32"),
         ("output_norm.weight", "Q8_0", "is a vector of type Q8_0, expected F32"),
     ],
@@ -419,7 +419,7 @@ def load_in_child(paths: list[Path]) -> dict[str, bool | None]:
     while waiting:
         environment = {**os.environ, "GGML_NO_BACKTRACE": "1"}
         child = subprocess.run(
-            [*python_command(), *(json.dumps({"path": path, "settings": None}) for path in waiting)],
+            [*probe_command(), *(json.dumps({"path": path, "settings": None}) for path in waiting)],
             capture_output=True,
             env=environment,
             timeout=120,

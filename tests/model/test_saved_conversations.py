@@ -1,4 +1,4 @@
-"""Conversations in files: what is kept comes back, and what is no conversation is told and left alone."""
+"""Conversations in files: what is kept comes back, and what is not a conversation is told and left alone."""
 
 import json
 
@@ -85,7 +85,7 @@ def test_only_a_conversation_is_replaced_by_a_conversation(pair, tmp_path):
     session = pair.session(options=OPTIONS)
     for content in (b"GGUF and more", b"[]", b'{"format": "something else"}'):
         (tmp_path / "precious").write_bytes(content)
-        with pytest.raises(SessionFileError, match="is no conversation, so it stays as it is"):
+        with pytest.raises(SessionFileError, match="is not a conversation, so it stays as it is"):
             session.save(tmp_path / "precious")
         assert (tmp_path / "precious").read_bytes() == content
     (tmp_path / "empty").touch()

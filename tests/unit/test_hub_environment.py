@@ -61,7 +61,7 @@ def look_up(monkeypatch, tmp_path):
         ("HF_HUB_ETAG_TIMEOUT", "-3", "expected a number of seconds"),
         ("HF_HUB_DOWNLOAD_TIMEOUT", "9" * 5000, "expected a number of seconds"),
         ("HF_HUB_ETAG_TIMEOUT", "", "expected a number of seconds"),
-        ("HF_HUB_USER_AGENT_ORIGIN", "a\nb", "holds a line break or no ASCII"),
+        ("HF_HUB_USER_AGENT_ORIGIN", "a\nb", "holds a line break or characters outside ASCII"),
         ("HF_ENDPOINT", "no address", "is 'no address', which is not the address of a hub; expected https://HOST"),
         ("HF_ENDPOINT", "ftp://127.0.0.1", "is not the address of a hub"),
         ("HF_ENDPOINT", "http://[half", "is not the address of a hub"),
@@ -70,9 +70,9 @@ def look_up(monkeypatch, tmp_path):
         ("HF_TOKEN", f"{TOKEN} {PASSWORD}", "the access token in HF_TOKEN holds a space, a line break"),
         ("HF_TOKEN", f"{TOKEN}é", "the access token in HF_TOKEN holds"),
         ("HUGGING_FACE_HUB_TOKEN", f"{TOKEN}\t{PASSWORD}", "the access token in HUGGING_FACE_HUB_TOKEN holds"),
-        ("HF_TOKEN_PATH", "/dev", "the access token in /dev cannot be read: it is a folder, not a file; mend the file"),
+        ("HF_TOKEN_PATH", "/dev", "the access token in /dev cannot be read: it is a folder, not a file; fix the file"),
         ("HF_TOKEN_PATH", "/dev/zero", "the access token in /dev/zero cannot be read: it is a device"),  # without end
-        ("HF_OIDC_RESOURCE", "someone/Tiny-GGUF", "the access token cannot be had: HF_OIDC_RESOURCE"),
+        ("HF_OIDC_RESOURCE", "someone/Tiny-GGUF", "the access token cannot be obtained: HF_OIDC_RESOURCE"),
     ],
     ids=lambda value: value[:30],
 )

@@ -63,9 +63,9 @@ def mistakes(file: PairsFile) -> list[PairsFileError]:
         ("pairs = 3\n", "line 1", "pairs must be tables"),
         ("[pairs]\na = 1\n", "line 2", "pair 'a' must be a table"),
         ('[pairs]\na = { drafter = "x", base = "y", window = 0 }\n', "line 2", "window must be at least 1"),
-        ('[pairs."a b"]\ndrafter = "x"\nbase = "y"\n', "line 1", "'a b' is no name for a pair"),
+        ('[pairs."a b"]\ndrafter = "x"\nbase = "y"\n', "line 1", "'a b' is not a name for a pair"),
         ('[pairs.llama-3.1]\ndrafter = "x"\nbase = "y"\n', "line 1", '[pairs."llama-3.1"]'),
-        ('\ndefault = "b"\n' + GOOD, "line 2", "default is 'b', no pair; known pairs: a, demo"),
+        ('\ndefault = "b"\n' + GOOD, "line 2", "default is 'b', which is not a pair; known pairs: a, demo"),
         ('default = "demmo"\n', "line 1", "did you mean 'demo'?"),
         ("default = 3\n", "line 1", "default must be the name of a pair in quotes, not 3"),
         (GOOD + "[other]\n[pairs.b]\nbase = 'y'\ndrafter = 'x'\n", "line 4", "unknown key 'other'"),
@@ -164,7 +164,7 @@ def test_line_ends_of_windows_stay(file):
 
 def test_a_name_is_taken_once_unless_it_is_replaced(file):
     write(file, GOOD)
-    with pytest.raises(PairsFileError, match="'a' already; --force"):
+    with pytest.raises(PairsFileError, match="'a'; --force"):
         file.add(NamedPair("a", "x", "y"))
     with pytest.raises(PairsFileError, match="no pair 'b'"):
         file.remove("b")
@@ -202,7 +202,7 @@ def test_one_bad_entry_blocks_no_pair_but_its_own(file):
         find_pair("bad")
     file.set_default("a")
     assert default_name() == "a"
-    with pytest.raises(PairsFileError, match="'bad' already; --force"):
+    with pytest.raises(PairsFileError, match="'bad'; --force"):
         file.add(NamedPair("bad", "x", "y"))
     file.add(NamedPair("c", "x", "y"))
     assert set(file.read().pairs) == {"a", "c"} and BROKEN in file.path.read_text()

@@ -12,7 +12,7 @@ import pytest
 from edge_wsd.cli.ui.texts import read_conversation, read_text
 from edge_wsd.converters.checkpoint.json_files import read_json
 from edge_wsd.converters.checkpoint.safetensors_file import read_tensors
-from edge_wsd.converters.quantization.calibration import read_text as read_calibration_text
+from edge_wsd.converters.quantization.calibration import read_calibration_text
 from edge_wsd.converters.quantization.imatrix import read_imatrix
 from edge_wsd.converters.quantization.imatrix_dat import read_dat
 from edge_wsd.converters.tokenizers.sentencepiece_file import read_sentencepiece

@@ -103,7 +103,7 @@ def command(
         tell(f"{_of(bar.n_counted)} in {bar.seconds:.1f} s, {bar.rate or '0/s'}")
     if answers.first_error is not None:
         number, error = answers.first_error
-        raise BatchFileError(f"{answers.n_errors} of {_of(answers.n_lines)} got an error; line {number}: {error}")
+        raise BatchFileError(f"{answers.n_errors} of {_of(answers.n_lines)} failed; line {number}: {error}")
 
 
 def _write(

@@ -47,7 +47,7 @@ def command(
     """
     interactive = is_terminal(sys.stdin) and is_terminal(sys.stdout)
     if sys.stdout is None or sys.stderr is None:
-        raise EdgeWsdError("stdout or stderr is closed, so the conversation has nowhere to go")
+        raise EdgeWsdError("stdout or stderr is closed, so the conversation cannot be shown")
     screen = screen_for(style, interactive=interactive)
     with pair_choice.open(quiet=quiet) as pair:
         chat = Chat(pair, screen, options, system, interactive=interactive)

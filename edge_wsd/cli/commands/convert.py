@@ -22,7 +22,7 @@ from edge_wsd.units import counted
     "--lora", "adapters", metavar="DIR", multiple=True, help="Merge the PEFT LoRA adapter in DIR; repeatable."
 )
 @click.option("-f", "--force", is_flag=True, help="Replace DST if it exists.")
-@click.option("--pre-tokenizer", metavar="NAME", help="llama.cpp's pre-tokenizer, where it is not recognised.")
+@click.option("--pre-tokenizer", metavar="NAME", help="llama.cpp's pre-tokenizer, if it is not recognised.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar and no summary.")
 def command(
     *,

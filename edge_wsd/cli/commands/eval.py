@@ -35,11 +35,11 @@ _MODE_WIDTH = 24  # so that the long ones take two lines, as the figures do
 @click.command(cls=SectionCommand)
 @click.argument("suite", required=False, metavar="demo")
 @click.option(
-    "--modes", metavar="LIST", help=f"Only these, with commas between: {','.join(EVAL_MODES)}.  [default: all]"
+    "--modes", metavar="LIST", help=f"Only these, separated by commas: {','.join(EVAL_MODES)}.  [default: all]"
 )
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only N of each kind of input.  [default: all]")
 @click.option("--json", "as_object", is_flag=True, help="Print one JSON object.")
-@click.option("--answers", is_flag=True, help="With --json: every single answer and what the judge said of it.")
+@click.option("--answers", is_flag=True, help="With --json: every single answer and the judge's verdict on it.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
 @parallel_option
 @functools.partial(pair_options, unnamed="demo")

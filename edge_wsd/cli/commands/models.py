@@ -28,7 +28,7 @@ _TEMPLATE_LINES = 12
 def command(context: click.Context, *, as_object: bool) -> None:
     """List the models of the store: name, type, size, commit and when it was pulled.
 
-    A damaged one is told on stderr, and the exit code is 1. EDGE_WSD_STORE names another folder.
+    A damaged one is reported on stderr, and the exit code is 1. EDGE_WSD_STORE names another folder.
     """
     if context.invoked_subcommand is None:
         _list(context, as_object)
@@ -96,7 +96,7 @@ def rm(*, name: str, yes: bool) -> None:
     wanted = store.removable(name)
     if not yes:
         if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
-            raise StoreError(f"nobody can be asked whether to delete {wanted}; use --yes")
+            raise StoreError(f"cannot ask whether to delete {wanted}; use --yes")
         try:
             agreed = click.confirm(f"Delete {wanted} ({_size(store.bytes_of(wanted))})?", err=True)
         except click.Abort:  # the cursor is still behind the question
@@ -110,7 +110,9 @@ def rm(*, name: str, yes: bool) -> None:
 
 @command.command()
 @click.argument("name")
-@click.option("--ctx", type=click.IntRange(16), metavar="N", help="Tokens of the context that memory is told for.")
+@click.option(
+    "--ctx", type=click.IntRange(16), metavar="N", help="Context length, in tokens, for which memory is shown."
+)
 @click.option("--template", is_flag=True, help="Print the whole chat template and nothing else.")
 @click.option("--json", "as_object", is_flag=True, help="Print one JSON object.")
 def show(*, name: str, ctx: int | None, template: bool, as_object: bool) -> None:

@@ -57,7 +57,7 @@ def command() -> None:
 def list_(context: click.Context, *, as_object: bool) -> None:
     """List all pairs: their models, whether they are here, and the default.
 
-    A mistake in the file is told on stderr, and the exit code is 1; it blocks no pair but its own.
+    A mistake in the file is reported on stderr, and the exit code is 1; it blocks no pair but its own.
     """
     file = PairsFile()
     read = file.read()
@@ -114,7 +114,7 @@ def _option(key: str, kind: Any, metavar: str) -> Callable[[F], F]:
 @click.option(
     "--drafter", metavar="MODEL", required=True, shell_complete=complete_model, help="GGUF file, or REPO:TYPE."
 )
-@click.option("--base", metavar="MODEL", required=True, shell_complete=complete_model, help="Named in the same way.")
+@click.option("--base", metavar="MODEL", required=True, shell_complete=complete_model, help="Given the same way.")
 @click.option("--drafter-template", metavar="FILE|plain|chat", help="The drafter's prompt.  [default: chat]")
 @click.option("--base-template", metavar="FILE|plain|chat", help="The base's prompt.  [default: plain]")
 @_option("threshold", float, "X")
@@ -127,7 +127,7 @@ def add(*, name: str, force: bool, **values: Any) -> None:
     Files are checked, and the vocabularies compared, as far as the models are here. Nothing is downloaded.
     """
     if not is_pair_name(name):
-        raise click.UsageError(f"{one_line(name)!r} is no name for a pair; a name has {NAME_RULE}")
+        raise click.UsageError(f"{one_line(name)!r} is not a name for a pair; a name has {NAME_RULE}")
     if name in BUILT_IN_PAIRS:
         raise PairsFileError(f"{name!r} is built in; give the pair another name")
     pair = NamedPair(name, **values)
@@ -142,7 +142,7 @@ def add(*, name: str, force: bool, **values: Any) -> None:
     file = PairsFile()
     pairs = file.read()
     if (name in pairs.pairs or ("pairs", name) in pairs.problems) and not force:
-        raise PairsFileError(f"there is a pair {name!r} already; --force replaces it")
+        raise PairsFileError(f"there is already a pair {name!r}; --force replaces it")
     lines = _verdict(found[0], found[1]) if found[0] is not None and found[1] is not None else []
     file.add(pair, replace=force)
     tell(f"added {name} to {file.path}")

@@ -30,7 +30,7 @@ _MIB = 1 << 20
 @click.command(cls=SectionCommand, epilog=PER_MODEL_NOTE)
 @click.argument("pair", required=False)
 @click.option("--drafter", metavar="MODEL", help="The drafter: a GGUF file, or REPO:TYPE.")
-@click.option("--base", metavar="MODEL", help="The base, named in the same way.")
+@click.option("--base", metavar="MODEL", help="The base, given the same way.")
 @click.option("--drafter-type", metavar="TYPE", help="Plan the drafter as if it were stored in this type.")
 @click.option("--base-type", metavar="TYPE", help="Plan the base as if it were stored in this type.")
 @click.option("--json", "as_object", is_flag=True, help="Print one JSON object.")

@@ -9,7 +9,7 @@ import click
 from edge_wsd.cli.pull_progress import pull_with_progress
 from edge_wsd.models.store.model_name import DEFAULT_TYPE
 
-_HELP = f"""Bring a model of the hub's repository REPO (owner/name) into the store; TYPE is by default {DEFAULT_TYPE}.
+_HELP = f"""Download a model from the hub's repository REPO (owner/name) to the store. TYPE defaults to {DEFAULT_TYPE}.
 
 A ready GGUF file of that type is fetched as it is, all parts of a split one; a checkpoint is fetched, converted,
 quantized, and its tokenizer compared with the original. TYPE may also be a GGUF file's name. `edge-wsd models`
@@ -29,9 +29,9 @@ EDGE_WSD_STORE                                   folder of the store
 @click.argument("name", metavar="REPO[:TYPE]")
 @click.option("--revision", metavar="REV", help="Branch, tag or commit.  [default: main]")
 @click.option("--token", metavar="TOKEN", help="Access token of the hub.  [default: HF_TOKEN, else `hf auth login`]")
-@click.option("-f", "--force", is_flag=True, help="Pull again what is in the store already.")
-@click.option("--pre-tokenizer", metavar="NAME", help="llama.cpp's pre-tokenizer, where it is not recognised.")
-@click.option("--no-verify", is_flag=True, help="Do not compare a converted tokenizer with its origin.")
+@click.option("-f", "--force", is_flag=True, help="Pull again even if it is already in the store.")
+@click.option("--pre-tokenizer", metavar="NAME", help="llama.cpp's pre-tokenizer, if it is not recognised.")
+@click.option("--no-verify", is_flag=True, help="Do not compare a converted tokenizer with the original.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar and no summary.")
 def command(*, name: str, quiet: bool, no_verify: bool, **wishes: Any) -> None:
     pull_with_progress(name, quiet=quiet, verify=not no_verify, **wishes)

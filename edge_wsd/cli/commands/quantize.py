@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option("--keep", multiple=True, metavar="NAME[=TYPE]", help=KEEP_HELP)
 @click.option("--imatrix", metavar="FILE", help=IMATRIX_HELP)
 @click.option("--threads", type=click.IntRange(1, 512), metavar="N", help="CPU threads.  [default: physical cores]")
-@click.option("--allow-requantize", is_flag=True, help="Take a SRC that is quantized already, at a loss.")
+@click.option("--allow-requantize", is_flag=True, help="Accept a SRC that is already quantized, at a loss.")
 @click.option("-f", "--force", is_flag=True, help="Replace DST if it exists.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar and no summary.")
 def command(

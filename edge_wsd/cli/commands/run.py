@@ -56,7 +56,7 @@ def command(
     git diff | edge-wsd run "Describe this change."
     """
     if sys.stdout is None:
-        raise EdgeWsdError("stdout is closed, so the answer has nowhere to go")
+        raise EdgeWsdError("stdout is closed, so the answer cannot be written")
     conversation, question, saved = what_to_answer(prompt_of(words, "run"), messages, system, quiet=quiet)
     if saved is not None:
         options = saved.with_changes(**context.meta[GIVEN])

@@ -60,7 +60,9 @@ def system_option(function: F) -> F:
     def check(_context: click.Context, _param: click.Parameter, value: str | None) -> str | None:
         return None if value is None else valid(value, "--system")
 
-    return click.option("--system", metavar="TEXT", callback=check, help="What both models are told first.")(function)
+    return click.option("--system", metavar="TEXT", callback=check, help="The system prompt, for both models.")(
+        function
+    )
 
 
 def decoded(data: bytes, what: str) -> str:
@@ -115,14 +117,14 @@ def read_conversation(path: str) -> tuple[list[dict[str, Any]], Options | None]:
     try:
         data = parse_json(text)
     except ValueError as error:
-        raise InputError(f"{path} is no conversation: {error}; expected {expected}") from error
+        raise InputError(f"{path} is not a conversation: {error}; expected {expected}") from error
     options = None
     if is_conversation(data):
         saved = SavedConversation.parse(data, path)
         system = [] if saved.system is None else [Message("system", saved.system)]
         data, options = [asdict(message) for message in (*system, *saved.messages)], saved.options
     if not isinstance(data, list) or not data or not all(isinstance(entry, dict) for entry in data):
-        raise InputError(f"{path} is no conversation; expected {expected}")
+        raise InputError(f"{path} is not a conversation; expected {expected}")
     for number, entry in enumerate(data, start=1):
         _check_message(entry, f"message {number} of {path}")
     return data, options

@@ -96,7 +96,7 @@ class Tap:
             sums = self._of(name, weight.ne[2] * weight.ne[3], 1, inputs.shape[-1])
             _add_all(sums, inputs, weight.ne[2], weight.ne[3])
         if not np.isfinite(sums.values).all():
-            raise DecodeError(f"the model computes values that are not finite in front of {name}; its file is damaged")
+            raise DecodeError(f"the model computes values that are not finite before {name}; its file is damaged")
 
     def _of(self, name: str, n_matrices: int, n_groups: int, n_columns: int) -> Sums:
         if name not in self.sums:

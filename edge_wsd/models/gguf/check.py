@@ -76,7 +76,7 @@ def _check_is_gguf(path: Path) -> None:
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}; check its permissions") from error
     except ValueError as error:  # a NUL byte in the name
-        raise ModelFileError(f"{str(path)!r}: is no file name: {error}") from error
+        raise ModelFileError(f"{str(path)!r}: is not a file name: {error}") from error
     if not head.startswith(MAGIC):
         description = describe_foreign(head) or f"it begins with {head[:8]!r}; give a model in GGUF format"
         raise ModelFileError(f"{path}: is not a GGUF file: {description}")
@@ -101,7 +101,7 @@ def _check_purpose(fields: Fields) -> None:
         raise fields.error("general.architecture is missing")
     if architecture in _NOT_LANGUAGE_MODELS:
         what = _NOT_LANGUAGE_MODELS[architecture]
-        raise fields.error(f"it is {what} ({architecture}), which continues no text", "give a language model")
+        raise fields.error(f"it is {what} ({architecture}), which does not continue text", "give a language model")
 
 
 def part_paths(path: str | Path, n_parts: int) -> tuple[Path, ...]:

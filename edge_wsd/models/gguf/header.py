@@ -319,7 +319,7 @@ def _check_places(reader: _Bytes, tensors: tuple[TensorInfo, ...], alignment: in
         expected += _round_up(tensor.n_bytes, alignment)
     behind = reader.size - max(data_offset + expected, reader.position)
     if behind > MAX_TRAILING_BYTES:
-        raise reader.error(f"{behind} bytes follow its last tensor, of which the header says nothing")
+        raise reader.error(f"{behind} bytes follow its last tensor, which the header does not mention")
 
 
 def _round_up(value: int, alignment: int) -> int:

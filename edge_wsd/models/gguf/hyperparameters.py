@@ -261,7 +261,7 @@ def _check_type(fields: Fields, tensor: TensorInfo) -> None:
     if _ADDED.search(tensor.name):
         _require_f32(fields, tensor)
     if not TENSOR_TYPES[tensor.type].multiplies:
-        raise fields.error(f"tensor {tensor.name} has the type {tensor.type_name}, which is no type for weights")
+        raise fields.error(f"tensor {tensor.name} has the type {tensor.type_name}, which is not a type for weights")
 
 
 def _require_f32(fields: Fields, tensor: TensorInfo) -> None:

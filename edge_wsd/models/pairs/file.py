@@ -126,7 +126,7 @@ class PairsFile:
 
         def change(document: TOMLDocument, pairs: Pairs) -> Pairs:
             if (pair.name in pairs.pairs or place in pairs.problems) and not replace:
-                raise PairsFileError(f"{self.path}: there is a pair {pair.name!r} already; --force replaces it")
+                raise PairsFileError(f"{self.path}: there is already a pair {pair.name!r}; --force replaces it")
             pairs.require("pairs")
             if "pairs" not in document:
                 document["pairs"] = tomlkit.table(is_super_table=True)
@@ -281,14 +281,16 @@ class _Reading:
         known = [*pairs, *(name for name in BUILT_IN_PAIRS if name not in pairs)]
         if default not in known:
             hint = did_you_mean(default, known)
-            raise self.error(["default"], f"default is {default!r}, no pair; {hint}known pairs: {', '.join(known)}")
+            raise self.error(
+                ["default"], f"default is {default!r}, which is not a pair; {hint}known pairs: {', '.join(known)}"
+            )
 
     def _pair(self, name: str, table: Any) -> NamedPair:
         where = ("pairs", name)
         if not isinstance(table, dict):
             raise self.error(where, f"pair {name!r} must be a table under [pairs.{name}], not {_kind(table)}")
         if not is_pair_name(name):
-            raise self.error(where, f"{name!r} is no name for a pair; a name has {NAME_RULE}")
+            raise self.error(where, f"{name!r} is not a name for a pair; a name has {NAME_RULE}")
         for key, value in table.items():
             self._check_key(where, key, value, KEYS, f" of pair {name!r}")
         for key in MODEL_KEYS:

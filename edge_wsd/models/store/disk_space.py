@@ -67,4 +67,4 @@ def free_bytes(folder: Path) -> int:
     try:
         return shutil.disk_usage(existing).free
     except OSError as error:
-        raise StoreError(f"the free space of {folder} cannot be told: {error.strerror or error}") from error
+        raise StoreError(f"the free space of {folder} cannot be determined: {error.strerror or error}") from error

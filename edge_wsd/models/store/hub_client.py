@@ -60,7 +60,7 @@ class HubClient:
         try:
             value = json.loads(body)
         except (ValueError, RecursionError):
-            raise UnexpectedAnswer("it is no JSON") from None
+            raise UnexpectedAnswer("it is not JSON") from None
         return value, None if following is None else _query(following)
 
     def check_access(self, repo: str) -> None:

@@ -25,7 +25,7 @@ def require_importable() -> None:
     if os.environ.get("HF_ENDPOINT"):
         checked_endpoint(os.environ["HF_ENDPOINT"], "HF_ENDPOINT")
     if not _is_plain(os.environ.get(_ORIGIN, "")):
-        raise HubError(f"{_ORIGIN} holds a line break or no ASCII; unset it")
+        raise HubError(f"{_ORIGIN} holds a line break or characters outside ASCII; unset it")
     for name in _SECONDS:
         value = os.environ.get(name)
         if value is not None and not (
@@ -60,19 +60,21 @@ def token_error(error: Exception) -> HubError:
     path = getattr(error, "filename", None)
     if isinstance(error, OSError) and path:
         return HubError(
-            f"the access token in {path} cannot be read: {error.strerror}; mend the file, name another one in "
+            f"the access token in {path} cannot be read: {error.strerror}; fix the file, name another one in "
             "HF_TOKEN_PATH or HF_HOME, set HF_TOKEN, or run `hf auth login`"
         )
     if isinstance(error, UnicodeDecodeError):
         return HubError(
             "the file with the access token (HF_TOKEN_PATH, else `token` in HF_HOME) is no text; run `hf auth login`"
         )
-    return HubError(f"the access token cannot be had: {first_line(error)}; look at HF_TOKEN and HF_OIDC_RESOURCE")
+    return HubError(f"the access token cannot be obtained: {first_line(error)}; look at HF_TOKEN and HF_OIDC_RESOURCE")
 
 
 def refuse_token(origin: str) -> HubError:
     """What to say of a token that no request can carry; never what it is."""
-    return HubError(f"the access token in {origin} holds a space, a line break or no ASCII; copy it once more")
+    return HubError(
+        f"the access token in {origin} holds a space, a line break or characters outside ASCII; copy it again"
+    )
 
 
 def first_line(error: Exception) -> str:
@@ -112,7 +114,7 @@ def _defects_of_certificates() -> Iterator[str]:
             ssl.create_default_context().load_verify_locations(**{kind: path})
         except OSError as error:  # SSLError is one
             reason = os.strerror(error.errno) if error.errno and not isinstance(error, ssl.SSLError) else "no PEM file"
-            yield f"{name} is {path}, from which no certificates can be read: {reason}; mend it or unset it"
+            yield f"{name} is {path}, from which no certificates can be read: {reason}; fix it or unset it"
 
 
 def _names_given() -> Iterator[str]:

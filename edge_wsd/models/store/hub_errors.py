@@ -95,7 +95,7 @@ def explain(error: Exception, *, endpoint: str, repo: str, revision: str) -> Hub
     if isinstance(error, Refusal):
         return HubError(_refusal(error, repo, revision, endpoint))
     if isinstance(error, UnexpectedAnswer) and not isinstance(error, ShortBody):
-        return HubError(f"{endpoint} gave no sensible answer about {repo}: {first_line(error)}; is HF_ENDPOINT right?")
+        return HubError(f"{endpoint} gave no usable answer about {repo}: {first_line(error)}; is HF_ENDPOINT right?")
     advice = ""
     if _UNTRUSTED in str(error):
         advice = "; SSL_CERT_FILE names the certificates to trust, for example those of a company's proxy"

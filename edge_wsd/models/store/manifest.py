@@ -100,7 +100,7 @@ def read_manifest(path: Path) -> Manifest:
 
 def _manifest(values: Any) -> Manifest:
     if not isinstance(values, dict):
-        raise StoreError(f"its {FILE_NAME} holds no object")
+        raise StoreError(f"its {FILE_NAME} holds no JSON object")
     if values.get("format") != FORMAT:
         raise StoreError(f"its {FILE_NAME} has format {values.get('format')!r:.40}, this version reads {FORMAT}")
     known = {field.name for field in fields(Manifest)}

@@ -168,8 +168,8 @@ class _Job:
                 download.partial.unlink()
             self._there[download.file.path] = 0
         raise HubError(
-            f"{download.file.path} of {self._snapshot.repo} arrived wrong {_TRIES_OF_CHECKSUM} times: {problem}; "
-            "something on the way changes it; the other files are kept: pull again, over another network perhaps"
+            f"{download.file.path} of {self._snapshot.repo} arrived damaged {_TRIES_OF_CHECKSUM} times: {problem}; "
+            "something on the way changes it; the other files are kept: pull again, perhaps over another network"
         )
 
     def _take_from_cache(self, download: Download, cached: Path) -> bool:
