@@ -17,9 +17,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from edge_wsd.decoding.bridge import Bridge, SameVocabulary, ThroughText
+from edge_wsd.decoding.common_prefix import common_prefix
 from edge_wsd.decoding.events import Reply, Source
 from edge_wsd.decoding.options import OptionChanges, Options, checked_options
-from edge_wsd.decoding.sequence import common_prefix
 from edge_wsd.engine.engine import LONGEST_QUEUE, Engine
 from edge_wsd.errors import BusyError, ClosedError, ContextFullError, TemplateError
 from edge_wsd.llama import library
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 _LONG_TOKEN = 16
 """Characters per token that only an odd text has: longer prompts are measured before they are tokenised."""
 
-Progress = Callable[[str, float], None]
+PairProgress = Callable[[str, float], None]
 """Called with a stage and a fraction from 0 to 1. The stages are "probe", in which a child process tries those files
 that were not tried before, "drafter" and "base".
 """
@@ -58,7 +58,7 @@ class LoadSettings(TypedDict, total=False):
     base_settings: ModelSettings | None
     drafter_template: str
     base_template: str
-    progress: Progress | None
+    progress: PairProgress | None
     parallel: int
     longest_queue: int
 
@@ -186,7 +186,7 @@ class Pair:
         base_settings: ModelSettings | None = None,
         drafter_template: str = "chat",
         base_template: str = "plain",
-        progress: Progress | None = None,
+        progress: PairProgress | None = None,
         parallel: int = 1,
         longest_queue: int = LONGEST_QUEUE,
         name: str | None = None,

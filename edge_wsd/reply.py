@@ -18,9 +18,9 @@ from edge_wsd.decoding.loop import LoopWatch
 from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.nudge_reply import NudgeReply
 from edge_wsd.decoding.options import N_SEEDS, Options
+from edge_wsd.decoding.protocols import Writing
 from edge_wsd.decoding.repetition import Repetition
-from edge_wsd.decoding.reply_state import Finisher, ReplyState
-from edge_wsd.decoding.sequence import Writing
+from edge_wsd.decoding.reply_state import PromptedModel, ReplyState
 from edge_wsd.decoding.signal import ConfidenceWindow
 from edge_wsd.decoding.stop_strings import StopStrings
 from edge_wsd.decoding.weak_to_strong import weak_to_strong
@@ -137,19 +137,19 @@ class _Parts:
         """The reply to be, under its switch rule."""
         options, writer, meter = self.options, self.writer(), self.meter
         if options.mode != "wsd":
-            return ReplyState(self.finisher(options.mode), options, writer, meter)
+            return ReplyState(self.prompted(options.mode), options, writer, meter)
         # A pass must hold a proposal whole, or what was drawn from could be gone.
         options = options.with_changes(chunk=max(1, min(options.chunk, self.pair.base.context.batch_size // 2)))
-        drafter, base = self.drafter(), self.finisher("base")
+        drafter, base = self.drafter(), self.prompted("base")
         if options.rule == "nudge":
             return NudgeReply(base, options, writer, meter, drafter, strip=not base.opening)
         return WindowReply(base, options, writer, meter, drafter, self.window())
 
-    def finisher(self, source: Source) -> Finisher:
+    def prompted(self, source: Source) -> PromptedModel:
         """The model that finishes the reply."""
         prompt = self.fitted.prompts[source]
         sequence = self.sequence(source, prompt.before_opening)
-        return Finisher(sequence, prompt.before_opening, prompt.opening, source, self.sampler(source))
+        return PromptedModel(sequence, prompt.before_opening, prompt.opening, source, self.sampler(source))
 
     def drafter(self) -> Drafter:
         """The model that begins it."""

@@ -21,7 +21,7 @@ from edge_wsd.conversation_file import SavedConversation
 from edge_wsd.decoding.events import Dropped, Reply
 from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.options import Options, checked_options
-from edge_wsd.decoding.sequence import Writing
+from edge_wsd.decoding.protocols import Writing
 from edge_wsd.engine.engine import Memories
 from edge_wsd.engine.stream import Stream
 from edge_wsd.errors import BusyError, Cancelled, SessionFileError, TemplateError

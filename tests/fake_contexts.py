@@ -16,8 +16,8 @@ from edge_wsd.decoding.drafter import Drafter
 from edge_wsd.decoding.events import Reply, Token
 from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.options import Options
-from edge_wsd.decoding.reply_state import Finisher
-from edge_wsd.decoding.sequence import Pass
+from edge_wsd.decoding.protocols import Pass
+from edge_wsd.decoding.reply_state import PromptedModel
 from edge_wsd.decoding.signal import ConfidenceWindow
 from edge_wsd.decoding.weak_to_strong import weak_to_strong
 from edge_wsd.decoding.window_reply import WindowReply
@@ -258,7 +258,7 @@ def weak_to_strong_writer(drafter_prompt, base_prompt, samplers=(None, None), **
             max_draft=options.max_draft,
             n_ctx=5000,
         )
-        finisher = Finisher(base, list(base_prompt), [], sampler=samplers[1])
+        finisher = PromptedModel(base, list(base_prompt), [], sampler=samplers[1])
         try:
             yield from weak_to_strong(WindowReply(finisher, options, writer, meter, its_drafter, rule))
         except Cancelled:

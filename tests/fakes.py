@@ -8,7 +8,7 @@ from collections.abc import Generator
 from typing import TypeVar
 
 from edge_wsd.decoding.events import Event
-from edge_wsd.decoding.sequence import Pass, Writing
+from edge_wsd.decoding.protocols import Pass, Writing
 from edge_wsd.llama.joins import Joins
 
 END = 0

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from edge_wsd.decoding.protocols import Vocabulary
 from edge_wsd.decoding.recut import LONGEST_HOLD, Recut, tokenize_after
-from edge_wsd.decoding.sequence import Vocabulary
 
 _LONGEST_ANCHOR = 64
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from edge_wsd.decoding.bridge import Bridge, Draft
+from edge_wsd.decoding.common_prefix import common_prefix
 from edge_wsd.decoding.events import SwitchReason
-from edge_wsd.decoding.sequence import Pass, Sampler, Sequence, Vocabulary, Writing, common_prefix
+from edge_wsd.decoding.protocols import CachedSequence, Pass, Sampler, Vocabulary, Writing
 
 _LONGEST_WORD = 16
 
@@ -17,7 +18,7 @@ class Drafter:
 
     def __init__(
         self,
-        sequence: Sequence,
+        sequence: CachedSequence,
         prompt: list[int],
         vocabulary: Vocabulary,
         bridge: Bridge,

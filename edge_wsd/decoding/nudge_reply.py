@@ -12,8 +12,8 @@ from edge_wsd.decoding.drafter import Drafter
 from edge_wsd.decoding.events import Event, Scored, Switched
 from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.options import Options
-from edge_wsd.decoding.reply_state import Finisher, ReplyState
-from edge_wsd.decoding.sequence import Rows, Writing
+from edge_wsd.decoding.protocols import Rows, Writing
+from edge_wsd.decoding.reply_state import PromptedModel, ReplyState
 from edge_wsd.decoding.writer import ReplyWriter
 
 
@@ -24,7 +24,7 @@ class NudgeReply(ReplyState):
     """
 
     def __init__(
-        self, base: Finisher, options: Options, writer: ReplyWriter, meter: Meter, drafter: Drafter, *, strip: bool
+        self, base: PromptedModel, options: Options, writer: ReplyWriter, meter: Meter, drafter: Drafter, *, strip: bool
     ) -> None:
         """`strip` drops white space in front of the first word."""
         super().__init__(base, options, writer, meter, drafter)
@@ -54,7 +54,7 @@ class NudgeReply(ReplyState):
             yield from self.writer.stop_at(self._drafter.stop)
         elif self._drafter.ended:
             yield from self.writer.end("stop")
-        return word[: self.writer.room]
+        return word[: self.writer.n_left]
 
     def judge(self, rows: Rows, proposed: list[int]) -> Iterator[Event]:
         """Keep the word; what the base thinks of it is only told."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import codecs
 from bisect import bisect_right
 
-from edge_wsd.decoding.sequence import Vocabulary, common_prefix
+from edge_wsd.decoding.common_prefix import common_prefix
+from edge_wsd.decoding.protocols import Vocabulary
 
 LONGEST_HOLD = 32
 """Characters that are held back where no cut is certain: tokens that end before them are handed over all the same."""

@@ -10,15 +10,15 @@ from edge_wsd.decoding.events import Event, Source, Switched
 from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.options import Options
 from edge_wsd.decoding.pace import Pace
-from edge_wsd.decoding.sequence import Pass, Rows, Sampler, Sequence, Writing
+from edge_wsd.decoding.protocols import CachedSequence, Pass, Rows, Sampler, Writing
 from edge_wsd.decoding.writer import ReplyWriter
 
 
 @dataclass(frozen=True, slots=True)
-class Finisher:
-    """The model that finishes the reply, behind its own prompt."""
+class PromptedModel:
+    """A model behind its own prompt, for the reply that it finishes."""
 
-    sequence: Sequence
+    sequence: CachedSequence
     prompt: list[int]
     opening: list[int]
     """Beginning of the reply that was given."""
@@ -33,7 +33,7 @@ class ReplyState:
     """
 
     def __init__(
-        self, base: Finisher, options: Options, writer: ReplyWriter, meter: Meter, drafter: Drafter | None = None
+        self, base: PromptedModel, options: Options, writer: ReplyWriter, meter: Meter, drafter: Drafter | None = None
     ) -> None:
         self.base, self.options, self.writer, self.meter = base, options, writer, meter
         self.text = base.prompt + base.opening
@@ -75,7 +75,7 @@ class ReplyState:
         """What the drafter thinks that comes next; as much of it as pays."""
         self._asked, self._proposed_s = 0, 0.0
         n = self._pace.next() if self._proposer is not None else 0
-        self._asked = min(n + self.base.sequence.spare(n + 1), self.writer.room - 1) if n else 0
+        self._asked = min(n + self.base.sequence.spare(n + 1), self.writer.n_left - 1) if n else 0
         if self._proposer is None or not self._asked:
             return []
         before_s = self._proposer.seconds

@@ -8,8 +8,8 @@ Source: Song et al., arXiv 2506.07434 (the switch); Leviathan et al., arXiv 2211
 
 from __future__ import annotations
 
+from edge_wsd.decoding.protocols import Writing
 from edge_wsd.decoding.reply_state import ReplyState
-from edge_wsd.decoding.sequence import Writing
 
 
 def weak_to_strong(reply: ReplyState) -> Writing[None]:

@@ -11,8 +11,8 @@ from edge_wsd.decoding.drafter import Drafter
 from edge_wsd.decoding.events import Event, Scored, Switched, SwitchReason
 from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.options import Options
-from edge_wsd.decoding.reply_state import Finisher, ReplyState
-from edge_wsd.decoding.sequence import Rows, Writing
+from edge_wsd.decoding.protocols import Rows, Writing
+from edge_wsd.decoding.reply_state import PromptedModel, ReplyState
 from edge_wsd.decoding.signal import ConfidenceWindow
 from edge_wsd.decoding.writer import ReplyWriter
 
@@ -22,7 +22,7 @@ class WindowReply(ReplyState):
 
     def __init__(
         self,
-        base: Finisher,
+        base: PromptedModel,
         options: Options,
         writer: ReplyWriter,
         meter: Meter,
@@ -36,7 +36,7 @@ class WindowReply(ReplyState):
         self.text = list(base.prompt)  # the base has the opening still to score
         self._n_opening = len(base.opening)
         self._n_scored = -self._n_opening  # draft tokens that the base has scored
-        most, in_window = writer.room, options.window - self._n_opening
+        most, in_window = writer.n_left, options.window - self._n_opening
         self._limit = most if options.switch_at is None else min(options.switch_at, most)
         # No window can pass before it is full, so these tokens are kept whatever the base will say.
         self._certain = max(0, self._limit if options.switch_at is not None else min(in_window, self._limit))

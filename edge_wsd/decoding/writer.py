@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from edge_wsd.decoding.events import FinishReason, Scored, Source, Token
 from edge_wsd.decoding.loop import Loop, LoopWatch
-from edge_wsd.decoding.sequence import Vocabulary
+from edge_wsd.decoding.protocols import Vocabulary
 from edge_wsd.decoding.text import TextStream
 
 
@@ -50,7 +50,7 @@ class ReplyWriter:
         """When the first text could be shown, by `time.perf_counter`."""
 
     @property
-    def room(self) -> int:
+    def n_left(self) -> int:
         """Tokens that may still be written."""
         return self._max_tokens - len(self.ids)
 
@@ -85,7 +85,7 @@ class ReplyWriter:
         elif self._loops is not None and (loop := self._loops.push(token)):
             self.loop = loop
             return (written, *self.end("stop"))
-        elif self.room <= 0:
+        elif self.n_left <= 0:
             return (written, *self.end("length"))
         return (written,)
 

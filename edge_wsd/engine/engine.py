@@ -20,7 +20,7 @@ from typing import Final
 
 from edge_wsd._native import CancelFlag
 from edge_wsd.decoding.events import Reply, Source
-from edge_wsd.decoding.sequence import Writing
+from edge_wsd.decoding.protocols import Writing
 from edge_wsd.engine.prefixes import Prefixes
 from edge_wsd.engine.stream import Stream
 from edge_wsd.engine.task import Job, Task

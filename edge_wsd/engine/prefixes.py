@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 
-from edge_wsd.decoding.sequence import common_prefix
+from edge_wsd.decoding.common_prefix import common_prefix
 from edge_wsd.engine.saved_texts import SavedText, SavedTexts
 from edge_wsd.errors import DecodeError
 from edge_wsd.llama.context import Context

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edge_wsd.decoding.sequence import common_prefix
+from edge_wsd.decoding.common_prefix import common_prefix
 from edge_wsd.llama.sequence import SequenceState
 
 _MOST = 256

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 from edge_wsd.decoding.events import Event, Finished, Reading, Reply, Source
-from edge_wsd.decoding.sequence import Pass, Writing
+from edge_wsd.decoding.protocols import Pass, Writing
 from edge_wsd.errors import Cancelled, ContextFullError
 from edge_wsd.llama.context import Context
 from edge_wsd.llama.scores import Scores

@@ -10,7 +10,7 @@ import pytest
 
 import edge_wsd.demo
 from edge_wsd import ModelSettings, Pair
-from edge_wsd.decoding.sequence import Pass
+from edge_wsd.decoding.protocols import Pass
 from edge_wsd.errors import ContextFullError, QueueFullError
 from tests.oracle.float_gguf import write_float_gguf
 

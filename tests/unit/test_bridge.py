@@ -11,7 +11,7 @@ from edge_wsd.decoding.drafter import Drafter
 from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.options import Options
 from edge_wsd.decoding.recut import LONGEST_HOLD, Recut, tokenize_after
-from edge_wsd.decoding.reply_state import Finisher
+from edge_wsd.decoding.reply_state import PromptedModel
 from edge_wsd.decoding.signal import ConfidenceWindow
 from edge_wsd.decoding.weak_to_strong import weak_to_strong
 from edge_wsd.decoding.window_reply import WindowReply
@@ -300,7 +300,7 @@ def test_a_reply_without_spaces_is_shown_scored_and_ended_as_it_is_written(max_t
     writer = ReplyWriter(base_words, max_tokens=max_tokens)
     rule = ConfidenceWindow(threshold=options.threshold, window=options.window)
     n_drafted_at_first_text = None
-    reply = WindowReply(Finisher(base, [1], []), options, writer, Meter(), drafter, rule)
+    reply = WindowReply(PromptedModel(base, [1], []), options, writer, Meter(), drafter, rule)
     for event in drive(weak_to_strong(reply)):
         if n_drafted_at_first_text is None and getattr(event, "text", ""):
             n_drafted_at_first_text = drafter.n_drafted
@@ -332,7 +332,7 @@ def test_the_reply_across_vocabularies_is_that_of_the_published_algorithm(seed, 
         max_draft=options.max_draft,
         n_ctx=1000,
     )
-    reply = WindowReply(Finisher(base, prompt, []), options, writer, Meter(), drafter, rule)
+    reply = WindowReply(PromptedModel(base, prompt, []), options, writer, Meter(), drafter, rule)
     events = list(drive(weak_to_strong(reply)))
 
     history, data = DRAFTER.tokenize("ab\n"), b""

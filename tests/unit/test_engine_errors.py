@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from edge_wsd.decoding.sequence import Pass
+from edge_wsd.decoding.protocols import Pass
 from edge_wsd.engine.engine import Engine
 from edge_wsd.engine.task import Job
 from edge_wsd.engine.turns import Turns

@@ -13,7 +13,7 @@ from edge_wsd.decoding.drafter import Drafter
 from edge_wsd.decoding.loop import Loop, LoopWatch
 from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.options import Options
-from edge_wsd.decoding.reply_state import Finisher, ReplyState
+from edge_wsd.decoding.reply_state import PromptedModel, ReplyState
 from edge_wsd.decoding.signal import ConfidenceWindow
 from edge_wsd.decoding.weak_to_strong import weak_to_strong
 from edge_wsd.decoding.window_reply import WindowReply
@@ -272,7 +272,7 @@ def reply(drafter_words, *, chunk, speculation, threshold, samplers):
         n_ctx=5000,
     )
     writer = writer_of(VOCABULARY)
-    finisher = Finisher(FakeSequence(base), [1, 2], [], sampler=samplers[1])
+    finisher = PromptedModel(FakeSequence(base), [1, 2], [], sampler=samplers[1])
     window = ConfidenceWindow(threshold=threshold, window=options.window)
     state = WindowReply(finisher, options, writer, Meter(), drafter, window)
     events = list(drive(weak_to_strong(state)))
@@ -300,6 +300,6 @@ def test_a_reply_stops_at_the_same_token_however_it_is_computed(drafter_words, t
 def test_one_model_alone_is_stopped_as_well(source):
     model = Circle(VOCABULARY, 2, VOCABULARY.tokenize("wa wb wc "), 1)
     writer = writer_of(VOCABULARY)
-    state = ReplyState(Finisher(FakeSequence(model), [1, 2], [], source), Options(), writer, Meter())
+    state = ReplyState(PromptedModel(FakeSequence(model), [1, 2], [], source), Options(), writer, Meter())
     list(drive(weak_to_strong(state)))
     assert (writer.finish, writer.loop) == ("stop", Loop(2, 60))

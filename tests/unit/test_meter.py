@@ -8,7 +8,7 @@ from edge_wsd.decoding import meter as meter_module
 from edge_wsd.decoding import writer as writer_module
 from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.options import Options
-from edge_wsd.decoding.reply_state import Finisher, ReplyState
+from edge_wsd.decoding.reply_state import PromptedModel, ReplyState
 from edge_wsd.decoding.weak_to_strong import weak_to_strong
 from edge_wsd.decoding.writer import ReplyWriter
 from tests.fakes import FakeModel, FakeSequence, FakeVocabulary, drive
@@ -87,7 +87,7 @@ def test_the_first_text_comes_in_the_time_of_the_drafter_and_the_whole_time_is_t
 def test_of_one_model_alone_the_first_token_comes_with_the_prompt(clock, source):
     sequence, writer, meter = FakeSequence(FakeModel(9, seed=5)), ReplyWriter(WORDS, max_tokens=12), Meter(clock.now)
     takes(sequence, clock, PASS_S)
-    state = ReplyState(Finisher(sequence, [1, 2], [], source), Options(), writer, meter)
+    state = ReplyState(PromptedModel(sequence, [1, 2], [], source), Options(), writer, meter)
     list(drive(weak_to_strong(state)))
     n = len(writer.tokens)
     stats = meter.statistics(n_tokens=n, n_draft=n if source == "drafter" else 0)

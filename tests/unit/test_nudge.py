@@ -10,7 +10,7 @@ from edge_wsd.decoding.events import Scored, Switched, Token
 from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.nudge_reply import NudgeReply
 from edge_wsd.decoding.options import Options
-from edge_wsd.decoding.reply_state import Finisher
+from edge_wsd.decoding.reply_state import PromptedModel
 from edge_wsd.decoding.weak_to_strong import weak_to_strong
 from edge_wsd.decoding.writer import ReplyWriter
 from edge_wsd.errors import OptionError
@@ -44,7 +44,7 @@ class Bench:
             FakeSequence(self.drafter_model), list(DRAFTER_PROMPT), WORDS, bridge, bridge.draft("", strip=True),
             anchor="", sampler=sampler, max_draft=self.options.max_draft, n_ctx=1000,
         )  # fmt: skip
-        finisher = Finisher(self.base, list(BASE_PROMPT), [])
+        finisher = PromptedModel(self.base, list(BASE_PROMPT), [])
         state = NudgeReply(finisher, self.options, self.writer, self.meter, drafter, strip=False)
         self.events = list(drive(weak_to_strong(state)))
 

@@ -13,7 +13,7 @@ from edge_wsd.decoding.events import Scored, Switched
 from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.options import Options
 from edge_wsd.decoding.repetition import Repetition
-from edge_wsd.decoding.reply_state import Finisher
+from edge_wsd.decoding.reply_state import PromptedModel
 from edge_wsd.decoding.signal import ConfidenceWindow, switch_index
 from edge_wsd.decoding.weak_to_strong import weak_to_strong
 from edge_wsd.decoding.window_reply import WindowReply
@@ -184,7 +184,7 @@ def test_the_loop_switches_where_the_rule_without_repeated_tokens_does(drafter_w
             max_draft=200,
             n_ctx=1000,
         )
-        base = Finisher(FakeSequence(Said(WORDS, text, 1, sure)), [1], [])
+        base = PromptedModel(FakeSequence(Said(WORDS, text, 1, sure)), [1], [])
         writer = ReplyWriter(WORDS, max_tokens=options.max_tokens)
         reply = WindowReply(base, options, writer, Meter(), drafter, rule)
         events = list(drive(weak_to_strong(reply)))

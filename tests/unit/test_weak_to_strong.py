@@ -5,12 +5,12 @@ import math
 import pytest
 
 from edge_wsd.decoding.bridge import SameVocabulary
+from edge_wsd.decoding.common_prefix import common_prefix
 from edge_wsd.decoding.drafter import Drafter
 from edge_wsd.decoding.events import Scored, Switched, Token
 from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.options import Options
-from edge_wsd.decoding.reply_state import Finisher, ReplyState
-from edge_wsd.decoding.sequence import common_prefix
+from edge_wsd.decoding.reply_state import PromptedModel, ReplyState
 from edge_wsd.decoding.signal import ConfidenceWindow, switch_index
 from edge_wsd.decoding.weak_to_strong import weak_to_strong
 from edge_wsd.decoding.window_reply import WindowReply
@@ -34,7 +34,7 @@ class Bench:
         self.writer = ReplyWriter(WORDS, max_tokens=self.options.max_tokens, stops=stops)
         self.rule = ConfidenceWindow(threshold=self.options.threshold, window=self.options.window)
         self.meter = Meter()
-        finisher = Finisher(self.base, list(BASE_PROMPT), list(opening), sampler=samplers[1])
+        finisher = PromptedModel(self.base, list(BASE_PROMPT), list(opening), sampler=samplers[1])
         self.drafter_of_loop = Drafter(
             self.drafter,
             [*DRAFTER_PROMPT, *opening],
@@ -262,7 +262,7 @@ def test_both_memories_hold_what_was_written_and_no_more_than_a_proposal(chunk, 
 def test_one_model_alone_writes_its_greedy_text():
     model = FakeModel(WORDS.n_tokens, seed=5)
     sequence, writer = FakeSequence(model), ReplyWriter(WORDS, max_tokens=12)
-    state = ReplyState(Finisher(sequence, list(BASE_PROMPT), []), Options(), writer, Meter())
+    state = ReplyState(PromptedModel(sequence, list(BASE_PROMPT), []), Options(), writer, Meter())
     list(drive(weak_to_strong(state)))
     history = list(BASE_PROMPT)
     for token in writer.ids:

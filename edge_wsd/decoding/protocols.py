@@ -17,8 +17,8 @@ Sampler = Any
 T = TypeVar("T")
 
 
-class Sequence(Protocol):
-    """One text in a model's memory; `tokens` is what is really there."""
+class CachedSequence(Protocol):
+    """One text in a model's KV cache; `tokens` is what is really there."""
 
     tokens: list[int]
 
@@ -37,7 +37,7 @@ class Pass:
     and no row is ever kept for later.
     """
 
-    sequence: Sequence
+    sequence: CachedSequence
     text: list[int]
     proposed: list[int]
     sampler: Sampler = None
@@ -78,15 +78,3 @@ class Vocabulary(Protocol):
     def is_end(self, token: int) -> bool: ...
 
     def can_join(self, left: str, right: str) -> bool: ...
-
-
-def common_prefix(a: list[int], b: list[int]) -> int:
-    """Length of the longest common prefix."""
-    low, high = 0, min(len(a), len(b))
-    while low < high:  # comparing slices runs in C, so halving beats a loop over the tokens
-        middle = (low + high + 1) // 2
-        if a[low:middle] == b[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
