@@ -28,7 +28,8 @@ from edge_wsd.decoding.window_reply import WindowReply
 from edge_wsd.decoding.writer import ReplyWriter
 from edge_wsd.engine.engine import Memories
 from edge_wsd.errors import Cancelled, ContextFullError
-from edge_wsd.llama.grammar import Grammar, grammar_of_schema
+from edge_wsd.json_schema.grammar import grammar_of_schema
+from edge_wsd.llama.grammar import Grammar
 from edge_wsd.llama.sampler import Penalties, Sampler, token_biases
 from edge_wsd.llama.sequence import Sequence as ModelSequence
 from edge_wsd.prompts.messages import Message

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
 from edge_wsd import checks
 from edge_wsd.errors import OptionError
 from edge_wsd.gbnf import check_grammar
+from edge_wsd.json_schema.grammar import grammar_of_schema
 from edge_wsd.reading import parse_json
 
 if TYPE_CHECKING:
@@ -215,12 +216,15 @@ def _schema(given: object) -> str | None:
     if given is None:
         return None
     expected = "a JSON schema, as text or a mapping"
+    text = given if isinstance(given, str) else ""
     try:
-        text = given if isinstance(given, str) else json.dumps(given) if isinstance(given, Mapping) else ""
+        if isinstance(given, Mapping):
+            text = json.dumps(given, allow_nan=False)
         known = isinstance(parse_json(text), dict)
     except (TypeError, ValueError, RecursionError):
         known = False
     checks.require(known, "json_schema", expected, given)
+    grammar_of_schema(text)
     return text
 
 

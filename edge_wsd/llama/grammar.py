@@ -1,10 +1,8 @@
-"""Grammars over a model's vocabulary: llama.cpp's own sampler, and JSON schemas as grammars."""
+"""Grammars over a model's vocabulary: llama.cpp's own sampler."""
 
 from __future__ import annotations
 
-import json
 import re
-from typing import Any
 
 from edge_wsd.errors import OptionError
 from edge_wsd.gbnf import check_grammar
@@ -52,39 +50,3 @@ class Grammar:
     def require_open(self) -> None:
         """Raises `ClosedError` once it is closed, `ForkedError` in a child."""
         self._handle.require_open()
-
-
-class _Converter(llama_cpp.llama_grammar.SchemaConverter):  # type: ignore[misc]
-    """The binding's converter, with the one character that it forgets to escape."""
-
-    def _format_literal(self, literal: str) -> str:
-        escaped = literal.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r")
-        return f'"{escaped}"'
-
-
-def grammar_of_schema(schema: str) -> str:
-    """The GBNF text of a JSON schema. Raises `OptionError` for what the converter does not know."""
-    parsed: Any = json.loads(schema)
-    for reference in _references(parsed):
-        if not (isinstance(reference, str) and reference.startswith("#/")):
-            raise OptionError(f"json_schema must refer to itself alone, as #/$defs/name, not to {reference!r}")
-    converter = _Converter(prop_order={}, allow_fetch=False, dotall=False, raw_pattern=False)
-    try:
-        converter.visit(converter.resolve_refs(parsed, "schema"), "")
-    except (AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError) as error:
-        cause = str(error).partition("\n")[0][:120] or type(error).__name__
-        raise OptionError(f"json_schema must be one that a grammar can be made of; not supported: {cause}") from error
-    return str(converter.format_grammar())
-
-
-def _references(part: Any) -> list[Any]:
-    """Every `$ref` of a schema."""
-    found, todo = [], [part]
-    while todo:
-        each = todo.pop()
-        if isinstance(each, dict):
-            found += [each["$ref"]] if "$ref" in each else []
-            todo += each.values()
-        elif isinstance(each, list):
-            todo += each
-    return found

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edge_wsd import _native
-from edge_wsd.errors import OptionError
+from edge_wsd.errors import GrammarError, OptionError
 
 if TYPE_CHECKING:
     from edge_wsd.llama.grammar import Grammar
     from edge_wsd.llama.vocab import Vocab
+
+
+LONGEST_S = 2.0
+"""Of processor time for one token under a grammar. llama.cpp follows all readings of a text at once, and their number
+can double with every token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +79,10 @@ class Sampler:
 
         Raises `LogitsError` for a row that describes no distribution, `GrammarError` where the grammar allows nothing.
         """
-        if self._grammar is not None:
-            self._grammar.require_open()
-        return self._native.choose(address, n_vocab)
+        if self._grammar is None:
+            return self._native.choose(address, n_vocab)
+        with self._within_time(self._grammar):
+            return self._native.choose(address, n_vocab)
 
     def accept(self, token: int, *, drafted: bool = False) -> None:
         """Tells of a token that has become part of the reply: once for each, in order.
@@ -85,8 +93,16 @@ class Sampler:
         if self._grammar is None:
             self._native.accept(token)
             return
-        self._grammar.require_open()
-        self._native.accept(token, self._grammar.from_start or not drafted)
+        with self._within_time(self._grammar):
+            self._native.accept(token, self._grammar.from_start or not drafted)
+
+    @contextmanager
+    def _within_time(self, grammar: Grammar) -> Iterator[None]:
+        grammar.require_open()
+        start_s = time.thread_time()
+        yield
+        if (took_s := time.thread_time() - start_s) > LONGEST_S:
+            raise GrammarError(f"the grammar is too ambiguous: one token of it took {took_s:.1f} s, and more with each")
 
     def close(self) -> None:
         """Free the grammar. Closing twice does nothing."""

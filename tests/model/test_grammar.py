@@ -10,7 +10,7 @@ import pytest
 
 from edge_wsd import OptionError, Pair
 from edge_wsd.errors import ClosedError, GrammarError
-from edge_wsd.llama.grammar import Grammar, grammar_of_schema
+from edge_wsd.llama.grammar import Grammar
 from edge_wsd.llama.sampler import Sampler
 from edge_wsd.llama.settings import ModelSettings
 from tests.llama_chain import Candidates
@@ -128,9 +128,13 @@ def test_a_token_that_the_model_lacks_is_named(pair: Pair) -> None:
         Grammar("root ::= <|no-such-token|>", pair.base.model)
 
 
-@pytest.mark.parametrize(
-    "schema", ['{"$ref": "https://example.com/x"}', '{"type": "nonsense"}', '{"$ref": "#/$defs/missing"}']
-)
-def test_a_schema_that_is_not_known_is_one_clear_error(schema: str) -> None:
-    with pytest.raises(OptionError, match=r"^json_schema must"):
-        grammar_of_schema(schema)
+def test_a_grammar_of_too_many_readings_ends_its_reply(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each token took several times as long as the one before it, and the engine with all its replies hung."""
+    monkeypatch.setattr("edge_wsd.llama.sampler.LONGEST_S", 0.05)
+    model = pair.base.model
+    sampler = Sampler(**OFF, grammar=Grammar('root ::= "a" root "b" | "a" root "c" | ""', model))
+    letter = model.vocab.tokenize("a")[-1]
+    with pytest.raises(GrammarError, match="too ambiguous"):
+        for _ in range(40):
+            sampler.accept(letter)
+    sampler.close()

@@ -23,14 +23,15 @@ ARROWS = {
     "batch_files": "decoding prompts",
     "session": "conversation_file decoding engine pair prompts reply",
     "pair": "decoding demo engine llama models prompts reply session",  # it makes sessions, which are data
-    "reply": "decoding engine llama prompts",
+    "reply": "decoding engine json_schema llama prompts",
     "engine": "decoding llama",
     "conversation_file": "decoding prompts",
     "demo": "decoding prompts",
     "models": "decoding demo llama",
     "prompts": "",
     "llama": "",
-    "decoding": "",
+    "decoding": "json_schema",
+    "json_schema": "",
 }
 PLAIN = {
     "__main__", "_native", "checks", "child_process", "control_groups", "errors", "files", "gbnf", "json_text",
