@@ -2,15 +2,16 @@
 
     python scripts/train_demo_pair.py            # two CPU cores are enough
 
-Stages: vocabulary, drafter, other, early, base, convert. The drafters learn beside each other, the base (early, then
-finished) in two processes that share each batch. A stage whose result exists is skipped, and training goes on from its
-last checkpoint. Everything is seeded.
+Stages: vocabulary, drafter, other, early, finish-1, finish-2, finish-3, base, convert. The drafters learn beside each
+other; the base (early, then finished three times, then averaged) in two processes that share each batch. A stage whose
+result exists is skipped, and training goes on from its last checkpoint. Everything is seeded.
 """
 
 from __future__ import annotations
 
 import argparse
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -22,15 +23,17 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from demo_pair.corpus import BaseCorpus, DrafterCorpus, Source, known_tasks  # noqa: E402
-from demo_pair.recipes import OUTSIDE_SHARES, RECIPES, SEED, VOCABULARIES, WORKERS  # noqa: E402
+from demo_pair.recipes import FINISHES, OUTSIDE_SHARES, RECIPES, SEED, VOCABULARIES, WORKERS  # noqa: E402
 from demo_pair.training import CONTEXT_LENGTH, Worker, train  # noqa: E402
 from demo_pair.vocabulary import save_tokenizer, train_tokenizer  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
 from tokenizers import Tokenizer  # noqa: E402
 
 from edge_wsd.demo.tasks import Task, load_tasks  # noqa: E402
 
-STAGES = ("vocabulary", "drafter", "other", "early", "base", "convert")
-OF_THE_BASE = ("early", "base")
+OF_THE_BASE = ("early", *FINISHES)
+TRAINED = ("drafter", "other", *OF_THE_BASE)
+STAGES = ("vocabulary", *TRAINED, "base", "convert")
 
 
 def main() -> None:
@@ -40,11 +43,13 @@ def main() -> None:
     tasks = load_tasks()
     if "vocabulary" in options.stages:
         make_vocabularies(tasks, options.out)
-    trained = [stage for stage in STAGES[1:-1] if stage in options.stages]
+    trained = [stage for stage in TRAINED if stage in options.stages]
     if options.worker is not None:
         train_one(trained[0], tasks, options)
     elif trained:
         train_all(trained, options)
+    if "base" in options.stages:
+        average([options.out / name for name in FINISHES], options.out / "base")
     if "convert" in options.stages:
         convert_all(options.out, options.target or options.out, options.type)
 
@@ -114,6 +119,14 @@ def train_one(name: str, tasks: tuple[Task, ...], options: argparse.Namespace) -
     train(RECIPES[name], make_source(name, tasks), tokenizer, folder, options.device, worker)
     if not worker.index:
         save_tokenizer(tokenizer, folder, chat=name not in OF_THE_BASE, context_length=CONTEXT_LENGTH)
+
+
+def average(folders: list[Path], target: Path) -> None:
+    """The mean of the weights of models that began as one; what else their folders hold is the same in all."""
+    shutil.copytree(folders[0], target, dirs_exist_ok=True)
+    models = [load_file(folder / "model.safetensors") for folder in folders]
+    means = {name: torch.stack([model[name] for model in models]).mean(0) for name in models[0]}
+    save_file(means, target / "model.safetensors", metadata={"format": "pt"})
 
 
 def convert_all(out: Path, target: Path, kind: str) -> None:

@@ -30,7 +30,7 @@ _LOCAL: Final = {
 }  # fmt: skip
 """Words that are names in one task only."""
 
-_NOUNS = """
+NOUNS = """
     account album apple archive article atlas audio autumn badge ball bank basket batch beach bike bill birthday blog
     board book box brief bridge budget build bundle button cake calendar camera canvas car card cart catalog chapter
     chart chat chess city class client clock cloud code coffee color column comment company concert config contact
@@ -160,7 +160,7 @@ def word(rng: random.Random) -> str:
 
 
 def _part(rng: random.Random) -> str:
-    return rng.choice(_NOUNS) + ("s" if rng.random() < 0.2 else "") if rng.random() < 0.5 else word(rng)
+    return rng.choice(NOUNS) + ("s" if rng.random() < 0.2 else "") if rng.random() < 0.5 else word(rng)
 
 
 def _place(rng: random.Random) -> str:

@@ -15,8 +15,8 @@ from demo_pair.pasted import pasted
 from demo_pair.wording import FRAMES, Form, Question
 
 _WEIGHTS: Final[Mapping[str, float]] = {
-    "greeting": 5, "thanks": 4, "goodbye": 1.5, "small words": 4, "about you": 4, "feelings": 3, "knowledge": 12,
-    "writing": 9, "advice": 9, "maths": 4, "code": 6, "computing, but no task": 20, "files, but no task": 4,
+    "greeting": 6, "thanks": 5, "goodbye": 1.5, "small words": 4, "about you": 4, "feelings": 3, "knowledge": 12,
+    "writing": 9, "advice": 10, "maths": 7, "code": 6, "computing, but no task": 24, "files, but no task": 4,
     "languages": 8, "statements": 6,
 }  # fmt: skip
 _BARE = frozenset({"greeting", "thanks", "goodbye", "small words", "languages", "statements", "maths", "code"})
@@ -86,7 +86,7 @@ def _fill(text: str, lists: Mapping[str, Sequence[str]], rng: random.Random) -> 
 def _nonsense(rng: random.Random) -> str:
     """Letters, signs, numbers or words without sense."""
     lists = load_outside()
-    kind = rng.randrange(6)
+    kind = rng.randrange(7)
     n = rng.randint(1, 7)
     if kind == 0:
         text = " ".join(word(rng) for _ in range(n))
@@ -107,6 +107,9 @@ def _nonsense(rng: random.Random) -> str:
         text = " ".join(
             rng.choice((stem(rng), file_name(rng), str(rng.randrange(9999)))) for _ in range(rng.randint(1, 4))
         )
+    elif kind == 5:
+        numbers = ("".join(rng.choices("0123456789", k=rng.randint(1, 10))) for _ in range(rng.choice((1, 1, 2, 3))))
+        text = rng.choice((" ", " ", ", ", "-")).join(numbers)
     else:
         ranges = (
             (0x4E00, 0x9FA5),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from demo_pair.names import file_name, make, stem, word
+from demo_pair.names import NOUNS, file_name, make, stem, word
 
 _INSTRUCTIONS = (
     "Describe this change.", "describe this change", "What does this do?", "Explain this.", "explain:",
@@ -34,6 +34,22 @@ _LOG = (
 _PROSE = (
     "the", "a", "of", "and", "to", "in", "is", "was", "with", "for", "on", "as", "he", "she", "it", "they", "we", "had",
     "new", "old", "time", "people", "year", "day", "after", "before", "many", "first", "between", "while", "because",
+)  # fmt: skip
+_SENTENCES = (
+    "The {a} had waited for the {b} since {c}.", "Nobody in the {a} knew why the {b} was gone.",
+    "When the {a} came at last, there was no {b} left, and the {c} was empty.", "She put the {a} on the {b} and left.",
+    "He asked for a {a}, for a {b} and for a {c}, in that order.", "In the {a} it was quiet, as it always is in {b}.",
+    "Our {a} offers a {b} to every {c}.", "It took the {a} three years to find the {b}.", "Then the {a} began to sing.",
+    "They had never seen a {a} that could carry a {b}.", "I wrote to the {a} about the {b}, but got no answer.",
+    "The first {a} of the {b} was sold for more than a {c}.", "Every {a} needs a {b}; no {b} needs a {a}.",
+    "After the {a} we walked through the {b} to the {c} and talked about the {d}.",
+    "The {a} is small but the {b} is not.",
+    "Dear reader, this is the story of a {a}, a {b} and a very old {c}.", "At night the {a} dreams of a {b}.",
+    "Scientists say that the {a} may change the {b} within a {c}.", "The meeting about the {a} was moved to {b}.",
+    "We regret that the {a} will be closed because of a {b}.", "He had not spoken to a {a} for weeks.",
+    "There was once a {a} who lived in a {b} by the {c} and had no {d}.", "The price of the {a} rose again this {b}.",
+    "My {a} has a {b} that my {c} would like.", "What the {a} lost, the {b} found.",
+    "\"A {a}?\" said the {b}. \"Never!\"",
 )  # fmt: skip
 
 
@@ -102,6 +118,9 @@ def _trace(n: int, rng: random.Random) -> str:
 
 
 def _prose(n: int, rng: random.Random) -> str:
+    if rng.random() < 0.6:
+        shapes = rng.choices(_SENTENCES, k=rng.randint(1, max(2, n // 2)))
+        return " ".join(shape.format(**{slot: rng.choice(NOUNS) for slot in "abcd"}) for shape in shapes)
     words = [rng.choice(_PROSE) if rng.random() < 0.55 else _word(rng) for _ in range(8 * n)]
     for i in range(rng.randint(4, 12), len(words), rng.randint(7, 14)):
         words[i - 1] += "."
