@@ -2,9 +2,9 @@
 
     python scripts/train_demo_pair.py            # two CPU cores are enough
 
-Stages: vocabulary, drafter, other, early, finish-1, finish-2, finish-3, base, convert. The drafters learn beside each
-other; the base (early, then finished three times, then averaged) in two processes that share each batch. A stage whose
-result exists is skipped, and training goes on from its last checkpoint. Everything is seeded.
+Stages: vocabulary, drafter, other, early, finish-1 to finish-5, base, convert. The drafters learn beside each other,
+the base (early, then finished five times, then averaged) in two processes that share each batch. A stage whose result
+exists is skipped, and training goes on from its last checkpoint. Everything is seeded.
 """
 
 from __future__ import annotations
