@@ -8,7 +8,7 @@ from types import MappingProxyType
 from edge_wsd.decoding.bridge import Bridge, Draft
 from edge_wsd.decoding.common_prefix import common_prefix
 from edge_wsd.decoding.events import SwitchReason
-from edge_wsd.decoding.protocols import CachedSequence, Pass, Sampler, Vocabulary, Writing
+from edge_wsd.decoding.protocols import CachedSequence, Pass, TokenSampler, Vocabulary, Writing
 
 _LONGEST_WORD = 16
 
@@ -26,7 +26,7 @@ class Drafter:
         *,
         anchor: str,
         stop_tokens: Mapping[int, str] = MappingProxyType({}),
-        sampler: Sampler = None,
+        sampler: TokenSampler | None = None,
         max_draft: int,
         n_ctx: int,
     ) -> None:
@@ -107,7 +107,7 @@ class Drafter:
         if self._sampler is not None:
             self._sampler.accept(token)
 
-    def _next(self, sampler: Sampler) -> Writing[int | None]:
+    def _next(self, sampler: TokenSampler | None) -> Writing[int | None]:
         """The drafter's next token; None if it ends its text."""
         rows = yield Pass(self._sequence, self._text, [], sampler)
         self.seconds += rows.seconds

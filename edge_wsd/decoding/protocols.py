@@ -7,12 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from edge_wsd.decoding.events import Event
-
-Sampler = Any
-"""Opaque to decoding: handed from its maker to whoever answers a pass. None is greedy."""
 
 T = TypeVar("T")
 
@@ -29,6 +26,13 @@ class CachedSequence(Protocol):
         """By how many tokens a pass that reads `n` may be longer at no cost."""
 
 
+class TokenSampler(Protocol):
+    """Whoever answers a pass chooses tokens with it; decoding only tells it which of them became part of the reply."""
+
+    def accept(self, token: int, *, drafted: bool = False) -> None:
+        """Once for each, in order. `drafted`: another model wrote it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pass:
     """To be read: what `sequence` does not hold yet of `text`, then `proposed`.
@@ -40,7 +44,8 @@ class Pass:
     sequence: CachedSequence
     text: list[int]
     proposed: list[int]
-    sampler: Sampler = None
+    sampler: TokenSampler | None = None
+    """None is greedy."""
     beyond: bool = True
     """Whether the last proposed token is read as well, for what follows it. Else it is only scored."""
 

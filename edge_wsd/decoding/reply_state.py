@@ -10,7 +10,7 @@ from edge_wsd.decoding.events import Event, Source, Switched
 from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.options import Options
 from edge_wsd.decoding.pace import Pace
-from edge_wsd.decoding.protocols import CachedSequence, Pass, Rows, Sampler, Writing
+from edge_wsd.decoding.protocols import CachedSequence, Pass, Rows, TokenSampler, Writing
 from edge_wsd.decoding.writer import ReplyWriter
 
 
@@ -23,7 +23,7 @@ class PromptedModel:
     opening: list[int]
     """Beginning of the reply that was given."""
     source: Source = "base"
-    sampler: Sampler = None
+    sampler: TokenSampler | None = None
 
 
 class ReplyState:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import queue
 from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 from edge_wsd.decoding.events import Event, Finished, Reading, Reply, Source
 from edge_wsd.decoding.protocols import Pass, Writing
 from edge_wsd.errors import Cancelled, ContextFullError
 from edge_wsd.llama.context import Context
+from edge_wsd.llama.sampler import Sampler
 from edge_wsd.llama.scores import Scores
 from edge_wsd.llama.sequence import Piece, Sequence
 
@@ -149,7 +151,7 @@ class Job:
 
     def _no_scores(self) -> Scores:
         scores = Scores(self.context)
-        scores.sampler = self._asked.sampler
+        scores.sampler = cast("Sampler | None", self._asked.sampler)
         return scores
 
     @property
