@@ -81,7 +81,7 @@ class Engine:
         self._closed = False
         self._process = os.getpid()
         self._flag = CancelFlag()
-        self._n_steps = 0
+        self._n_turns = 0
         for context in contexts.values():
             context.watch(self._flag)
         _engines.add(self)
@@ -202,7 +202,6 @@ class Engine:
 
     def _step(self, waiting: list[Waiting]) -> None:
         """One decode, and what comes of it. An error ends the replies that it came from, and no other."""
-        self._n_steps += 1
         involved = [task for task, _ in waiting]
         try:
             context = self._turns.next_context(waiting)
@@ -227,7 +226,8 @@ class Engine:
             except Exception as error:
                 task.fail(error)
                 continue
-            task.last_step = self._n_steps
+            self._n_turns += 1
+            task.last_turn = self._n_turns
             parts.append(_Part(task, job, piece))
         return parts
 

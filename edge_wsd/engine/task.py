@@ -40,8 +40,8 @@ class Task:
         self.is_over = False
         self.alone = False
         """Whether its next pass must be shared with nobody: a shared one failed."""
-        self.last_step = 0
-        """When it last took part in a decode, in the engine's steps."""
+        self.last_turn = 0
+        """When it last took part in a decode: a number that no two replies have, so that they take turns evenly."""
         self.is_cancelled = False
 
     @classmethod

@@ -77,14 +77,14 @@ def _split(context: Context, here: list[Waiting]) -> tuple[list[Waiting], list[W
     """Answers, those first that have waited for longest, and prompts, the oldest first."""
     short = [one for one in here if _is_short(one[1]) and one[1].n_left <= context.batch_size]
     long = [one for one in here if one not in short]
-    return sorted(short, key=_last_step), long
+    return sorted(short, key=_last_turn), long
 
 
 def _alone(context: Context, here: list[Waiting], piece: int) -> Share:
     """One after the other, to its rows: what one of them leaves in memory must not be blamed on the next."""
     short, long = _split(context, here)
     suspects = [one for one in here if one[0].alone]
-    task, job = suspects[0] if suspects else min([*short, *long[:1]], key=_last_step)
+    task, job = suspects[0] if suspects else min([*short, *long[:1]], key=_last_turn)
     return Share(task, job, min(job.n_left, piece))
 
 
@@ -106,5 +106,5 @@ def _together(context: Context, here: list[Waiting], piece: int) -> list[Share]:
     return shares
 
 
-def _last_step(one: Waiting) -> int:
-    return one[0].last_step
+def _last_turn(one: Waiting) -> int:
+    return one[0].last_turn
