@@ -43,7 +43,7 @@ COMMANDS = {
     "check": "Compare the vocabularies of a drafter and a base.",
     "doctor": "Show versions, devices and what to install for a GPU.",
 }
-"""Each command lives in `edge_wsd.cli.<name>` as `command`."""
+"""Each command is `command` in `edge_wsd.cli.commands.<name>`."""
 
 EPILOG = """\b
 Exit codes: 0 done (also when the reader of a pipe left early), 1 an error,

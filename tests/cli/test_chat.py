@@ -112,7 +112,7 @@ def test_save_destroys_nothing_but_a_conversation(played, tmp_path):
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
         done = played("chat", "-q", stdin=f"one\n/save {name}\n")
-        assert done.returncode == 1 and name in done.stderr and "no conversation" in done.stderr
+        assert done.returncode == 1 and name in done.stderr and "not a conversation" in done.stderr
         assert (tmp_path / name).read_bytes() == content
     assert "cannot be written" in played("chat", "-q", stdin="one\n/save .\n").stderr
 
@@ -128,7 +128,7 @@ def test_a_refused_save_does_not_end_a_conversation_with_a_person(person, tmp_pa
     (tmp_path / "base.gguf").write_bytes(b"GGUF")
     somebody = person()
     somebody.line("/save base.gguf")
-    somebody.waits_for("no conversation")
+    somebody.waits_for("not a conversation")
     somebody.line("hello")
     somebody.waits_for("said hello")
 

@@ -98,7 +98,7 @@ def test_removing_the_default_pair_says_so(played, tmp_path):
         (["add", "x", "--drafter", "a b", "--base", "b.gguf"], 1, "names no model"),
         (["add", "x", "--drafter", "d.gguf", "--base", "b.gguf", "--base-template", "t"], 1, "no such file"),
         (["add", "x", "--drafter", "d.gguf"], 2, "--base"),
-        (["add", "a b", "--drafter", "d.gguf", "--base", "b.gguf"], 2, "no name for a pair"),
+        (["add", "a b", "--drafter", "d.gguf", "--base", "b.gguf"], 2, "not a name for a pair"),
         (["add", "x", "--drafter", "d.gguf", "--base", "b.gguf", "--window", "0"], 2, "--window must be at least 1"),
         (["add", "x", "--drafter", "d.gguf", "--base", "b.gguf", "--threshold", "2"], 2, "--threshold must be"),
         (["show", "nope"], 1, "known pairs: mine, demo"),

@@ -94,8 +94,8 @@ def test_the_older_form_is_read(tmp_path):
         (dat([(b"\xff", 1, [1])]), "UTF-8"),
         (dat([(b"xxxx", 1, [])]) + bytes(8), "0 values"),
         (dat([(b"x", 1, [1, 2])])[:-4], "needs 8 bytes"),
-        (dat([(b"x", 1, [float("nan")])]), "no sums of squares"),
-        (dat([(b"x", 1, [-1])]), "no sums of squares"),
+        (dat([(b"x", 1, [float("nan")])]), "not sums of squares"),
+        (dat([(b"x", 1, [-1])]), "not sums of squares"),
         (dat([(b"x", 1, [1])], struct.pack("<ii", 1, -5)), "claims -5 bytes"),
     ],
 )
@@ -122,8 +122,8 @@ def test_every_truncation_is_one_line(file):
         (b"imatrix.chunk_size", b"imatrix.chunk_sizX", "chunk_size is missing"),
         (b"weight.counts", b"weight.countX", "no counts beside it"),
         (b"weight.in_sum2", b"weight.in_sumX", "belongs to no pair"),
-        (struct.pack("<4f", *SUMS[0]), struct.pack("<4f", 1, float("inf"), 1, 1), "no sums of squares"),
-        (struct.pack("<4f", *SUMS[0]), struct.pack("<4f", 1, -1, 1, 1), "no sums of squares"),
+        (struct.pack("<4f", *SUMS[0]), struct.pack("<4f", 1, float("inf"), 1, 1), "not sums of squares"),
+        (struct.pack("<4f", *SUMS[0]), struct.pack("<4f", 1, -1, 1, 1), "not sums of squares"),
         (
             b"imatrix.chunk_count" + struct.pack("<I", 4),
             b"imatrix.chunk_count" + struct.pack("<I", 5),

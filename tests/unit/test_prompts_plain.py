@@ -101,7 +101,7 @@ def test_a_template_file_that_cannot_be_used_is_a_typed_error(tmp_path: Path) ->
         (str(tmp_path), "cannot be read"),
         (str(binary), "not UTF-8"),
         (str(large), "larger than"),
-        ("a\0b", "no name of a file"),
+        ("a\0b", "cannot be a file name"),
     ):
         with pytest.raises(TemplateError, match=reason):
             base_template(choice, None, "", "")

@@ -140,7 +140,7 @@ def test_an_empty_store_is_no_error_and_a_variable_names_another(store, monkeypa
 DAMAGE = {
     "no JSON": b"{",
     "deep": b"[" * 100_000,
-    "no object": b"[]",
+    "no JSON object": b"[]",
     "later format": b'{"format": 99}',
     "no files": None,
     "bytes": bytes(range(256)),
