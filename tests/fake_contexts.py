@@ -99,6 +99,7 @@ class FakeContext:
         self.batch_size = self.most_rows = batch
         self.block, self.can_share, self.is_open = 1, can_share, True
         self.room = room
+        self.n_cells = n_ctx * n_sequences if room is None else room
         self.n_decodes = 0
         self.restored: list[int] = []
         self.decodes: list[list[Read]] = []

@@ -34,8 +34,8 @@ Memories = Mapping[Source, Prefixes]
 
 LONGEST_QUEUE = 256
 _MOST_IDLE = 2
-"""Idle texts in each memory: three conversations in turns need no more. Attention goes over their cells as well, and 14
-of 500 tokens each made a tiny model nine times slower."""
+"""Idle texts in each context. Attention goes over their cells as well: 14 of 490 tokens make a tiny model more than ten
+times slower (`scripts/bench_idle.py`), and what is saved comes back in the time that few tokens are read."""
 _IDLE_S = 1.0
 """An engine without work for so long has no thread."""
 
@@ -64,11 +64,11 @@ class Engine:
         are for texts that have left a context.
         """
         self._sources: Final = {context: source for source, context in contexts.items()}
-        most_idle = max(_MOST_IDLE, parallel)
-        self._memories: Final = {
-            source: Prefixes(context, most_idle=most_idle, most_saved_bytes=(cache_bytes or {}).get(source, 0))
-            for source, context in contexts.items()
-        }
+        self._memories: Final = {}
+        for source, context in contexts.items():
+            n_bytes = (cache_bytes or {}).get(source, 0)
+            most_idle = _MOST_IDLE if n_bytes else max(_MOST_IDLE, parallel)
+            self._memories[source] = Prefixes(context, most_idle=most_idle, most_saved_bytes=n_bytes)
         self._turns: Final = Turns(contexts.values())
         self._parallel = parallel
         self._longest_queue = longest_queue

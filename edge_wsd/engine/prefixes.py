@@ -19,10 +19,11 @@ from edge_wsd.llama.sequence import Sequence
 
 _LOOSE_END = 8
 """Tokens at the end of an idle text that are no loss: the end of a reply, cut into other tokens in the next prompt."""
-_FEWEST_SAVED = 32
-"""Tokens: to read fewer takes no longer than to restore them."""
+_FEWEST_SAVED = 16
+"""Tokens: to read fewer takes no time that anybody would notice."""
 _RESTORED_PER_READ = 8
-"""As many tokens are restored in the time that one is read, at least: by a tiny model, and by others hundreds."""
+"""As many tokens are saved and restored in the time that one is read, at least: 20 to 200 of a tiny model, and more of
+others (`scripts/bench_idle.py`)."""
 
 _logger = logging.getLogger(__name__)
 
@@ -46,9 +47,9 @@ class Prefixes:
         At most as many may be in use at once as the context has.
         """
         text = text[:-1]
-        source, kept = self._longest(text)
-        sequence = self._restored(text, kept)
+        sequence = self._restored(text)
         if sequence is None:
+            source, kept = self._longest(text)
             sequence = self._new() if source is None else self._begun_like(source, kept)
         sequence.cut(common_prefix(sequence.tokens, text))
         sequence.fork_point = len(text)
@@ -106,10 +107,12 @@ class Prefixes:
         source.copy_to(sequence, kept)
         return sequence
 
-    def _restored(self, text: list[int], kept: int) -> Sequence | None:
-        """What was saved of `text`, in a sequence; None where that is not worth it beside `kept` tokens in memory."""
+    def _restored(self, text: list[int]) -> Sequence | None:
+        """What was saved of `text`, in a sequence; None where that is not worth it beside what is in memory."""
         saved, n_saved = self._saved.longest(text)
-        if saved is None or n_saved - kept < max(_FEWEST_SAVED, len(saved.tokens) // _RESTORED_PER_READ):
+        if saved is None or n_saved - self._longest(text)[1] < max(
+            _FEWEST_SAVED, len(saved.tokens) // _RESTORED_PER_READ
+        ):
             return None
         sequence = self._new()
         if not self._restore(saved, sequence):
@@ -129,9 +132,13 @@ class Prefixes:
                 sequence.restore(saved.state)
                 return True
             except DecodeError as error:
-                if not self.drop_idle():
+                if not (self._may_be_full(len(saved.tokens)) and self.drop_idle()):
                     _logger.info("a text is read again: %s", error)
                     return False
+
+    def _may_be_full(self, n: int) -> bool:
+        """Whether there may be no room for `n` more tokens; beginnings that several share are counted for each."""
+        return n + sum(len(one.tokens) for one in (*self.used, *self._idle)) > self.context.n_cells
 
     def _save(self, sequence: Sequence) -> None:
         """Keep the text of an idle sequence that is about to lose it, if there is a use for it."""

@@ -97,6 +97,8 @@ class Context:
         self._batch = DecodeBatch(self.batch_size)
         self.n_ctx = min(model.context_length(settings), int(llama_cpp.llama_n_ctx_seq(self.handle)))
         """Tokens that one sequence can hold: those asked for. llama.cpp makes room for a multiple of 256."""
+        self.n_cells = int(llama_cpp.llama_n_ctx(self.handle))
+        """Tokens that all sequences together can hold."""
         self.n_decodes = 0
         """Rows of logits hold until the next one."""
         self._sequences: list[Sequence | None] = [None] * n_sequences
@@ -233,7 +235,7 @@ class Context:
                 f"{self.model.path}: the memory of the context has no room for {self._batch.n_tokens} more tokens; "
                 "shorten the text or raise context_length (--ctx)",
                 needed=needed,
-                available=int(llama_cpp.llama_n_ctx(self.handle)),
+                available=self.n_cells,
             )
         if code != 0:
             raise DecodeError(f"{self.model.path}: llama.cpp could not decode (code {code}){library.because(lines)}")

@@ -245,7 +245,7 @@ class TestTextsThatHaveLeftTheContext:
         assert self.turns(memory, TEXTS) == [0] * 8 and not memory.context.restored
 
     def test_that_are_short_are_read_again(self):
-        memory, short = self.memory(), [[n] * 31 for n in range(1, 9)]
+        memory, short = self.memory(), [[n] * 15 for n in range(1, 9)]
         self.turns(memory, short)
         assert self.turns(memory, short) == [0] * 8 and len(memory._saved) == 0
 
@@ -259,9 +259,9 @@ class TestTextsThatHaveLeftTheContext:
 
     def test_give_way_to_what_is_in_memory_where_they_have_hardly_more(self):
         memory = self.memory()
-        self.turns(memory, [[1] * 80, *TEXTS[1:3], [1] * 60])
+        self.turns(memory, [[1] * 75, *TEXTS[1:3], [1] * 60])
         memory.context.restored.clear()
-        assert self.turns(memory, [[1] * 80]) == [60] and not memory.context.restored
+        assert self.turns(memory, [[1] * 75]) == [60] and not memory.context.restored
 
     @pytest.mark.parametrize(("can_cut", "kept"), [(True, 100), (False, 0)])
     def test_serve_several_that_begin_alike(self, can_cut, kept):
