@@ -305,6 +305,28 @@ class TestTextsThatHaveLeftTheContext:
         memory.give_back(used)
         assert [len(filled(memory, [n] * 10).tokens) for n in range(4)] == [10] * 4  # no place was lost
 
+    def test_that_make_idle_ones_leave_in_vain_are_read_from_the_start(self):
+        """What was in memory of the text was looked for before it had to leave as well."""
+        memory = self.memory(room=130)
+        self.turns(memory, [[1] * 100])
+        memory.drop_idle()
+        used = filled(memory, [8] * 50)
+        memory.give_back(filled(memory, [1] * 60))
+        sequence = memory.take([1] * 101)
+        assert sequence.tokens == [] and memory.used == [used, sequence]
+
+    def test_that_cannot_be_restored_cost_no_other_its_place(self, monkeypatch):
+        memory = self.memory()
+        self.turns(memory, TEXTS[:4])
+
+        def damaged(state):
+            raise DecodeError("a saved sequence does not fit this context")
+
+        monkeypatch.setattr(memory.context, "restore", damaged)
+        assert self.turns(memory, TEXTS[:1]) == [0]
+        assert self.turns(memory, TEXTS[3:4]) == [60]
+        assert memory._n_left == 2
+
     def test_that_cannot_be_saved_cost_nobody_anything(self, monkeypatch):
         memory = self.memory()
         for error in (MemoryError(), DecodeError("no")):
