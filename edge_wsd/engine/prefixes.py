@@ -104,7 +104,11 @@ class Prefixes:
                 self._save(source)
             return source
         sequence = self._new(keep=source)
-        source.copy_to(sequence, kept)
+        try:
+            source.copy_to(sequence, kept)
+        except (DecodeError, MemoryError) as error:
+            _logger.info("a text is read again: %s", error)
+            sequence.clear()
         return sequence
 
     def _restored(self, text: list[int]) -> Sequence | None:
@@ -117,7 +121,8 @@ class Prefixes:
         sequence = self._new()
         if not self._restore(saved, sequence):
             self._close(sequence)
-            self._saved.remove(saved)
+            if not self._may_be_full(len(saved.tokens)):  # it is damaged
+                self._saved.remove(saved)
             return None
         if self.context.model.can_cut and len(saved.tokens) - n_saved <= _LOOSE_END:
             self._saved.remove(saved)  # it goes on in memory

@@ -4,6 +4,7 @@ import pytest
 
 from edge_wsd.engine.prefixes import Prefixes
 from edge_wsd.errors import DecodeError
+from edge_wsd.llama.sequence import SequenceState
 from tests.fake_contexts import FakeContext, FakeSequence
 
 TEXTS = [[n] * 60 for n in range(1, 9)]
@@ -308,12 +309,12 @@ class TestTextsThatHaveLeftTheContext:
     def test_that_make_idle_ones_leave_in_vain_are_read_from_the_start(self):
         """What was in memory of the text was looked for before it had to leave as well."""
         memory = self.memory(room=130)
-        self.turns(memory, [[1] * 100])
-        memory.drop_idle()
         used = filled(memory, [8] * 50)
         memory.give_back(filled(memory, [1] * 60))
+        memory._saved.add(SequenceState(tuple([1] * 100), b""))
         sequence = memory.take([1] * 101)
         assert sequence.tokens == [] and memory.used == [used, sequence]
+        assert memory._saved.longest([1] * 100)[1] == 100
 
     def test_that_cannot_be_restored_cost_no_other_its_place(self, monkeypatch):
         memory = self.memory()
@@ -325,7 +326,17 @@ class TestTextsThatHaveLeftTheContext:
         monkeypatch.setattr(memory.context, "restore", damaged)
         assert self.turns(memory, TEXTS[:1]) == [0]
         assert self.turns(memory, TEXTS[3:4]) == [60]
-        assert memory._n_left == 2
+        assert memory._n_left == 2 and memory._saved.longest(TEXTS[0])[1] == 0
+
+    def test_that_cannot_be_copied_are_read_again(self, monkeypatch):
+        memory = self.memory()
+        filled(memory, TEXTS[0])
+
+        def fails(sequence, other, n):
+            raise MemoryError
+
+        monkeypatch.setattr(FakeSequence, "copy_to", fails)
+        assert memory.take([*TEXTS[0], 1]).tokens == []
 
     def test_that_cannot_be_saved_cost_nobody_anything(self, monkeypatch):
         memory = self.memory()
