@@ -215,16 +215,17 @@ def held(*contexts: FakeContext) -> Iterator[None]:
         go_on.set()
 
 
-def plain(prompt, n, *, source="base", fail_at=None, sampler=None):
-    """A writer of `n` tokens of one model."""
+def plain(prompt, n, *, source="base", fail_at=None, sampler=None, proposed=()):
+    """A writer of `n` tokens of one model. It has `proposed` read with each, and makes nothing of that."""
 
     def write(memories):
         memory, text, ids, reason = memories[source], list(prompt), [], "length"
         sequence = memory.take(text)
         try:
             for position in range(n):
-                rows = yield Pass(sequence, text, [], sampler)
+                rows = yield Pass(sequence, text, list(proposed), sampler)
                 token, logprob = rows.choose(0)
+                sequence.cut(len(text))
                 text.append(token)
                 ids.append(Token(position, token, f"w{token}.", source, logprob))
                 yield ids[-1]

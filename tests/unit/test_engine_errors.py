@@ -66,6 +66,22 @@ def test_a_decode_that_fails_ends_the_reply_that_it_fails_for_and_no_other(error
             streams[2].result()
 
 
+def test_after_a_decode_that_failed_each_that_was_in_it_is_tried_by_itself_the_oldest_first():
+    with engine_of(parallel=4) as engine:
+        with held(engine.base):
+            first = engine.submit(plain([5, 5], 3))
+            soon(lambda: engine.base.decodes)
+            streams = [engine.submit(plain([1 + n, 2], 3)) for n in range(3)]
+        del first
+        engine.base.on_decode = lambda pieces: fail(DecodeError("for once"), at=len(pieces) > 2)
+        for stream in streams:
+            stream.result()
+        failed = next(at for at, reads in enumerate(engine.base.decodes) if len(reads) > 2)
+        in_it = [read.sequence for read in engine.base.decodes[failed]]
+        tried = [[read.sequence for read in reads] for reads in engine.base.decodes[failed + 1 :][: len(in_it)]]
+        assert tried == [[sequence] for sequence in sorted(in_it)]
+
+
 def test_a_decode_that_fails_once_costs_nobody_a_word():
     expected = [its(alone(weak_to_strong_writer(*prompts))) for prompts in PROMPTS[:4]]
     with engine_of(parallel=4) as engine:

@@ -2,6 +2,7 @@
 
 import random
 from functools import cache
+from types import SimpleNamespace
 
 import pytest
 
@@ -149,6 +150,20 @@ def test_a_long_prompt_of_the_drafter_does_not_hold_up_the_base():
         assert 10 < n_tokens.count(turns.PIECE) <= 22  # one for each of the other's words
 
 
+def test_the_base_waits_for_so_many_steps_of_the_drafter_at_most_each_time_that_both_are_waited_for():
+    drafter, base = object(), object()
+    only_drafter, only_base = ([(None, SimpleNamespace(context=context))] for context in (drafter, base))
+    both = [*only_base, *only_drafter]
+    chooser = turns.Turns([drafter, base])
+    one_round = [drafter] * turns.MOST_AHEAD + [base]
+    assert [chooser.next_context(both) for _ in range(3 * len(one_round))] == 3 * one_round
+    for only in (only_drafter, only_base):
+        for _ in range(5):
+            chooser.next_context(both)
+        assert chooser.next_context(only) is only[0][1].context
+        assert [chooser.next_context(both) for _ in one_round] == one_round
+
+
 def test_who_writes_with_the_drafter_for_ever_does_not_hold_up_the_base():
     """The drafter's passes once came first as long as there was one."""
     with engine_of(parallel=2) as engine:
@@ -158,7 +173,7 @@ def test_who_writes_with_the_drafter_for_ever_does_not_hold_up_the_base():
             drafting = engine.submit(plain([1, 2], 2000, source="drafter"))
             writing = engine.submit(plain([1, 2], 10))
         assert len(writing.result().tokens) == 10
-        assert len(n_before) == 10 and n_before[-1] < 400
+        assert len(n_before) == 10 and 8 * turns.MOST_AHEAD < n_before[-1] < 400
         drafting.close()
 
 
@@ -204,6 +219,19 @@ def test_a_prompt_is_read_although_answers_alone_would_fill_every_decode():
         assert not any(stream._task.is_over for stream in writing)
         for stream in writing:
             stream.close()
+
+
+def test_an_answer_that_almost_fills_a_decode_is_written_although_a_prompt_is_read():
+    """A quarter of a decode is the prompt's, but not what the first answer needs of it."""
+    with engine_of(parallel=2, batch=8) as engine:
+        with held(engine.base):
+            writing = engine.submit(plain([1, 2], 30, proposed=[1] * 6))
+            soon(lambda: engine.base.decodes)
+            long = engine.submit(plain([7] * 200, 1))
+        assert its(writing.result()) == its(alone(plain([1, 2], 30)))
+        long.result()
+        sequences = [[read.sequence for read in reads] for reads in engine.base.decodes]
+        assert 25 < sum(0 in both and 1 in both for both in sequences) <= 30
 
 
 @pytest.mark.parametrize("can_share", [True, False], ids=["shared", "exact"])
