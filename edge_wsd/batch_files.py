@@ -21,7 +21,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final
 
-from edge_wsd.checks import shown
 from edge_wsd.errors import BatchFileError, EdgeWsdError, TemplateError
 from edge_wsd.files import behind_links, lock
 from edge_wsd.json_text import json_line
@@ -31,6 +30,7 @@ from edge_wsd.reading import parse_json
 MOST_BYTES: Final = 16 << 20
 """Of one question; more than any context holds."""
 _MOST_ANSWER_BYTES = 8 * MOST_BYTES
+_MOST_SHOWN = 60
 _PROMPT_KEYS = ("prompt", "messages", "context")
 _EXPECTED = 'expected {"prompt": "..."}, or {"messages": [...]} with role and content'
 OWN_KEYS: Final = frozenset(
@@ -211,8 +211,7 @@ def _parsed(number: int, data: bytes) -> Line:
 
 def _object(data: bytes) -> dict[str, Any]:
     try:
-        found = parse_json(data)
-        json.dumps(found, allow_nan=False)
+        found = parse_json(data.rstrip(b"\r\n"))
     except UnicodeDecodeError as error:
         bad = f"byte 0x{data[error.start]:02x} at offset {error.start}"
         raise BatchFileError(f"the line is not valid UTF-8: {bad}") from None
@@ -221,8 +220,20 @@ def _object(data: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise BatchFileError(f"the line is not valid JSON: {error}") from None
     if not isinstance(found, dict):
-        raise BatchFileError(f"the line is not an object but {shown(found)}; {_EXPECTED}")
+        raise BatchFileError(f"the line is not an object but {_shown(found)}; {_EXPECTED}")
+    try:
+        json.dumps(found, allow_nan=False)
+    except ValueError:
+        raise BatchFileError("the line is not valid JSON: it holds NaN or an infinite number") from None
+    except RecursionError:
+        raise BatchFileError("the line is not valid JSON: it nests too many brackets") from None
     return found
+
+
+def _shown(value: Any) -> str:
+    """As the file has it, and never longer than a line."""
+    text = json_line(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 3]}..."
 
 
 def _messages(brought: dict[str, Any]) -> tuple[Message, ...]:
@@ -234,11 +245,11 @@ def _messages(brought: dict[str, Any]) -> tuple[Message, ...]:
     value = brought[key]
     if key == "prompt":
         if not isinstance(value, str):
-            raise BatchFileError(f"prompt must be a text, not {shown(value)}; a list of messages goes under messages")
+            raise BatchFileError(f"prompt must be a text, not {_shown(value)}; a list of messages goes under messages")
         messages = parse_messages([{"role": "user", "content": value}])
     else:
         if not isinstance(value, list) or not value:
-            raise BatchFileError(f"{key} must be a list of messages with role and content, not {shown(value)}")
+            raise BatchFileError(f"{key} must be a list of messages with role and content, not {_shown(value)}")
         messages = parse_messages(value)
     for message in messages:
         if (position := message.content.find("\0")) >= 0:

@@ -93,13 +93,11 @@ def behind_links(path: Path) -> Path:
     """
     try:
         target = Path(os.path.realpath(path))
-        mode = target.lstat().st_mode
+        mode = os.stat(str(path)).st_mode  # not of `target`: only the kernel can follow /dev/stdout to a pipe
     except FileNotFoundError:
         return target
     except ValueError as error:  # a NUL character, half a character
         raise OSError(errno.EINVAL, f"it cannot be a file name ({error})", str(path)) from None
-    if stat.S_ISLNK(mode):
-        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not stat.S_ISREG(mode):

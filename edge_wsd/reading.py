@@ -68,7 +68,11 @@ def parse_json(data: str | bytes) -> Any:
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError("it nests too many brackets") from None
+    except json.JSONDecodeError:
+        raise
     except UnicodeEncodeError as error:
         half = error.object[error.start]
         raise ValueError(f"it holds half a character (\\u{ord(half):04x}), which is no text") from None
+    except ValueError:  # of a whole number; Python reads none of more than 4300 digits
+        raise ValueError("it holds a number of thousands of digits") from None
     return value

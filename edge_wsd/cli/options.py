@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 import click
 
 from edge_wsd.decoding.events import SOURCES
-from edge_wsd.decoding.options import Options, parse_bias
+from edge_wsd.decoding.options import OF_ONE_RULE, Options, parse_bias
 from edge_wsd.errors import OptionError
 from edge_wsd.llama.settings import AUTO, DEFAULT_CACHE_RAM, DEFAULT_CONTEXT_LENGTH, MOST_PARALLEL, ModelSettings
 from edge_wsd.reading import read_bounded
@@ -243,6 +243,15 @@ def _build(make: Callable[..., Any], flags: Flags, given: dict[str, Any], prefix
         name, _, rest = str(error).partition(" ")
         flag = flags[name][0].replace("--", prefix) if name in flags else name
         raise click.UsageError(f"{flag} {rest}") from error
+
+
+def require_own_rule(options: Options) -> None:
+    """An option that was given is of the rule, or it would change nothing."""
+    for name in click.get_current_context().meta.get(GIVEN, {}):
+        rule = OF_ONE_RULE.get(name, options.rule)
+        if rule != options.rule:
+            flag = REPLY_FLAGS[name][0]
+            raise click.UsageError(f"{flag} is of the rule {rule!r}, and the rule is {options.rule!r}; see --rule")
 
 
 def reply_options(function: F) -> F:

@@ -12,7 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from edge_wsd.cli.first_use import Consent, models_of
-from edge_wsd.cli.options import GIVEN, SectionOption, model_options
+from edge_wsd.cli.options import GIVEN, SectionOption, model_options, require_own_rule
 from edge_wsd.cli.ui.interruptible import call
 from edge_wsd.cli.ui.rows import tell
 from edge_wsd.cli.ui.waiting import waiting_for
@@ -217,7 +217,9 @@ def choose_pair(name: str | None, drafter: str | None, base: str | None, unnamed
 def _with_defaults_of(pair: NamedPair, options: Options) -> Options:
     """The options, of which those that were not given are the pair's."""
     given = click.get_current_context().meta.get(GIVEN, {})
-    return options.with_changes(**{key: value for key, value in pair.options.items() if key not in given})
+    whole = options.with_changes(**{key: value for key, value in pair.options.items() if key not in given})
+    require_own_rule(whole)
+    return whole
 
 
 def complete_pair(_ctx: click.Context, _param: click.Parameter, beginning: str) -> list[CompletionItem]:

@@ -25,6 +25,14 @@ Mode = Literal["wsd", "base", "drafter"]
 Rule = Literal["window", "nudge"]
 RULES: tuple[str, ...] = get_args(Rule)
 MODES: tuple[str, ...] = get_args(Mode)
+OF_ONE_RULE: Mapping[str, Rule] = {
+    "threshold": "window",
+    "window": "window",
+    "ignore_repeated": "window",
+    "switch_at": "window",
+    "nudge_below": "nudge",
+}
+"""Options that the other rule passes over."""
 
 Bias = tuple[int | str, float]
 """A token, by its id in the base or by its text, and what is added to its logit."""
@@ -158,7 +166,7 @@ class Options:
             ("temperature", 0.0 <= self.temperature <= 10.0, "between 0 and 10"),
             ("top_p", 0.0 < self.top_p <= 1.0, "above 0 and at most 1"),
             ("min_p", 0.0 <= self.min_p < 1.0, "at least 0 and below 1"),
-            ("repeat_penalty", 0.0 < self.repeat_penalty <= 100.0, "above 0 and at most 100"),
+            ("repeat_penalty", 0.01 <= self.repeat_penalty <= 100.0, "between 0.01 and 100"),
             ("presence_penalty", abs(self.presence_penalty) <= 100.0, "between -100 and 100"),
             ("frequency_penalty", abs(self.frequency_penalty) <= 100.0, "between -100 and 100"),
         ):
@@ -175,7 +183,10 @@ class Options:
             check_grammar(self.grammar)
         object.__setattr__(self, "json_schema", _schema(self.json_schema))
         one = self.grammar is None or self.json_schema is None
-        checks.require(one, "json_schema", "None where there is a grammar", self.json_schema)
+        if not one:
+            raise OptionError(
+                "json_schema cannot stand beside a grammar; give one of the two"
+            )
 
     @property
     def is_greedy(self) -> bool:

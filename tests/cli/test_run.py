@@ -44,6 +44,23 @@ def test_two_files_of_ones_own_are_no_demonstration(played):
     assert "demonstration" not in played("run", "hello", "--drafter", "a.gguf", "--base", "b.gguf").stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--rule", "nudge", "--threshold", "0.5"], "--threshold is of the rule 'window', and the rule is 'nudge'"),
+        (["--rule", "nudge", "--no-ignore-repeated"], "--ignore-repeated is of the rule 'window'"),
+        (["--nudge-below", "0.5"], "--nudge-below is of the rule 'nudge', and the rule is 'window'"),
+        (["--rule", "nudge", "--switch-at", "3"], '--switch-at is of the rule "window"'),
+    ],
+)
+def test_an_option_of_the_other_rule_is_wrong_usage(played, arguments, told):
+    """It was passed over."""
+    for command in ("run", "trace"):
+        done = played(command, "hello", *arguments)
+        assert done.returncode == 2 and told in done.stderr and done.stderr.count("\n") == 1
+    assert played("run", "hello", "--rule", "nudge", "--nudge-below", "0.5").returncode == 0
+
+
 def test_json_is_one_object_with_the_contracted_fields(played):
     done = played("run", "hello", "--json")
     answer = json.loads(done.stdout)

@@ -129,3 +129,8 @@ def test_numbers_never_leave_their_bounds(above: bool, below: bool) -> None:
         )
         assert len({*found}) > 5
         assert bool(allowed.match(str(low))) == (not above) and bool(allowed.match(str(high))) == (not below)
+
+
+def test_a_schema_and_a_grammar_exclude_each_other() -> None:
+    with pytest.raises(OptionError, match="give one of the two"):
+        Options(grammar='root ::= "a"', json_schema={})

@@ -34,7 +34,7 @@ WRONG_OPTIONS = {
     "temperature": [-0.1, math.inf, 10**5000, *NO_NUMBERS],
     "top_p": [0.0, math.nan, *NO_NUMBERS],
     "min_p": [1.0, -math.inf, *NO_NUMBERS],
-    "repeat_penalty": [0.0, -1.0, 101.0, math.nan, *NO_NUMBERS],
+    "repeat_penalty": [0.0, 1e-50, -1.0, 101.0, math.nan, *NO_NUMBERS],
     "repeat_last_n": [-2, *NO_WHOLE_NUMBERS],
     "presence_penalty": [100.5, math.nan, -math.inf, *NO_NUMBERS],
     "frequency_penalty": [-100.5, math.nan, math.inf, *NO_NUMBERS],

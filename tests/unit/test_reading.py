@@ -111,6 +111,11 @@ def test_what_is_no_json_is_a_value_error(data: bytes) -> None:
         parse_json(data)
 
 
+def test_a_number_that_python_does_not_read_is_told_without_advice_on_python() -> None:
+    with pytest.raises(ValueError, match=r"^it holds a number of thousands of digits$"):
+        parse_json("9" * 5000)
+
+
 READERS: dict[str, Callable[[Path], Any]] = {
     "a prompt": lambda path: read_text(str(path)),
     "messages": lambda path: read_conversation(str(path)),

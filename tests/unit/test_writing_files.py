@@ -117,6 +117,14 @@ def test_what_is_no_file_is_never_replaced(tmp_path, kind):
     assert stat.S_ISCHR(os.stat(os.devnull).st_mode)
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/fd"), reason="only there a descriptor has a path")
+def test_a_descriptor_of_a_pipe_is_told_as_what_it_is():
+    """`convert ... /dev/stdout | cat` told that /proc/1/fd/pipe:[2] does not exist."""
+    read_end, write_end = os.pipe()
+    with open(read_end, "rb"), open(write_end, "wb"), pytest.raises(OSError, match="a device or a pipe"):
+        write_atomically(Path(f"/dev/fd/{write_end}"), b"data")
+
+
 @pytest.mark.parametrize("name", ["a\0b", "half \ud800"])
 def test_what_can_be_no_name_is_an_error_of_the_file(tmp_path, name):
     with pytest.raises(OSError, match="cannot be a file name"):
