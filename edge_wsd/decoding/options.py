@@ -184,9 +184,7 @@ class Options:
         object.__setattr__(self, "json_schema", _schema(self.json_schema))
         one = self.grammar is None or self.json_schema is None
         if not one:
-            raise OptionError(
-                "json_schema cannot stand beside a grammar; give one of the two"
-            )
+            raise OptionError("json_schema cannot stand beside a grammar; give one of the two")
 
     @property
     def is_greedy(self) -> bool:

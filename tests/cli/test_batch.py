@@ -163,7 +163,7 @@ def test_ctrl_c_is_heard_while_nothing_comes_from_a_pipe(start):
         ([], "in.jsonl is empty"),
         ([b"\n \n"], "in.jsonl is empty"),
         ([b"[\n", b'{"prompt": "a"},\n', b"]\n"], "none of 3 lines can be answered; line 1: the line is not JSON"),
-        ([[{"prompt": "a"}]], "none of 1 line can be answered; line 1: the line is no object"),
+        ([[{"prompt": "a"}]], "none of 1 line can be answered; line 1: the line is not an object"),
         ([b"\x89PNG\r\n\x1a\n\0\0"], "can be answered; line 1"),
     ],
 )

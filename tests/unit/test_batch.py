@@ -251,8 +251,8 @@ def test_a_line_is_a_prompt_messages_or_a_context_and_all_it_brings_along_comes_
     [
         (b"no json", "not JSON: Expecting value at column 1"),
         (b'{"prompt": "a"', "not JSON"),
-        (b'["prompt"]', "not an object but ['prompt']"),
-        (b"null", "not an object but None"),
+        (b'["prompt"]', 'not an object but ["prompt"]'),
+        (b"null", "not an object but null"),
         (b"{}", "nothing to answer"),
         (b'{"prompt": "a", "messages": []}', "both prompt and messages"),
         (b'{"prompt": 3}', "prompt must be a text, not 3"),
@@ -265,10 +265,11 @@ def test_a_line_is_a_prompt_messages_or_a_context_and_all_it_brings_along_comes_
         (b'{"prompt": "caf\xe9"}', "not valid UTF-8: byte 0xe9 at offset 15"),
         (b'{"prompt": "\\ud800"}', "half a character"),
         (b'{"prompt": "a\\u0000b"}', "NUL character at position 1"),
-        (b'{"prompt": "a", "x": NaN}', "not valid JSON"),
-        (b'{"prompt": "a", "x": 1e999}', "not valid JSON"),
+        (b'{"prompt": "a", "x": NaN}', "it holds NaN or an infinite number"),
+        (b'{"prompt": "a", "x": 1e999}', "it holds NaN or an infinite number"),
         (b"[" * 100_000, "not valid JSON: it nests too many brackets"),
-        (b'{"prompt": "a", "x": ' + b"9" * 5000 + b"}", "not valid JSON"),
+        (b'{"prompt": "a", "x": ' + b"9" * 5000 + b"}", "not valid JSON: it holds a number of thousands"),
+        (b'{"prompt"\r', "at column 10"),  # it was column 1, of the line behind
         (b"\xff\xfe{\x00}\x00", "not valid UTF-8"),
     ],
 )
