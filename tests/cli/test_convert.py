@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from edge_wsd.cli.commands import doctor
+from tests.small_checkpoint import Folder
 from tests.strange_modules import MARK, PROGRAM, fill
-from tests.unit.test_converter_hostile import Folder
 
 
 @pytest.fixture

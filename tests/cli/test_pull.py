@@ -149,7 +149,9 @@ def test_a_model_being_pulled_or_in_use_is_not_removed(start, program, hub, envi
     assert program("models", "rm", NAME, "--yes").returncode == 0
 
 
-@pytest.mark.parametrize("fault, text", [(Fault(FILE, flip=True, times=9), "arrived wrong 2 times"), (None, "no GGUF")])
+@pytest.mark.parametrize(
+    "fault, text", [(Fault(FILE, flip=True, times=9), "arrived damaged 2 times"), (None, "no GGUF")]
+)
 def test_a_failure_is_one_line_and_exit_code_1(program, hub, fault, text):
     hub.faults += [fault] if fault else []
     done = program("pull", NAME if fault else "someone/Tiny-GGUF:Q2_K")

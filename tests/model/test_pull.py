@@ -105,7 +105,7 @@ def test_a_hub_that_asks_for_a_pause_gets_it(server, get):
 
 
 LASTING = {
-    "wrong bytes": (Fault(FILE, flip=True, times=9), "arrived wrong 2 times: its checksum is"),
+    "wrong bytes": (Fault(FILE, flip=True, times=9), "arrived damaged 2 times: its checksum is"),
     "cut every time": (Fault(FILE, cut_after=0, times=99), "cannot be reached"),
     "server error": (Fault(FILE, status=502, times=99), "answered 502"),
     "too many requests": (Fault(FILE, status=429, times=99), "too many requests|fewer requests"),
