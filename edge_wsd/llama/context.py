@@ -33,12 +33,11 @@ from edge_wsd.llama.model import Model
 from edge_wsd.llama.passes import BLOCK, most_rows, passes
 from edge_wsd.llama.scores import FLOAT_BYTES, Scores, read_rows
 from edge_wsd.llama.sequence import Piece, Sequence
-from edge_wsd.llama.settings import ModelSettings
+from edge_wsd.llama.settings import ModelSettings, n_texts
 from edge_wsd.llama.thread_choice import FEW_TOKENS, ThreadChoice
 from edge_wsd.llama.threads import default_threads
 from edge_wsd.llama.tools.tap import Tap
 
-_FEWEST_TEXTS = 16
 _GGML_TYPE_BF16 = 30  # the binding has no name for it
 _KV_TYPES = {
     "f32": llama_cpp.GGML_TYPE_F32,
@@ -287,13 +286,8 @@ class Context:
 
 
 def most_texts(model: Model, settings: ModelSettings) -> int:
-    """How many sequences the context of a pair has: for the replies at once, and idle ones where they cost no memory.
-
-    llama.cpp reserves memory for passes of a multiple of them, so they are a power of two.
-    """
-    if settings.exact or not model.can_cut:
-        return settings.parallel
-    return max(_FEWEST_TEXTS, 1 << (2 * settings.parallel - 1).bit_length())
+    """How many sequences the context of a pair has."""
+    return n_texts(settings, can_cut=model.can_cut)
 
 
 def _block(model: Model, settings: ModelSettings) -> int:

@@ -15,6 +15,7 @@ AUTO: Literal["auto"] = "auto"
 ALL_LAYERS = -1
 SHORTEST_CONTEXT, DEFAULT_CONTEXT_LENGTH, LONGEST_CONTEXT = 16, 8192, 1 << 24
 MOST_PARALLEL = 64
+_FEWEST_TEXTS = 16
 DEFAULT_CACHE_RAM, _LARGEST_CACHE_RAM = 1024, 1 << 24
 
 
@@ -78,3 +79,13 @@ def context_length(settings: ModelSettings, n_ctx_train: int) -> int:
     """Tokens of a context under `settings`, for a model that was trained with `n_ctx_train`; 0 if that is unknown."""
     trained = n_ctx_train or DEFAULT_CONTEXT_LENGTH
     return settings.context_length or max(SHORTEST_CONTEXT, min(trained, DEFAULT_CONTEXT_LENGTH))
+
+
+def n_texts(settings: ModelSettings, *, can_cut: bool) -> int:
+    """How many sequences a context has: for the replies at once, and idle ones where they cost no cells of their own.
+
+    llama.cpp reserves memory for passes of a multiple of them, so they are a power of two.
+    """
+    if settings.exact or not can_cut:
+        return settings.parallel
+    return max(_FEWEST_TEXTS, 1 << (2 * settings.parallel - 1).bit_length())

@@ -13,6 +13,7 @@ import pytest
 from edge_wsd import Pair
 from edge_wsd.demo import files
 from edge_wsd.errors import ModelLoadError, PlanError
+from edge_wsd.llama.context import most_texts
 from edge_wsd.llama.library import Device, install_log, logger
 from edge_wsd.llama.model import Model
 from edge_wsd.llama.settings import AUTO, ModelSettings
@@ -104,6 +105,9 @@ TINY = [
     ("8-bit cache", {"n_embd": 256, "n_heads": 4, "n_heads_kv": 4}, {"kv_type": "q8_0"}),
     ("4-bit cache", {"n_embd": 256, "n_heads": 4, "n_heads_kv": 2}, {"kv_type": "q4_0", "context_length": 512}),
     ("four at once", {"n_heads_kv": 4}, {"parallel": 4, "context_length": 1000}),
+    ("sixty-four at once", {"n_heads_kv": 4}, {"parallel": 64, "context_length": 256}),
+    ("small passes", {}, {"batch": 8}),
+    ("sixty-four at once, small passes", {}, {"parallel": 64, "context_length": 256, "batch": 64}),
     ("four at once, exact", {"n_heads_kv": 4}, {"parallel": 4, "context_length": 1000, "exact": True}),
 ]
 
@@ -115,6 +119,31 @@ def test_the_kv_cache_is_exact_and_the_compute_buffer_close(tmp_path, changes, s
     told, planned = simulate(path, settings), model_memory(path, settings).host
     assert planned.kv_cache == pytest.approx(told.kv_cache, abs=ROUNDED)
     assert planned.compute == pytest.approx(told.compute["CPU"], rel=0.1, abs=MIB)
+
+
+@pytest.mark.parametrize(
+    ("settings", "n_rows"),
+    [
+        ({}, 129),
+        ({"batch": 64}, 64),
+        ({"batch": 8}, 16),
+        ({"batch": 8, "exact": True}, 8),
+        ({"parallel": 64, "batch": 64}, 128),
+        ({"parallel": 3}, 387),
+    ],
+    ids=str,
+)
+def test_rows_of_logits_are_those_of_a_pass_and_at_least_one_for_each_sequence(tmp_path, settings, n_rows):
+    """llama.cpp has a row for each sequence from the start, which small passes never need: they were not counted."""
+    path = TinyModel().write(tmp_path / "model.gguf")
+    settings = ModelSettings(context_length=1024, **settings)
+    told, shape = simulate(path, settings), shape_of_file(path)
+    planned = model_memory(shape, settings).host.logits
+    assert planned == n_rows * shape.n_vocab * 4
+    assert planned >= told.logits - ROUNDED
+    with Model.load(path, settings) as model:
+        n_sequences = most_texts(model, settings)
+    assert told.logits == pytest.approx(n_sequences * shape.n_vocab * 4, abs=ROUNDED)
 
 
 @pytest.mark.parametrize("name", KNOWN_MODELS)

@@ -11,7 +11,7 @@ import pytest
 from edge_wsd.errors import PlanError
 from edge_wsd.llama.library import Device
 from edge_wsd.llama.repacking import Repacking
-from edge_wsd.llama.settings import DEFAULT_CONTEXT_LENGTH, ModelSettings
+from edge_wsd.llama.settings import DEFAULT_CACHE_RAM, DEFAULT_CONTEXT_LENGTH, ModelSettings
 from edge_wsd.llama.tools.measure import Simulated, read_log
 from edge_wsd.models.gguf.shape import shape_of_file
 from edge_wsd.models.plan.host_memory import host_memory
@@ -171,6 +171,34 @@ def test_advice_on_the_context_is_for_the_model_whose_context_is_too_long():
     assert plan_pair(DRAFTER, BASE, None, replace(long, context_length=int(found[1])), machine(12.0)).fits
 
 
+class TestMemoryForTextsThatHaveLeftTheContext:
+    def test_is_half_of_what_both_models_leave_for_each_and_no_more_than_a_limit(self):
+        plan = plan_on(machine(16))
+        left = plan.devices[0].device.free_bytes - plan.devices[0].margin - plan.devices[0].used
+        for host, expected in ((64, DEFAULT_CACHE_RAM << 20), (16, min(left // 2, DEFAULT_CACHE_RAM << 20)), (9, 0)):
+            plan = plan_on(machine(host))
+            assert plan.drafter.cache_bytes == plan.base.cache_bytes == expected
+        tight = plan_on(machine(11.5), settings=ModelSettings(context_length=4096))
+        assert 0 < tight.base.cache_bytes < DEFAULT_CACHE_RAM << 20
+        free = tight.devices[0].device.free_bytes - tight.devices[0].margin
+        assert tight.devices[0].used + 2 * tight.base.cache_bytes <= free
+
+    def test_takes_nothing_from_the_models_unless_it_is_asked_for(self):
+        plain, none = plan_on(machine(64)), plan_on(machine(64), settings=ModelSettings(cache_ram=0))
+        asked = plan_pair(DRAFTER, BASE, None, ModelSettings(cache_ram=3000), machine(64))
+        assert plain.devices[0].used == none.devices[0].used == asked.devices[0].used - (3000 << 20)
+        assert (none.drafter.cache_bytes, none.base.cache_bytes) == (0, 0)
+        assert (asked.drafter.cache_bytes, asked.base.cache_bytes) == (DEFAULT_CACHE_RAM << 20, 3000 << 20)
+
+    def test_that_is_asked_for_may_be_too_much(self):
+        plan = plan_on(machine(16), settings=ModelSettings(cache_ram=8000))
+        assert plan.verdict == "does not fit" and plan.devices[0].short > 0
+
+    def test_is_the_hosts_also_of_models_on_a_gpu(self):
+        plan = plan_on(machine(32, 24), settings=ModelSettings(cache_ram=500))
+        assert plan.base.memory.host.cache == 500 << 20 and plan.base.memory.gpus[0].cache == 0
+
+
 def test_layers_give_way_before_the_context():
     plan = plan_on(machine(12, 8), settings=NO_MMAP)
     assert plan.base.memory.gpu_layers < ALL_OF_BASE and plan.base.memory.n_ctx == DEFAULT_CONTEXT_LENGTH
@@ -231,10 +259,13 @@ def test_sizes_are_read_from_llama_cpps_log():
     lines = [
         "llama_kv_cache: size =    8.00 MiB (  4096 cells,   4 layers,  1/1 seqs), K (f16): 4.00 MiB",
         "sched_reserve:      CUDA0 compute buffer size =   254.50 MiB",
+        "llama_context:  CUDA_Host  output buffer size =     7.83 MiB",
         "sched_reserve:  CUDA_Host compute buffer size =     8.25 MiB",
     ]
     mib = 1 << 20
-    assert read_log(lines) == Simulated({"CUDA0": 509 * mib // 2, "CUDA_Host": 33 * mib // 4}, 8 * mib)
+    assert read_log(lines) == Simulated(
+        {"CUDA0": 509 * mib // 2, "CUDA_Host": 33 * mib // 4}, 8 * mib, round(7.83 * mib)
+    )
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from edge_wsd.llama.settings import ModelSettings
 
 _COMPUTE = re.compile(r"(\S+) compute buffer size = +([0-9.]+) MiB")
 _KV_CACHE = re.compile(r"llama_kv_cache: size = +([0-9.]+) MiB")
+_OUTPUT = re.compile(r"output buffer size = +([0-9.]+) MiB")
 _MIB = 1 << 20
 
 
@@ -28,6 +29,8 @@ class Simulated:
     compute: dict[str, int]
     kv_cache: int
     """Of all devices."""
+    logits: int = 0
+    """Of the output buffer as the context begins: a row for each of its sequences."""
 
 
 class _Lines(logging.Handler):
@@ -66,4 +69,5 @@ def read_log(lines: list[str]) -> Simulated:
     compute: dict[str, int] = {}
     for name, size in _COMPUTE.findall(text):
         compute[name] = compute.get(name, 0) + round(float(size) * _MIB)
-    return Simulated(compute, sum(round(float(size) * _MIB) for size in _KV_CACHE.findall(text)))
+    kv_cache, logits = (sum(round(float(size) * _MIB) for size in line.findall(text)) for line in (_KV_CACHE, _OUTPUT))
+    return Simulated(compute, kv_cache, logits)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edge_wsd.llama.attention import Attention
 from edge_wsd.llama.repacking import NOTHING_REPACKED, Repacking
-from edge_wsd.llama.settings import ModelSettings, context_length
+from edge_wsd.llama.settings import ModelSettings, context_length, n_texts
 from edge_wsd.models.gguf.header import GgufHeader
 from edge_wsd.models.gguf.shape import EMBEDDING, TYPE_BY_NAME, ModelShape, WeightShape, shape_of_file
 from edge_wsd.models.plan.compute_buffer import compute_bytes, input_bytes
@@ -101,18 +101,26 @@ def placed_memory(
     n_ctx = n_ctx or context_length(settings, shape.n_ctx_train)
     settings = replace(settings, batch=min(settings.batch, n_ctx))
     attention = Attention.of(settings, on_gpu=any(place_ != HOST for place_ in placement))
+    # llama.cpp reserves room for passes of whole multiples of its sequences.
+    n_sequences = n_texts(settings, can_cut=True)
+    attention = replace(attention, micro_batch=-(-attention.micro_batch // n_sequences) * n_sequences)
     # Replies share all cells, so each is computed over all of them; exact ones keep to their own.
     shared = cells(n_ctx * (1 if settings.exact else settings.parallel))
     kept = shared * (settings.parallel if settings.exact else 1)
     host = _host_weights(shape, placement, repacked, mmap=settings.mmap) + Sizes(
         kv_cache=_kv_bytes(shape, settings, kept, placement, HOST),
         compute=_host_compute(shape, attention, shared, placement),
-        logits=shape.n_vocab * min(n_scored * settings.parallel, settings.batch) * _F32_BYTES,
+        logits=shape.n_vocab * _n_rows(settings, n_scored) * _F32_BYTES,
         vocabulary=shape.n_vocab * _TOKEN_BYTES + shape.n_merges * _MERGE_BYTES,
         cache=(settings.cache_ram or 0) * MIB,
     )
     gpus = tuple(_on_gpu(shape, settings, attention, (shared, kept), placement, number) for number in range(n_gpus))
     return ModelMemory(shape, n_ctx, placement, host, gpus)
+
+
+def _n_rows(settings: ModelSettings, n_scored: int) -> int:
+    """Rows of logits in llama.cpp's output buffer: from the start one for each sequence, then those of a pass."""
+    return max(n_texts(settings, can_cut=True), min(n_scored * settings.parallel, settings.batch))
 
 
 def cells(n_ctx: int) -> int:
