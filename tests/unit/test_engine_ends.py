@@ -11,6 +11,7 @@ import pytest
 from edge_wsd.decoding.events import Finished, Token
 from edge_wsd.engine import engine as engine_module
 from edge_wsd.engine.engine import Engine
+from edge_wsd.engine.task import Job
 from edge_wsd.errors import Cancelled, ClosedError
 from tests.fake_contexts import (
     LONG_PROMPT,
@@ -74,6 +75,16 @@ def test_a_cancel_stops_the_decode_that_only_this_reply_is_in(prompt):
         assert reply.finish_reason == "cancelled" and len(reply.tokens) == (2 if len(prompt) < 10 else 0)
         assert len(engine.base.decodes) == 3
         assert len(engine.submit(plain([1, 2], 3)).result().tokens) == 3
+
+
+def test_a_cancel_that_comes_while_a_decode_is_put_together_stops_it(monkeypatch):
+    streams, stopped = [], []
+    with engine_of(parallel=1) as engine:
+        monkeypatch.setattr(Job, "progress", lambda job, model: streams[0].cancel() if streams else None)
+        engine.base.on_decode = lambda pieces: soon(lambda: streams) or stopped.append(engine.base.flag.is_set)
+        streams.append(engine.submit(plain([1, 2], 50)))
+        assert streams[0].result().finish_reason == "cancelled"
+        assert stopped[-1] and stopped.count(False) <= 1  # the first may have begun before there was a stream
 
 
 def test_a_cancel_does_not_stop_a_decode_that_others_are_in():
