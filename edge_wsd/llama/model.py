@@ -37,6 +37,7 @@ class Model:
 
     def __init__(self, handle: int, path: Path, *, on_gpu: bool = False) -> None:
         self._handle = Handle(handle, f"{path}: this model")
+        self._can_cut: bool | None = None
         self.path = path
         self.on_gpu = on_gpu
         """Whether layers of it are on a GPU."""
@@ -130,7 +131,11 @@ class Model:
     @property
     def can_cut(self) -> bool:
         """Whether the memory of a context can be cut back to any token. Recurrent and hybrid memories cannot."""
-        return not (llama_cpp.llama_model_is_recurrent(self.handle) or llama_cpp.llama_model_is_hybrid(self.handle))
+        handle = self.handle
+        if self._can_cut is None:  # it is asked several times for each token
+            fixed = llama_cpp.llama_model_is_recurrent(handle) or llama_cpp.llama_model_is_hybrid(handle)
+            self._can_cut = not fixed
+        return self._can_cut
 
     @property
     def sliding_window(self) -> int:

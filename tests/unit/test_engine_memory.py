@@ -8,6 +8,7 @@ from edge_wsd.errors import ContextFullError, DecodeError, LogitsError
 from tests.fake_contexts import (
     LONG_PROMPT,
     PROMPTS,
+    FakeSampler,
     alone,
     engine_of,
     fail,
@@ -25,9 +26,17 @@ pytestmark = [
 
 @pytest.mark.parametrize("can_cut", [True, False])
 @pytest.mark.parametrize("chunk", [4, 8])
-def test_what_a_failed_decode_has_read_nevertheless_is_read_again_for_its_rows(chunk, can_cut):
-    """llama.cpp keeps the parts of a batch that were finished; their rows were missing, and later ones moved up."""
-    expected = [its(alone(weak_to_strong_writer(*prompts, chunk=chunk), can_cut=can_cut)) for prompts in PROMPTS[:4]]
+@pytest.mark.parametrize("draws", [False, True])
+def test_what_a_failed_decode_has_read_nevertheless_is_read_again_for_its_rows(chunk, can_cut, draws):
+    """llama.cpp keeps the parts of a batch that were finished; their rows were missing, and later ones moved up. Of a
+    text that was finished whole one token was read again, and no more: then draws were of rows that were gone.
+    """
+
+    def writer(n):
+        samplers = [FakeSampler(random.Random(2 * n + i)) for i in range(2)] if draws else (None, None)
+        return weak_to_strong_writer(*PROMPTS[n], samplers, chunk=chunk, temperature=float(draws))
+
+    expected = [its(alone(writer(n), can_cut=can_cut)) for n in range(4)]
     rng = random.Random(chunk)
     with engine_of(parallel=4, can_cut=can_cut) as engine:
 
@@ -39,7 +48,7 @@ def test_what_a_failed_decode_has_read_nevertheless_is_read_again_for_its_rows(c
 
         engine.base.on_decode = engine.drafter.on_decode = half
         with held(engine.drafter):
-            streams = [engine.submit(weak_to_strong_writer(*prompts, chunk=chunk)) for prompts in PROMPTS[:4]]
+            streams = [engine.submit(writer(n)) for n in range(4)]
         assert [its(stream.result()) for stream in streams] == expected
 
 
