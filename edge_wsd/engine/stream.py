@@ -58,7 +58,7 @@ class Stream:
                     if (event := self._taken(self._task.events.get(timeout=_TICK_S))) is not None:
                         return event
         except KeyboardInterrupt:
-            self._interrupted()
+            self.close()
             raise
         raise StopIteration
 
@@ -91,7 +91,7 @@ class Stream:
             for _ in self:
                 pass
         except KeyboardInterrupt:  # also between two events
-            self._interrupted()
+            self.close()
             raise
         if self._reply is None:
             raise self._task.error or ClosedError("this stream was closed before its reply was written")
@@ -122,10 +122,6 @@ class Stream:
         except IndexError:
             return False
         return True
-
-    def _interrupted(self) -> None:
-        self.close()
-        self._over = True  # also where it was on the point of ending
 
     def _require_own_process(self) -> None:
         if self._process != os.getpid():

@@ -21,6 +21,7 @@ from tests.fake_contexts import (
     FakeContext,
     alone,
     engine_of,
+    fail,
     held,
     its,
     plain,
@@ -135,6 +136,33 @@ def test_a_closed_stream_is_over_and_its_end_is_nobodys():
         assert stream.is_over and list(stream) == [] and kept == []
         with pytest.raises(ClosedError, match="closed before"):
             stream.result()
+
+
+def test_a_close_that_is_on_its_way_as_the_end_arrives_has_come_first():
+    kept = []
+    with engine_of(parallel=1) as engine:
+        stream = engine.submit(plain([1, 2], 3), on_finish=kept.append)
+        assert stream._ends_now()  # as far as another thread has come with its close
+        assert len(list(stream)) == 3 and kept == [] and stream.is_over
+
+
+def test_a_stream_whose_end_is_being_read_is_over_only_when_that_is_done():
+    """Whoever asked the conversation next once did so before the turn was part of it."""
+    states = []
+    with engine_of(parallel=1) as engine:
+        stream = engine.submit(
+            plain([1, 2], 3), on_finish=lambda reply: states.append((stream.close(), stream.is_over))
+        )
+        assert len(stream.result().tokens) == 3
+        assert states == [(None, False)] and stream.is_over
+
+
+def test_a_stream_is_over_for_whom_ctrl_c_interrupts_at_its_end():
+    with engine_of(parallel=1) as engine:
+        stream = engine.submit(plain([1, 2], 3), on_finish=lambda reply: fail(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            stream.result()
+        assert stream.is_over and list(stream) == []
 
 
 def test_a_stream_that_another_thread_closes_ends_for_its_reader():

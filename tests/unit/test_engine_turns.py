@@ -87,6 +87,18 @@ def test_a_seed_draws_the_same_text_whoever_is_written_beside_it(seed):
         assert [its(stream.result()) for stream in streams] == expected
 
 
+@pytest.mark.parametrize("n_tokens", range(6, 18))
+def test_the_rows_that_are_drawn_from_stay_together_where_a_pass_is_read_in_pieces(n_tokens):
+    """What is drawn from is gone with the next piece."""
+
+    def writer():
+        samplers = [FakeSampler(random.Random(n_tokens + i)) for i in range(2)]
+        base_prompt = [1 + i % 8 for i in range(n_tokens)]
+        return weak_to_strong_writer([3, 1, 2], base_prompt, samplers, chunk=8, temperature=1.0, threshold=0.2)
+
+    assert its(alone(writer(), batch=16)) == its(alone(writer()))
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_arrivals_cancels_and_errors_change_nobody_elses_reply(seed):
     rng = random.Random(seed)
