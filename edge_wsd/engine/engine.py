@@ -129,14 +129,14 @@ class Engine:
             for task in (*self._active, *self._queue):
                 task.cancel()
             for memory in self._memories.values():
-                memory.close()
+                memory.stop_saving()
             self._lock.notify()
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             while thread.is_alive():  # in pieces, so that a signal is heard
                 thread.join(timeout=0.25)
         for memory in self._memories.values():
-            memory.close()  # of what was saved meanwhile
+            memory.close()
 
     # The thread
 

@@ -79,6 +79,10 @@ class Prefixes:
                 return True
         return False
 
+    def stop_saving(self) -> None:
+        """Texts that leave the context are forgotten from now on; this may be said from any thread."""
+        self._saved.stop()
+
     def close(self) -> None:
         """Forget what is saved, and save nothing any more."""
         self._saved.close()
@@ -149,7 +153,7 @@ class Prefixes:
         """Keep the text of an idle sequence that is about to lose it, if there is a use for it."""
         tokens, can_cut = sequence.tokens, self.context.model.can_cut
         others = (*self.used, *self._idle)
-        if len(tokens) < _FEWEST_SAVED or not sequence.can_be_saved:
+        if len(tokens) < _FEWEST_SAVED or not self._saved.takes(1) or not sequence.can_be_saved:
             return
         if any(other.kept(common_prefix(other.tokens, tokens)) == len(tokens) for other in others if can_cut):
             return  # it is the beginning of another one

@@ -30,9 +30,13 @@ class SavedTexts:
     def __len__(self) -> int:
         return len(self._texts)
 
+    def stop(self) -> None:
+        """Take no more; from any thread."""
+        self._most_bytes = 0
+
     def close(self) -> None:
         """Forget all of them, and take no more."""
-        self._most_bytes = 0
+        self.stop()
         self._texts, self.n_bytes = [], 0
 
     def takes(self, n_bytes: int) -> bool:

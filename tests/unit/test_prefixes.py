@@ -344,6 +344,18 @@ class TestTextsThatHaveLeftTheContext:
             monkeypatch.setattr(FakeSequence, "save", lambda self, error=error: (_ for _ in ()).throw(error))
             assert self.turns(memory, TEXTS) == [0] * 8
 
+    def test_that_are_being_saved_when_another_thread_closes_are_nobodys_fault(self, monkeypatch):
+        memory, save = self.memory(), FakeSequence.save
+
+        def closing(sequence):
+            memory.stop_saving()
+            return save(sequence)
+
+        self.turns(memory, TEXTS)
+        monkeypatch.setattr(FakeSequence, "save", closing)
+        self.turns(memory, TEXTS)
+        assert len(memory._saved) == 0
+
     def test_are_freed_on_close_and_none_is_saved_behind_it(self):
         memory = self.memory()
         self.turns(memory, TEXTS)
