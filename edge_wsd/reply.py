@@ -14,7 +14,7 @@ from edge_wsd._native import CancelFlag
 from edge_wsd.decoding.bridge import anchor_of
 from edge_wsd.decoding.drafter import Drafter
 from edge_wsd.decoding.events import SOURCES, Reply, Source
-from edge_wsd.decoding.loop import LoopWatch
+from edge_wsd.decoding.loop_watch import LoopWatch
 from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.nudge_reply import NudgeReply
 from edge_wsd.decoding.options import N_SEEDS, Options

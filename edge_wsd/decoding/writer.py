@@ -8,7 +8,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from edge_wsd.decoding.events import FinishReason, Scored, Source, Token
-from edge_wsd.decoding.loop import Loop, LoopWatch
+from edge_wsd.decoding.loop_watch import Loop, LoopWatch
 from edge_wsd.decoding.protocols import Vocabulary
 from edge_wsd.decoding.text import TextStream
 

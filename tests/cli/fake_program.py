@@ -21,7 +21,7 @@ from typing import Any
 from edge_wsd.cli.main import main
 from edge_wsd.conversation_file import SavedConversation
 from edge_wsd.decoding.events import Event, Finished, Reading, Reply, Scored, Source, Statistics, Switched, Token
-from edge_wsd.decoding.loop import Loop
+from edge_wsd.decoding.loop_watch import Loop
 from edge_wsd.decoding.options import Options
 from edge_wsd.errors import ContextFullError
 from edge_wsd.prompts.messages import Message

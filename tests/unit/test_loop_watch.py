@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_wsd.decoding import loop as rule
+from edge_wsd.decoding import loop_watch as rule
 from edge_wsd.decoding.bridge import SameVocabulary, ThroughText
 from edge_wsd.decoding.drafter import Drafter
-from edge_wsd.decoding.loop import Loop, LoopWatch
+from edge_wsd.decoding.loop_watch import Loop, LoopWatch
 from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.options import Options
 from edge_wsd.decoding.reply_state import PromptedModel, ReplyState
