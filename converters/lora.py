@@ -33,7 +33,7 @@ class LoraAdapter:
         self.folder = folder
         values = read_json(folder, FILE) if folder.is_dir() else None
         if values is None:
-            raise ConversionError(f"{folder} is no PEFT adapter: it has no {FILE}")
+            raise ConversionError(f"{folder} is not a PEFT adapter: it has no {FILE}")
         self.config: LoraConfig = parse_lora_config(values, folder)
         self._factors: dict[str, dict[str, StoredTensor]] = {}
         self._modules: dict[str, str] = {}

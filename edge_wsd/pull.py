@@ -128,7 +128,7 @@ def hub_name(name: str) -> HubModel:
     wanted = parse_model_name(name)
     if isinstance(wanted, HubModel):
         return wanted
-    raise StoreError(f"{name!r} is no repository of the hub; expected owner/repo or owner/repo:TYPE")
+    raise StoreError(f"{name!r} is not a repository of the hub; expected owner/repo or owner/repo:TYPE")
 
 
 def stored(store: Store, wanted: HubModel, revision: str | None) -> StoredModel | None:

@@ -72,7 +72,7 @@ def parse_json(data: str | bytes) -> Any:
         raise
     except UnicodeEncodeError as error:
         half = error.object[error.start]
-        raise ValueError(f"it holds half a character (\\u{ord(half):04x}), which is no text") from None
+        raise ValueError(f"it holds half a character (\\u{ord(half):04x}), which is not text") from None
     except ValueError:  # of a whole number; Python reads none of more than 4300 digits
         raise ValueError("it holds a number of thousands of digits") from None
     return value

@@ -29,5 +29,5 @@ def cache_folder() -> Path:
 
 def _whole(path: Path) -> Path:
     if not path.is_absolute():  # `~` that nothing was found for
-        raise RuntimeError(f"{path} is no absolute path")
+        raise RuntimeError(f"{path} is not an absolute path")
     return path

@@ -78,7 +78,7 @@ class Gemma3WithVision(Gemma3):
     def __init__(self, config: Config) -> None:
         text = config.section("text_config")
         if text is None:
-            raise ConversionError(f"{config.origin} has no text_config; expected the sections of a model that sees")
+            raise ConversionError(f"{config.origin} has no text_config; expected the sections of a vision model")
         super().__init__(text)
 
     def known_as(self, name: str) -> str:

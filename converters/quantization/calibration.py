@@ -110,7 +110,7 @@ def collect_imatrix(
 
     def stop_if_cancelled(_share: float) -> None:
         if cancel is not None and cancel.is_set:
-            raise Cancelled("the measuring was stopped")
+            raise Cancelled("the measurement was stopped")
 
     with Model.load(path, settings, progress=stop_if_cancelled) as model:
         chunks = _chunks(model, calibration_text() if text is None else text, chunk_tokens, max_chunks)

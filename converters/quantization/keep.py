@@ -68,7 +68,7 @@ def _tensor_type(name: str, type_name: str) -> TensorType | None:
     wanted = _CHOICES.get(type_name.strip().upper())
     if wanted is None:
         raise QuantizationError(
-            f"--keep {name}={type_name:.40}: there is no such type of a tensor; expected one of {', '.join(_CHOICES)}"
+            f"--keep {name}={type_name:.40}: there is no such tensor type; expected one of {', '.join(_CHOICES)}"
         )
     return wanted
 

@@ -28,4 +28,4 @@ def require_known(name: str) -> None:
     near = get_close_matches(name, LLAMA_CPP_NAMES, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     known = ", ".join(LLAMA_CPP_NAMES)
-    raise ConversionError(f"llama.cpp knows no pre-tokenizer {name!r:.60}; {hint}known are {known}")
+    raise ConversionError(f"llama.cpp has no pre-tokenizer {name!r:.60}; {hint}known are {known}")

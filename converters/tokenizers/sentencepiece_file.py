@@ -69,9 +69,9 @@ def parse_sentencepiece(data: bytes, name: str) -> SentencePieceModel:
             elif number == _NORMALIZER:
                 _read_normalizer(_as_bytes(value), model)
     except (ValueError, IndexError, struct.error) as error:
-        raise ConversionError(f"{name} is no SentencePiece model ({error}); download it again") from None
+        raise ConversionError(f"{name} is not a SentencePiece model ({error}); download it again") from None
     if not model.pieces:
-        raise ConversionError(f"{name} is no SentencePiece model (it has no pieces); download it again")
+        raise ConversionError(f"{name} is not a SentencePiece model (it has no pieces); download it again")
     return model
 
 

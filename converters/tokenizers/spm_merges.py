@@ -39,7 +39,7 @@ def token_ranks(ids: Mapping[str, int], merges: Sequence[tuple[str, str]], whole
 def _require_runs(text: str, between: Sequence[str]) -> None:
     """Runs of one character may rank alike: both sides then join them from the left, the longest first."""
     if set("".join(between)) != {text[0]}:
-        raise ConversionError(f"tokenizer.json: the merges that make {text!r:.80} do not stand together")
+        raise ConversionError(f"tokenizer.json: the merges that make {text!r:.80} are not next to each other")
 
 
 def _require_all_ways(text: str, ids: Mapping[str, int], known: set[tuple[str, str]]) -> None:

@@ -185,7 +185,7 @@ def _ids_of(piece: Any, processor: Mapping[str, Any], index: Mapping[str, int]) 
     entry = table.get(name) if isinstance(table, dict) and isinstance(name, str) else None
     ids = entry.get("ids") if isinstance(entry, dict) else [index.get(name)] if isinstance(name, str) else None
     if not isinstance(ids, list) or not all(type(one) is int and 0 <= one < len(index) for one in ids):
-        raise ConversionError(f"tokenizer.json: the post-processor adds {piece!r:.80}, which is no token")
+        raise ConversionError(f"tokenizer.json: the post-processor adds {piece!r:.80}, which is not a token")
     return ids
 
 

@@ -77,7 +77,7 @@ class _StoredRows:
         for first in range(0, len(window) - 1, CHUNK):
             rows = self._buffer[: len(window) - 1 - first]
             if self._file.readinto(rows.data.cast("B")) != rows.nbytes:
-                raise VerificationError(f"the stored predictions of {self.name} have become shorter; try again")
+                raise VerificationError(f"the stored predictions of {self.name} have been cut short; try again")
             yield rows
 
     def __enter__(self) -> _StoredRows:

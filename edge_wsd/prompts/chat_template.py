@@ -66,7 +66,7 @@ class ChatTemplate:
         if not found:
             raise TemplateError(
                 f"template {self.name!r} does not show the assistant's last message, so it cannot be continued; "
-                "use another template or end with a message of the user"
+                "use another template or end with a user message"
             )
         return head.replace(_OPEN_END, "")  # a template may show the message more than once
 

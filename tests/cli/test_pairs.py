@@ -95,7 +95,7 @@ def test_removing_the_default_pair_says_so(played, tmp_path):
         (["add", "x", "--drafter", "nope.gguf", "--base", "b.gguf"], 1, "nope.gguf: no such file"),
         (["add", "x", "--drafter", "pairs.toml", "--base", "b.gguf"], 1, "pairs.toml: is not a GGUF file"),
         (["add", "x", "--drafter", "nope", "--base", "b.gguf"], 1, "no model in the store named 'nope'"),
-        (["add", "x", "--drafter", "a b", "--base", "b.gguf"], 1, "names no model"),
+        (["add", "x", "--drafter", "a b", "--base", "b.gguf"], 1, "does not name a model"),
         (["add", "x", "--drafter", "d.gguf", "--base", "b.gguf", "--base-template", "t"], 1, "no such file"),
         (["add", "x", "--drafter", "d.gguf"], 2, "--base"),
         (["add", "a b", "--drafter", "d.gguf", "--base", "b.gguf"], 2, "not a name for a pair"),

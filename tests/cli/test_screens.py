@@ -23,7 +23,7 @@ def too_wide(raw, columns):
 @pytest.mark.parametrize("columns", [40, 80, 200])
 def test_a_chat_fits_its_terminal(person, columns):
     """At 40 columns the greeting, /help, /show and /stats broke inside words."""
-    somebody = person(columns=columns, rows=200)
+    somebody = person(columns=columns, rows=300)
     for line in ("hello there", "/help", "/show", "/stats", "/set", "/show messages", "/sta", "/set window 3"):
         somebody.rests()  # what is typed into a table that is still being written stands in the middle of it
         somebody.line(line)

@@ -104,7 +104,7 @@ def test_the_same_key_twice_is_refused(tmp_path: Path) -> None:
     model.metadata["general.nama"] = string("x")
     raw = model.to_bytes().replace(b"general.nama", b"general.name")
     path.write_bytes(raw)
-    assert "general.name is there twice" in refusal(path)
+    assert "general.name appears twice" in refusal(path)
 
 
 class Shrinking(io.BytesIO):
@@ -117,5 +117,5 @@ class Shrinking(io.BytesIO):
 def test_a_file_that_shrinks_while_it_is_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     raw = TinyModel().header()[:-100]
     monkeypatch.setattr(gguf_file, "open_regular", lambda path: Shrinking(raw))
-    with pytest.raises(ModelFileError, match="became shorter meanwhile"):
+    with pytest.raises(ModelFileError, match="became shorter while"):
         read_header("model.gguf")

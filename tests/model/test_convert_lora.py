@@ -211,7 +211,7 @@ def test_keys_of_another_format_and_pickles_are_refused(tmp_path: Path) -> None:
     (adapter.folder / "adapter_model.safetensors").rename(adapter.folder / "adapter_model.bin")
     with pytest.raises(ConversionError, match="runs code of the file"):
         convert(path, tmp_path / "out.gguf", lora=adapter.folder)
-    with pytest.raises(ConversionError, match="no PEFT adapter"):
+    with pytest.raises(ConversionError, match="not a PEFT adapter"):
         convert(path, tmp_path / "out.gguf", lora=path)
 
 

@@ -114,7 +114,7 @@ def test_a_failure_inside_the_callback_is_raised_outside(model, monkeypatch):
 def test_a_cancel_is_heard_while_the_model_is_read(model):
     flag = CancelFlag()
     flag.set()
-    with pytest.raises(Cancelled, match="the measuring was stopped"):
+    with pytest.raises(Cancelled, match="the measurement was stopped"):
         collect_imatrix(model, chunk_tokens=CHUNK, settings=SETTINGS, cancel=flag)
 
 

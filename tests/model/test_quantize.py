@@ -154,7 +154,7 @@ def test_output_means_the_embedding_where_the_two_are_one(tmp_path):
     "rule, why",
     [
         ("nothing=Q8_0", "matches no matrix"),
-        ("output=Q4_K_M", "no such type of a tensor"),
+        ("output=Q4_K_M", "no such tensor type"),
         ("attn_(=Q8_0", "is not a pattern"),
         ("output=", "is not NAME=TYPE"),
         ("=Q8_0", "is not NAME=TYPE"),

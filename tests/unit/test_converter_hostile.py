@@ -256,5 +256,5 @@ def test_the_end_of_turn_is_the_other_stop(eos: str, stops: list[int], eot: int 
     "data", [b"", b"not a model", PICKLE, b"\x0a\xff\xff\xff\xff\x0f", b"\xff" * 40, b"\x0a\x02\x0a\x05"]
 )
 def test_damaged_sentencepiece_files_are_refused(data: bytes) -> None:
-    with pytest.raises(ConversionError, match="is no SentencePiece model"):
+    with pytest.raises(ConversionError, match="is not a SentencePiece model"):
         parse_sentencepiece(data, "tokenizer.model")

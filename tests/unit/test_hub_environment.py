@@ -99,7 +99,7 @@ def test_what_is_in_nobodys_way_is_no_error(look_up, variable, value):
 
 def test_a_token_file_that_is_no_text_is_told(look_up, tmp_path):
     (tmp_path / "token").write_bytes(b"\xff\xfe")
-    with pytest.raises(HubError, match=r"HF_TOKEN_PATH.* is no text"):
+    with pytest.raises(HubError, match=r"HF_TOKEN_PATH.* is not text"):
         look_up(HF_TOKEN_PATH=str(tmp_path / "token"))
 
 

@@ -57,7 +57,7 @@ def mistakes(file: PairsFile) -> list[PairsFileError]:
         (GOOD + "max_draft = 1.5\n", "line 4", "max_draft must be a whole number"),
         ('[pairs.a]\ndrafter = ""\nbase = "y"\n', "line 2", "drafter of pair 'a' must be a file or REPO:TYPE, not ''"),
         ('[pairs.a]\ndrafter = "x"\nbase = 3\n', "line 3", "base of pair 'a' must be a text in quotes, not 3"),
-        ('[pairs.a]\ndrafter = "x"\nbase = "a b"\n', "line 3", "names no model"),
+        ('[pairs.a]\ndrafter = "x"\nbase = "a b"\n', "line 3", "does not name a model"),
         ('\n[pairs.a]\ndrafter = "x"\n', "line 2", "pair 'a' has no base"),
         (GOOD + "base_template = ''\n", "line 4", "base_template of pair 'a' must be chat, plain or a Jinja file"),
         ("pairs = 3\n", "line 1", "pairs must be tables"),

@@ -168,7 +168,7 @@ def test_only_runs_of_one_character_may_rank_alike() -> None:
     runs = [("aaa", "a"), ("aa", "aa"), ("aa", "a"), ("a", "aaa"), ("a", "aa"), ("a", "a")]
     ranks = token_ranks(ids, [*runs, ("a", "b"), ("b", "a")], frozenset())
     assert ranks == {"aaaa": 0, "aaa": 0, "aa": 5, "ab": 6, "ba": 7}
-    with pytest.raises(ConversionError, match="do not stand together"):
+    with pytest.raises(ConversionError, match="are not next to each other"):
         token_ranks(ids, [("aa", "a"), ("a", "b"), ("a", "aa")], frozenset())
     assert token_ranks(ids, [("aa", "a"), ("a", "b"), ("a", "aa")], frozenset({"aaa"})) == {"ab": 0}
 
@@ -232,7 +232,7 @@ def piece(text: bytes, score: float = 0.0, kind: int = 1) -> bytes:
 @pytest.mark.parametrize("data", [piece(b"a", float("nan")), piece(b"a", kind=0), piece(b"a", kind=99), piece(b"\xff")])
 def test_pieces_with_impossible_values_are_refused(data: bytes, folder: Path) -> None:
     (folder / "tokenizer.model").write_bytes(data)
-    assert "tokenizer.model is no SentencePiece model" in refusal(folder)
+    assert "tokenizer.model is not a SentencePiece model" in refusal(folder)
 
 
 def test_added_tokens_of_a_slow_tokenizer_are_checked(folder: Path) -> None:

@@ -118,7 +118,7 @@ class _Bytes:
         fresh = self._file.read(max(n_bytes - have, _CHUNK_BYTES))
         self._window, self._at = self._window[self._at :] + fresh, 0
         if len(self._window) < n_bytes:
-            raise self.error(f"{what} could not be read whole: the file became shorter meanwhile")
+            raise self.error(f"{what} could not be read whole: the file became shorter while it was read")
 
     def allow(self, n_elements: int, what: str) -> None:
         """Counts the elements of arrays: each costs far more in memory than the eight bytes it may have here."""
@@ -223,7 +223,7 @@ def _read_metadata(reader: _Bytes, count: int) -> tuple[dict[str, Any], dict[str
         if not key:
             raise reader.error(f"metadata value {index} has no name")
         if key in metadata:
-            raise reader.error(f"metadata value {key} is there twice")
+            raise reader.error(f"metadata value {key} appears twice")
         type_ = _value_type(reader, key)
         if type_ is not ValueType.ARRAY:
             metadata[key] = reader.text(key) if type_ is ValueType.STRING else reader.number(type_, key)
@@ -276,7 +276,7 @@ def _read_tensors(reader: _Bytes, count: int, alignment: int) -> tuple[TensorInf
         if not 0 < len(name.encode()) <= MAX_NAME_BYTES:
             raise reader.error(f"tensor {index} has a name of {len(name.encode())} bytes, not 1 to {MAX_NAME_BYTES}")
         if name in names:
-            raise reader.error(f"tensor {name} is there twice")
+            raise reader.error(f"tensor {name} appears twice")
         names.add(name)
         n_dimensions = reader.number(ValueType.UINT32, f"the shape of {name}")
         if not 1 <= n_dimensions <= MAX_DIMENSIONS:

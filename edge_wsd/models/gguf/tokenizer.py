@@ -156,7 +156,7 @@ def _check_merges(fields: Fields, known: set[str]) -> None:
             raise fields.error(f"merge {index} is {merge[:40]!r}, not two texts with a space between them")
         # llama.cpp would merge all the same and then drop the text for want of a token
         if merge[:space] + merge[space + 1 :] not in known:
-            raise fields.error(f"merge {index} ({merge[:40]!r}) makes a text that is no token")
+            raise fields.error(f"merge {index} ({merge[:40]!r}) makes a text that is not a token")
 
 
 def _certainly_sound(merges: Sequence[str], known: set[str]) -> bool:

@@ -4,8 +4,8 @@
 >>> snapshot = hub.snapshot("someone/Pilot-3B-GGUF", revision="main")
 >>> snapshot.revision, snapshot.licence, [file.path for file in snapshot.files]
 
-The client's own download is not used: it begins a file again from zero after each interruption, and its faster
-transport (xet) cannot be resumed either. Nothing of an answer is believed: what becomes a path, a number or a part of
+The client's own download is not used: it begins a file anew after each interruption, also with its faster transport
+(xet). Nothing of an answer is believed: what becomes a path, a number or a part of
 a message is checked here.
 """
 
@@ -203,7 +203,7 @@ def _page_of_files(page: Any) -> Iterator[RemoteFile]:
 def _remote_file(entry: dict[str, Any]) -> RemoteFile:
     path, size, lfs = entry.get("path"), entry.get("size"), entry.get("lfs")
     if not isinstance(path, str) or not is_safe_path(path):
-        raise UnexpectedAnswer(f"it lists a file {path!r:.60}, which can be none here")
+        raise UnexpectedAnswer(f"it lists a file {path!r:.60}, which is not a possible file name")
     identity, form = (entry.get("oid"), _COMMIT) if lfs is None else (_object(lfs).get("oid"), _SHA256)
     size = size if lfs is None else _object(lfs).get("size")
     if type(size) is not int or not 0 <= size <= _LARGEST_FILE:

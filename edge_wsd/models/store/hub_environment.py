@@ -65,7 +65,7 @@ def token_error(error: Exception) -> HubError:
         )
     if isinstance(error, UnicodeDecodeError):
         return HubError(
-            "the file with the access token (HF_TOKEN_PATH, else `token` in HF_HOME) is no text; run `hf auth login`"
+            "the file with the access token (HF_TOKEN_PATH, else `token` in HF_HOME) is not text; run `hf auth login`"
         )
     return HubError(f"the access token cannot be obtained: {first_line(error)}; look at HF_TOKEN and HF_OIDC_RESOURCE")
 

@@ -64,7 +64,7 @@ def parse_model_name(text: str) -> LocalFile | HubModel | StoreName:
     The address of a page of the hub may stand for its repository. Raises StoreError for what can be no name.
     """
     if not text.strip() or "\0" in text:
-        raise StoreError(f"{text!r} names no model; give a GGUF file, or a repository as owner/repo:TYPE")
+        raise StoreError(f"{text!r} does not name a model; give a GGUF file, or a repository as owner/repo:TYPE")
     page = _PAGE.match(text)
     if page is not None:
         return _parse_hub(text[page.end() :].rstrip("/"), text)
@@ -74,7 +74,7 @@ def parse_model_name(text: str) -> LocalFile | HubModel | StoreName:
         return _parse_hub(text, text)
     match = _IN_STORE.fullmatch(text)
     if match is None:
-        raise StoreError(f"{text!r} names no model; give a GGUF file, or a repository as owner/repo:TYPE")
+        raise StoreError(f"{text!r} does not name a model; give a GGUF file, or a repository as owner/repo:TYPE")
     return StoreName(match["name"], match["type"])
 
 
@@ -90,7 +90,7 @@ def _expanded(text: str) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError as error:  # `~someone` of nobody
-        raise StoreError(f"{text!r} names no file: {error}") from None
+        raise StoreError(f"{text!r} does not name a file: {error}") from None
 
 
 def _parse_hub(text: str, asked: str) -> HubModel:

@@ -1,7 +1,8 @@
 """Brings files of a repository to disk: several at once, resumed where they were cut, checked before they count.
 
 A file that is being fetched has a name of its path and checksum that ends in `.incomplete`. It gets its own only when
-its checksum is right, so a file that has its name needs no second check.
+its checksum is right, so a file that has its name needs no second check. `huggingface_hub` (as of 2.4) downloads to a
+name that no later call knows, and so begins anew after each interruption.
 """
 
 from __future__ import annotations
