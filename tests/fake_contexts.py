@@ -25,7 +25,8 @@ from edge_wsd.decoding.writer import ReplyWriter
 from edge_wsd.engine.engine import Engine
 from edge_wsd.errors import Cancelled, ClosedError, ContextFullError, DecodeError
 from edge_wsd.llama.scores import FLOAT_BYTES, read_rows
-from edge_wsd.llama.sequence import Sequence, SequenceState
+from edge_wsd.llama.sequence import Sequence
+from edge_wsd.llama.sequence_state import SequenceState
 from tests.fakes import FakeModel, FakeVocabulary, drive
 from tests.fakes import FakeSequence as DrivenSequence
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edge_wsd.decoding.common_prefix import common_prefix
-from edge_wsd.llama.sequence import SequenceState
+from edge_wsd.llama.sequence_state import SequenceState
 
 _MOST = 256
 """Texts, so that looking at each of them stays quick."""

@@ -17,29 +17,10 @@ from edge_wsd.errors import ClosedError, ContextFullError, DecodeError, OptionEr
 from edge_wsd.llama import library
 from edge_wsd.llama.binding import llama_cpp
 from edge_wsd.llama.scores import Scores
+from edge_wsd.llama.sequence_state import SequenceState, kept
 
 if TYPE_CHECKING:
     from edge_wsd.llama.context import Context
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SequenceState:
-    """A saved sequence: its ledger and llama.cpp's bytes. Fits only the same model and context settings."""
-
-    tokens: tuple[int, ...]
-    data: bytes | NDArray[np.uint8]
-    fewest: int = 0
-    """To fewer tokens what is restored cannot be cut back, but to a checkpoint or to none. Of a text longer than its
-    sliding window llama.cpp saves what the last token looks at, and a recurrent memory is one state."""
-    checkpoints: tuple[SequenceState, ...] = ()
-
-    @property
-    def n_bytes(self) -> int:
-        return len(self.data) + sum(one.n_bytes for one in self.checkpoints)
-
-    def kept(self, n: int) -> int:
-        """How many tokens stay where it is restored and cut back to `n`."""
-        return _kept(n, len(self.tokens), self.fewest, self.checkpoints)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +102,7 @@ class Sequence:
 
     def kept(self, n: int) -> int:
         """How many tokens `cut(n)` keeps: those of a checkpoint, or none, where the memory cannot be cut to `n`."""
-        return _kept(n, len(self.tokens), self._fewest, self._checkpoints)
+        return kept(n, len(self.tokens), self._fewest, self._checkpoints)
 
     def cut(self, n: int) -> None:
         """Keep the first `n` tokens. Memory that cannot be cut anywhere keeps a checkpoint of fewer, or nothing."""
@@ -131,14 +112,14 @@ class Sequence:
         if n >= len(self.tokens):
             return
         with library.LOCK:
-            kept = self.kept(n)
-            if kept == 0:
+            n = self.kept(n)
+            if n == 0:
                 self.clear()
             elif not self.context.model.can_cut:
-                self._checkpoints = [one for one in self._checkpoints if len(one.tokens) <= kept]
+                self._checkpoints = [one for one in self._checkpoints if len(one.tokens) <= n]
                 self._restore_partial(self._checkpoints[-1])
-            elif self._remove_from(kept):
-                del self.tokens[kept:]
+            elif self._remove_from(n):
+                del self.tokens[n:]
             else:  # a kind of memory that turns out not to
                 self.clear()
 
@@ -290,14 +271,6 @@ class Sequence:
                 self.clear()
                 raise DecodeError(f"a saved sequence does not fit this context{library.because(lines)}")
         self.tokens = list(state.tokens)
-
-
-def _kept(n: int, n_tokens: int, fewest: int, checkpoints: Iterable[SequenceState]) -> int:
-    """How many of `n_tokens` are left if they are cut back to `n`."""
-    n = min(n, n_tokens)
-    if n == n_tokens or n >= fewest:
-        return n
-    return max((len(one.tokens) for one in checkpoints if len(one.tokens) <= n), default=0)
 
 
 def _bytes_of(data: NDArray[np.uint8]) -> Any:

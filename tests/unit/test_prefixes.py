@@ -4,7 +4,7 @@ import pytest
 
 from edge_wsd.engine.prefixes import Prefixes
 from edge_wsd.errors import DecodeError
-from edge_wsd.llama.sequence import SequenceState
+from edge_wsd.llama.sequence_state import SequenceState
 from tests.fake_contexts import FakeContext, FakeSequence
 
 TEXTS = [[n] * 60 for n in range(1, 9)]
