@@ -17,7 +17,8 @@ from pathlib import Path
 import click
 
 from edge_wsd.cli.main import COMMANDS, cli
-from edge_wsd.cli.options import MODEL_FLAGS, REPLY_FLAGS, SectionOption
+from edge_wsd.cli.options import MODEL_FLAGS, REPLY_FLAGS
+from edge_wsd.cli.sections import SectionOption
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = ("README.md", "docs/command-line.md")

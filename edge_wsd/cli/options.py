@@ -15,11 +15,12 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import click
 
+from edge_wsd.cli.option_types import BiasType, LayersType, TextOrFile
+from edge_wsd.cli.sections import SectionOption
 from edge_wsd.decoding.events import SOURCES
-from edge_wsd.decoding.options import OF_ONE_RULE, Options, parse_bias
+from edge_wsd.decoding.options import OF_ONE_RULE, Options
 from edge_wsd.errors import OptionError
-from edge_wsd.llama.settings import AUTO, DEFAULT_CACHE_RAM, DEFAULT_CONTEXT_LENGTH, MOST_PARALLEL, ModelSettings
-from edge_wsd.reading import read_bounded
+from edge_wsd.llama.settings import DEFAULT_CACHE_RAM, DEFAULT_CONTEXT_LENGTH, MOST_PARALLEL, ModelSettings
 
 Flags = Mapping[str, tuple[str, str]]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -113,51 +114,8 @@ _UNSET_MEANS = {
     "context_length": f"as trained, at most {DEFAULT_CONTEXT_LENGTH}",
 }
 _METAVARS = {str: "TEXT", int: "N", float: "X"}
-_MOST_BYTES = 4 << 20
 GIVEN = "edge_wsd.given"
 """Under this name the context's `meta` holds the options that were really given."""
-
-
-class LayersType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic in newer versions of click
-    """A number of layers, or `auto`."""
-
-    name = f"N|{AUTO}"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if value == AUTO or isinstance(value, int):
-            return value
-        try:
-            return int(value)
-        except ValueError:
-            self.fail(f"{value!r} is neither a number nor {AUTO!r}.", param, ctx)
-
-
-class BiasType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic in newer versions of click
-    """A token and what is added to its logit."""
-
-    name = "TOKEN=BIAS"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        try:
-            return parse_bias(value) if isinstance(value, str) else value
-        except OptionError as error:
-            self.fail(f"{str(error).removeprefix('logit_bias ')}.", param, ctx)
-
-
-class TextOrFile(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """A text, or the content of the file that is named behind an @."""
-
-    name = "TEXT|@FILE"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str) or not value.startswith("@"):
-            return value
-        try:
-            return read_bounded(value[1:], _MOST_BYTES).decode("utf-8-sig")
-        except OSError as error:
-            self.fail(f"{value[1:]} cannot be read ({error.strerror}).", param, ctx)
-        except UnicodeDecodeError:
-            self.fail(f"{value[1:]} is not UTF-8 text.", param, ctx)
 
 
 _TYPES: Mapping[str, Any] = {
@@ -167,28 +125,6 @@ _TYPES: Mapping[str, Any] = {
     "json_schema": TextOrFile(),
 }
 """For fields whose values are of more than one type."""
-
-
-class SectionOption(click.Option):
-    """An option that is listed under a heading of its own in the help."""
-
-    def __init__(self, *args: Any, section: str = "Options", **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.section = section
-
-
-class SectionCommand(click.Command):
-    """A command whose help groups its options."""
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        sections: dict[str, list[tuple[str, str]]] = {}
-        for param in self.get_params(ctx):
-            record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
-            if record is not None:
-                sections.setdefault(getattr(param, "section", "Options"), []).append(record)
-        for name in sorted(sections, key=lambda name: name == "Options"):  # the general ones come last
-            with formatter.section(name):
-                formatter.write_dl(sections[name])
 
 
 def field_type(owner: type, name: str) -> tuple[Any, bool]:

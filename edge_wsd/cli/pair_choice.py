@@ -12,7 +12,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from edge_wsd.cli.first_use import Consent, models_of
-from edge_wsd.cli.options import GIVEN, SectionOption, model_options, require_own_rule
+from edge_wsd.cli.options import GIVEN, model_options, require_own_rule
+from edge_wsd.cli.sections import SectionOption
 from edge_wsd.cli.ui.interruptible import call
 from edge_wsd.cli.ui.rows import tell
 from edge_wsd.cli.ui.waiting import waiting_for

@@ -19,8 +19,9 @@ from edge_wsd.batch import Batch
 from edge_wsd.batch_files import Answers, AnswersFile, Line, digest_of, read_lines
 from edge_wsd.cli.first_use import models_of
 from edge_wsd.cli.main import INTERRUPTED, debug_wanted, explained, show_traceback
-from edge_wsd.cli.options import PER_MODEL_NOTE, SectionCommand, parallel_option, reply_options
+from edge_wsd.cli.options import PER_MODEL_NOTE, parallel_option, reply_options
 from edge_wsd.cli.pair_choice import DEMO_NOTE, PairChoice, pair_options
+from edge_wsd.cli.sections import SectionCommand
 from edge_wsd.cli.ui.count_bar import Counter, counting
 from edge_wsd.cli.ui.interruptible import Interruptible
 from edge_wsd.cli.ui.paint import aside

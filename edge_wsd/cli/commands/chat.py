@@ -11,8 +11,9 @@ from edge_wsd import __version__
 from edge_wsd.cli import chat_commands
 from edge_wsd.cli.chat import Chat
 from edge_wsd.cli.main import debug_wanted, explained, show_traceback
-from edge_wsd.cli.options import GIVEN, PER_MODEL_NOTE, SectionCommand, reply_options
+from edge_wsd.cli.options import GIVEN, PER_MODEL_NOTE, reply_options
 from edge_wsd.cli.pair_choice import PairChoice, demo_remarks, pair_options
+from edge_wsd.cli.sections import SectionCommand
 from edge_wsd.cli.ui.chat_input import LineReader, LineSource, without_quotes
 from edge_wsd.cli.ui.paint import Style, style_options
 from edge_wsd.cli.ui.screen import screen_for

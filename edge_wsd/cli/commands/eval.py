@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edge_wsd.cli.options import SectionCommand, parallel_option
+from edge_wsd.cli.options import parallel_option
 from edge_wsd.cli.pair_choice import DEMO_NOTE, PairChoice, pair_options
+from edge_wsd.cli.sections import SectionCommand
 from edge_wsd.cli.ui.guard import print_json
 from edge_wsd.cli.ui.interruptible import Interruptible
 from edge_wsd.cli.ui.paint import aside

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from edge_wsd.cli.main import FAILED, complain
-from edge_wsd.cli.options import MODEL_FLAGS, PER_MODEL_NOTE, SectionCommand, default_of, model_options, parallel_option
+from edge_wsd.cli.options import MODEL_FLAGS, PER_MODEL_NOTE, default_of, model_options, parallel_option
+from edge_wsd.cli.sections import SectionCommand
 from edge_wsd.cli.ui.guard import print_json
 from edge_wsd.cli.ui.rows import columns_of_stdout, command_lines, prose_lines, table_lines, tell
 from edge_wsd.cli.ui.terminal import one_line

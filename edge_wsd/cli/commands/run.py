@@ -10,8 +10,9 @@ import click
 
 from edge_wsd.cli.habits import quoted
 from edge_wsd.cli.main import INTERRUPTED
-from edge_wsd.cli.options import GIVEN, PER_MODEL_NOTE, SectionCommand, reply_options
+from edge_wsd.cli.options import GIVEN, PER_MODEL_NOTE, reply_options
 from edge_wsd.cli.pair_choice import DEMO_NOTE, DEMO_WARNING, PairChoice, pair_options
+from edge_wsd.cli.sections import SectionCommand
 from edge_wsd.cli.ui.answer import Answer
 from edge_wsd.cli.ui.guard import print_json
 from edge_wsd.cli.ui.paint import Painter, Style, aside, style_options

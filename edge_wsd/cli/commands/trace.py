@@ -11,8 +11,9 @@ import click
 
 from edge_wsd.cli.commands.run import prompt_of, what_to_answer
 from edge_wsd.cli.main import INTERRUPTED
-from edge_wsd.cli.options import PER_MODEL_NOTE, SectionCommand, reply_options
+from edge_wsd.cli.options import PER_MODEL_NOTE, reply_options
 from edge_wsd.cli.pair_choice import PairChoice, pair_options
+from edge_wsd.cli.sections import SectionCommand
 from edge_wsd.cli.ui.answer import Answer
 from edge_wsd.cli.ui.paint import aside
 from edge_wsd.cli.ui.rows import columns_of_stdout, table_lines

@@ -1,0 +1,56 @@
+"""Values of options that click has no type for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from edge_wsd.decoding.options import parse_bias
+from edge_wsd.errors import OptionError
+from edge_wsd.llama.settings import AUTO
+from edge_wsd.reading import read_bounded
+
+_MOST_BYTES = 4 << 20
+
+
+class LayersType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic in newer versions of click
+    """A number of layers, or `auto`."""
+
+    name = f"N|{AUTO}"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == AUTO or isinstance(value, int):
+            return value
+        try:
+            return int(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither a number nor {AUTO!r}.", param, ctx)
+
+
+class BiasType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic in newer versions of click
+    """A token and what is added to its logit."""
+
+    name = "TOKEN=BIAS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return parse_bias(value) if isinstance(value, str) else value
+        except OptionError as error:
+            self.fail(f"{str(error).removeprefix('logit_bias ')}.", param, ctx)
+
+
+class TextOrFile(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """A text, or the content of the file that is named behind an @."""
+
+    name = "TEXT|@FILE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str) or not value.startswith("@"):
+            return value
+        try:
+            return read_bounded(value[1:], _MOST_BYTES).decode("utf-8-sig")
+        except OSError as error:
+            self.fail(f"{value[1:]} cannot be read ({error.strerror}).", param, ctx)
+        except UnicodeDecodeError:
+            self.fail(f"{value[1:]} is not UTF-8 text.", param, ctx)
