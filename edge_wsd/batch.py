@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from edge_wsd.pair import Pair
 
 T = TypeVar("T")
-Question = str | Sequence[Message] | Sequence[Mapping[str, Any]]
+BatchPrompt = str | Sequence[Message] | Sequence[Mapping[str, Any]]
 """A question, or a conversation to go on with."""
 
 _AHEAD = 4
@@ -40,7 +40,7 @@ class Batch(Generic[T]):
         self,
         pair: Pair,
         items: Iterable[T],
-        prompt: Callable[[T], Question] | None = None,
+        prompt: Callable[[T], BatchPrompt] | None = None,
         *,
         system: str | None = None,
         options: Options | None = None,

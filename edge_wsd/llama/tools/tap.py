@@ -26,7 +26,7 @@ from edge_wsd.llama.binding import llama_cpp
 from edge_wsd.llama.tools.ggml_tensor import F32, GgmlTensor, checked_operations
 
 _POINTER = ctypes.c_void_p
-Floats = NDArray[np.float32]
+Inputs = NDArray[np.float32]
 Ids = NDArray[np.int32]
 
 
@@ -87,7 +87,7 @@ class Tap:
     def _collect(self, tensor: GgmlTensor) -> None:
         weight = GgmlTensor.from_address(tensor.src[0])
         name = _weight_name(weight.name).decode()
-        inputs: Floats = self._values(tensor.src[1], np.float32)
+        inputs: Inputs = self._values(tensor.src[1], np.float32)
         if tensor.op == self._operations.mul_mat_id:
             chosen: Ids = self._values(tensor.src[2], np.int32)
             sums = self._of(name, weight.ne[2], weight.ne[2], inputs.shape[-1])
@@ -123,7 +123,7 @@ def _weight_name(name: bytes) -> bytes:
     return name.split(b"#", 2)[1] if b"#" in name else name
 
 
-def _add_all(sums: Sums, inputs: Floats, n_matrices: int, n_outer: int) -> None:
+def _add_all(sums: Sums, inputs: Inputs, n_matrices: int, n_outer: int) -> None:
     """Each matrix of the weight meets the inputs at its place in the outer dimensions, repeated if there are more."""
     for outer, middle in np.ndindex(inputs.shape[:2]):
         group = (outer % n_outer) * n_matrices + middle % n_matrices
@@ -131,7 +131,7 @@ def _add_all(sums: Sums, inputs: Floats, n_matrices: int, n_outer: int) -> None:
     sums.counts += inputs[..., 0].size // len(sums.values)
 
 
-def _add_chosen(sums: Sums, inputs: Floats, chosen: Ids) -> None:
+def _add_chosen(sums: Sums, inputs: Inputs, chosen: Ids) -> None:
     """`inputs` [n_tokens, 1 or n_used, n_columns] go to the experts `chosen` [n_tokens, n_used]."""
     n_tokens, n_used = chosen.shape
     if chosen.min() < 0 or chosen.max() >= len(sums.values) or len(inputs) != n_tokens:
@@ -144,6 +144,6 @@ def _add_chosen(sums: Sums, inputs: Floats, chosen: Ids) -> None:
             sums.counts[expert] += np.count_nonzero(mask)
 
 
-def _squares(rows: Floats) -> Floats:
-    summed: Floats = np.einsum("ij,ij->j", rows, rows)
+def _squares(rows: Inputs) -> Inputs:
+    summed: Inputs = np.einsum("ij,ij->j", rows, rows)
     return summed
