@@ -14,8 +14,8 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 from edge_wsd._native import CancelFlag
@@ -23,7 +23,7 @@ from edge_wsd.decoding.events import Reply, Source
 from edge_wsd.decoding.protocols import Writing
 from edge_wsd.engine.prefixes import Prefixes
 from edge_wsd.engine.stream import Stream
-from edge_wsd.engine.task import Job, Task
+from edge_wsd.engine.task import Task
 from edge_wsd.engine.turns import Share, Turns, Waiting
 from edge_wsd.errors import BusyError, Cancelled, ClosedError, ContextFullError, QueueFullError
 from edge_wsd.llama.context import Context
@@ -31,22 +31,12 @@ from edge_wsd.llama.sequence import Piece, Sequence
 
 Memories = Mapping[Source, Prefixes]
 """What each model's context holds, for a reply to take its sequences from."""
-
 LONGEST_QUEUE = 256
 _MOST_IDLE = 2
 """Idle texts in each context. Attention goes over their cells as well: 14 of 490 tokens make a tiny model more than ten
 times slower (`scripts/bench_idle.py`), and what is saved comes back in the time that few tokens are read."""
 _IDLE_S = 1.0
 """An engine without work for so long has no thread."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """One reply's part of a decode."""
-
-    task: Task
-    job: Job
-    piece: Piece
 
 
 class Engine:
@@ -188,8 +178,12 @@ class Engine:
 
     def _waiting(self) -> list[Waiting]:
         """Who waits for a decode, the oldest first."""
-        waiting = [(task, task.job) for task in self._active if task.job is not None]
-        return [(task, job) for task, job in waiting if job.sequence not in self._preempted]
+        waiting = []
+        for task in self._active:
+            with _on_behalf_of(task):
+                if task.job is not None and task.job.sequence not in self._preempted:
+                    waiting.append(Waiting.of(task, task.job))
+        return waiting
 
     def _retire(self) -> None:
         """Those that are over make room."""
@@ -202,42 +196,39 @@ class Engine:
 
     def _step(self, waiting: list[Waiting]) -> None:
         """One decode, and what comes of it. An error ends the replies that it came from, and no other."""
-        involved = [task for task, _ in waiting]
+        involved = [one.task for one in waiting]
         try:
             context = self._turns.next_context(waiting)
             parts = self._parts(context, self._turns.shares(context, waiting))
-            involved = [part.task for part in parts]
+            involved = [share.task for share, _ in parts]
             if parts and self._decode(context, parts):
-                for part in parts:
-                    if part.job.n_left == 0:
-                        part.task.answer(part.job.scores)
+                for share, _ in parts:
+                    with _on_behalf_of(share.task):
+                        if share.job.n_left == 0:
+                            share.task.answer(share.job.scores)
         except Exception as error:
             self._find_culprit(involved, error)
 
-    def _parts(self, context: Context, shares: list[Share]) -> list[_Part]:
+    def _parts(self, context: Context, shares: list[Share]) -> list[tuple[Share, Piece]]:
         """The pieces to be read; whoever cannot be given one ends with the reason."""
         parts = []
         for share in shares:
-            task, job = share.task, share.job
-            try:
-                piece = job.next_piece(share.n_tokens)
-                if (reading := job.progress(self._sources[context])) is not None:
-                    task.tell(reading)
-            except Exception as error:
-                task.fail(error)
-                continue
-            self._n_turns += 1
-            task.last_turn = self._n_turns
-            parts.append(_Part(task, job, piece))
+            with _on_behalf_of(share.task):
+                piece = share.job.next_piece(share.n_tokens)
+                if (reading := share.job.progress(self._sources[context])) is not None:
+                    share.task.tell(reading)
+                self._n_turns += 1
+                share.task.last_turn = self._n_turns
+                parts.append((share, piece))
         return parts
 
-    def _decode(self, context: Context, parts: list[_Part]) -> bool:
+    def _decode(self, context: Context, parts: list[tuple[Share, Piece]]) -> bool:
         """Whether it was read. If not, it can be tried again. Raises what was wrong with it."""
         self._flag.clear()
-        self._in_decode = [part.task for part in parts]
+        self._in_decode = [share.task for share, _ in parts]
         self._heard_cancel()  # by those that were cancelled before they were in it
         try:
-            context.run([part.piece for part in parts], [part.job.scores for part in parts])
+            context.run([piece for _, piece in parts], [share.job.scores for share, _ in parts])
             return True
         except Cancelled:
             return False  # all of them were, or all of the decode before: then they have lost nothing but time
@@ -284,6 +275,15 @@ class Engine:
         tasks = self._in_decode
         if tasks and all(task.is_cancelled for task in tasks):
             self._flag.set()
+
+
+@contextmanager
+def _on_behalf_of(task: Task) -> Iterator[None]:
+    """An error in the block is the end of this reply, and of no other."""
+    try:
+        yield
+    except Exception as error:
+        task.fail(error)
 
 
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()

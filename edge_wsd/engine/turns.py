@@ -18,8 +18,21 @@ PIECE = 128
 MOST_AHEAD = 16
 """Steps that the drafter makes while others wait for the base."""
 
-Waiting = tuple[Task, Job]
-"""A reply and what it waits for."""
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A reply and what it waits for, as it is before a step."""
+
+    task: Task
+    job: Job
+    n_left: int
+    """Tokens to be read."""
+    is_short: bool
+    """Whether it reads an answer, or so little that it takes no longer."""
+
+    @classmethod
+    def of(cls, task: Task, job: Job) -> Waiting:
+        return cls(task, job, job.n_left, job.n_unread < SHORT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +55,7 @@ class Turns:
 
     def next_context(self, waiting: list[Waiting]) -> Context:
         """The drafter first: its passes are cheap, and more replies share the base's then. But not for ever."""
-        waited_for = {job.context for _, job in waiting}
+        waited_for = {one.job.context for one in waiting}
         contexts = [context for context in self._contexts if context in waited_for]
         if len(contexts) == 1:
             self._n_ahead = 0
@@ -56,55 +69,40 @@ class Turns:
 
     def shares(self, context: Context, waiting: list[Waiting]) -> list[Share]:
         """Of one decode in `context`: answers first, then a piece of the oldest prompts."""
-        here = [one for one in waiting if one[1].context is context]
-        somebody_writes = any(_is_short(job) for _, job in waiting)
-        piece = min(PIECE, context.most_rows) if somebody_writes else context.most_rows
-        if not context.can_share or any(task.alone for task, _ in here):
-            shares = [_alone(context, here, piece)]
+        here = [one for one in waiting if one.job.context is context]
+        short = sorted((one for one in here if _goes_with_answers(one, context)), key=_last_turn)
+        long = [one for one in here if not _goes_with_answers(one, context)]
+        piece = min(PIECE, context.most_rows) if any(one.is_short for one in waiting) else context.most_rows
+        suspects = [one for one in here if one.task.alone]
+        if suspects or not context.can_share:
+            # One after the other, to its rows: what one of them leaves in memory must not be blamed on the next.
+            one = suspects[0] if suspects else min([*short, *long[:1]], key=_last_turn)
+            chosen = [(one, min(one.n_left, piece))]
         else:
-            shares = _together(context, here, piece)
-        reads_on = any(share.job.n_left > share.n_tokens for share in shares)
-        self._in_prompt = context if reads_on else None
-        return shares
+            chosen = _together(short, long, context.batch_size, piece)
+        self._in_prompt = context if any(one.n_left > n_tokens for one, n_tokens in chosen) else None
+        return [Share(one.task, one.job, n_tokens) for one, n_tokens in chosen]
 
 
-def _is_short(job: Job) -> bool:
-    """Whether it reads an answer, or so little that it takes no longer."""
-    return job.n_unread < SHORT
-
-
-def _split(context: Context, here: list[Waiting]) -> tuple[list[Waiting], list[Waiting]]:
-    """Answers, those first that have waited for longest, and prompts, the oldest first."""
-    short = [one for one in here if _is_short(one[1]) and one[1].n_left <= context.batch_size]
-    long = [one for one in here if one not in short]
-    return sorted(short, key=_last_turn), long
-
-
-def _alone(context: Context, here: list[Waiting], piece: int) -> Share:
-    """One after the other, to its rows: what one of them leaves in memory must not be blamed on the next."""
-    short, long = _split(context, here)
-    suspects = [one for one in here if one[0].alone]
-    task, job = suspects[0] if suspects else min([*short, *long[:1]], key=_last_turn)
-    return Share(task, job, min(job.n_left, piece))
-
-
-def _together(context: Context, here: list[Waiting], piece: int) -> list[Share]:
-    """Of as many as there is room for. A quarter of the batch is kept for prompts in any case."""
-    short, long = _split(context, here)
-    left = context.batch_size
+def _together(short: list[Waiting], long: list[Waiting], left: int, piece: int) -> list[tuple[Waiting, int]]:
+    """As many as there is room for. A quarter of a decode of `left` tokens is kept for prompts in any case."""
     reserved = left // 4 if long else 0
-    shares: list[Share] = []
-    for task, job in short:
-        if job.n_left <= left - reserved or not shares:
-            shares.append(Share(task, job, job.n_left))
-            left -= job.n_left
+    chosen: list[tuple[Waiting, int]] = []
+    for one in short:
+        if one.n_left <= left - reserved or not chosen:
+            chosen.append((one, one.n_left))
+            left -= one.n_left
     left = min(left, piece)
-    for task, job in long:
+    for one in long:
         if left > 0:
-            shares.append(Share(task, job, min(job.n_left, left)))
-            left -= shares[-1].n_tokens
-    return shares
+            chosen.append((one, min(one.n_left, left)))
+            left -= chosen[-1][1]
+    return chosen
+
+
+def _goes_with_answers(one: Waiting, context: Context) -> bool:
+    return one.is_short and one.n_left <= context.batch_size
 
 
 def _last_turn(one: Waiting) -> int:
-    return one[0].last_turn
+    return one.task.last_turn

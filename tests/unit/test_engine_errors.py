@@ -112,12 +112,14 @@ def breaks(method, n_calls):
 
 
 @pytest.mark.parametrize("n_calls", [1, 4])
-@pytest.mark.parametrize("method", ["__init__", "next_piece", "progress"])
+@pytest.mark.parametrize("method", ["__init__", "n_left", "n_unread", "next_piece", "progress"])
 @pytest.mark.parametrize("can_share", [True, False])
 def test_an_error_around_the_decodes_ends_the_reply_that_it_came_from(monkeypatch, method, n_calls, can_share):
     """While pieces are chosen it once closed the engine, with all replies over the pair."""
     expected = [its(alone(plain([3 + n, 2], 12))) for n in range(2)]
-    monkeypatch.setattr(Job, method, breaks(getattr(Job, method), n_calls))
+    given = getattr(Job, method)
+    broken = property(breaks(given.fget, n_calls)) if isinstance(given, property) else breaks(given, n_calls)
+    monkeypatch.setattr(Job, method, broken)
     with engine_of(parallel=3, can_share=can_share) as engine:
         with held(engine.base):
             broken = engine.submit(plain([7, 7], 12))

@@ -164,7 +164,7 @@ def test_a_long_prompt_of_the_drafter_does_not_hold_up_the_base():
 
 def test_the_base_waits_for_so_many_steps_of_the_drafter_at_most_each_time_that_both_are_waited_for():
     drafter, base = object(), object()
-    only_drafter, only_base = ([(None, SimpleNamespace(context=context))] for context in (drafter, base))
+    only_drafter, only_base = ([SimpleNamespace(job=SimpleNamespace(context=context))] for context in (drafter, base))
     both = [*only_base, *only_drafter]
     chooser = turns.Turns([drafter, base])
     one_round = [drafter] * turns.MOST_AHEAD + [base]
@@ -172,7 +172,7 @@ def test_the_base_waits_for_so_many_steps_of_the_drafter_at_most_each_time_that_
     for only in (only_drafter, only_base):
         for _ in range(5):
             chooser.next_context(both)
-        assert chooser.next_context(only) is only[0][1].context
+        assert chooser.next_context(only) is only[0].job.context
         assert [chooser.next_context(both) for _ in one_round] == one_round
 
 
