@@ -47,7 +47,7 @@ _OF_THE_TEXT = ("context_length", "kv_type", "flash_attention", "exact")
 @click.argument("target", metavar="OUT.jsonl")
 @system_option
 @click.option("--tokens", is_flag=True, help="Also write every token, as `edge-wsd run --json` does.")
-@click.option("-f", "--force", is_flag=True, help="Begin anew, and replace what OUT.jsonl holds.")
+@click.option("-f", "--force", is_flag=True, help="Start over, and replace OUT.jsonl.")
 @click.option("-q", "--quiet", is_flag=True, help="Nothing on stderr but errors.")
 @parallel_option
 @reply_options
@@ -69,11 +69,11 @@ def command(
 
     A line is an object with "prompt", a text, or with "messages" or "context", a list of {"role", "content"}; one that
     ends with an assistant message is continued. Its other keys come back in the answer, beside text, finish_reason,
-    switch, stats and more, or an error if the line cannot be answered. The other lines are answered all the same, and
-    the exit code is then 1.
+    switch, stats and more, or an error if the line cannot be answered; the others are answered nevertheless, and the
+    exit code is then 1.
 
-    After Ctrl-C, or when the program was killed, the same command goes on where it was. By then IN.jsonl may have
-    more lines; if a line that is answered, the pair or an option is another one, nothing is done but to say so.
+    After Ctrl-C, or if the program was killed, the same command continues where it stopped. IN.jsonl may have grown
+    meanwhile; if an answered line, the pair or an option has changed, the command refuses to continue.
 
     \b
     edge-wsd batch questions.jsonl answers.jsonl --parallel 4

@@ -29,7 +29,7 @@ _MEANING = {
 def command(*, drafter: str, base: str, as_object: bool) -> None:
     """Compare the vocabularies of the models DRAFTER and BASE: files, models of the store, or REPO:TYPE.
 
-    The verdict is identical, padded (one has placeholders or control tokens more, at its end) or different, with the
+    The verdict is identical, padded (one has extra placeholders or control tokens at its end) or different, with the
     first difference named. All three are usable, and the exit code is 0. Only the vocabularies are loaded.
     """
     from edge_wsd.models.store.local import find_model

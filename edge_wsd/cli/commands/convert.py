@@ -38,8 +38,8 @@ def command(
 ) -> None:
     """Turn the Hugging Face checkpoint in the folder SRC into the GGUF file DST.
 
-    Known are Llama, Mistral, Qwen2, Qwen3, Gemma 2, Gemma 3 and Phi-3. Weights are read tensor by tensor, no code of
-    the checkpoint is run, and DST appears only once it is complete.
+    Supported are Llama, Mistral, Qwen2, Qwen3, Gemma 2, Gemma 3 and Phi-3. Weights are read tensor by tensor, no code
+    of the checkpoint is run, and DST appears only once it is complete.
     """
     from edge_wsd.converters import convert
     from edge_wsd.converters.quantization.keep import parse_keep

@@ -57,10 +57,11 @@ def command(
     """Measure the demo pair, or another one, on questions the demo pair was not trained on, with 95 % intervals.
 
     The modes are the base alone, the drafter alone, the base with a few good examples in front of the question, both
-    together (wsd), and both with a drafter of another vocabulary. A judge of rules counts aligned replies, exactly
-    right commands, warnings before what destroys data, and how often the base took over because it was confident.
-    A second table has questions in styles of wording that were not trained on, and inputs that the demo pair has no
-    answer for, such as a greeting or a poem to write: the right reply is polite and has no command.
+    together (wsd), and both with a drafter of another vocabulary. A judge made of rules counts aligned
+    replies, commands that are exactly right, warnings before commands that destroy data, and how often the base took
+    over because it was confident. A second table covers questions in styles of wording that were not trained on, and
+    inputs that the demo pair has no answer for, such as a greeting or a request for a poem: the right reply is polite
+    and contains no command.
     """
     if suite != "demo":
         wrong = "" if suite is None else f", not {suite!r}"

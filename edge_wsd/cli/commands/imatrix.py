@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 def command(*, model: str, target: str, quiet: bool, force: bool, **wishes: Any) -> None:
     """Run MODEL.gguf over a text and write its importance matrix to OUT.gguf.
 
-    `edge-wsd quantize` and `convert` take the file with --imatrix, and so do llama.cpp's tools: low-bit types then
-    keep the columns exact that the model uses most. MODEL is best the file to be quantized, in F16, BF16 or F32.
+    `edge-wsd quantize` and `convert` take the file with --imatrix, and so do llama.cpp's tools: low-bit types are
+    then most exact where the model looks most. MODEL should be the file to be quantized, in F16, BF16 or F32.
 
-    What has been measured is kept in a hidden file beside OUT.gguf: a run that was stopped, killed or out of disk goes
-    on when the same command is given again.
+    What has been measured is kept in a hidden file beside OUT.gguf: a run that was stopped, was killed or ran out of
+    disk space continues when the same command is given again.
     """
     given = {name: value for name, value in wishes.items() if value is not None}
     collected = _collect(Path(model), Path(target), given, force=force, quiet=quiet)

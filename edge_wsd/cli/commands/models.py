@@ -116,7 +116,7 @@ def rm(*, name: str, yes: bool) -> None:
 @click.option("--template", is_flag=True, help="Print the whole chat template and nothing else.")
 @click.option("--json", "as_object", is_flag=True, help="Print one JSON object.")
 def show(*, name: str, ctx: int | None, template: bool, as_object: bool) -> None:
-    """Tell what is in the model NAME, of the store or a GGUF file: licence, shape, tokenizer, size by type, memory."""
+    """Show what is in the model NAME, of the store or a GGUF file: licence, shape, tokenizer, size by type, memory."""
     from edge_wsd.llama.kernels import require_sound
     from edge_wsd.models.store.local import Store, find_model
     from edge_wsd.models.store.model_name import LocalFile, parse_model_name

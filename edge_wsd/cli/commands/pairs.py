@@ -46,8 +46,8 @@ def command() -> None:
     edge-wsd chat --pair mine
     edge-wsd pairs default mine
 
-    Without a command the pairs are listed. They stand in a TOML file, which `pairs list` names and which may be
-    edited. A pair in the file that has the name of a built-in one is used in its place.
+    Without a command the pairs are listed. They are kept in a TOML file, which `pairs list` names and you may
+    edit. A pair in the file takes precedence over a built-in one of the same name.
     """
 
 

@@ -11,12 +11,12 @@ from edge_wsd.models.store.model_name import DEFAULT_TYPE
 
 _HELP = f"""Download a model from the hub's repository REPO (owner/name) to the store. TYPE defaults to {DEFAULT_TYPE}.
 
-A ready GGUF file of that type is fetched as it is, all parts of a split one; a checkpoint is fetched, converted,
+A ready GGUF file of that type is fetched as it is (all parts, if it is split); a checkpoint is fetched, converted,
 quantized, and its tokenizer compared with the original. TYPE may also be a GGUF file's name. `edge-wsd models`
 lists the store; a model in it needs no network.
 
-A pull that was stopped goes on where it was. What arrives waits in the store's folder `.staging`; a checkpoint
-is deleted once it is converted, so it takes no space beside the result. To keep it, for several types perhaps,
+A pull that was stopped continues where it stopped. What arrives waits in the store's folder `.staging`; a checkpoint
+is deleted once it is converted, so it takes no space beside the result. To keep it, perhaps for several types,
 fetch it with `hf download` first: files in that cache are used and left there.
 
 \b

@@ -41,7 +41,7 @@ def command(
 ) -> None:
     """Store the model in the GGUF file SRC in fewer bits, as the GGUF file DST.
 
-    SRC should be in F16, BF16 or F32; of a split model give the first part. DST appears only once it is complete.
+    SRC should be in F16, BF16 or F32; for a split model, give the first part. DST appears only once it is complete.
     """
     from edge_wsd.converters import quantize
     from edge_wsd.converters.quantization.keep import parse_keep

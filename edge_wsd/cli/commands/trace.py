@@ -44,8 +44,8 @@ def command(
 ) -> None:
     """Answer PROMPT, or the text on stdin, and show every token: who wrote it, and what the base thinks of it.
 
-    The probability is the base's, the confidence that of the window which ends at the token. Noted is where
-    the base takes over, and with --ignore-repeated which tokens were left out of the confidence.
+    Probabilities are the base's; the confidence is that of the window ending at the token. The token at which the
+    base takes over is marked, and with --ignore-repeated those that were left out of the confidence.
     `edge-wsd run --json` has the same for programs.
     """
     conversation, question, _ = what_to_answer(prompt_of(words, "trace"), None, system, quiet=quiet)

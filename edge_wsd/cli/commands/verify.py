@@ -60,10 +60,10 @@ def command(
     every conversation. The checkpoint is computed by transformers on the CPU, in
     32-bit floats: that takes 4 bytes of memory for each of its parameters.
 
-    With --compare: one row for each file, by which one chooses a type. The name of a type instead of a file (Q4_K_M)
+    With --compare: one row for each file, to choose a type by. The name of a type instead of a file (Q4_K_M)
     quantizes PARENT to it, for this comparison alone. Perplexity and KL divergence count every token of a text, so
     they compare with each other and not with figures from elsewhere. Transformers is not needed. The parent's
-    predictions are kept on disk for the time being, 4 bytes for each token of the vocabulary at each position, in
+    predictions are kept on disk meanwhile, 4 bytes for each token of the vocabulary at each position, in
     a folder beside PARENT or in TMPDIR.
     """
     from edge_wsd.llama.kernels import require_sound
