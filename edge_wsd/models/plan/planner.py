@@ -227,7 +227,8 @@ def _gives_way(layout: Layout, wanted: list[Wanted], shorter: bool) -> list[str]
         if layout.machine.gpus and wanted[role].settings.gpu_layers == AUTO and staying:
             free = " and ".join(f"{gib(gpu.free_bytes)} on {gpu.name}" for gpu in layout.machine.gpus)
             reason = f"free are {free}" + (", and the drafter goes first" if role == BASE else "")
-            found.append(f"{staying} of the {ROLES[role]}'s {n_all} layers stay on the host: {reason}")
+            stay = "stays" if staying == 1 else "stay"
+            found.append(f"{staying} of the {ROLES[role]}'s {n_all} layers {stay} on the host: {reason}")
     if shorter:
         lengths = sorted(
             {memory.n_ctx for memory, one in zip(layout.memories, wanted, strict=True) if memory.n_ctx < one.n_ctx}

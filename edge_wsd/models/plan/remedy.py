@@ -8,7 +8,7 @@ from dataclasses import replace
 from edge_wsd.llama.settings import AUTO
 from edge_wsd.models.plan.layout import BASE, DRAFTER, MIN_CONTEXT, Layout, Wanted, lay_out
 from edge_wsd.models.plan.quant_recipe import RECIPES, stored_as
-from edge_wsd.units import gib
+from edge_wsd.units import counted, gib
 
 _STEP = 256
 _GOOD_BITS, _POOR_BITS = 3.2, 2.5  # a weight: below the first a model answers worse, below the second badly
@@ -32,7 +32,8 @@ def _fewer_layers(layout: Layout, wanted: Sequence[Wanted]) -> str:
     tried = _try(layout, free)
     if not tried.fits:
         return ""
-    return f"--gpu-layers {AUTO} would put {tried.memories[BASE].gpu_layers} layers of the base there"
+    layers = counted(tried.memories[BASE].gpu_layers, "layers")
+    return f"--gpu-layers {AUTO} would put {layers} of the base there"
 
 
 def _shorter_context(layout: Layout, wanted: Sequence[Wanted]) -> str:
