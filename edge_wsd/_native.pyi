@@ -86,22 +86,23 @@ class Sampler:
         repeat_penalty: float = 1.0,
         frequency_penalty: float = 0.0,
         presence_penalty: float = 0.0,
-        grammar: tuple[int, int, int] | None = None,
+        grammar: tuple[int, int, int, int, float] | None = None,
     ) -> None:
         """`temperature` 0 takes the most probable token; `top_k` 0, `top_p` 1 and `min_p` 0 keep all.
 
         `biases` are added first (token, bias; -inf forbids one), then the penalties of the last `repeat_last_n`
-        tokens accepted (-1: of all). `grammar` holds the addresses of `llama_sampler_apply`, `llama_sampler_accept` and
-        of a grammar's sampler, which must outlive this one: where it refuses a choice, the next one is made among what
-        it allows. Raises `ValueError` for a temperature below 0, a repeat penalty that is not
-        above 0, and biases that are no numbers or of negative tokens.
+        tokens accepted (-1: of all). `grammar` holds the addresses of `llama_sampler_apply`, `llama_sampler_accept`, of
+        a grammar's sampler and of all tokens by length (int32 [n_vocab]), which must outlive this one, and the most
+        seconds that it may take: where it refuses a choice, the next one is made among what it allows. Raises
+        `ValueError` for a temperature below 0, a repeat penalty that is not above 0, and biases that are no numbers or
+        of negative tokens.
         """
 
     def choose(self, address: int, n_vocab: int) -> tuple[int, float]:
         """The token chosen from a row, and its log-probability as `score_row` tells it, whatever was filtered.
 
         Raises as `score_row` does, `LogitsError` where the biases forbid every token, `GrammarError` where the
-        grammar does.
+        grammar does, or takes too long.
         """
 
     def accept(self, token: int, ruled: bool = True) -> None:

@@ -1,7 +1,8 @@
 // llama.cpp's grammar sampler, called by the addresses of its functions.
 #pragma once
 
-#include <cmath>
+#include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <stdexcept>
@@ -30,9 +31,13 @@ struct GrammarStuck : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
+// Where a text can be read in several ways, llama.cpp tries all of them for every token that the grammar refuses: their
+// number grows with the length of the token. So the short ones come first, and the time is looked at in between.
 class Grammar {
 public:
-    Grammar(ApplySampler apply, AcceptToken accept, void* sampler) : apply_(apply), accept_(accept), sampler_(sampler) {}
+    // `by_length` holds all tokens of the vocabulary, the shortest first, and outlives this.
+    Grammar(ApplySampler apply, AcceptToken accept, void* sampler, const std::int32_t* by_length, double longest_s)
+        : apply_(apply), accept_(accept), sampler_(sampler), by_length_(by_length), longest_s_(longest_s) {}
 
     bool allows(std::int32_t token) const {
         TokenData one{token, 1.0f, 0.0f};
@@ -43,11 +48,21 @@ public:
 
     // Sets what is not allowed to -inf.
     void restrict(std::vector<float>& row) {
-        entries_.resize(row.size());
-        for (std::size_t i = 0; i < row.size(); ++i) entries_[i] = {static_cast<std::int32_t>(i), row[i], 0.0f};
-        TokenDataArray candidates{entries_.data(), entries_.size(), -1, false};
-        apply_(sampler_, &candidates);
-        for (std::size_t i = 0; i < row.size(); ++i) row[i] = entries_[i].logit;
+        using Clock = std::chrono::steady_clock;
+        const auto start = Clock::now();
+        for (std::size_t from = 0; from < row.size(); from += slice) {
+            const std::size_t size = std::min(slice, row.size() - from);
+            entries_.resize(size);
+            for (std::size_t i = 0; i < size; ++i) {
+                const std::int32_t token = by_length_[from + i];
+                entries_[i] = {token, row[token], 0.0f};
+            }
+            TokenDataArray candidates{entries_.data(), size, -1, false};
+            apply_(sampler_, &candidates);
+            for (const TokenData& entry : entries_) row[entry.id] = entry.logit;
+            if (std::chrono::duration<double>(Clock::now() - start).count() > longest_s_)
+                throw GrammarStuck("the grammar is too ambiguous: llama.cpp has too many ways to read the text so far");
+        }
     }
 
     // llama.cpp ends the process on a token that is not allowed, so it is asked first.
@@ -57,9 +72,13 @@ public:
     }
 
 private:
+    static constexpr std::size_t slice = 64;
+
     ApplySampler apply_;
     AcceptToken accept_;
     void* sampler_;
+    const std::int32_t* by_length_;
+    double longest_s_;
     std::vector<TokenData> entries_;
 };
 

@@ -117,12 +117,12 @@ Function function_at(std::uintptr_t address) {
     return reinterpret_cast<Function>(address);
 }
 
-// Of llama_sampler_apply, llama_sampler_accept and a sampler.
-using Addresses = std::optional<std::tuple<std::uintptr_t, std::uintptr_t, std::uintptr_t>>;
+// Of llama_sampler_apply, llama_sampler_accept, a sampler, and the tokens by length; and the longest time in seconds.
+using Rules = std::optional<std::tuple<std::uintptr_t, std::uintptr_t, std::uintptr_t, std::uintptr_t, double>>;
 
 void make_sampler(Sampler* place, float temperature, std::int32_t top_k, float top_p, float min_p, std::uint64_t seed,
                   const Biases& biases, std::int32_t last_n, float repeat, float frequency, float presence,
-                  const Addresses& grammar) {
+                  const Rules& grammar) {
     if (!(temperature >= 0))
         throw std::invalid_argument("temperature is " + std::to_string(temperature) + "; expected 0 or more");
     for (const auto& bias : biases) {
@@ -133,9 +133,10 @@ void make_sampler(Sampler* place, float temperature, std::int32_t top_k, float t
     if (!(repeat > 0)) throw std::invalid_argument("repeat_penalty is " + std::to_string(repeat) + "; expected above 0");
     std::optional<Grammar> rules;
     if (grammar) {
-        const auto [apply, accept, sampler] = *grammar;
-        if (sampler == 0) throw std::invalid_argument("the address of the grammar is null");
-        rules.emplace(function_at<ApplySampler>(apply), function_at<AcceptToken>(accept), reinterpret_cast<void*>(sampler));
+        const auto [apply, accept, sampler, by_length, longest_s] = *grammar;
+        if (sampler == 0 || by_length == 0) throw std::invalid_argument("an address of the grammar is null");
+        rules.emplace(function_at<ApplySampler>(apply), function_at<AcceptToken>(accept), reinterpret_cast<void*>(sampler),
+                      reinterpret_cast<const std::int32_t*>(by_length), longest_s);
     }
     new (place) Sampler({temperature, top_k, top_p, min_p}, seed, biases, {last_n, repeat, frequency, presence},
                         std::move(rules));

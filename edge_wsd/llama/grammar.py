@@ -34,13 +34,15 @@ class Grammar:
             raise OptionError(f"grammar must be one that llama.cpp accepts{library.because(lines)}")
         self._handle = Handle(pointer, "this grammar")
 
-    @property
-    def addresses(self) -> tuple[int, int, int]:
-        """Of llama.cpp's functions that apply a sampler and that accept a token, and of this one."""
+    def for_sampler(self, longest_s: float) -> tuple[int, int, int, int, float]:
+        """Addresses of llama.cpp's functions that apply a sampler and that accept a token, of this one, of the tokens
+        by length; and how long the refusal of a token may take.
+        """
         import ctypes
 
         pointer = ctypes.cast(self._handle.pointer, ctypes.c_void_p).value or 0
-        return library.address_of("llama_sampler_apply"), library.address_of("llama_sampler_accept"), pointer
+        functions = (library.address_of("llama_sampler_apply"), library.address_of("llama_sampler_accept"))
+        return *functions, pointer, self._model.vocab.by_length.ctypes.data, longest_s
 
     def close(self) -> None:
         """Free it. Closing twice does nothing."""

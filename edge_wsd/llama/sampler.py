@@ -69,7 +69,7 @@ class Sampler:
             repeat_penalty=penalties.repeat,
             presence_penalty=penalties.presence,
             frequency_penalty=penalties.frequency,
-            grammar=None if grammar is None else grammar.addresses,
+            grammar=None if grammar is None else grammar.for_sampler(LONGEST_S),
         )
         for token in prompt if last_n < 0 else prompt[-last_n:] if last_n else ():
             self._native.accept(token, ruled=False)

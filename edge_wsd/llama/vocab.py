@@ -189,6 +189,12 @@ class Vocab:
         return _native.all_pieces(library.address_of("llama_token_to_piece"), self._handle, self.n_tokens)
 
     @cached_property
+    def by_length(self) -> NDArray[np.int32]:
+        """All tokens, int32 [n_tokens], those of the shortest pieces first."""
+        lengths = np.fromiter(map(len, self.all_pieces()), np.int64, self.n_tokens)
+        return np.argsort(lengths, kind="stable").astype(np.int32)
+
+    @cached_property
     def all_attributes(self) -> NDArray[np.int32]:
         """`attributes` of every token, of shape (n_tokens,)."""
         return _native.all_attributes(library.address_of("llama_vocab_get_attr"), self._handle, self.n_tokens)

@@ -138,3 +138,15 @@ def test_a_grammar_of_too_many_readings_ends_its_reply(pair: Pair, monkeypatch: 
         for _ in range(40):
             sampler.accept(letter)
     sampler.close()
+
+
+def test_a_grammar_that_is_ambiguous_at_once_does_not_hang(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """llama.cpp tries 300 ways for each character of each token that is refused: one call took for ever."""
+    monkeypatch.setattr("edge_wsd.llama.sampler.LONGEST_S", 0.05)
+    model = pair.base.model
+    sampler = Sampler(**OFF, grammar=Grammar("root ::= " + "[a-z ]* " * 300, model))
+    row = np.zeros(model.vocab.n_tokens, np.float32)
+    row[model.vocab.tokenize("A")[-1]] = 5
+    with pytest.raises(GrammarError, match="too ambiguous"):
+        sampler.choose(row.ctypes.data, row.size)
+    sampler.close()
