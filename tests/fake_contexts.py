@@ -99,7 +99,7 @@ class FakeContext:
         self.n_sequences, self.n_vocab, self.n_ctx = n_sequences, WORDS.n_tokens, n_ctx
         self.batch_size = self.most_rows = batch
         self.block, self.can_share, self.is_open = 1, can_share, True
-        self.room = room
+        self.room, self.is_unified = room, True
         self.n_cells = n_ctx * n_sequences if room is None else room
         self.n_decodes = 0
         self.restored: list[int] = []

@@ -93,16 +93,17 @@ class Prefixes:
         """The sequence of which most can be kept for `text`, and how much; the most recently used of several."""
         best, most = None, 0
         for sequence in (*self.used, *self._idle):
-            kept = sequence.kept(common_prefix(sequence.tokens, text))
+            n = common_prefix(sequence.tokens, text)
+            kept = sequence.shared(n) if sequence in self.used else sequence.kept(n)
             if kept > 0 and kept >= most:
                 best, most = sequence, kept
         return best, most
 
     def _begun_like(self, source: Sequence, kept: int) -> Sequence:
         """A sequence with the first `kept` tokens of `source`: itself, or another where it would lose its own text."""
-        loses = not self.context.model.can_cut or len(source.tokens) - kept > _LOOSE_END
+        loses = not source.shares_beginnings or len(source.tokens) - kept > _LOOSE_END
         has_room = self._n_left > 0 or any(other is not source for other in self._idle)
-        if source in self._idle and not (loses and has_room):
+        if source in self._idle and not (loses and has_room and source.shared(kept) == kept):
             self._idle.remove(source)
             if loses:
                 self._save(source)
@@ -128,7 +129,7 @@ class Prefixes:
             if not self._may_be_full(len(saved.tokens)):  # it is damaged
                 self._saved.remove(saved)
             return None
-        if self.context.model.can_cut and len(saved.tokens) - n_saved <= _LOOSE_END:
+        if saved.state.fewest == 0 and len(saved.tokens) - n_saved <= _LOOSE_END:
             self._saved.remove(saved)  # it goes on in memory
         else:
             self._saved.use(saved)
@@ -151,12 +152,12 @@ class Prefixes:
 
     def _save(self, sequence: Sequence) -> None:
         """Keep the text of an idle sequence that is about to lose it, if there is a use for it."""
-        tokens, can_cut = sequence.tokens, self.context.model.can_cut
-        others = (*self.used, *self._idle)
+        tokens = sequence.tokens
         if len(tokens) < _FEWEST_SAVED or not self._saved.takes(1) or not sequence.can_be_saved:
             return
-        if any(other.kept(common_prefix(other.tokens, tokens)) == len(tokens) for other in others if can_cut):
-            return  # it is the beginning of another one
+        for other in (*self.used, *self._idle):
+            if other.shares_beginnings and common_prefix(other.tokens, tokens) == len(tokens):
+                return  # it is the beginning of another one
         saved, n_saved = self._saved.longest(tokens)
         if saved is not None and n_saved == len(tokens):
             self._saved.use(saved)

@@ -79,7 +79,7 @@ class Context:
         # Flash attention sums in another order with another number of threads: nothing may change it then.
         adapts = settings.threads is None and not model.on_gpu and not attention.is_flash
         self._choice = ThreadChoice(self._n_threads) if adapts and self._n_threads > 1 else None
-        self.is_unified = n_sequences > 1 and not settings.exact
+        self.is_unified = n_sequences > 1 and not settings.exact and not model.sliding_window
         """Whether all sequences share their cells, so that what two have in common is there once."""
         self.can_share = not settings.exact
         """Whether a decode may be of several sequences: exact numbers do not depend on what is computed beside."""
@@ -287,7 +287,7 @@ class Context:
 
 def most_texts(model: Model, settings: ModelSettings) -> int:
     """How many sequences the context of a pair has."""
-    return n_texts(settings, can_cut=model.can_cut)
+    return n_texts(settings, shares_cells=model.can_cut and not model.sliding_window)
 
 
 def _block(model: Model, settings: ModelSettings) -> int:

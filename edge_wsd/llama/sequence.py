@@ -104,6 +104,17 @@ class Sequence:
         """How many tokens `cut(n)` keeps: those of a checkpoint, or none, where the memory cannot be cut to `n`."""
         return kept(n, len(self.tokens), self._fewest, self._checkpoints)
 
+    def shared(self, n: int) -> int:
+        """How many of the first `n` tokens `copy_to` can give to another sequence."""
+        if self.context.is_unified:
+            return self.kept(n)
+        return kept(n, len(self.tokens), self._fewest_once_saved, self._checkpoints) if self.can_be_saved else 0
+
+    @property
+    def shares_beginnings(self) -> bool:
+        """Whether that is any number of them, however long the text becomes."""
+        return not (self._fewest if self.context.is_unified else self._fewest_once_saved)
+
     def cut(self, n: int) -> None:
         """Keep the first `n` tokens. Memory that cannot be cut anywhere keeps a checkpoint of fewer, or nothing."""
         if n < 0:
@@ -200,7 +211,7 @@ class Sequence:
         self._checkpoints = list(state.checkpoints)
 
     def copy_to(self, other: Sequence, n: int | None = None) -> None:
-        """Make `other`, a sequence of the same context, what `cut(n)` would keep of this one; all of it without `n`.
+        """Make `other`, a sequence of the same context, the `shared(n)` first tokens of this one; all without `n`.
 
         In a unified cache nothing is copied: both share the cells.
         """
@@ -210,14 +221,13 @@ class Sequence:
         if other is self:
             return
         other.clear()
-        n = self.kept(len(self.tokens) if n is None else n)
+        n = self.shared(len(self.tokens) if n is None else n)
         if n == 0:
             return
         with library.LOCK:
             if not self.context.is_unified:
                 # llama.cpp copies between streams at the next decode; until then neither may be saved or restored.
-                if self.can_be_saved:
-                    other.restore(self.save())
+                other.restore(self.save())
             else:
                 end = n if self.context.model.can_cut else -1
                 llama_cpp.llama_memory_seq_cp(self._memory, self.index, other.index, 0, end)

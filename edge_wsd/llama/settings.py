@@ -81,11 +81,13 @@ def context_length(settings: ModelSettings, n_ctx_train: int) -> int:
     return settings.context_length or max(SHORTEST_CONTEXT, min(trained, DEFAULT_CONTEXT_LENGTH))
 
 
-def n_texts(settings: ModelSettings, *, can_cut: bool) -> int:
+def n_texts(settings: ModelSettings, *, shares_cells: bool) -> int:
     """How many sequences a context has: for the replies at once, and idle ones where they cost no cells of their own.
 
-    llama.cpp reserves memory for passes of a multiple of them, so they are a power of two.
+    Cells that a sliding window has left behind llama.cpp gives to other sequences, and so a text that is cut back would
+    lack them: with a window each has its own. llama.cpp reserves memory for passes of a multiple of the sequences, so
+    they are a power of two.
     """
-    if settings.exact or not can_cut:
+    if settings.exact or not shares_cells:
         return settings.parallel
     return max(_FEWEST_TEXTS, 1 << (2 * settings.parallel - 1).bit_length())

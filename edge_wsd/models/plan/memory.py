@@ -102,15 +102,16 @@ def placed_memory(
     settings = replace(settings, batch=min(settings.batch, n_ctx))
     attention = Attention.of(settings, on_gpu=any(place_ != HOST for place_ in placement))
     # llama.cpp reserves room for passes of whole multiples of its sequences.
-    n_sequences = n_texts(settings, can_cut=True)
+    n_sequences = _n_sequences(shape, settings)
     attention = replace(attention, micro_batch=-(-attention.micro_batch // n_sequences) * n_sequences)
-    # Replies share all cells, so each is computed over all of them; exact ones keep to their own.
-    shared = cells(n_ctx * (1 if settings.exact else settings.parallel))
-    kept = shared * (settings.parallel if settings.exact else 1)
+    # Replies share all cells, so each is computed over all of them; exact ones, and those of a window, have their own.
+    own = settings.exact or shape.sliding_window > 0
+    shared = cells(n_ctx * (1 if own else settings.parallel))
+    kept = shared * (settings.parallel if own else 1)
     host = _host_weights(shape, placement, repacked, mmap=settings.mmap) + Sizes(
         kv_cache=_kv_bytes(shape, settings, kept, placement, HOST),
         compute=_host_compute(shape, attention, shared, placement),
-        logits=shape.n_vocab * _n_rows(settings, n_scored) * _F32_BYTES,
+        logits=shape.n_vocab * _n_rows(shape, settings, n_scored) * _F32_BYTES,
         vocabulary=shape.n_vocab * _TOKEN_BYTES + shape.n_merges * _MERGE_BYTES,
         cache=(settings.cache_ram or 0) * MIB,
     )
@@ -118,9 +119,13 @@ def placed_memory(
     return ModelMemory(shape, n_ctx, placement, host, gpus)
 
 
-def _n_rows(settings: ModelSettings, n_scored: int) -> int:
+def _n_sequences(shape: ModelShape, settings: ModelSettings) -> int:
+    return n_texts(settings, shares_cells=not shape.sliding_window)
+
+
+def _n_rows(shape: ModelShape, settings: ModelSettings, n_scored: int) -> int:
     """Rows of logits in llama.cpp's output buffer: from the start one for each sequence, then those of a pass."""
-    return max(n_texts(settings, can_cut=True), min(n_scored * settings.parallel, settings.batch))
+    return max(_n_sequences(shape, settings), min(n_scored * settings.parallel, settings.batch))
 
 
 def cells(n_ctx: int) -> int:
