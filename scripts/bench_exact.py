@@ -86,6 +86,7 @@ def load(arguments: argparse.Namespace, exact: bool) -> Pair:
         threads=arguments.threads,
         flash_attention=arguments.flash_attention,
         exact=exact,
+        cache_ram=0,  # what is wiped must not come back from there
     )
     return Pair.load(
         arguments.drafter,

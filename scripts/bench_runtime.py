@@ -51,7 +51,11 @@ def main() -> None:
     arguments = parser.parse_args()
 
     clock = DecodeClock()
-    settings = ModelSettings(context_length=arguments.prompt_tokens + arguments.tokens + 256, threads=arguments.threads)
+    settings = ModelSettings(
+        context_length=arguments.prompt_tokens + arguments.tokens + 256,
+        threads=arguments.threads,
+        cache_ram=0,  # what is wiped must not come back from there
+    )
     with Pair.load(
         arguments.drafter,
         arguments.base,
@@ -107,7 +111,10 @@ def answer(pair: Pair, prompt: str, options: Options) -> dict[str, float]:
         if first is None and isinstance(event, Token):
             first = time.perf_counter() - start
         if isinstance(event, Finished):
-            n_tokens = event.reply.stats.n_tokens
+            stats = event.reply.stats
+            if stats.drafter_reused_tokens or stats.base_reused_tokens:
+                raise AssertionError("a memory was not empty, so this is no measurement")
+            n_tokens = stats.n_tokens
             row = {"first token": first or 0.0, "whole answer": time.perf_counter() - start, "tokens": float(n_tokens)}
             if event.reply.switch is not None:
                 row["switch"] = float(event.reply.switch.index)

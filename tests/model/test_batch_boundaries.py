@@ -4,7 +4,7 @@ import pytest
 
 from edge_wsd import Message, ModelSettings, Options, Pair
 
-EXACT = {"threads": 1, "kv_type": "f32", "flash_attention": "off", "context_length": 1280}
+EXACT = {"threads": 1, "kv_type": "f32", "flash_attention": "off", "context_length": 1280, "cache_ram": 0}
 BATCHES = (8, 16, 512)
 WHOLE = 1280  # everything is one batch: what the others are compared with
 GREEDY = {"max_tokens": 10}
