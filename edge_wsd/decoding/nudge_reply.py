@@ -31,12 +31,14 @@ class NudgeReply(ReplyState):
         self._drafter = drafter
         self._strip = strip
         self._surest = math.log(options.nudge_below)
+        self._n_left = (
+            options.max_draft
+        )  # tokens that the drafter may still write; what it only proposes is not counted
         self._is_word = False  # the newest token is the drafter's
         self._is_dumb = False  # the drafter's word is nothing to the base, whose token comes next however unsure it is
 
     def hesitates(self, top: float) -> bool:
-        may_draft = self._drafter.n_drafted < self.options.max_draft and not self._is_dumb
-        return may_draft and top < self._surest
+        return self._n_left > 0 and not self._is_dumb and top < self._surest
 
     def keep_choices(self, rows: Rows, proposed: list[int], first: int, n_rows: int) -> Iterator[Event]:
         """The same, and where it follows a word of the drafter the base has taken over."""
@@ -54,7 +56,7 @@ class NudgeReply(ReplyState):
             yield from self.writer.stop_at(self._drafter.stop)
         elif self._drafter.ended:
             yield from self.writer.end("stop")
-        return word[: self.writer.n_left]
+        return word[: min(self.writer.n_left, self._n_left)]
 
     def judge(self, rows: Rows, proposed: list[int]) -> Iterator[Event]:
         """Keep the word; what the base thinks of it is only told."""
@@ -67,6 +69,7 @@ class NudgeReply(ReplyState):
             return
         scored = Scored(len(self.writer.ids), tuple(rows.logprobs), (None,) * len(proposed))
         self._is_word = True
+        self._n_left -= len(proposed)
         self.text += proposed
         self.tell_sampler(proposed, drafted=True)
         self.meter.n_drafted += len(proposed)

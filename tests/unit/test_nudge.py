@@ -57,10 +57,12 @@ class Bench:
                 new, source = [max(range(len(row)), key=row.__getitem__)], "base"
             else:
                 new, source = self.word(ids), "drafter"
-                n_drafted += len(new)
                 self.n_hand_overs += 1
                 if new and new[0] in self.dumb:
                     new, source = [max(range(len(row)), key=row.__getitem__)], "base"
+                else:
+                    new = new[: self.options.max_draft - n_drafted]
+                    n_drafted += len(new)
             if not new or new == [END]:
                 break
             ids, sources = ids + new, sources + [source] * len(new)
@@ -80,17 +82,29 @@ class Bench:
 @pytest.mark.parametrize("chunk", [1, 4, 16])
 @pytest.mark.parametrize("seed", range(N_SEEDS))
 def test_the_reply_is_that_of_the_rule_run_the_slow_way(seed, chunk, speculation):
-    bench = Bench(seed, chunk=chunk, speculation=speculation, max_draft=1000)
+    bench = Bench(seed, chunk=chunk, speculation=speculation)
     ids, sources = bench.the_slow_way()
     assert bench.writer.ids == ids
     assert [token.source for token in bench.writer.tokens] == sources
+
+
+@pytest.mark.parametrize("max_draft", [1, 2, 5])
+@pytest.mark.parametrize("speculation", [True, False])
+@pytest.mark.parametrize("seed", range(N_SEEDS))
+def test_what_the_drafter_only_proposes_does_not_count_as_draft(seed, speculation, max_draft):
+    """After so many proposals no word was drafted any more, and the text depended on measured times."""
+    bench = Bench(seed, speculation=speculation, max_draft=max_draft)
+    ids, sources = bench.the_slow_way()
+    assert bench.writer.ids == ids
+    assert [token.source for token in bench.writer.tokens] == sources
+    assert sources.count("drafter") <= max_draft
 
 
 @pytest.mark.parametrize("speculation", [True, False])
 @pytest.mark.parametrize("seed", range(N_SEEDS))
 def test_where_a_word_is_nothing_in_the_bases_vocabulary_the_base_writes_a_token_however_unsure(seed, speculation):
     """Behind another word the base was asked twice, hesitated after all, and the word was written again."""
-    bench = Bench(seed, speculation=speculation, bridge=HalfDumb, max_draft=1000)
+    bench = Bench(seed, speculation=speculation, bridge=HalfDumb)
     ids, sources = bench.the_slow_way()
     assert bench.writer.ids == ids
     assert [token.source for token in bench.writer.tokens] == sources
