@@ -85,7 +85,7 @@ def test_only_a_conversation_is_replaced_by_a_conversation(pair, tmp_path):
     session = pair.session(options=OPTIONS)
     for content in (b"GGUF and more", b"[]", b'{"format": "something else"}'):
         (tmp_path / "precious").write_bytes(content)
-        with pytest.raises(SessionFileError, match="is not a conversation, so it stays as it is"):
+        with pytest.raises(SessionFileError, match="is not a conversation, so it was left as it is"):
             session.save(tmp_path / "precious")
         assert (tmp_path / "precious").read_bytes() == content
     (tmp_path / "empty").touch()
