@@ -151,7 +151,7 @@ def test_the_children_of_a_frozen_application_are_started_as_it_says(
     renderer = Renderer()
     assert renderer.render("{{ a }}", {"a": 1}, datetime(2025, 3, 9)) == "1"
     renderer.close()
-    with pytest.raises(OptionError, match="no module of edge_wsd"):
+    with pytest.raises(OptionError, match="not a module of edge_wsd"):
         child_process.main(["os"])
 
 
