@@ -181,9 +181,12 @@ def _build(make: Callable[..., Any], flags: Flags, given: dict[str, Any], prefix
         raise click.UsageError(f"{flag} {rest}") from error
 
 
-def require_own_rule(options: Options) -> None:
-    """An option that was given is of the rule, or it would change nothing."""
-    for name in click.get_current_context().meta.get(GIVEN, {}):
+def require_use(options: Options) -> None:
+    """What was given on the command line changes something: an option of the rule, or of a grammar that there is."""
+    given = click.get_current_context().meta.get(GIVEN, {})
+    if "grammar_from" in given and not options.has_grammar:
+        raise click.UsageError("--grammar-from needs a grammar; see --grammar and --json-schema")
+    for name in given:
         rule = OF_ONE_RULE.get(name, options.rule)
         if rule != options.rule:
             flag = REPLY_FLAGS[name][0]

@@ -12,7 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from edge_wsd.cli.first_use import Consent, models_of
-from edge_wsd.cli.options import GIVEN, model_options, require_own_rule
+from edge_wsd.cli.options import GIVEN, model_options, require_use
 from edge_wsd.cli.sections import SectionOption
 from edge_wsd.cli.ui.interruptible import call
 from edge_wsd.cli.ui.rows import tell
@@ -219,7 +219,7 @@ def _with_defaults_of(pair: NamedPair, options: Options) -> Options:
     """The options, of which those that were not given are the pair's."""
     given = click.get_current_context().meta.get(GIVEN, {})
     whole = options.with_changes(**{key: value for key, value in pair.options.items() if key not in given})
-    require_own_rule(whole)
+    require_use(whole)
     return whole
 
 

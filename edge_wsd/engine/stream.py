@@ -21,7 +21,7 @@ from typing import Final
 
 from edge_wsd.decoding.events import Event, Finished, Reply
 from edge_wsd.engine.task import Task
-from edge_wsd.errors import ClosedError, ForkedError
+from edge_wsd.errors import BusyError, ClosedError, ForkedError
 
 # A signal does not always wake who waits: never on Windows, and not if it meets another thread or comes a moment early.
 _TICK_S = 0.25
@@ -66,8 +66,10 @@ class Stream:
         return self
 
     async def __anext__(self) -> Event:
-        """The same in a coroutine, which lets others run while it waits."""
+        """The same in a coroutine, which lets others run while it waits. Raises `BusyError` beside another."""
         loop, arrived = asyncio.get_running_loop(), asyncio.Event()
+        if self._task.on_event is not None:
+            raise BusyError("another coroutine is reading this stream; let one read it, and hand its events on")
         self._task.on_event = partial(_wake, loop, arrived)
         try:
             self._require_own_process()

@@ -61,6 +61,13 @@ def test_an_option_of_the_other_rule_is_wrong_usage(played, arguments, told):
     assert played("run", "hello", "--rule", "nudge", "--nudge-below", "0.5").returncode == 0
 
 
+def test_where_a_grammar_begins_cannot_be_said_without_one(played):
+    """It was passed over."""
+    done = played("run", "hello", "--grammar-from", "start")
+    assert done.returncode == 2 and "--grammar-from needs a grammar" in done.stderr and done.stderr.count("\n") == 1
+    assert played("run", "hello", "--grammar-from", "start", "--grammar", 'root ::= "a"').returncode == 0
+
+
 def test_json_is_one_object_with_the_contracted_fields(played):
     done = played("run", "hello", "--json")
     answer = json.loads(done.stdout)

@@ -5,6 +5,7 @@ import asyncio
 import gc
 import threading
 import weakref
+from contextlib import ExitStack
 
 import pytest
 
@@ -12,7 +13,7 @@ from edge_wsd.decoding.events import Finished, Token
 from edge_wsd.engine import engine as engine_module
 from edge_wsd.engine.engine import Engine
 from edge_wsd.engine.task import Job
-from edge_wsd.errors import Cancelled, ClosedError
+from edge_wsd.errors import BusyError, Cancelled, ClosedError
 from tests.fake_contexts import (
     LONG_PROMPT,
     PATIENCE_S,
@@ -329,6 +330,26 @@ def test_a_coroutine_that_is_cancelled_closes_its_reply_and_one_that_is_closed_e
         streams, (first, second) = asyncio.run(main(engine))
         assert isinstance(first, asyncio.CancelledError) and second == []
         assert all(stream.is_over for stream in streams)
+
+
+def test_of_two_coroutines_that_read_one_stream_the_second_is_told():
+    """The first was never woken again."""
+
+    async def read(stream):
+        return [event async for event in stream]
+
+    async def main(stream, release):
+        first = asyncio.create_task(read(stream))
+        await asyncio.sleep(0)
+        with pytest.raises(BusyError, match="another coroutine is reading"):
+            await anext(stream)
+        release()
+        return await asyncio.wait_for(first, PATIENCE_S)
+
+    with engine_of() as engine, ExitStack() as stack:
+        stack.enter_context(held(engine.base))
+        events = asyncio.run(main(engine.submit(plain([1, 2], 5)), stack.close))
+    assert isinstance(events[-1], Finished) and len(events) == 6
 
 
 def test_an_event_loop_that_is_closed_under_its_reader_stops_nobody():
