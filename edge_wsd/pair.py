@@ -10,40 +10,35 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from edge_wsd.decoding.bridge import Bridge, SameVocabulary, ThroughText
-from edge_wsd.decoding.common_prefix import common_prefix
 from edge_wsd.decoding.events import Reply, Source
 from edge_wsd.decoding.options import OptionChanges, Options, checked_options
 from edge_wsd.engine.engine import LONGEST_QUEUE, Engine
-from edge_wsd.errors import BusyError, ClosedError, ContextFullError, TemplateError
+from edge_wsd.errors import BusyError, ClosedError
 from edge_wsd.llama import library
 from edge_wsd.llama.context import Context, most_texts
 from edge_wsd.llama.model import Model
 from edge_wsd.llama.settings import ModelSettings
 from edge_wsd.llama.tools.measure import simulate
 from edge_wsd.llama.vocabulary_verdict import VocabularyVerdict, compare_vocabularies
+from edge_wsd.loaded_model import LoadedModel
 from edge_wsd.models.gguf.check import check_gguf
 from edge_wsd.models.gguf.shape import shape_of_file
 from edge_wsd.models.plan.planner import Plan, plan_pair, require_possible
 from edge_wsd.models.probe.trial import Candidate, probe_models
 from edge_wsd.prompts.choose import base_template as choose_base_template
 from edge_wsd.prompts.choose import drafter_template as choose_drafter_template
-from edge_wsd.prompts.mark import free_mark, restored
 from edge_wsd.prompts.messages import Message
-from edge_wsd.prompts.template import Template
 from edge_wsd.session import Session
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # only type checkers need it; typing has it from 3.11 on
-
-_LONG_TOKEN = 16
-"""Characters per token that only an odd text has: longer prompts are measured before they are tokenised."""
 
 PairProgress = Callable[[str, float], None]
 """Called with a stage and a fraction from 0 to 1. The stages are "probe", in which a child process tries those files
@@ -61,81 +56,6 @@ class LoadSettings(TypedDict, total=False):
     progress: PairProgress | None
     parallel: int
     longest_queue: int
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """A conversation in one model's tokens. `opening` is the reply's given beginning, at the end of `tokens`."""
-
-    tokens: list[int]
-    opening: list[int]
-    text: str
-
-    @property
-    def before_opening(self) -> list[int]:
-        return self.tokens[: len(self.tokens) - len(self.opening)]
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedModel:
-    """One of the two: weights, memory, and how it is addressed."""
-
-    model: Model
-    context: Context
-    template: Template
-
-    def encode(self, messages: Sequence[Message], *, special: bool = False) -> Prompt:
-        """The conversation as this model's prompt. One that ends in an assistant message leaves it open.
-
-        White space at the end of that message is dropped: the model writes its own. Texts of control tokens in the
-        messages stay texts, unless `special` makes them tokens. Raises `TemplateError`, and `ContextFullError` for
-        a text so long that no context of this length could hold it: it is not even tokenised.
-        """
-        mark = None
-        if not special and self.template.parses_special:
-            mark = free_mark(messages)
-            broken = self.model.vocab.special_texts.broken
-            messages = [replace(message, content=broken(message.content, mark)) for message in messages]
-        special = special or self.template.parses_special
-        if not messages or messages[-1].role != "assistant":
-            text = self._render(messages, mark)
-            return Prompt(self._tokenize(text, special, mark), [], _without(mark, text))
-        # A space only one of the two models saw would be lost between the words.
-        last = replace(messages[-1], content=messages[-1].content.rstrip())
-        text = self._render([*messages[:-1], last], mark)
-        tokens = self._tokenize(text, special, mark)
-        before = self._tokenize(self._render(messages[:-1], mark), special, mark)
-        # Something must stand before the opening, for the base to score its first token behind.
-        return Prompt(tokens, tokens[max(1, common_prefix(before, tokens)) :], _without(mark, text))
-
-    def _render(self, messages: Sequence[Message], mark: str | None) -> str:
-        text = self.template.render(messages)
-        return text if mark is None else restored(text, mark)
-
-    def _tokenize(self, text: str, special: bool, mark: str | None) -> list[int]:
-        vocab = self.model.vocab
-        self._refuse_endless(text)
-        # Many chat templates write BOS themselves; two of them would be a prompt no model has seen.
-        has_bos = special and vocab.bos is not None and text.startswith(vocab.text(vocab.bos))
-        tokens = vocab.tokenize(text, special=special, bos=vocab.add_bos and not has_bos, mark=mark)
-        if not tokens:
-            raise TemplateError(f"the {self.template.name} template makes an empty prompt of this conversation")
-        return tokens
-
-    def _refuse_endless(self, text: str) -> None:
-        n_ctx = self.context.n_ctx
-        if len(text) <= _LONG_TOKEN * n_ctx or (fewest := self.model.vocab.fewest_tokens(text)) <= n_ctx:
-            return
-        raise ContextFullError(
-            f"a prompt of {len(text)} characters has at least {fewest} tokens, and the context of "
-            f"{self.model.path.name} holds {n_ctx}; shorten the prompt or raise context_length (--ctx)",
-            needed=fewest,
-            available=n_ctx,
-        )
-
-
-def _without(mark: str | None, text: str) -> str:
-    return text if mark is None else text.replace(mark, "")
 
 
 class Pair:

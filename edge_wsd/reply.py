@@ -32,11 +32,11 @@ from edge_wsd.json_schema.grammar import grammar_of_schema
 from edge_wsd.llama.grammar import Grammar
 from edge_wsd.llama.sampler import Penalties, Sampler, token_biases
 from edge_wsd.llama.sequence import Sequence as ModelSequence
+from edge_wsd.loaded_model import LoadedModel, Prompt
 from edge_wsd.prompts.messages import Message
 
 if TYPE_CHECKING:
-    from edge_wsd.pair import LoadedModel, Pair, Prompt
-
+    from edge_wsd.pair import Pair
 
 _OF_THE_BASE = 0x9E3779B9
 

@@ -19,7 +19,8 @@ from edge_wsd.decoding.options import Options
 from edge_wsd.units import counted
 
 if TYPE_CHECKING:
-    from edge_wsd.pair import LoadedModel, Pair
+    from edge_wsd.loaded_model import LoadedModel
+    from edge_wsd.pair import Pair
 
 
 class Chat:

@@ -14,7 +14,7 @@ pytest.importorskip("transformers")
 from edge_wsd import Message, Options, Pair
 from edge_wsd.converters import convert
 from edge_wsd.llama.model import Model
-from edge_wsd.pair import LoadedModel
+from edge_wsd.loaded_model import LoadedModel
 from edge_wsd.prompts.chat_template import ChatTemplate
 from edge_wsd.prompts.plain_template import PlainTemplate
 from tests import tiny_tokenizers as tiny

@@ -1,0 +1,92 @@
+"""A model in memory, and how a conversation becomes its prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from edge_wsd.decoding.common_prefix import common_prefix
+from edge_wsd.errors import ContextFullError, TemplateError
+from edge_wsd.llama.context import Context
+from edge_wsd.llama.model import Model
+from edge_wsd.prompts.mark import free_mark, restored
+from edge_wsd.prompts.messages import Message
+from edge_wsd.prompts.template import Template
+
+_LONG_TOKEN = 16
+"""Characters per token that only an odd text has: longer prompts are measured before they are tokenised."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A conversation in one model's tokens. `opening` is the reply's given beginning, at the end of `tokens`."""
+
+    tokens: list[int]
+    opening: list[int]
+    text: str
+
+    @property
+    def before_opening(self) -> list[int]:
+        return self.tokens[: len(self.tokens) - len(self.opening)]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """One of the two: weights, memory, and how it is addressed."""
+
+    model: Model
+    context: Context
+    template: Template
+
+    def encode(self, messages: Sequence[Message], *, special: bool = False) -> Prompt:
+        """The conversation as this model's prompt. One that ends in an assistant message leaves it open.
+
+        White space at the end of that message is dropped: the model writes its own. Texts of control tokens in the
+        messages stay texts, unless `special` makes them tokens. Raises `TemplateError`, and `ContextFullError` for
+        a text so long that no context of this length could hold it: it is not even tokenised.
+        """
+        mark = None
+        if not special and self.template.parses_special:
+            mark = free_mark(messages)
+            broken = self.model.vocab.special_texts.broken
+            messages = [replace(message, content=broken(message.content, mark)) for message in messages]
+        special = special or self.template.parses_special
+        if not messages or messages[-1].role != "assistant":
+            text = self._render(messages, mark)
+            return Prompt(self._tokenize(text, special, mark), [], _without(mark, text))
+        # A space only one of the two models saw would be lost between the words.
+        last = replace(messages[-1], content=messages[-1].content.rstrip())
+        text = self._render([*messages[:-1], last], mark)
+        tokens = self._tokenize(text, special, mark)
+        before = self._tokenize(self._render(messages[:-1], mark), special, mark)
+        # Something must stand before the opening, for the base to score its first token behind.
+        return Prompt(tokens, tokens[max(1, common_prefix(before, tokens)) :], _without(mark, text))
+
+    def _render(self, messages: Sequence[Message], mark: str | None) -> str:
+        text = self.template.render(messages)
+        return text if mark is None else restored(text, mark)
+
+    def _tokenize(self, text: str, special: bool, mark: str | None) -> list[int]:
+        vocab = self.model.vocab
+        self._refuse_endless(text)
+        # Many chat templates write BOS themselves; two of them would be a prompt no model has seen.
+        has_bos = special and vocab.bos is not None and text.startswith(vocab.text(vocab.bos))
+        tokens = vocab.tokenize(text, special=special, bos=vocab.add_bos and not has_bos, mark=mark)
+        if not tokens:
+            raise TemplateError(f"the {self.template.name} template makes an empty prompt of this conversation")
+        return tokens
+
+    def _refuse_endless(self, text: str) -> None:
+        n_ctx = self.context.n_ctx
+        if len(text) <= _LONG_TOKEN * n_ctx or (fewest := self.model.vocab.fewest_tokens(text)) <= n_ctx:
+            return
+        raise ContextFullError(
+            f"a prompt of {len(text)} characters has at least {fewest} tokens, and the context of "
+            f"{self.model.path.name} holds {n_ctx}; shorten the prompt or raise context_length (--ctx)",
+            needed=fewest,
+            available=n_ctx,
+        )
+
+
+def _without(mark: str | None, text: str) -> str:
+    return text if mark is None else text.replace(mark, "")
