@@ -141,7 +141,7 @@ class AnswersFile(Answers):
         self._file = open(target, "a+b", buffering=0)  # noqa: SIM115 - closed by `close`
         if not lock(self._file.fileno()):
             self._file.close()
-            raise BatchFileError(f"{path}: another process is writing it; wait for its end, or name another file")
+            raise BatchFileError(f"{path}: another process is writing it; wait until that ends, or name another file")
 
     def take_up(self, lines: Iterator[Line]) -> Iterator[Line]:
         """Those lines that have no answer yet. Raises `BatchFileError` if anything else than their answers is there."""
@@ -152,7 +152,7 @@ class AnswersFile(Answers):
             while data := file.readline(_MOST_ANSWER_BYTES):
                 line = next(lines, None)
                 if line is None:
-                    raise self._refusal("it holds answers to more lines than there are")
+                    raise self._refusal("it holds more answers than there are questions")
                 begins = line.beginning(self._settings)
                 is_torn = not data.endswith(b"}\n") and not file.read(1)  # cut off while it was written
                 if not (data.startswith(begins) or (is_torn and begins.startswith(data))):
@@ -189,13 +189,13 @@ class AnswersFile(Answers):
         except BatchFileError:
             found = {}
         if "settings" not in found or "line" not in found:
-            return f"its line {number} is no answer of a batch"
+            return f"its line {number} is not an answer of a batch"
         if found["settings"] != self._settings:
-            return f"its line {number} was written by another pair, or with other options"
-        return f"its line {number} does not answer line {line.number} as that is now"
+            return f"its line {number} was written by another pair or with other options"
+        return f"its line {number} does not answer line {line.number} as it is now"
 
     def _refusal(self, why: str) -> BatchFileError:
-        return BatchFileError(f"{self.path}: {why}; name another file, or begin anew (--force)")
+        return BatchFileError(f"{self.path}: {why}; name another file, or start over (--force)")
 
 
 def _parsed(number: int, data: bytes) -> Line:

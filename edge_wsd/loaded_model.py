@@ -73,7 +73,7 @@ class LoadedModel:
         has_bos = special and vocab.bos is not None and text.startswith(vocab.text(vocab.bos))
         tokens = vocab.tokenize(text, special=special, bos=vocab.add_bos and not has_bos, mark=mark)
         if not tokens:
-            raise TemplateError(f"the {self.template.name} template makes an empty prompt of this conversation")
+            raise TemplateError(f"the {self.template.name} template turns this conversation into an empty prompt")
         return tokens
 
     def _refuse_endless(self, text: str) -> None:

@@ -237,7 +237,7 @@ class Pair:
             self.closed = True
             return
         if threading.get_ident() in self._users or library.holds_lock():
-            raise BusyError("a pair cannot be closed in the middle of asking it or loading (in a signal handler?)")
+            raise BusyError("a pair cannot be closed while this thread asks it or loads one (in a signal handler?)")
         self.closed = True
         self.engine.close()
         with self._unused:

@@ -102,7 +102,7 @@ def _full(model: LoadedModel, prompt: Prompt | ContextFullError, options: Option
         return None
     shorter = ", lower max_tokens (--max-tokens)" if n_prompt < n_ctx else ""
     return ContextFullError(
-        f"the prompt has {n_prompt} tokens, which leaves {max(0, n_ctx - n_prompt)} of the {n_ctx} of the context of "
+        f"the prompt has {n_prompt} tokens, which leaves {max(0, n_ctx - n_prompt)} of the {n_ctx} in the context of "
         f"{model.model.path.name} for a reply of up to {options.max_tokens}; shorten the prompt{shorter} or raise "
         "context_length (--ctx)",
         needed=n_prompt + reserve,

@@ -145,7 +145,7 @@ class Session:
         if messages[-1].role == "user" and not messages[-1].content.strip():
             raise TemplateError("the prompt is empty; give it some text")
         if self.system is None and all(message.role == "assistant" for message in messages):
-            raise TemplateError("the conversation has only messages of the assistant; begin it with one of the user")
+            raise TemplateError("the conversation has only assistant messages; begin it with a user message")
         return messages
 
     def _without_last_reply(self) -> tuple[Message, ...]:
@@ -156,7 +156,7 @@ class Session:
         if answered is not None:
             return answered
         if len(messages) == 1:
-            raise TemplateError("there is no message that the reply answers, so it cannot be written again")
+            raise TemplateError("the conversation begins with its reply, so the reply cannot be written again")
         return messages[:-1]
 
     @contextmanager

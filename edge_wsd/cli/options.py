@@ -190,7 +190,7 @@ def require_use(options: Options) -> None:
         rule = OF_ONE_RULE.get(name, options.rule)
         if rule != options.rule:
             flag = REPLY_FLAGS[name][0]
-            raise click.UsageError(f"{flag} is of the rule {rule!r}, and the rule is {options.rule!r}; see --rule")
+            raise click.UsageError(f"{flag} belongs to the rule {rule!r}, and the rule is {options.rule!r}; see --rule")
 
 
 def reply_options(function: F) -> F:

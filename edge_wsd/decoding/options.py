@@ -172,9 +172,9 @@ class Options:
         ):
             checks.require(holds, name, expected, getattr(self, name))
         if self.rule == "nudge" and self.has_grammar:
-            raise OptionError('grammar is of the rule "window"; with "nudge" two models write in one sentence')
+            raise OptionError('grammar belongs to the rule "window"; with "nudge" both models write in one sentence')
         if self.rule == "nudge" and self.switch_at is not None:
-            raise OptionError('switch_at is of the rule "window"; with "nudge" the base takes over many times')
+            raise OptionError('switch_at belongs to the rule "window"; with "nudge" the base takes over many times')
         object.__setattr__(self, "stop", _stop_strings(self.stop))
         object.__setattr__(self, "logit_bias", _biases(self.logit_bias))
         checks.require_choice("grammar_from", self.grammar_from, get_args(GrammarFrom))
@@ -184,7 +184,7 @@ class Options:
         object.__setattr__(self, "json_schema", _schema(self.json_schema))
         one = self.grammar is None or self.json_schema is None
         if not one:
-            raise OptionError("json_schema cannot stand beside a grammar; give one of the two")
+            raise OptionError("json_schema cannot be used together with a grammar; give one of the two")
 
     @property
     def is_greedy(self) -> bool:
@@ -244,7 +244,7 @@ def parse_bias(text: str) -> Bias:
         number = float(bias)
     except ValueError:
         equals = ""
-    checks.require(bool(equals and token), "logit_bias", "TOKEN=BIAS with a number behind the sign", text)
+    checks.require(bool(equals and token), "logit_bias", "TOKEN=BIAS, where BIAS is a number", text)
     if len(token) > 2 and token[0] == token[-1] == '"':
         return token[1:-1], number
     return (int(token) if token.isascii() and token.isdigit() and len(token) < 11 else token), number

@@ -97,7 +97,7 @@ class Engine:
             n_waiting = len(self._queue) - max(0, self._parallel - len(self._active))
             if n_waiting >= self._longest_queue:
                 waiting = "1 reply is" if n_waiting == 1 else f"{n_waiting} replies are"
-                raise QueueFullError(f"{waiting} waiting already, the most that may; try again later")
+                raise QueueFullError(f"{waiting} waiting already, the most allowed; try again later")
             if self._thread is None:
                 self._begin_thread()
             self._queue.append(task)
@@ -113,7 +113,7 @@ class Engine:
         if self._process != os.getpid():
             return
         if self._lock._is_owned():  # type: ignore[attr-defined]
-            raise BusyError("an engine cannot be closed in the middle of a call to it (in a signal handler?)")
+            raise BusyError("an engine cannot be closed during a call to it (in a signal handler?)")
         with self._lock:
             self._closed = True
             for task in (*self._active, *self._queue):

@@ -69,7 +69,7 @@ class Stream:
         """The same in a coroutine, which lets others run while it waits. Raises `BusyError` beside another."""
         loop, arrived = asyncio.get_running_loop(), asyncio.Event()
         if self._task.on_event is not None:
-            raise BusyError("another coroutine is reading this stream; let one read it, and hand its events on")
+            raise BusyError("another coroutine is reading this stream; let one of them read it and pass its events on")
         self._task.on_event = partial(_wake, loop, arrived)
         try:
             self._require_own_process()
@@ -128,7 +128,7 @@ class Stream:
     def _require_own_process(self) -> None:
         if self._process != os.getpid():
             self._over = True
-            raise ForkedError("this reply is written by the process that this one was forked from; read it there")
+            raise ForkedError("this reply is being written by the process that this one was forked from; read it there")
 
     # Ending it early
 

@@ -58,7 +58,7 @@ def grammar_of_schema(text: str) -> str:
         builder = _Builder(schema)
         root = builder.value(schema)
         if root is None:
-            raise OptionError("json_schema allows nothing: what it asks for contradicts itself")
+            raise OptionError("json_schema allows nothing: its requirements contradict each other")
         rules = {"root": root, **_FIXED, **builder.rules}
         grammar = "\n".join(f"{name} ::= {body}" for name, body in rules.items())
         check_grammar(grammar)
@@ -69,7 +69,7 @@ def grammar_of_schema(text: str) -> str:
         if "can begin with itself" in cause:
             cause = "json_schema refers to itself without end"
         elif cause.startswith("grammar must"):
-            cause = f"json_schema makes a grammar that is too large: {cause.rpartition(': ')[2]}"
+            cause = f"json_schema needs a grammar that is too large: {cause.rpartition(': ')[2]}"
         raise OptionError(cause) from None
     return grammar
 
@@ -94,7 +94,7 @@ class _Builder:
     def _reserve(self, body: str) -> str:
         name = f"r{len(self.rules)}"
         if len(self.rules) >= _MOST_RULES:
-            raise OptionError(f"json_schema makes more than {_MOST_RULES} rules")
+            raise OptionError(f"json_schema needs more than {_MOST_RULES} rules")
         self.rules[name] = body
         return name
 
@@ -136,14 +136,14 @@ class _Builder:
     def resolve(self, reference: str) -> Any:
         """What stands at `#/$defs/name`."""
         if reference != "#" and not reference.startswith("#/"):
-            raise OptionError(f"json_schema must refer to itself alone, as #/$defs/name, not to {shown(reference)}")
+            raise OptionError(f"json_schema must refer only to itself, as #/$defs/name, not to {shown(reference)}")
         found = self._schema
         for part in unquote(reference).split("/")[1:]:
             key = part.replace("~1", "/").replace("~0", "~")
             try:
                 found = found[int(key) if isinstance(found, list) else key]
             except (KeyError, IndexError, TypeError, ValueError):
-                raise OptionError(f"json_schema refers to {shown(reference)}, where nothing stands") from None
+                raise OptionError(f"json_schema refers to {shown(reference)}, which does not exist") from None
         return found
 
     def _alternatives(self, key: str, whole: Schema) -> str | None:
@@ -154,7 +154,7 @@ class _Builder:
                 for j, other in enumerate(parts[:i]):
                     if not are_apart(one, other, self.resolve):
                         raise OptionError(
-                            f"json_schema has oneOf whose alternatives {j + 1} and {i + 1} may both hold, which no "
+                            f"json_schema has a oneOf whose alternatives {j + 1} and {i + 1} may both hold, which no "
                             "grammar can prevent; use anyOf"
                         )
         return self.either(self.value(part) for part in parts)
@@ -249,10 +249,10 @@ class _Builder:
         if members or other is None:
             possible = len(members) if other is None else None
             if fewest > len(required) or (most is not None and (possible is None or possible > most)):
-                raise OptionError("json_schema has minProperties or maxProperties, which no grammar can hold here")
+                raise OptionError("json_schema has minProperties or maxProperties, which no grammar can express here")
             return self.rule(f'"{{" space {self._members(members, required, other)} space "}}"')
         if fewest > 1:  # the same one may come twice
-            raise OptionError("json_schema has minProperties above 1, which no grammar can hold")
+            raise OptionError("json_schema has minProperties above 1, which no grammar can express")
         if most == 0:
             return self.rule('"{" space "}"')
         tail = repeated(f'("," space {other})', 0, None if most is None else int(most) - 1)
@@ -283,7 +283,7 @@ def _as_json(value: Any) -> str:
     try:
         return literal(json.dumps(value, ensure_ascii=False, allow_nan=False))
     except ValueError:
-        raise OptionError(f"json_schema has {shown(value)}, which JSON cannot write") from None
+        raise OptionError(f"json_schema has {shown(value)}, which JSON cannot represent") from None
 
 
 def _possible_types(whole: Schema) -> list[str]:
@@ -315,7 +315,7 @@ def _fits(value: Any, whole: Schema) -> bool:
             high is None or exact < high or (exact == high and not _excludes(whole, "exclusiveMaximum", high))
         )
     if kind in ("object", "array") and not OF_TYPE[kind].isdisjoint(whole):
-        raise OptionError(f"json_schema has a value of its own, {shown(value)}, beside what describes one")
+        raise OptionError(f"json_schema has both a value, {shown(value)}, and keywords that describe one")
     return True
 
 

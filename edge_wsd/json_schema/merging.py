@@ -44,7 +44,9 @@ def asserted(schema: Any) -> Schema:
         raise OptionError(f"json_schema has {shown(schema)} where a schema is expected: an object, true or false")
     for key, value in schema.items():
         if key in _IMPOSSIBLE and value is not False:
-            raise OptionError(f"json_schema has {key!r}, which no grammar can hold; leave it out, and check the result")
+            raise OptionError(
+                f"json_schema has {key!r}, which no grammar can express; leave it out, and check the result"
+            )
     found = {key: value for key, value in schema.items() if key in _KNOWN}
     if isinstance(found.get("items"), list):  # as it was before 2020
         found["prefixItems"] = found.pop("items")
@@ -58,11 +60,11 @@ def asserted(schema: Any) -> Schema:
 def _check(key: str, value: Any) -> None:
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if key in _SIZES:
-        expected, holds = "a whole number from 0 on", is_number and value == int(value) and value >= 0
+        expected, holds = "a whole number, 0 or more", is_number and value == int(value) and value >= 0
     elif key in OF_TYPE["number"]:
         expected, holds = "a number", is_number
     elif key in _LISTS:
-        expected, holds = "a list that is not empty", isinstance(value, list) and bool(value)
+        expected, holds = "a non-empty list", isinstance(value, list) and bool(value)
     elif key == "required":
         expected = "a list of names"
         holds = isinstance(value, list) and all(isinstance(each, str) for each in value)
@@ -109,7 +111,9 @@ def merged(one: Schema, other: Schema) -> Schema | None:
     """What holds for both; None where nothing does."""
     of_lists = [not OF_TYPE["array"].isdisjoint(side) for side in (one, other)]
     if all(of_lists) and any("prefixItems" in side for side in (one, other)):
-        raise OptionError("json_schema has prefixItems beside another schema of that list, which no grammar can hold")
+        raise OptionError(
+            "json_schema has prefixItems and another schema for the same list, which no grammar can express"
+        )
     whole = dict(one)
     for key, value in other.items():
         if key not in one or one[key] == value:
@@ -131,7 +135,7 @@ def merged(one: Schema, other: Schema) -> Schema | None:
         elif key == "const":
             return None
         elif key != "properties":
-            raise OptionError(f"json_schema has {key!r} twice for one value, which no grammar can hold")
+            raise OptionError(f"json_schema has {key!r} twice for one value, which no grammar can express")
     if "properties" in (*one, *other):
         whole["properties"] = _properties(one, other)
     return whole

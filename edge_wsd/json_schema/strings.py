@@ -108,7 +108,9 @@ def _parsed(text: str) -> Any:
             warnings.simplefilter("ignore")  # what may mean something else in later versions
             return parser.parse(text)
     except (re.error, OverflowError, RecursionError) as error:
-        raise OptionError(f"json_schema has a pattern that is no regular expression: {text!r:.60} ({error})") from None
+        raise OptionError(
+            f"json_schema has a pattern that is not a regular expression: {text!r:.60} ({error})"
+        ) from None
 
 
 def _branches(parts: list[Any]) -> list[list[Any]]:
@@ -132,7 +134,7 @@ def _of_length(writer: _Writer, branch: list[Any], low: int, high: int | None) -
                 least, most = max(int(least), low), min(int(most), high if high is not None else int(most))
                 if least <= most:
                     return [branch[0], (kind, (least, most, what)), branch[-1]]
-    raise writer.refusal("a length beside it, where the pattern itself can say how often")
+    raise writer.refusal("a length limit besides; put the limit into the pattern")
 
 
 def _is_anchor(part: Any, name: str) -> bool:
@@ -164,7 +166,7 @@ class _Writer:
         self._text = text
 
     def refusal(self, what: str) -> OptionError:
-        return OptionError(f"json_schema has a pattern that no grammar can hold: {self._text!r:.60} has {what}")
+        return OptionError(f"json_schema has a pattern that no grammar can express: {self._text!r:.60} has {what}")
 
     def anchored(self, parts: list[Any], character: str) -> str:
         begins = bool(parts) and _is_anchor(parts[0], "AT_BEGINNING")
@@ -196,8 +198,8 @@ class _Writer:
             least, most, inner = value
             open_end = str(most) == "MAXREPEAT"
             return repeated(f"({self.sequence(inner)})", int(least), None if open_end else int(most))
-        names = {"AT": "an anchor or a word boundary inside", "ASSERT": "a look ahead or behind",
-                 "ASSERT_NOT": "a look ahead or behind", "GROUPREF": "a reference to a group"}  # fmt: skip
+        names = {"AT": "an anchor or a word boundary inside", "ASSERT": "a lookahead or lookbehind",
+                 "ASSERT_NOT": "a lookahead or lookbehind", "GROUPREF": "a reference to a group"}  # fmt: skip
         raise self.refusal(names.get(kind, kind.lower()))
 
     def members(self, value: Sequence[Any]) -> Ranges:

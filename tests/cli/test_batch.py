@@ -114,7 +114,7 @@ def test_another_option_or_pair_is_refused_until_it_may_begin_anew(program, tmp_
     before = (tmp_path / "out.jsonl").read_bytes()
     for change in (["--threshold", "0.7"], ["--system", "Be brief."], ["--pair", "demo-other"], ["--tokens"]):
         done = program("batch", "in.jsonl", "out.jsonl", *QUICK, *change)
-        assert done.returncode == 1 and "another pair, or with other options" in done.stderr
+        assert done.returncode == 1 and "another pair or with other options" in done.stderr
         assert "--force" in done.stderr and done.stderr.count("\n") == 1
         assert (tmp_path / "out.jsonl").read_bytes() == before
     assert program("batch", "in.jsonl", "out.jsonl", *QUICK, "--chunk", "4", "--parallel", "2").returncode == 0

@@ -47,10 +47,13 @@ def test_two_files_of_ones_own_are_no_demonstration(played):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--rule", "nudge", "--threshold", "0.5"], "--threshold is of the rule 'window', and the rule is 'nudge'"),
-        (["--rule", "nudge", "--no-ignore-repeated"], "--ignore-repeated is of the rule 'window'"),
-        (["--nudge-below", "0.5"], "--nudge-below is of the rule 'nudge', and the rule is 'window'"),
-        (["--rule", "nudge", "--switch-at", "3"], '--switch-at is of the rule "window"'),
+        (
+            ["--rule", "nudge", "--threshold", "0.5"],
+            "--threshold belongs to the rule 'window', and the rule is 'nudge'",
+        ),
+        (["--rule", "nudge", "--no-ignore-repeated"], "--ignore-repeated belongs to the rule 'window'"),
+        (["--nudge-below", "0.5"], "--nudge-below belongs to the rule 'nudge', and the rule is 'window'"),
+        (["--rule", "nudge", "--switch-at", "3"], '--switch-at belongs to the rule "window"'),
     ],
 )
 def test_an_option_of_the_other_rule_is_wrong_usage(played, arguments, told):

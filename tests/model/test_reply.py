@@ -104,7 +104,7 @@ def test_a_full_context_is_told_with_the_numbers_that_were_asked_for(pair):
 def test_a_conversation_that_nobody_can_answer_is_told_what_it_lacks(pair):
     """One of an assistant message alone was told that there is no message; an empty prompt was answered."""
     alone = [{"role": "assistant", "content": "the list"}]
-    with pytest.raises(TemplateError, match="only messages of the assistant; begin it with one of the user"):
+    with pytest.raises(TemplateError, match="only assistant messages; begin it with a user message"):
         pair.generate(alone, OPTIONS)
     for empty in ("", " \n"):
         with pytest.raises(TemplateError, match="the prompt is empty"):

@@ -324,16 +324,16 @@ OTHER = GOOD.replace(b"two", b"2")
 @pytest.mark.parametrize(
     ("held", "data", "settings", "named"),
     [
-        (None, GOOD, "t", "line 1 was written by another pair, or with other options"),
-        (None, OTHER, "s", "line 2 does not answer line 3 as that is now"),
+        (None, GOOD, "t", "line 1 was written by another pair or with other options"),
+        (None, OTHER, "s", "line 2 does not answer line 3 as it is now"),
         (None, GOOD.replace(b"no json", b'{"prompt": "mended"}'), "s", "line 3 does not answer line 4"),
         (None, b"\n" + GOOD, "s", "line 1 does not answer line 2"),
-        (None, GOOD.splitlines()[0], "s", "more lines than there are"),
-        (b"my novel", GOOD, "s", "line 1 is no answer of a batch"),
-        (b"my novel\n", GOOD, "s", "line 1 is no answer of a batch"),
-        (b'{"prompt": "one"}\n', GOOD, "s", "line 1 is no answer of a batch"),
-        (GOOD, GOOD, "s", "line 1 is no answer of a batch"),
-        (b"\0" * 100, GOOD, "s", "line 1 is no answer of a batch"),
+        (None, GOOD.splitlines()[0], "s", "more answers than there are questions"),
+        (b"my novel", GOOD, "s", "line 1 is not an answer of a batch"),
+        (b"my novel\n", GOOD, "s", "line 1 is not an answer of a batch"),
+        (b'{"prompt": "one"}\n', GOOD, "s", "line 1 is not an answer of a batch"),
+        (GOOD, GOOD, "s", "line 1 is not an answer of a batch"),
+        (b"\0" * 100, GOOD, "s", "line 1 is not an answer of a batch"),
     ],
 )
 def test_a_file_that_holds_anything_else_is_left_alone_unless_it_is_to_begin_anew(

@@ -43,14 +43,14 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "a length": ({"minLength": -1}, "under 'minLength'"),
     "items": ({"items": 5}, "5 where a schema is expected"),
     "a reference": ({"$ref": 5}, "under '$ref'"),
-    "a missing reference": ({"$ref": "#/$defs/x"}, "nothing stands"),
-    "another's": ({"$ref": "https://example.com/x"}, "refer to itself alone"),
-    "a broken pattern": ({"pattern": "("}, "no regular expression"),
-    "a look ahead": ({"pattern": "^(?=a)b$"}, "a look ahead"),
+    "a missing reference": ({"$ref": "#/$defs/x"}, "does not exist"),
+    "another's": ({"$ref": "https://example.com/x"}, "refer only to itself"),
+    "a broken pattern": ({"pattern": "("}, "not a regular expression"),
+    "a look ahead": ({"pattern": "^(?=a)b$"}, "a lookahead"),
     "a group again": ({"pattern": "^(a)\\1$"}, "a reference to a group"),
     "flags": ({"pattern": "(?i)a"}, "flags"),
     "a boundary": ({"pattern": "^a\\b c$"}, "an anchor"),
-    "a pattern of any length": ({"pattern": "^(ab)+c$", "maxLength": 5}, "a length beside it"),
+    "a pattern of any length": ({"pattern": "^(ab)+c$", "maxLength": 5}, "a length limit besides"),
     "a long text": ({"type": "string", "minLength": 5000}, "too large"),
     "a deep one": ({"const": 1}, ""),
 }
@@ -72,7 +72,7 @@ def test_what_no_grammar_can_hold_is_one_clear_line(name: str) -> None:
 def test_a_text_is_read_as_a_file_has_it() -> None:
     """A mark at its beginning ended in a traceback, once a reply was asked for."""
     assert Options(json_schema='\ufeff{"type": "null"}').json_schema is not None
-    with pytest.raises(OptionError, match="JSON cannot write"):
+    with pytest.raises(OptionError, match="JSON cannot represent"):
         Options(json_schema='{"enum": [NaN]}')
 
 

@@ -72,7 +72,7 @@ def test_on_a_small_gpu_the_drafter_goes_first_and_layers_of_the_base_give_way()
     assert 0 < plan.base.memory.gpu_layers < ALL_OF_BASE
     staying = ALL_OF_BASE - plan.base.memory.gpu_layers
     assert plan.gives_way == (
-        f"{staying} of the base's {ALL_OF_BASE} layers stay on the host: free are 8.0 GiB on CUDA0, "
+        f"{staying} of the base's {ALL_OF_BASE} layers stay on the host: 8.0 GiB free on CUDA0, "
         "and the drafter goes first",
     )
     assert plan.fits
@@ -397,5 +397,5 @@ def test_where_no_other_type_is_small_enough_one_with_an_importance_matrix_is_na
     assert any("as IQ1_" in each for each in named) and any("Q2_K (" in each for each in remedies)
     for each in remedies:  # types that answer badly were advised like any other
         poor = re.match(r"the base as (IQ[12]_\w+|Q2_\w+) \(", each)
-        assert bool(poor) == ("bits a weight" in each), each
-    assert all("little is left" in each for each in named if "as IQ1_" in each)
+        assert bool(poor) == ("bits per weight" in each), each
+    assert all("loses most" in each for each in named if "as IQ1_" in each)

@@ -35,7 +35,7 @@ class Machine:
         """Of devices as llama.cpp lists them. Integrated GPUs count where there is no other. Raises `PlanError`."""
         host = next((device for device in devices if device.type == "cpu"), None)
         if host is None:
-            raise PlanError("llama.cpp finds no CPU; `edge-wsd doctor` tells what it was built with")
+            raise PlanError("llama.cpp finds no CPU; `edge-wsd doctor` shows what it was built with")
         discrete = tuple(device for device in devices if device.type == "gpu")
         return cls(host, discrete or tuple(device for device in devices if device.type == "integrated gpu"))
 

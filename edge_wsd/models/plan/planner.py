@@ -225,8 +225,8 @@ def _gives_way(layout: Layout, wanted: list[Wanted], shorter: bool) -> list[str]
         n_all = memory.shape.n_layers + 1
         staying = n_all - memory.gpu_layers
         if layout.machine.gpus and wanted[role].settings.gpu_layers == AUTO and staying:
-            free = " and ".join(f"{gib(gpu.free_bytes)} on {gpu.name}" for gpu in layout.machine.gpus)
-            reason = f"free are {free}" + (", and the drafter goes first" if role == BASE else "")
+            free = " and ".join(f"{gib(gpu.free_bytes)} free on {gpu.name}" for gpu in layout.machine.gpus)
+            reason = free + (", and the drafter goes first" if role == BASE else "")
             stay = "stays" if staying == 1 else "stay"
             found.append(f"{staying} of the {ROLES[role]}'s {n_all} layers {stay} on the host: {reason}")
     if shorter:
@@ -236,7 +236,7 @@ def _gives_way(layout: Layout, wanted: list[Wanted], shorter: bool) -> list[str]
         longest = max(one.n_ctx for one in wanted if one.settings.context_length is None)
         found.append(
             f"the context is {number(lengths[-1])} tokens instead of {number(longest)}, "
-            "or the memory would not do; --ctx asks for a length"
+            "because memory is short; --ctx sets a length"
         )
     return found
 
@@ -271,4 +271,4 @@ def _is_impossible(layout: Layout) -> bool:
 def require_possible(plan: Plan) -> None:
     """Raises `PlanError` if the pair cannot be loaded and its settings ask for this check."""
     if plan.is_impossible and plan.drafter.settings.memory_check and plan.base.settings.memory_check:
-        raise PlanError(f"{plan.complaint}; --no-memory-check loads it all the same")
+        raise PlanError(f"{plan.complaint}; --no-memory-check tries to load it anyway")

@@ -110,7 +110,7 @@ def stored_as(shape: ModelShape, type_name: str) -> ModelShape:
     """The same model in a file of another type. Raises `PlanError` for a type whose mixture is not known here."""
     if type_name not in RECIPES:
         known = ", ".join(RECIPES)
-        raise PlanError(f"the size of a file of type {type_name!r} is not known beforehand; expected one of {known}")
+        raise PlanError(f"the size of a file of type {type_name!r} cannot be known beforehand; expected one of {known}")
     weights = tuple(_stored(shape, weight, type_name) for weight in shape.weights)
     return replace(shape, weights=weights, path=None)
 

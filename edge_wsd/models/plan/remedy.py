@@ -33,7 +33,7 @@ def _fewer_layers(layout: Layout, wanted: Sequence[Wanted]) -> str:
     if not tried.fits:
         return ""
     layers = counted(tried.memories[BASE].gpu_layers, "layers")
-    return f"--gpu-layers {AUTO} would put {layers} of the base there"
+    return f"--gpu-layers {AUTO} would put {layers} of the base on the GPU"
 
 
 def _shorter_context(layout: Layout, wanted: Sequence[Wanted]) -> str:
@@ -92,5 +92,5 @@ def _advice(name: str, size: str) -> tuple[bool, str]:
     clause, bits = f"the base as {name} ({size}) would fit", QUANT_TYPES[name].bits_per_weight
     if bits >= _GOOD_BITS:
         return True, clause
-    cost = "little is left of what it knows" if bits < _POOR_BITS else "it answers clearly worse"
-    return False, f"{clause}, but at {bits:.1f} bits a weight {cost}: a smaller model is the better choice"
+    cost = "it loses most of what it knows" if bits < _POOR_BITS else "it answers clearly worse"
+    return False, f"{clause}, but at {bits:.1f} bits per weight {cost}: a smaller model is the better choice"
