@@ -1,4 +1,4 @@
-"""Answers to many questions over one pair: several are written at once, and they come in the order of the questions.
+"""Answers to many questions over one pair: several are written at once, and handed out in the order of the questions.
 
 >>> with Pair.load("drafter.gguf", "base.gguf", parallel=4) as pair:
 ...     for question, answer in Batch(pair, questions, options=Options(max_tokens=100)):
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 BatchPrompt = str | Sequence[Message] | Sequence[Mapping[str, Any]]
-"""A question, or a conversation to go on with."""
+"""A question, or a conversation to continue."""
 
 _AHEAD = 4
-"""Questions asked for each reply that is written at once: while a long one keeps the order waiting, others go on."""
+"""Questions asked per reply written at once, so that others continue while a long one holds up the order."""
 
 
 class Batch(Generic[T]):
-    """Iterates once over pairs of an item and its reply, or the exception that this one ended with.
+    """Yields each item with its reply, or with the exception that ended the reply. Can be iterated only once.
 
     Items are taken as they are needed and forgotten once they are handed out, so there may be any number of them.
     """
@@ -45,9 +45,9 @@ class Batch(Generic[T]):
         system: str | None = None,
         options: Options | None = None,
     ) -> None:
-        """`prompt` makes a prompt of an item (without it, items are prompts); what it raises becomes the item's error.
+        """`prompt` turns an item into a prompt (without it, items are prompts); what it raises is the item's error.
 
-        `system` and `options` hold for all, as in `Pair.session`.
+        `system` and `options` apply to all items, as in `Pair.session`.
         """
         self._pair = pair
         self._items = iter(items)
@@ -59,14 +59,14 @@ class Batch(Generic[T]):
         self._stopped = Event()
 
     def __iter__(self) -> Generator[tuple[T, Reply | Exception], None, None]:
-        """Raises `ClosedError` and `ForkedError`: the pair cannot answer any more."""
+        """Raises `ClosedError` or `ForkedError` if the pair cannot answer any more."""
         try:
             while not self._stopped.is_set():
                 self._ask_ahead()
                 if not self._asked:
                     return
                 item, self._head = self._asked[0]
-                if self._stopped.is_set():  # asked for again: `cancel` may have come before it could see the head
+                if self._stopped.is_set():  # checked again: `cancel` may have come before it could see the head
                     return
                 answer = _result(self._head)
                 if isinstance(answer, Reply) and answer.finish_reason == "cancelled":
@@ -87,7 +87,7 @@ class Batch(Generic[T]):
             self._head.cancel()
 
     def _ask_ahead(self) -> None:
-        """So many that the pair always has enough to do. One at a time leaves nobody waiting."""
+        """Ask enough questions to keep the pair busy. A pair that writes one at a time needs only one."""
         ahead = 1 if self._pair.parallel == 1 else _AHEAD * self._pair.parallel
         while len(self._asked) < ahead and not self._stopped.is_set():
             try:
@@ -99,11 +99,11 @@ class Batch(Generic[T]):
             except (ClosedError, ForkedError):
                 raise
             except QueueFullError:
-                if not self._asked:  # others fill it, and nothing of ours will make room
+                if not self._asked:  # others fill the queue, and none of our replies will make room
                     raise
                 self._items = chain([item], self._items)
                 return
-            except Exception as error:  # of this item alone
+            except Exception as error:  # affects this item alone
                 self._asked.append((item, error))
 
     def _ask(self, item: T) -> Stream:
@@ -120,5 +120,5 @@ def _result(stream: Stream | Exception) -> Reply | Exception:
         return stream.result()
     except (ClosedError, ForkedError):
         raise
-    except Exception as error:  # of this reply alone
+    except Exception as error:  # affects this reply alone
         return error

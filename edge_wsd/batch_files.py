@@ -1,11 +1,11 @@
-"""The files of a batch: questions as JSON lines, and their answers, one line for one, in the same order.
+"""The files of a batch: questions as JSON lines, and their answers, line for line, in the same order.
 
 >>> with open("in.jsonl", "rb") as source, AnswersFile(Path("out.jsonl"), settings) as answers:
 ...     for line in answers.take_up(read_lines(source)):     # those that are not answered yet
 ...         answers.write(line, {"text": "..."})
 
-A line of answers begins with what its question brought along, its number and a digest of the settings. So a file of
-answers tells by itself how far it is, whether it belongs to these questions, and where it was torn off.
+An answer's line begins with the keys of its question, its number and a digest of the settings. So a file of answers
+shows by itself how far it got, whether it belongs to these questions, and where it was cut off.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from edge_wsd.prompts.messages import Message, parse_messages
 from edge_wsd.reading import parse_json
 
 MOST_BYTES: Final = 16 << 20
-"""Of one question; more than any context holds."""
+"""Limit for one question; more than any context holds."""
 _MOST_ANSWER_BYTES = 8 * MOST_BYTES
 _MOST_SHOWN = 60
 _PROMPT_KEYS = ("prompt", "messages", "context")
@@ -36,7 +36,7 @@ _EXPECTED = 'expected {"prompt": "..."}, or {"messages": [...]} with role and co
 OWN_KEYS: Final = frozenset(
     ("line", "settings", "text", "finish_reason", "stop", "note", "seed", "switch", "tokens", "stats", "error", "input")
 )
-"""Keys of an answer. What a question has under one of them stands under "input" in its answer."""
+"""Keys of an answer. If a question has one of them, its value is under "input" in the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +44,14 @@ class Line:
     """One question. `error` says why it cannot be asked; else `messages` is what to ask."""
 
     number: int
-    """In its file, from 1; lines without text are counted, and are no questions."""
+    """In its file, from 1; blank lines count, but are not questions."""
     brought: dict[str, Any] = field(default_factory=dict)
     """All keys of its object."""
     messages: tuple[Message, ...] = ()
     error: EdgeWsdError | None = None
 
     def prompt(self) -> tuple[Message, ...]:
-        """What to ask. Raises the line's error."""
+        """The messages to ask. Raises the line's error."""
         if self.error is not None:
             raise self.error
         return self.messages
@@ -64,13 +64,13 @@ class Line:
         return json_line({**kept, "line": self.number, "settings": settings, **answer}).encode() + b"\n"
 
     def beginning(self, settings: str) -> bytes:
-        """How the line of its answer begins, whatever the answer will be."""
+        """The beginning of the answer's line, which does not depend on the answer."""
         known = {} if self.error is None else {"error": str(self.error)}
         return self.answered(settings, known).removesuffix(b"}\n")
 
 
 def read_lines(file: BinaryIO) -> Iterator[Line]:
-    """The questions of a file or a pipe, read as they are needed. Lines without text are none."""
+    """The questions of a file or a pipe, read as they are needed. Blank lines are skipped."""
     number = 0
     while data := file.readline(MOST_BYTES + 1):
         number += 1
@@ -83,27 +83,27 @@ def read_lines(file: BinaryIO) -> Iterator[Line]:
 
 
 def digest_of(settings: Mapping[str, Any]) -> str:
-    """A short name for everything that decides what an answer will be."""
+    """A short digest of everything that decides what an answer will be."""
     text = json.dumps(settings, sort_keys=True, default=str)
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:12]
 
 
 class Answers:
-    """Answers on their way to `put`, one after the other."""
+    """Writes answers with `put`, one after the other."""
 
     def __init__(self, settings: str, put: Callable[[bytes], object]) -> None:
         self._settings = settings
         self._put = put
         self.n_lines = self.n_errors = 0
         self.first_error: tuple[int, str] | None = None
-        """Number of the first line that has no answer, and why."""
+        """The number of the first line that could not be answered, and why."""
 
     def take_up(self, lines: Iterator[Line]) -> Iterator[Line]:
-        """Those lines that have no answer yet."""
+        """The lines that have no answer yet."""
         return lines
 
     def write(self, line: Line, answer: Mapping[str, Any]) -> None:
-        """Adds the answer to a line: `{"error": ...}` where there is none."""
+        """Adds the answer to a line, or `{"error": ...}` if there is none."""
         self._put(line.answered(self._settings, answer))
         self._count(line, answer)
 
@@ -124,13 +124,13 @@ class Answers:
 
 
 class AnswersFile(Answers):
-    """The file of answers at `path`, which grows by a line at a time. No other process writes it meanwhile.
+    """The file of answers at `path`, which grows by one line at a time. It is locked against other processes.
 
-    It is not written under another name first: what is done shall be seen, and stay, whatever happens.
+    It is not written under a temporary name: finished answers are visible at once, and stay whatever happens.
     """
 
     def __init__(self, path: Path, settings: str, *, anew: bool = False) -> None:
-        """`anew` forgets what is there, with the first line that is written. Raises `BatchFileError` and OSError."""
+        """`anew` discards the old contents when the first line is written. Raises `BatchFileError` and OSError."""
         super().__init__(settings, self._append)
         self.path = path
         self._anew = anew
@@ -144,7 +144,7 @@ class AnswersFile(Answers):
             raise BatchFileError(f"{path}: another process is writing it; wait until that ends, or name another file")
 
     def take_up(self, lines: Iterator[Line]) -> Iterator[Line]:
-        """Those lines that have no answer yet. Raises `BatchFileError` if anything else than their answers is there."""
+        """The lines that have no answer yet. Raises `BatchFileError` if the file holds anything but their answers."""
         self._whole = 0
         if self._anew:
             return lines
@@ -164,13 +164,13 @@ class AnswersFile(Answers):
         return lines
 
     def close(self) -> None:
-        """Leaves no empty file behind that was not there before."""
+        """Close the file; an empty one that did not exist before is removed."""
         if self._is_new and not self._file.closed and os.fstat(self._file.fileno()).st_size == 0:
             Path(self._file.name).unlink(missing_ok=True)
         self._file.close()
 
     def _append(self, data: bytes) -> None:
-        """Raises OSError that names the file; what is there by then stays."""
+        """Raises an OSError that names the file; what has been written stays."""
         rest = memoryview(data)
         try:
             if self._whole is not None:
@@ -182,7 +182,7 @@ class AnswersFile(Answers):
             raise OSError(error.errno, error.strerror, str(self.path)) from None
 
     def _difference(self, data: bytes, line: Line) -> str:
-        """Why `data` is no answer to `line`."""
+        """Why `data` is not an answer to `line`."""
         number = self.n_lines + 1
         try:
             found = _object(data)
@@ -231,7 +231,7 @@ def _object(data: bytes) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> str:
-    """As the file has it, and never longer than a line."""
+    """As in the file, but shortened to fit into a line."""
     text = json_line(value)
     return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 3]}..."
 

@@ -14,12 +14,12 @@ from edge_wsd.prompts.messages import Message
 from edge_wsd.prompts.template import Template
 
 _LONG_TOKEN = 16
-"""Characters per token that only an odd text has: longer prompts are measured before they are tokenised."""
+"""Characters per token that only unusual texts reach: longer prompts are measured before they are tokenised."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A conversation in one model's tokens. `opening` is the reply's given beginning, at the end of `tokens`."""
+    """A conversation in one model's tokens. `opening`, at the end of `tokens`, is the given beginning of the reply."""
 
     tokens: list[int]
     opening: list[int]
@@ -32,18 +32,18 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """One of the two: weights, memory, and how it is addressed."""
+    """A drafter or a base: weights, context, and the template of its prompts."""
 
     model: Model
     context: Context
     template: Template
 
     def encode(self, messages: Sequence[Message], *, special: bool = False) -> Prompt:
-        """The conversation as this model's prompt. One that ends in an assistant message leaves it open.
+        """The conversation as this model's prompt. A final assistant message is left open, to be continued.
 
-        White space at the end of that message is dropped: the model writes its own. Texts of control tokens in the
-        messages stay texts, unless `special` makes them tokens. Raises `TemplateError`, and `ContextFullError` for
-        a text so long that no context of this length could hold it: it is not even tokenised.
+        White space at the end of that message is dropped: the model writes its own. Text that looks like a control
+        token stays text, unless `special` turns it into the token. Raises `TemplateError`, and `ContextFullError` for
+        a text that cannot fit into this context; such a text is not even tokenised.
         """
         mark = None
         if not special and self.template.parses_special:
@@ -54,12 +54,12 @@ class LoadedModel:
         if not messages or messages[-1].role != "assistant":
             text = self._render(messages, mark)
             return Prompt(self._tokenize(text, special, mark), [], _without(mark, text))
-        # A space only one of the two models saw would be lost between the words.
+        # A space that only one of the two models saw would be lost between the words.
         last = replace(messages[-1], content=messages[-1].content.rstrip())
         text = self._render([*messages[:-1], last], mark)
         tokens = self._tokenize(text, special, mark)
         before = self._tokenize(self._render(messages[:-1], mark), special, mark)
-        # Something must stand before the opening, for the base to score its first token behind.
+        # There must be a token before the opening, so that the base can score the opening's first token.
         return Prompt(tokens, tokens[max(1, common_prefix(before, tokens)) :], _without(mark, text))
 
     def _render(self, messages: Sequence[Message], mark: str | None) -> str:
@@ -69,7 +69,7 @@ class LoadedModel:
     def _tokenize(self, text: str, special: bool, mark: str | None) -> list[int]:
         vocab = self.model.vocab
         self._refuse_endless(text)
-        # Many chat templates write BOS themselves; two of them would be a prompt no model has seen.
+        # Many chat templates write BOS themselves; no model has seen a prompt with two of them.
         has_bos = special and vocab.bos is not None and text.startswith(vocab.text(vocab.bos))
         tokens = vocab.tokenize(text, special=special, bos=vocab.add_bos and not has_bos, mark=mark)
         if not tokens:

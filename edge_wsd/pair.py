@@ -41,13 +41,13 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack  # only type checkers need it; typing has it from 3.11 on
 
 PairProgress = Callable[[str, float], None]
-"""Called with a stage and a fraction from 0 to 1. The stages are "probe", in which a child process tries those files
+"""Called with a stage and a fraction from 0 to 1. The stages are "probe", in which a child process tries the files
 that were not tried before, "drafter" and "base".
 """
 
 
 class LoadSettings(TypedDict, total=False):
-    """What `Pair.load` takes beside the two files, by name; `Pair.demo` and `Pair.named` hand it on."""
+    """Keyword arguments of `Pair.load`, which `Pair.demo` and `Pair.named` pass on."""
 
     drafter_settings: ModelSettings | None
     base_settings: ModelSettings | None
@@ -59,7 +59,7 @@ class LoadSettings(TypedDict, total=False):
 
 
 class Pair:
-    """Owner of both models and of the engine that runs them. Close it, or use it as a context manager."""
+    """Owns both models and the engine that runs them. Close it, or use it as a context manager."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Pair:
     ) -> None:
         self.name = name
         self.plan = plan
-        """Where the two were put; its `notes` tell what had to give way."""
+        """Where the two models were put; its `notes` say what had to give way."""
         self.drafter = drafter
         self.base = base
         self.vocabulary: VocabularyVerdict = compare_vocabularies(drafter.model.vocab, base.model.vocab)
@@ -82,9 +82,9 @@ class Pair:
         self.bridge: Bridge = bridge(drafter.model.vocab, base.model.vocab)
         self.closed = False
         self.options = Options()
-        """What replies and conversations are written with where no options are given."""
+        """Used for replies and conversations for which no options are given."""
         self.parallel = parallel
-        """Replies that are written at once."""
+        """How many replies are written at once."""
         self._owned = owned
         self._process = os.getpid()
         self._users: list[int] = []  # threads that ask
@@ -111,17 +111,17 @@ class Pair:
         longest_queue: int = LONGEST_QUEUE,
         name: str | None = None,
     ) -> Pair:
-        """Load two GGUF files. Raises `ModelFileError`, `ModelLoadError` or `TemplateError`, and then frees both.
+        """Load two GGUF files. Frees both if it raises: `ModelFileError`, `ModelLoadError` or `TemplateError`.
 
-        Memory is planned first (`edge_wsd.models.plan.planner`): settings that are "auto" or None are what the plan
-        made of them, and a pair that certainly cannot fit is a `PlanError`, unless `memory_check` is off.
+        Memory is planned first (`edge_wsd.models.plan.planner`): the plan decides settings that are "auto" or None,
+        and a pair that certainly cannot fit is a `PlanError`, unless `memory_check` is off.
 
-        `parallel` replies are written at once, each with a context of its own length in memory; others wait, and
-        beyond `longest_queue` of them one more is a `QueueFullError`.
+        `parallel` replies are written at once, each with room for a context of full length; others wait, and once
+        `longest_queue` of them are waiting, one more is a `QueueFullError`.
 
-        A template is "chat" (the file's own), "plain" (the paper's base prompt) or the path of a Jinja file. A file is
-        tried in a child process first, so that one which crashes llama.cpp cannot crash the caller; a frozen
-        application says with `edge_wsd.child_process.use_program` how one is started.
+        A template is "chat" (the file's own), "plain" (the paper's base prompt) or the path of a Jinja file. Each file
+        is tried in a child process first, so a file that crashes llama.cpp cannot crash the caller; a frozen
+        application sets the program to start with `edge_wsd.child_process.use_program`.
         """
         drafter_settings, base_settings = (
             replace(settings or ModelSettings(), parallel=parallel) for settings in (drafter_settings, base_settings)
@@ -168,9 +168,9 @@ class Pair:
 
     @classmethod
     def named(cls, name: str, **settings: Unpack[LoadSettings]) -> Pair:
-        """A pair of the user's file or a built-in one, with its templates and options. `settings` as for `load`.
+        """A pair from the user's file or a built-in one, with its templates and options. `settings` as for `load`.
 
-        Nothing is downloaded: raises `StoreError` that says what to pull, `PairsFileError` for an unknown name.
+        Nothing is downloaded: raises a `StoreError` that says what to pull, or `PairsFileError` for an unknown name.
         """
         from edge_wsd.models.pairs.known import find_pair
 
@@ -199,11 +199,11 @@ class Pair:
         options: Options | None = None,
         messages: Sequence[Message] | Sequence[Mapping[str, Any]] = (),
     ) -> Session:
-        """A conversation. What two turns have in common is decoded once, in both memories."""
+        """A new conversation. What two turns have in common is decoded once, in both models."""
         return Session(self, system=system, options=checked_options(options, self.options), messages=messages)
 
     def model(self, source: Source) -> LoadedModel:
-        """One of the two."""
+        """The drafter or the base."""
         return self.drafter if source == "drafter" else self.base
 
     def require_open(self) -> None:
@@ -215,7 +215,7 @@ class Pair:
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """While a thread asks: the models stay that long. Raises as `require_open` does."""
+        """Keeps the models in memory while a thread asks. Raises as `require_open` does."""
         self.require_open()  # before the lock, which another thread may have held when this process was forked
         with self._unused:
             self.require_open()
@@ -228,10 +228,10 @@ class Pair:
                 self._unused.notify_all()
 
     def close(self) -> None:
-        """Free contexts, then models, of both. Cancels what is being written. Closing twice does nothing.
+        """Cancel what is being written, and free both contexts, then both models. Closing twice does nothing.
 
         In a forked child there is nothing to free. Raises `BusyError` in a signal handler that has interrupted this
-        thread while it asks the pair, or loads another one: what it would wait for is waiting for this thread.
+        thread while it asks the pair or loads another one: it would wait for this thread, which cannot go on.
         """
         if self._process != os.getpid():
             self.closed = True

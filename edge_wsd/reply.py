@@ -54,10 +54,10 @@ class Fitted:
 def fit(
     pair: Pair, system: Sequence[Message], messages: Sequence[Message], options: Options, cancel: CancelFlag
 ) -> Fitted:
-    """Prompts that leave room for a reply. Whole turns are left out where they do not, the same ones for both models.
+    """Prompts that leave room for a reply. If they are too long, whole turns are left out, the same for both models.
 
-    Then half of each context is made free at once: a beginning that moves with every turn would have everything behind
-    it read again. Raises `ContextFullError` if even the last turn is too long, and `Cancelled`.
+    Then half of each context is made free at once: if the beginning moved with every turn, everything after it would
+    be read again each time. Raises `ContextFullError` if even the last turn is too long, and `Cancelled`.
     """
     models = {source: pair.model(source) for source in SOURCES if options.mode in ("wsd", source)}
     starts = [i for i, message in enumerate(messages) if message.role == "user" or i == 0]
@@ -68,7 +68,7 @@ def fit(
             raise Cancelled("cancelled")
         try:
             return models[source].encode([*system, *messages[start:]], special=options.special)
-        except ContextFullError as error:  # longer than could ever fit, so it was not even cut into tokens
+        except ContextFullError as error:  # too long to ever fit, so it was not even tokenised
             return error
 
     def half_is_free(start: int) -> bool:
@@ -93,7 +93,7 @@ def fit(
 
 
 def _full(model: LoadedModel, prompt: Prompt | ContextFullError, options: Options) -> ContextFullError | None:
-    """The error to raise if the prompt leaves too little room; a short reply is better than none, down to a quarter."""
+    """The error to raise if the prompt leaves too little room: less than the reply needs and less than a quarter."""
     if isinstance(prompt, ContextFullError):
         return prompt
     n_ctx, n_prompt = model.context.n_ctx, len(prompt.tokens)
@@ -111,7 +111,7 @@ def _full(model: LoadedModel, prompt: Prompt | ContextFullError, options: Option
 
 
 def write_reply(pair: Pair, fitted: Fitted, options: Options, meter: Meter, memories: Memories) -> Writing[Reply]:
-    """Events of one reply, without `Finished`, and the reply. `Cancelled`, thrown in, ends it with what is written."""
+    """Yields the events of one reply except `Finished`, and returns it. Throw `Cancelled` in to end it early."""
     if options.seed is None and options.temperature > 0:
         options = options.with_changes(seed=secrets.randbelow(N_SEEDS))
     with ExitStack() as held:
@@ -125,7 +125,7 @@ def write_reply(pair: Pair, fitted: Fitted, options: Options, meter: Meter, memo
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """Makes what a reply is written with. Sequences and samplers are `held` as long as it is."""
+    """Makes the parts that a reply is written with. `held` releases sequences and samplers at the end."""
 
     pair: Pair
     fitted: Fitted
@@ -135,11 +135,11 @@ class _Parts:
     held: ExitStack
 
     def state(self) -> ReplyState:
-        """The reply to be, under its switch rule."""
+        """The state of a new reply, with its switch rule."""
         options, writer, meter = self.options, self.writer(), self.meter
         if options.mode != "wsd":
             return ReplyState(self.prompted(options.mode), options, writer, meter)
-        # A pass must hold a proposal whole, or what was drawn from could be gone.
+        # A pass must hold a whole proposal, or the row that a token was drawn from could be gone.
         options = options.with_changes(chunk=max(1, min(options.chunk, self.pair.base.context.batch_size // 2)))
         drafter, base = self.drafter(), self.prompted("base")
         if options.rule == "nudge":
@@ -170,7 +170,7 @@ class _Parts:
         )
 
     def writer(self) -> ReplyWriter:
-        """The text, in tokens of the model that finishes it."""
+        """The writer of the text, in tokens of the model that finishes it."""
         source: Source = "drafter" if self.options.mode == "drafter" else "base"
         model, n_prompt = self.pair.model(source), len(self.fitted.prompts[source].tokens)
         vocabulary = model.model.vocab
@@ -186,13 +186,13 @@ class _Parts:
         )
 
     def window(self) -> ConfidenceWindow:
-        """The published rule, over the base's tokens."""
+        """The window of the published rule, over the base's tokens."""
         options, piece = self.options, self.pair.base.model.vocab.piece
         repetition = Repetition(piece, self.fitted.question) if options.ignore_repeated else None
         return ConfidenceWindow(threshold=options.threshold, window=options.window, repetition=repetition)
 
     def sequence(self, source: Source, text: list[int]) -> ModelSequence:
-        """A sequence for `text`, which holds what was in memory of it."""
+        """A sequence that holds as much of `text` as was in memory."""
         memory = self.memories[source]
         sequence = memory.take(text)
         self.held.callback(memory.give_back, sequence)
@@ -201,7 +201,7 @@ class _Parts:
         return sequence
 
     def sampler(self, source: Source) -> Sampler | None:
-        """What chooses a model's tokens, where that is not always the most probable one."""
+        """What chooses a model's tokens; None if that is always the most probable one."""
         options, vocab = self.options, self.pair.model(source).model.vocab
         if options.is_greedy:
             return None
@@ -211,7 +211,7 @@ class _Parts:
             top_k=options.top_k,
             top_p=options.top_p,
             min_p=options.min_p,
-            # The two draw independently, or the same luck would strike both.
+            # The two models draw independently of each other.
             seed=((options.seed or 0) + (_OF_THE_BASE if source == "base" else 0)) % N_SEEDS,
             biases=token_biases(options.logit_bias, vocab, ids=own_ids),
             penalties=Penalties(
@@ -224,7 +224,7 @@ class _Parts:
         return sampler
 
     def grammar(self, source: Source) -> Grammar | None:
-        """What rules a model's tokens: the drafter's of a pair from the start or not at all."""
+        """The grammar of a model's tokens. A pair's drafter has one from the start or not at all."""
         options = self.options
         from_start = options.grammar_from == "start" or options.mode != "wsd"
         if not options.has_grammar or (source == "drafter" and not from_start):
@@ -235,7 +235,7 @@ class _Parts:
 
 
 def _stop_tokens(model: LoadedModel, stops: Sequence[str]) -> dict[int, str]:
-    """The stop strings that are control tokens of this model, which are never part of a text."""
+    """The stop strings that are control tokens of this model; those are never part of a text."""
     ids = model.model.vocab.special_texts.ids
     return {ids[stop]: stop for stop in stops if stop in ids}
 

@@ -34,20 +34,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _Turns:
-    """What has been said. Replaced as a whole, so that no thread ever sees half a turn."""
+    """What has been said so far. Replaced as a whole, so that no thread ever sees half a turn."""
 
     messages: tuple[Message, ...]
     answered: tuple[Message, ...] | None = None
-    """What the last reply answered."""
+    """The messages that the last reply answered."""
     n_left_out: int = 0
     """Messages at the beginning that no longer fit."""
     last: Reply | None = None
 
 
 class Session:
-    """Messages, a system prompt and options; `stream` adds a turn, at its end and as a whole.
+    """Messages, a system prompt and options. `stream` adds a turn, as a whole, when the turn ends.
 
-    `options` and `system` may be set at any time; a reply that is being written keeps those it began with.
+    `options` and `system` may be set at any time; a reply that is being written keeps those that it began with.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Session:
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """All turns, also those that no longer fit into the context. Without the system prompt."""
+        """All turns, including those that no longer fit into the context, without the system prompt."""
         return self._turns.messages
 
     @property
@@ -98,12 +98,12 @@ class Session:
         self._options = checked_options(options, options)
 
     def stream(self, prompt: str | None = None) -> Stream:
-        """Have the next reply written; its events can be read meanwhile. Without a prompt the conversation goes on
-        where it ends.
+        """Start writing the next reply; read its events from the stream. Without a prompt the conversation is
+        continued as it is.
 
         Closing the stream, or an error, leaves the conversation as it was before. To keep what was written, cancel.
         Raises `TemplateError` for a conversation that cannot be answered, `ContextFullError` for one that is too long,
-        `BusyError` while another reply to it is being written, and as `Engine.submit`.
+        `BusyError` while another reply to it is being written, and whatever `Engine.submit` raises.
         """
         added = () if prompt is None else (Message("user", prompt),)
         return self._begin(lambda: self._with(added))
@@ -113,11 +113,11 @@ class Session:
         return self.stream(prompt).result()
 
     def regenerate(self) -> Stream:
-        """Write the last reply again, as `stream` does. Change `options.seed` to get another one when sampling."""
+        """Write the last reply again, as `stream` does. When sampling, change `options.seed` for a different reply."""
         return self._begin(self._without_last_reply)
 
     def cancel(self) -> None:
-        """Stop the reply that is being written, or the one just asked for, from any thread: within one decode."""
+        """Stop the reply that is being written or was just asked for, from any thread: within one decode."""
         self._flag.set()
         if (stream := self._unfinished()) is not None:
             stream.cancel()
@@ -128,17 +128,17 @@ class Session:
             self._turns = _Turns(())
 
     def fork(self) -> Session:
-        """Another conversation that begins as this one: with its messages, system prompt and options, and what was left
-        out of it. Then each goes its own way; what they have in common is in memory once.
+        """Another conversation that begins like this one: with the same messages, system prompt and options, and the
+        same messages left out. Then each goes its own way; what they have in common is in memory only once.
 
-        In the middle of a reply it is this conversation as it was before that turn. Nothing is decoded here.
+        In the middle of a reply, the fork is the conversation as it was before that turn. Nothing is decoded here.
         """
         child = Session(self._pair, system=self.system, options=self.options)
         child._turns = self._turns
         return child
 
     def _with(self, added: tuple[Message, ...]) -> tuple[Message, ...]:
-        """The conversation to be answered, with what was `added`."""
+        """The conversation to be answered, including the messages `added` now."""
         messages = self.messages + added
         if not messages:
             raise TemplateError("the conversation is empty; give it a prompt")
@@ -161,7 +161,7 @@ class Session:
 
     @contextmanager
     def _claimed(self) -> Iterator[None]:
-        """For one at a time. Nobody waits: in a signal handler it would be for the thread that it has stopped."""
+        """One caller at a time, without waiting: a signal handler would wait for the thread that it has stopped."""
         me = object()
         try:
             if self._claims.setdefault("asks", me) is not me or self._unfinished() is not None:
@@ -175,7 +175,7 @@ class Session:
                 del self._claims["asks"]
 
     def _begin(self, messages_of: Callable[[], tuple[Message, ...]]) -> Stream:
-        """A reply to what `messages_of` returns, with the options of now."""
+        """Start a reply to what `messages_of` returns, with the current options."""
         self._pair.require_open()
         with self._claimed(), self._pair.in_use():
             stream = self._asked(messages_of(), self.system, self.options)
@@ -185,7 +185,7 @@ class Session:
             return stream
 
     def _asked(self, messages: tuple[Message, ...], system: str | None, options: Options) -> Stream:
-        """The prompts are made here, in the thread of the caller; the rest is the engine's."""
+        """The prompts are made here, in the caller's thread; the engine does the rest."""
         self._flag, meter, n_left_out = CancelFlag(), Meter(), self._turns.n_left_out
         before = [] if system is None else [Message("system", system)]
 
@@ -215,7 +215,7 @@ class Session:
         return stream if stream is not None and not stream.is_over else None
 
     def _keep(self, reply: Reply, messages: tuple[Message, ...], n_left_out: int) -> None:
-        """Make the turn part of the conversation. One that was cancelled before its first word did not happen."""
+        """Make the turn part of the conversation, unless it was cancelled before its first word."""
         last = messages[-1]
         if not reply.text and reply.finish_reason == "cancelled":
             self._turns = replace(self._turns, last=reply)
@@ -226,7 +226,7 @@ class Session:
             self._turns = _Turns((*messages, Message("assistant", reply.text)), messages, n_left_out, reply)
 
     def save(self, path: str | Path) -> None:
-        """Write messages, system prompt and options as JSON; never over another file. Raises `SessionFileError`."""
+        """Write messages, system prompt and options as JSON; replaces no other file. Raises `SessionFileError`."""
         SavedConversation(self.system, self.messages, self.options).write(path)
 
     @classmethod

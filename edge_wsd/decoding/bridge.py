@@ -1,7 +1,7 @@
 """Between two vocabularies: what the drafter writes becomes tokens of the base, and the other way round.
 
-The base's tokens are the truth of a reply. Where the vocabularies are the same, ids pass through. Otherwise text does:
-the draft's text is cut into the base's tokens, of which only those are handed over that later text can hardly change.
+A reply consists of the base's tokens. If the vocabularies are the same, ids pass through. Otherwise text does: the
+draft's text is split into the base's tokens, and only those that later text can hardly change are handed over.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _LONGEST_ANCHOR = 64
 
 
 class Draft(Protocol):
-    """The draft in the base's tokens. `tokens` grows; what is in it was handed over."""
+    """The draft in the base's tokens. `tokens` grows; everything in it was handed over."""
 
     tokens: list[int]
 
@@ -23,34 +23,34 @@ class Draft(Protocol):
         """Add a token of the drafter; returns the index of the first entry of `tokens` that is new or changed."""
 
     def settle(self) -> int:
-        """Make sure of what was handed over, before something final is made of it; returns as `push` does."""
+        """Check what was handed over, before anything final is based on it; returns as `push` does."""
 
     def flush(self) -> int:
         """Hand over what was held back, without white space at the end; returns as `push` does."""
 
 
 class Echo(Protocol):
-    """A reply in the drafter's tokens, for it to go on with."""
+    """A reply in the drafter's tokens, for the drafter to continue."""
 
     def tokens(self, reply: list[int]) -> list[int]:
-        """The reply so far; cheap where it only grew since it was last asked for. Not to be changed."""
+        """The reply so far. Cheap if the reply only grew since the last call. Do not change the list."""
 
 
 class Bridge(Protocol):
     """Made once per pair."""
 
     def draft(self, anchor: str, *, strip: bool) -> Draft:
-        """A new draft behind a prompt that ends in `anchor`; `strip` drops white space at its beginning."""
+        """A new draft after a prompt that ends with `anchor`; `strip` drops white space at its beginning."""
 
     def echo(self, anchor: str) -> Echo:
-        """A new reply behind the drafter's prompt, which ends in `anchor`."""
+        """A new reply after the drafter's prompt, which ends with `anchor`."""
 
     def to_base(self, tokens: list[int], *, strip: bool = False) -> list[int]:
         """A proposed continuation, in the base's tokens; `strip` drops white space in front."""
 
 
 class SameVocabulary:
-    """Ids pass through. One vocabulary may have a padded tail, which stands for nothing and is left out."""
+    """Ids pass through. One vocabulary may have a padded tail; those ids mean nothing and are left out."""
 
     def __init__(self, drafter: Vocabulary, base: Vocabulary) -> None:
         self._base = base
@@ -109,7 +109,7 @@ class _SameDraft:
 
 
 class _SameEcho:
-    """`n_tokens` are those of the drafter, where the base has more."""
+    """`n_tokens` is the size of the drafter's vocabulary if the base's is larger."""
 
     def __init__(self, n_tokens: int | None) -> None:
         self._n_tokens = n_tokens
@@ -127,7 +127,7 @@ class _SameEcho:
 
 
 class ThroughText:
-    """Text passes through, cut into the other side's tokens."""
+    """Text passes through, split into the other side's tokens."""
 
     def __init__(self, drafter: Vocabulary, base: Vocabulary) -> None:
         self._drafter = drafter
@@ -173,14 +173,14 @@ class _TextEcho:
 
 
 def _added(known: list[int], reply: list[int]) -> list[int] | None:
-    """What `reply` has behind `known`, which takes it over; None if it does not begin with that."""
+    """What `reply` adds to `known`, which is updated to it; None if `reply` does not begin with `known`."""
     new = reply[len(known) :]
     known += new  # two whole lists are compared faster than a part of one is copied
     return new if known == reply else None
 
 
 def anchor_of(prompt: str) -> str:
-    """The end of a prompt that decides how the text behind it is cut: from its last line break on, if that is near."""
+    """The end of a prompt, which decides how the text after it is split: from the last line break, if that is near."""
     return prompt[max(prompt.rfind("\n"), len(prompt) - _LONGEST_ANCHOR, 0) :]
 
 

@@ -1,4 +1,4 @@
-"""How much two texts have in common."""
+"""How long the common beginning of two texts is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The drafter: writes the beginning, and goes on proposing once the base has taken over."""
+"""The drafter: writes the beginning, and keeps proposing tokens once the base has taken over."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LONGEST_WORD = 16
 
 
 class Drafter:
-    """The small model behind its own prompt. `draft` is what it wrote, in the base's tokens."""
+    """The small model with its own prompt. `draft` is what it wrote, in the base's tokens."""
 
     def __init__(
         self,
@@ -30,14 +30,14 @@ class Drafter:
         max_draft: int,
         n_ctx: int,
     ) -> None:
-        """`prompt` ends in `anchor`; `draft` is still empty. `stop_tokens` are tokens by the stop strings they are."""
+        """`prompt` ends with `anchor`; `draft` is still empty. `stop_tokens` maps tokens to their stop strings."""
         self.draft = draft
         self.ended: SwitchReason | None = None
         self.stop: str | None = None
-        """The stop string at whose token the draft ended."""
+        """The stop string whose token ended the draft."""
         self.n_drafted = 0
         self.seconds = 0.0
-        """What its passes took."""
+        """Time that its passes took."""
         self._sequence = sequence
         self._n_prompt = len(prompt)
         self._text = list(prompt)
@@ -63,7 +63,7 @@ class Drafter:
         return changed
 
     def propose(self, reply: list[int], n: int) -> Writing[list[int]]:
-        """About `n` tokens that may follow `reply`; all in the base's vocabulary. Reads what it has missed first."""
+        """About `n` tokens that may follow `reply`, in the base's vocabulary. First reads what it has missed."""
         self._go_on_behind(reply)
         n = min(n, self._n_ctx - len(self._text))
         proposed: list[int] = []
@@ -72,9 +72,9 @@ class Drafter:
         return self._bridge.to_base(proposed)
 
     def word(self, reply: list[int], *, strip: bool) -> Writing[list[int]]:
-        """The next whole word behind `reply`, in the base's vocabulary; empty if the drafter ends its text there.
+        """The next whole word after `reply`, in the base's vocabulary; empty if the drafter ends its text there.
 
-        White space in front belongs to it, which `strip` drops.
+        White space before the word belongs to it; `strip` drops that.
         """
         self._go_on_behind(reply)
         word: list[int] = []
@@ -96,14 +96,14 @@ class Drafter:
         return self._bridge.to_base(word, strip=strip)
 
     def _go_on_behind(self, reply: list[int]) -> None:
-        """What stands of the reply, in the place of what was written here. The prompt is the same: it is long."""
+        """Replace what was written here with the reply as it is now. The long prompt stays."""
         echo = self._echo.tokens(reply)
         shared = common_prefix(self._text[self._n_prompt :], echo)
         self._text[self._n_prompt + shared :] = echo[shared:]
         self._sequence.cut(min(self._n_prompt + shared, len(self._text) - 1))
 
     def _keep(self, token: int) -> None:
-        """The token is part of the draft: penalties count it."""
+        """Note that the token is part of the draft, so that penalties count it."""
         if self._sampler is not None:
             self._sampler.accept(token)
 

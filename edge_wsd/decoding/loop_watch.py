@@ -1,11 +1,11 @@
-"""A reply that has ended in a loop: the same piece again and again, so often that it will not end by itself.
+"""Detects a reply that has fallen into a loop: the same piece, so often that it will not end by itself.
 
 >>> watch = LoopWatch(vocabulary.piece, "What is the capital of France?")
 >>> [loop for token in tokens if (loop := watch.push(token))]
 [Loop(n_tokens=14, n_times=9)]
 
-How often is often enough depends on what is repeated, since people ask for repetitions: lines, empty tables, boards,
-rows of zeros, a sentence fifty times. The richer a piece is, the fewer repetitions are on purpose.
+How many repetitions are too many depends on what is repeated, since people ask for repetitions: lines, empty tables,
+boards, rows of zeros, a sentence fifty times. The richer a piece is, the fewer of its repetitions are wanted.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ FEWEST_TIMES, MOST_TIMES = 4, 160
 _ENOUGH_OF_PROSE, _ENOUGH_OF_OTHERS = 120, 480
 """Repetitions times different tokens in the piece. Code, tables and drawings repeat themselves more than sentences."""
 _LETTERS_IN_PROSE = 0.75
-"""Their share of all that is no white space."""
+"""Their share of everything that is not white space."""
 _NO_PROSE = frozenset("|<>{}[]=;")
-"""What tables and code are made of, also those with many letters."""
+"""Characters of tables and code, even those with many letters."""
 _REPEATED = re.compile(r"^(.+?)\1+$")
 """A word such as "haha", which is one token of somebody's "ha"."""
 
 _LONGEST_REQUEST, _MOST_REQUESTED = 200, 1000
-"""A longer question is a text, whose numbers are no requests; larger numbers are years and sums."""
+"""Numbers in a longer question, which is a text, are not requests; larger numbers are years and sums."""
 _NUMBER = re.compile(r"(?<!\d)\d{1,4}(?!\d)")
 _THOUSANDS = re.compile(r"(?<=\d)[,.'’](?=\d{3}(?!\d))")
 _UNITS = {word: n for n, word in enumerate(["two", "three", "four", "five", "six", "seven", "eight", "nine"], start=2)}
@@ -51,9 +51,9 @@ class Loop:
 
 
 class LoopWatch:
-    """One per reply. `piece` gives the bytes of a token; a number in a short `question` may be how often to say what.
+    """One per reply. `piece` gives the bytes of a token; a number in a short `question` may ask for repetitions.
 
-    Work per token: as many steps as the same token stands among the last `LONGEST_PIECE`.
+    Work per token: one step for each occurrence of the same token among the last `LONGEST_PIECE`.
     """
 
     def __init__(self, piece: Callable[[int], bytes], question: str = "") -> None:
@@ -98,7 +98,7 @@ class LoopWatch:
         return last - at
 
     def _enough(self, piece: list[int]) -> int:
-        """How often this piece must come to be a loop."""
+        """How often this piece must occur in a row to be a loop."""
         text = b"".join(map(self._piece, piece)).decode("utf-8", errors="ignore")
         is_prose = _is_prose(text)
         n_times = math.ceil((_ENOUGH_OF_PROSE if is_prose else _ENOUGH_OF_OTHERS) / len(set(piece)))
@@ -107,7 +107,7 @@ class LoopWatch:
         return max(FEWEST_TIMES, min(n_times, MOST_TIMES), requested + 1)
 
     def _has_words_of(self, text: str) -> bool:
-        """Whether the question has all words of a piece. Where that begins within a word, it has their parts."""
+        """Whether the question contains all words of a piece; a piece may begin inside a word."""
         words = (_REPEATED.sub(r"\1", word) for word in re.findall(r"\w+", text.casefold()))
         return all(word in self._question for word in words)
 

@@ -10,17 +10,17 @@ from edge_wsd.decoding.events import Source, Statistics
 
 @dataclass(slots=True)
 class Meter:
-    """Started when it is made. Times are `time.perf_counter` seconds."""
+    """Starts when it is created. Times are `time.perf_counter` seconds."""
 
     started_s: float = field(default_factory=time.perf_counter)
     _drafting_since_s: float | None = field(init=False)
     queued_s: float = 0.0
-    """Waited for its turn, which is no work."""
+    """Time spent waiting for its turn; not counted as work."""
     draft_s: float | None = None
     """Working time up to the switch."""
     n_hand_overs: int = 0
     n_until_switch: int = 0
-    """Tokens that the passes up to the switch yielded: the draft, and what they had scored behind it."""
+    """Tokens from the passes up to the switch: the draft, and what those passes had already settled after it."""
     n_drafted: int = 0
     n_accepted: int = 0
     base_passes: int = 0
@@ -31,13 +31,13 @@ class Meter:
         self._drafting_since_s = self.started_s
 
     def begin(self, asked_s: float) -> None:
-        """Its turn has come, for which it has waited since `asked_s`."""
+        """The reply's turn has come, after waiting since `asked_s`."""
         self.queued_s = time.perf_counter() - asked_s
         if self._drafting_since_s is not None:
             self._drafting_since_s += self.queued_s
 
     def read_prompt(self, model: Source, *, n_tokens: int, n_reused: int) -> None:
-        """A model's prompt has `n_tokens`, of which `n_reused` are in its memory already."""
+        """A model's prompt has `n_tokens`; `n_reused` of them are in its memory already."""
         self.prompt_tokens[model], self.reused_tokens[model] = n_tokens, n_reused
 
     def switched(self) -> None:

@@ -1,4 +1,4 @@
-"""Nudging: the drafter writes a word wherever the base is unsure, and the base goes on where it is sure again.
+"""Nudging: the drafter writes a word wherever the base is unsure, and the base continues once it is sure again.
 
 Source: Fei et al., "Nudging: Inference-time Alignment of LLMs via Guided Decoding", arXiv 2410.09300.
 """
@@ -20,28 +20,27 @@ from edge_wsd.decoding.writer import ReplyWriter
 class NudgeReply(ReplyState):
     """The base is unsure where its most probable token is less probable than `options.nudge_below`.
 
-    The drafter's words are kept as they are. Where it has nothing to say any more, the reply ends.
+    The drafter's words are kept as they are. When it has nothing more to say, the reply ends.
     """
 
     def __init__(
         self, base: PromptedModel, options: Options, writer: ReplyWriter, meter: Meter, drafter: Drafter, *, strip: bool
     ) -> None:
-        """`strip` drops white space in front of the first word."""
+        """`strip` drops white space before the first word."""
         super().__init__(base, options, writer, meter, drafter)
         self._drafter = drafter
         self._strip = strip
         self._surest = math.log(options.nudge_below)
-        self._n_left = (
-            options.max_draft
-        )  # tokens that the drafter may still write; what it only proposes is not counted
+        # Tokens that the drafter may still write; those that it only proposes do not count.
+        self._n_left = options.max_draft
         self._is_word = False  # the newest token is the drafter's
-        self._is_dumb = False  # the drafter's word is nothing to the base, whose token comes next however unsure it is
+        self._is_dumb = False  # the drafter's word has no tokens in the base, which writes next, however unsure it is
 
     def hesitates(self, top: float) -> bool:
         return self._n_left > 0 and not self._is_dumb and top < self._surest
 
     def keep_choices(self, rows: Rows, proposed: list[int], first: int, n_rows: int) -> Iterator[Event]:
-        """The same, and where it follows a word of the drafter the base has taken over."""
+        """The same; after a word of the drafter, the base has taken over."""
         if self._is_word and not self.hesitates(top := rows.top(first)):
             self.meter.switched()
             self._is_word = False
@@ -59,7 +58,7 @@ class NudgeReply(ReplyState):
         return word[: min(self.writer.n_left, self._n_left)]
 
     def judge(self, rows: Rows, proposed: list[int]) -> Iterator[Event]:
-        """Keep the word; what the base thinks of it is only told."""
+        """Keep the word, whatever the base thinks of it, and report its scores."""
         self.meter.base_passes += 1
         self.turn = "base"
         if not proposed:

@@ -1,4 +1,4 @@
-"""Options of one reply. The only home of their defaults: the command line and the documentation read them from here.
+"""Options of one reply. Their defaults are defined only here; the command line and the documentation read them.
 
 >>> Options(threshold=0.7).window
 6
@@ -32,10 +32,10 @@ OF_ONE_RULE: Mapping[str, Rule] = {
     "switch_at": "window",
     "nudge_below": "nudge",
 }
-"""Options that the other rule passes over."""
+"""Options that the other rule ignores."""
 
 Bias = tuple[int | str, float]
-"""A token, by its id in the base or by its text, and what is added to its logit."""
+"""A token, by its id in the base or by its text, and the number added to its logit."""
 
 GrammarFrom = Literal["switch", "start"]
 
@@ -76,7 +76,7 @@ class OptionChanges(TypedDict, total=False):
 
 @dataclass(frozen=True)  # no slots: `Options.field` reads a default
 class Options:
-    """How a reply is written. Validated on construction; an `OptionError` names the option and its range."""
+    """How to write a reply. Validated on construction; an `OptionError` names the option and its range."""
 
     mode: Mode = "wsd"
     max_tokens: int = 512
@@ -85,14 +85,14 @@ class Options:
     """When the base takes over. `window`: once it is confident in what the drafter writes, for good. `nudge`: wherever
     it is sure of its next token; where it is not, the drafter writes a word."""
     threshold: float = 0.8
-    """The base takes over once its windowed confidence reaches this. For the rule `window`, as are `window`,
+    """The base takes over once its confidence over the window reaches this. For the rule `window`, like `window`,
     `ignore_repeated` and `switch_at`."""
     window: int = 6
-    """Number of drafted tokens the confidence is the geometric mean of."""
+    """How many drafted tokens the confidence is averaged over (geometric mean)."""
     ignore_repeated: bool = False
     """Leave drafted tokens that only repeat the question or the draft out of the confidence. The paper counts them."""
     nudge_below: float = 0.4
-    """For the rule `nudge`: the base is unsure where its likeliest token has a probability below this."""
+    """For the rule `nudge`: the base is unsure if its likeliest token has a probability below this."""
     max_draft: int = 512
     """Maximum number of tokens the drafter writes before the base must take over."""
     chunk: int = 8
@@ -122,10 +122,10 @@ class Options:
     frequency_penalty: float = 0.0
     """Subtracted from the logits of tokens that already occurred, once for each occurrence."""
     logit_bias: tuple[Bias, ...] = ()
-    """What is added to the logits of tokens, such as `{"Sure": -5, 15043: -math.inf}`; -inf forbids one.
+    """Numbers added to the logits of tokens, such as `{"Sure": -5, 15043: -math.inf}`; -inf forbids a token.
 
-    A token is an id of the base, or a text: every token that the text is made of, in either vocabulary. Ids hold for
-    the drafter where it has the base's vocabulary. A string `TOKEN=BIAS` is read as on the command line.
+    A key is an id of the base, or a text, which means every token that it is split into, in either vocabulary. Ids
+    apply to the drafter if it has the base's vocabulary. A string `TOKEN=BIAS` is read as on the command line.
     """
     grammar: str | None = None
     """A grammar in llama.cpp's format, GBNF, that the reply must follow."""
@@ -134,12 +134,12 @@ class Options:
     grammar_from: GrammarFrom = "switch"
     """Where the grammar begins to apply: after the switch, or with the draft. To one model alone it always applies."""
     stop: tuple[str, ...] = ()
-    """Stop strings on top of those of the base's prompt template. The text of a control token, alone or
+    """Stop strings in addition to those of the base's prompt template. The text of a control token, alone or
     inside another text, stops at that token."""
     stop_loops: bool = True
-    """End a reply that repeats the same piece so often that it will not end by itself. `Reply.note` tells of it."""
+    """End a reply that repeats the same piece so often that it will not end by itself. `Reply.note` says so."""
     special: bool = False
-    """Turn the texts of control tokens in messages, such as `<|im_end|>`, into those tokens; else they stay text."""
+    """Turn text in messages such as `<|im_end|>` into control tokens; otherwise it stays text."""
 
     def __post_init__(self) -> None:
         checks.require_choice("mode", self.mode, MODES)
@@ -201,7 +201,7 @@ class Options:
         return self.repeat_last_n != 0 and any(shares)
 
     def with_changes(self, **changes: Unpack[OptionChanges]) -> Options:
-        """A copy with some fields changed. Raises `OptionError` for a name that is no option."""
+        """A copy with some fields changed. Raises `OptionError` for a name that is not an option."""
         known = {field.name for field in fields(self)}
         given: dict[str, Any] = {**changes}
         for name in given:
@@ -211,7 +211,7 @@ class Options:
 
 
 def _stop_strings(given: object) -> tuple[str, ...]:
-    """A single string is meant whole, and not as a sequence of its characters."""
+    """A single string is one stop string, not a sequence of characters."""
     checks.require(isinstance(given, Iterable), "stop", "a string or a list of strings", given)
     assert isinstance(given, Iterable)
     strings = (given,) if isinstance(given, str) else tuple(given)
@@ -238,7 +238,7 @@ def _schema(given: object) -> str | None:
 
 
 def parse_bias(text: str) -> Bias:
-    """What `TOKEN=BIAS` says. Digits are a token's id; a text in double quotes is that text. Raises `OptionError`."""
+    """Parses `TOKEN=BIAS`. Digits are a token's id; a text in double quotes is that text. Raises `OptionError`."""
     token, equals, bias = text.rpartition("=")
     try:
         number = float(bias)

@@ -2,7 +2,7 @@
 
 A round of k proposals takes k drafter steps and one pass of the base over k + 1 tokens, and yields
 1 + a + ... + a^k tokens if each proposal is accepted with probability a. Passes over several tokens are nearly free on
-a GPU and are not on a CPU, so both costs are measured while decoding; where nothing pays, k is 0: plain decoding.
+a GPU but not on a CPU, so both costs are measured while decoding; if no proposal pays, k is 0: plain decoding.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ _FIRST_PROBE = 16  # plain tokens before speculation is tried again; doubled eac
 
 
 class Pace:
-    """Feed it every round; ask it for the next k, between 0 and `limit`."""
+    """Record every round; ask for the next k, between 0 and `limit`."""
 
     def __init__(self, limit: int) -> None:
         self._options = [0, *(k for k in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128) if k <= limit)]
@@ -29,10 +29,10 @@ class Pace:
         if asked == 0:
             self._plain += 1
             return
-        # After plain rounds the drafter first reads what it has missed: that is no cost of proposing.
+        # After plain rounds the drafter first reads what it has missed, which is not a cost of proposing.
         if self._step_s is None or self._plain == 0:
             self._step_s = _blend(self._step_s, propose_s / max(n_proposed, 1))
-        # Trials: every acceptance and, unless all were accepted, the one rejection. No proposal at all is one, too.
+        # Trials: every acceptance and, unless all were accepted, the one rejection. No proposal at all counts as one.
         trials = max(1, min(n_accepted + 1, n_proposed))
         weight = 1 - (1 - _SMOOTHING) ** trials
         self._acceptance += weight * (n_accepted / trials - self._acceptance)
@@ -45,7 +45,7 @@ class Pace:
     def next(self) -> int:
         """The k of the next round."""
         if self._step_s is None:
-            return self._options[min(3, len(self._options) - 1)]  # nothing known of the drafter yet
+            return self._options[min(3, len(self._options) - 1)]  # nothing is known about the drafter yet
         if 1 not in self._pass_s:
             return 0  # the cost of plain decoding is half of the comparison
         best = self._best()

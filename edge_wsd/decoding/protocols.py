@@ -1,6 +1,6 @@
-"""What decoding asks of models: passes over tokens, and the rows that come back. Its tests answer with thirty lines.
+"""What decoding needs from models: passes over tokens, and the rows that come back. Tests can provide both easily.
 
-A reply yields a `Pass` and is sent `Rows`. Who computes them, when, and together with whose is not its business.
+A reply yields a `Pass` and is sent `Rows`. It does not know who computes them, when, or together with what else.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ T = TypeVar("T")
 
 
 class CachedSequence(Protocol):
-    """One text in a model's KV cache; `tokens` is what is really there."""
+    """One text in a model's KV cache; `tokens` is what the cache really holds."""
 
     tokens: list[int]
 
     def cut(self, n: int) -> None:
-        """Forget all but the first `n` tokens, or more than that where the memory cannot be cut anywhere."""
+        """Forget all but the first `n` tokens, or even more if the memory cannot be cut just there."""
 
     def spare(self, n: int) -> int:
-        """By how many tokens a pass that reads `n` may be longer at no cost."""
+        """How many tokens may be added to a pass that reads `n`, at no cost."""
 
 
 class TokenSampler(Protocol):
-    """Whoever answers a pass chooses tokens with it; decoding only tells it which of them became part of the reply."""
+    """Used by whoever answers a pass to choose tokens; decoding only reports which became part of the reply."""
 
     def accept(self, token: int, *, drafted: bool = False) -> None:
-        """Once for each, in order. `drafted`: another model wrote it."""
+        """Called once for each token of the reply, in order. `drafted`: another model wrote it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """To be read: what `sequence` does not hold yet of `text`, then `proposed`.
+    """Read the part of `text` that `sequence` does not hold yet, then `proposed`.
 
-    The last token of a text is never in memory before it is needed for what follows it, so there is always one to read
-    and no row is ever kept for later.
+    The last token of a text is read only when what follows it is needed. So there is always a token to read, and no row
+    is ever kept for later.
     """
 
     sequence: CachedSequence
@@ -47,14 +47,14 @@ class Pass:
     sampler: TokenSampler | None = None
     """None is greedy."""
     beyond: bool = True
-    """Whether the last proposed token is read as well, for what follows it. Else it is only scored."""
+    """Whether the last proposed token is read as well, to see what follows it. Otherwise it is only scored."""
 
 
 class Rows(Protocol):
-    """Row i is what follows the text and the first i proposed tokens. Rows hold until the reply asks for a pass."""
+    """Row i: what follows the text and the first i proposed tokens. Rows are valid until the reply's next pass."""
 
     seconds: float
-    """What the pass took, or this reply's share of one that others took part in."""
+    """The time of the pass, or this reply's share of a pass that others took part in."""
 
     @property
     def logprobs(self) -> list[float]:
@@ -64,11 +64,11 @@ class Rows(Protocol):
         """Log-probability of the most probable token."""
 
     def choose(self, row: int) -> tuple[int, float]:
-        """The pass's sampler's choice and its log-probability. A random draw is taken with each call."""
+        """The token that the pass's sampler chooses, and its log-probability. Each call draws a random number."""
 
 
 Writing = Generator[Pass | Event, Rows, T]
-"""Something that is being written: it asks for passes, and tells what has happened."""
+"""Something that is being written: it yields passes that it needs and events that have happened."""
 
 
 class Vocabulary(Protocol):

@@ -1,4 +1,4 @@
-"""A text that grows, in the tokens of a vocabulary: cut anew only from where later text can no longer change it."""
+"""A growing text in the tokens of a vocabulary: only the part that later text can change is split again."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from edge_wsd.decoding.common_prefix import common_prefix
 from edge_wsd.decoding.protocols import Vocabulary
 
 LONGEST_HOLD = 32
-"""Characters that are held back where no cut is certain: tokens that end before them are handed over all the same."""
+"""Characters that are held back if no cut is certain; tokens that end before them are handed over anyway."""
 _HIGHEST_HOLD = 2 * LONGEST_HOLD
-"""Where no token ends before them, or none is known to, everything is handed over beyond so many characters."""
+"""If no token is known to end before those, everything is handed over beyond this many characters."""
 
 _LONGEST_CONTEXT = 4 * _HIGHEST_HOLD
 
 
 class Recut:
-    """`tokens` are those handed over, behind a prompt that ends in `anchor`; `strip` drops white space in front.
+    """`tokens` are those handed over, after a prompt that ends with `anchor`; `strip` drops leading white space.
 
-    Between two characters that no token of the vocabulary joins, every text is cut, whatever follows. What lies
-    behind the last such place is held back. In a stretch without one, such as a long number, tokens are handed over
-    that later text may change after all: `settle` and `flush` find that out.
+    Between two characters that no token of the vocabulary joins, every text is split, whatever follows. Text after the
+    last such place is held back. In a stretch without one, such as a long number, tokens are handed over that later
+    text may still change: `settle` and `flush` find out.
     """
 
     def __init__(self, vocabulary: Vocabulary, anchor: str, *, strip: bool = False) -> None:
@@ -31,8 +31,8 @@ class Recut:
         self._strip = strip
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._given: list[str] = []  # the text of `tokens`, as it was handed over
-        self._ends: list[int] = []  # how many tokens there were behind each of these
-        self._n_checked = 0  # how many of these end in a certain cut and were held against the whole text
+        self._ends: list[int] = []  # how many tokens there were after each of these
+        self._n_checked = 0  # how many of these end in a certain cut and were compared with the whole text
         self._held = ""
 
     def add(self, data: bytes) -> int:
@@ -52,9 +52,9 @@ class Recut:
         return n
 
     def settle(self) -> int:
-        """Hold what was handed over against the whole text cut at once; returns the first entry that changed.
+        """Compare what was handed over with the whole text split at once; returns the first entry that changed.
 
-        What stands before a certain cut and was held against it once needs that no more.
+        What comes before a certain cut is compared only once.
         """
         first, tokens = self._cut_anew(self._held)
         n_before = self._n_tokens(first)
@@ -82,23 +82,23 @@ class Recut:
         return unchanged
 
     def whole(self) -> list[int]:
-        """All of the text so far in tokens."""
+        """The whole text so far, in tokens."""
         return self.tokens + self.held()
 
     def _n_certain(self) -> int:
-        """Characters of what is held back up to the last certain cut."""
+        """How many characters of what is held back come before the last certain cut."""
         held, can_join = self._held, self._vocabulary.can_join
         last = len(held.rstrip())  # white space may be the end of the text, where it is dropped
         return next((at for at in range(min(last, len(held) - 1), 0, -1) if not can_join(held[at - 1], held[at])), 0)
 
     def held(self) -> list[int]:
-        """What is held back, in tokens; later text may change those at the end."""
+        """What is held back, in tokens; later text may change the last ones."""
         tokens = self._cut_behind(len(self._given), self._held)
         # A newline in front: some tokenizers put a space before the first word of a text.
         return tokenize_after(self._vocabulary, "\n", self._held) if tokens is None else tokens
 
     def _cut_anew(self, held: str) -> tuple[int, list[int]]:
-        """The text from the last certain cut on that was checked, in tokens, and how many pieces stand before it."""
+        """The text from the last checked certain cut on, in tokens, and how many pieces come before it."""
         first = self._n_checked
         tokens = self._cut_behind(first, "".join(self._given[first:]) + held)
         if tokens is not None:
@@ -106,7 +106,7 @@ class Recut:
         return 0, self._cut_behind(0, "".join(self._given) + held) or []
 
     def _cut_behind(self, n_given: int, text: str) -> list[int] | None:
-        """Tokens of `text` behind the first `n_given` pieces; None if a token reaches across, as far as can be told."""
+        """Tokens of `text` after the first `n_given` pieces; None if a token may reach across the boundary."""
         if not text:
             return []
         if not n_given:
@@ -117,7 +117,7 @@ class Recut:
         return both[n:] if end == n_before else None
 
     def _end_of(self, piece: str) -> str:
-        """As much of a piece as decides how the text behind it is cut."""
+        """As much of a piece as decides how the text after it is split."""
         if len(piece) <= _LONGEST_CONTEXT:
             return piece
         start, can_join = len(piece) - _LONGEST_CONTEXT, self._vocabulary.can_join
@@ -149,15 +149,15 @@ class Recut:
 
 
 def _fitting(vocabulary: Vocabulary, tokens: list[int], text: bytes, n_bytes: int) -> tuple[int, int]:
-    """How many of the first `tokens`, which are `text`, end within `n_bytes` and with a character; and where they end.
+    """How many of the first `tokens` of `text` end within `n_bytes` and after a whole character; and where they end.
 
-    None do where the tokens are not the bytes of the text, as with tokenizers that normalise it.
+    None if the tokens are not the bytes of the text, as with tokenizers that normalise it.
     """
     pieces = [vocabulary.piece(token) for token in tokens]
     joined = b"".join(pieces)
     if joined not in (text, b" " + text):
         return 0, 0
-    found, end = (0, 0), len(text) - len(joined)  # a space may have been put in front
+    found, end = (0, 0), len(text) - len(joined)  # the tokenizer may have put a space in front
     for n, piece in enumerate(pieces, start=1):
         end += len(piece)
         if end > n_bytes:
@@ -168,9 +168,9 @@ def _fitting(vocabulary: Vocabulary, tokens: list[int], text: bytes, n_bytes: in
 
 
 def tokenize_after(vocabulary: Vocabulary, anchor: str, text: str) -> list[int]:
-    """Tokens of `text` as it is cut behind `anchor`, the end of what stands before it."""
+    """Tokens of `text` as it is split after `anchor`, the end of the preceding text."""
     before = vocabulary.tokenize(anchor)
     both = vocabulary.tokenize(anchor + text)
     if both[: len(before)] == before:
         return both[len(before) :]
-    return vocabulary.tokenize(text)  # anchor and text share a token, so there is no cut between them
+    return vocabulary.tokenize(text)  # a token covers both anchor and text, so there is no cut between them

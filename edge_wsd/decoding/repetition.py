@@ -1,7 +1,7 @@
-"""Which drafted tokens only repeat what stands in the question or earlier in the draft.
+"""Which drafted tokens only repeat the question or an earlier part of the draft.
 
-A model is sure of what it has just read, whatever else it knows, so such tokens tell little about whether the base
-could go on by itself. The published rule counts them; `Options.ignore_repeated` keeps them out of the window.
+A model is sure of what it has just read, whatever else it knows, so such tokens say little about whether the base
+could continue by itself. The published rule counts them; `Options.ignore_repeated` keeps them out of the window.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from bisect import bisect_left
 from collections.abc import Callable
 
 SPAN = 3
-"""Tokens with visible text, the judged one included, that must stand somewhere before."""
+"""How many tokens with visible text, including the judged one, must have occurred before."""
 
 
 class Repetition:
     """One per reply, fed the draft in the base's tokens. `piece` gives the bytes of a token.
 
-    A token is repeated if the text of the last `SPAN` tokens, which ends with it, stands in the question, or in the
-    draft before it. Texts are compared, so it does not matter which tokens they were cut into there; nor do capitals,
-    and all white space is one space. A token without visible text goes with the one before it.
+    A token is repeated if the text of the last `SPAN` tokens, ending with it, occurs in the question or earlier in the
+    draft. Texts are compared, so it does not matter how they were split into tokens there. Case is ignored, and any
+    white space counts as one space. A token without visible text goes with the one before it.
     """
 
     def __init__(self, piece: Callable[[int], bytes], question: str) -> None:
@@ -28,7 +28,7 @@ class Repetition:
         self._piece = piece
         self._question = _comparable(question.encode())
         self._draft: list[bytes] = []
-        self._visible: list[int] = []  # places of the tokens with visible text
+        self._visible: list[int] = []  # positions of the tokens with visible text
         self._before = _Comparable()
 
     def push(self, token: int) -> bool:
@@ -60,15 +60,15 @@ class Repetition:
 
 
 class _Comparable:
-    """`_comparable` of a text that grows: only what is new is decoded and folded."""
+    """`_comparable` of a growing text: only what is new is decoded and folded."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="surrogateescape")
         self._text = bytearray()
-        self._has_space = False  # behind the text; it counts where something follows
+        self._has_space = False  # at the end of the text; it counts if something follows
 
     def add(self, data: bytes) -> None:
-        """Add the next bytes; a character may be cut in two."""
+        """Add the next bytes; they may end inside a character."""
         new = self._decoder.decode(data)
         if folded := _comparable_text(new):
             self._text += self._space(new[0].isspace()) + folded
@@ -91,7 +91,7 @@ class _Comparable:
 
 
 def _comparable(data: bytes) -> bytes:
-    """Small letters, single spaces. Bytes of a character that is cut in two stay as they are."""
+    """Lower case, single spaces. Bytes of an incomplete character stay as they are."""
     return _comparable_text(data.decode("utf-8", errors="surrogateescape"))
 
 

@@ -16,20 +16,20 @@ from edge_wsd.decoding.writer import ReplyWriter
 
 @dataclass(frozen=True, slots=True)
 class PromptedModel:
-    """A model behind its own prompt, for the reply that it finishes."""
+    """A model with its own prompt, which finishes the reply."""
 
     sequence: CachedSequence
     prompt: list[int]
     opening: list[int]
-    """Beginning of the reply that was given."""
+    """The given beginning of the reply."""
     source: Source = "base"
     sampler: TokenSampler | None = None
 
 
 class ReplyState:
-    """A reply that one model writes, with or without proposals of a drafter. A switch rule is a subclass.
+    """A reply that one model writes, with or without proposals from a drafter. A switch rule is a subclass.
 
-    What is said of the base holds for the drafter where that writes a reply by itself.
+    "The base" here is the drafter if that writes the reply by itself.
     """
 
     def __init__(
@@ -37,10 +37,10 @@ class ReplyState:
     ) -> None:
         self.base, self.options, self.writer, self.meter = base, options, writer, meter
         self.text = base.prompt + base.opening
-        """What is certain. The base has read all of it but the last token, or will with the next pass."""
+        """The certain part. The base has read all of it except the last token, or will with the next pass."""
         self.turn: Source = base.source
         self.switch: Switched | None = None
-        """How the base took over, the last time."""
+        """How the base last took over."""
         self._proposer = drafter if options.speculation else None
         self._pace = Pace(options.chunk)
         self._asked, self._proposed_s = 0, 0.0
@@ -51,10 +51,10 @@ class ReplyState:
 
     @property
     def drafting(self) -> bool:
-        """Whether the drafter writes, and the base only reads."""
+        """Whether the drafter is writing while the base only reads."""
         return not self.done and self.turn != self.base.source
 
-    # The drafter's turn: how it ends is the switch rule
+    # The drafter's turn: the switch rule decides how it ends
 
     def draft(self) -> Writing[list[int]]:
         """The drafter writes; returns what the base is to score next."""
@@ -62,17 +62,17 @@ class ReplyState:
         raise NotImplementedError
 
     def scoring_pass(self, proposed: list[int]) -> Pass:
-        """What the base thinks of the proposed tokens; of none, what it would write itself."""
+        """A pass in which the base scores the proposed tokens; without any, what it would write itself."""
         return Pass(self.base.sequence, self.text, proposed, self.base.sampler, beyond=not proposed)
 
     def judge(self, rows: Rows, proposed: list[int]) -> Iterator[Event]:
-        """Keep of the draft what the rule says."""
+        """Keep the part of the draft that the rule allows."""
         raise NotImplementedError
 
     # The base's turn
 
     def propose(self) -> Writing[list[int]]:
-        """What the drafter thinks that comes next; as much of it as pays."""
+        """The drafter's guess at what comes next, as long as pays."""
         self._asked, self._proposed_s = 0, 0.0
         n = self._pace.next() if self._proposer is not None else 0
         self._asked = min(n + self.base.sequence.spare(n + 1), self.writer.n_left - 1) if n else 0
@@ -85,11 +85,11 @@ class ReplyState:
         return proposed[: self._asked]
 
     def choosing_pass(self, proposed: list[int]) -> Pass:
-        """The base's own choices."""
+        """A pass for the base's own choices."""
         return Pass(self.base.sequence, self.text, proposed, self.base.sampler)
 
     def accept(self, rows: Rows, proposed: list[int]) -> Iterator[Event]:
-        """Keep the base's own choices: the proposed tokens that equal them, and the one that follows."""
+        """Keep the base's own choices: the proposed tokens that match them, and the choice that follows."""
         self.meter.base_passes += self.base.source == "base"
         n_before, is_first = len(self.text), not self.writer.ids
         if is_first and self.base.source == "base":
@@ -107,20 +107,20 @@ class ReplyState:
             )
 
     def tell_sampler(self, tokens: Iterable[int], *, drafted: bool = False) -> None:
-        """Of what became part of the reply, in order."""
+        """Report the tokens that became part of the reply, in order."""
         if self.base.sampler is not None:
             for token in tokens:
                 self.base.sampler.accept(token, drafted=drafted)
 
     def hesitates(self, top: float) -> bool:
-        """Whether the base leaves the next token to the drafter, though its own would have log-probability `top`."""
+        """Whether the base leaves the next token to the drafter; its own best one has log-probability `top`."""
         return False
 
     def keep_choices(self, rows: Rows, proposed: list[int], first: int, n_rows: int) -> Iterator[Event]:
-        """The base's own choices from row `first` on, until one differs from its proposal, or the base hesitates.
+        """Write the base's own choices from row `first` on, until one differs from its proposal or the base hesitates.
 
-        A row holds while the proposals before it are the choices. No draw is taken of one that does not, so the text
-        does not depend on how much was proposed.
+        A row is valid as long as all proposals before it were chosen. Nothing is drawn from other rows, so the text
+        does not depend on how many tokens were proposed.
         """
         for row in range(first, n_rows):
             if self.hesitates(rows.top(row)):
@@ -137,4 +137,4 @@ class ReplyState:
                 return
             if not stands:
                 break
-        self.base.sequence.cut(len(self.text) - 1)  # what follows was read behind proposals that did not stand
+        self.base.sequence.cut(len(self.text) - 1)  # what follows was read after proposals that were rejected

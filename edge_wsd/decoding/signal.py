@@ -1,7 +1,7 @@
-"""The switch rule: when is the base confident enough in what the drafter wrote to take over?
+"""The switch rule: when is the base confident enough in the drafter's text to take over?
 
 Source: Song et al., "Well Begun is Half Done", arXiv 2506.07434. The confidence at a token is the geometric mean of
-the base's probabilities of the last `window` drafted tokens, and 0 while there are fewer.
+the base's probabilities for the last `window` drafted tokens, and 0 while there are fewer.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _EQUAL = 1e-9
 
 
 class ConfidenceWindow:
-    """The rule, fed token by token. `index` is the last token kept, once the window has passed.
+    """The rule, fed token by token. `index` is the last token kept, once the window has passed the threshold.
 
-    With a `repetition`, tokens that are repeated do not count: the window is that of the last tokens that do.
+    With a `repetition`, repeated tokens do not count: the window holds the last tokens that do.
     """
 
     def __init__(self, *, threshold: float, window: int, repetition: Repetition | None = None) -> None:
@@ -28,14 +28,14 @@ class ConfidenceWindow:
         self._window = window
         self._repetition = repetition
         self._counted: list[float] = []
-        self._n_counted: list[int] = []  # behind each token
+        self._n_counted: list[int] = []  # up to and including each token
         self.logprobs: list[float] = []
         self.confidences: list[float | None] = []
         self.index: int | None = None
 
     @property
     def repeated(self) -> list[bool]:
-        """Which tokens do not count; empty where all do."""
+        """Which tokens do not count; empty if all do."""
         return self._repetition.repeated if self._repetition is not None else []
 
     def extend(self, logprobs: Iterable[float], tokens: Iterable[int] = ()) -> None:
@@ -65,7 +65,7 @@ class ConfidenceWindow:
 def switch_index(
     logprobs: Sequence[float], *, threshold: float = Options.threshold, window: int = Options.window
 ) -> int | None:
-    """Index of the last drafted token kept, or None if the base never gets confident and keeps the whole draft.
+    """Index of the last drafted token kept, or None if the base never becomes confident and keeps the whole draft.
 
     `logprobs` are natural log-probabilities of the drafted tokens under the base.
 

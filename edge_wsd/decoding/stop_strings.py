@@ -1,4 +1,4 @@
-"""Stop strings in which control tokens stand: those are never part of a text, so each is searched for by a mark.
+"""Stop strings that contain control tokens: those are never part of a text, so marks are searched for instead.
 
 >>> specials = SpecialTexts({"<|im_end|>": 7}, lstrip=set(), rstrip=set())
 >>> StopStrings.of(["bye<|im_end|>", "bye"], specials.pieces).patterns
@@ -10,22 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-_FIRST_MARK = 0xD800  # half a character, which no text has
+_FIRST_MARK = 0xD800  # half a surrogate pair, which no text contains
 
 
 @dataclass(frozen=True, slots=True)
 class StopStrings:
-    """`patterns` are what is searched for, with the stop strings they stand for; `marks` stand for tokens in them."""
+    """`patterns` maps what is searched for to the stop strings that it stands for; `marks` stand for tokens in them."""
 
     patterns: dict[str, str] = field(default_factory=dict)
     marks: dict[int, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, stops: Iterable[str], pieces: Callable[[str], list[str | int]]) -> StopStrings:
-        """`pieces` cuts a string into texts and control tokens."""
+        """`pieces` splits a string into texts and control tokens."""
         found = cls()
         for stop in stops:
-            found.patterns[stop] = stop  # it may also be written out, letter by letter
+            found.patterns[stop] = stop  # a model may also spell it out, letter by letter
             found.patterns["".join(map(found._spelled, pieces(stop)))] = stop
         return found
 

@@ -1,4 +1,4 @@
-"""From token bytes to text that may be shown: whole characters only, and never the beginning of a stop string."""
+"""From token bytes to text that may be shown: only whole characters, and never the beginning of a stop string."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from types import MappingProxyType
 
 
 class TextStream:
-    """One per reply, across the switch. Feed it bytes, show what it returns.
+    """One per reply, across the switch. Feed it bytes and show what it returns.
 
     Bytes that can never become UTF-8 turn into U+FFFD. Once `stop` is set the text is complete: it was cut before
     that stop string, and nothing more may be fed.
     """
 
     def __init__(self, stops: Iterable[str] | Mapping[str, str] = (), marks: Iterable[str] = ()) -> None:
-        """`stops` may be what is searched for, mapped to what it is called. `marks` are searched for, and not shown."""
+        """`stops` may map patterns to the names reported in `stop`. `marks` are searched for, but not shown."""
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._called = stops if isinstance(stops, Mapping) else MappingProxyType({stop: stop for stop in stops})
         self._stops = tuple(self._called)
@@ -26,18 +26,18 @@ class TextStream:
         self.stop: str | None = None
 
     def feed(self, data: bytes, mark: str = "") -> str:
-        """The text that is certain after these bytes and the mark behind them."""
+        """The text that is certain after these bytes and the mark that follows them."""
         return self._release(self._decoder.decode(data) + mark, final=False)
 
     @property
     def incomplete(self) -> bytes:
-        """The beginning of a character whose other bytes have not come."""
+        """The first bytes of a character whose other bytes have not arrived."""
         return self._decoder.getstate()[0]
 
     def flush(self, mark: str = "", *, cut_off: bool = False) -> str:
-        """The text held back, at the end of the reply, behind which is the `mark`. Half a character becomes U+FFFD.
+        """The text still held back at the end of the reply, which `mark` follows. Half a character becomes U+FFFD.
 
-        It is left out where the text was `cut_off`: the next token would have completed it.
+        If the text was `cut_off`, half a character is left out: the next token would have completed it.
         """
         if cut_off:
             self._decoder.reset()
@@ -58,7 +58,7 @@ class TextStream:
         return text.translate(self._marks) if self._marks else text
 
     def _possible_stop(self, text: str) -> int:
-        """Length of the longest end of `text` that a stop string begins with."""
+        """Length of the longest end of `text` with which a stop string begins."""
         start = max(0, len(text) - self._longest + 1)
         for at in range(start, len(text)):
             # Most characters begin no stop string, and this runs for every token.

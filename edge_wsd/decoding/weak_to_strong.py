@@ -13,7 +13,7 @@ from edge_wsd.decoding.reply_state import ReplyState
 
 
 def weak_to_strong(reply: ReplyState) -> Writing[None]:
-    """A reply of two models, or of one that is alone with it."""
+    """Writes a reply of two models, or of one model alone."""
     while not reply.done:
         if reply.drafting:
             proposed = yield from reply.draft()

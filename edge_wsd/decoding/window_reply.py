@@ -18,7 +18,7 @@ from edge_wsd.decoding.writer import ReplyWriter
 
 
 class WindowReply(ReplyState):
-    """Drafts in chunks. A given opening is scored like a draft, and part of the confidence window."""
+    """Drafts in chunks. A given opening is scored like a draft and is part of the confidence window."""
 
     def __init__(
         self,
@@ -33,17 +33,17 @@ class WindowReply(ReplyState):
         self._drafter, self._window = drafter, window
         self.turn = "drafter"
         meter.handed_over()
-        self.text = list(base.prompt)  # the base has the opening still to score
+        self.text = list(base.prompt)  # the base has yet to score the opening
         self._n_opening = len(base.opening)
         self._n_scored = -self._n_opening  # draft tokens that the base has scored
         most, in_window = writer.n_left, options.window - self._n_opening
         self._limit = most if options.switch_at is None else min(options.switch_at, most)
-        # No window can pass before it is full, so these tokens are kept whatever the base will say.
+        # No window can pass before it is full, so these tokens are kept whatever the base says.
         self._certain = max(0, self._limit if options.switch_at is not None else min(in_window, self._limit))
         self._goal = min(max(options.chunk, in_window), self._limit)
 
     def draft(self) -> Writing[list[int]]:
-        """The next chunk. What is certain is shown at once: the base need not have read anything for that."""
+        """The next chunk. Certain tokens are shown at once, before the base has read anything."""
         draft = self._drafter.draft
         while len(draft.tokens) < self._goal and not self._drafter.ended:
             changed = yield from self._drafter.step()
@@ -51,12 +51,12 @@ class WindowReply(ReplyState):
             yield from self._write_draft(self._certain)
             if self.done:
                 return []
-        # No more than the goal, even if a word became many tokens: that was made to fit into a pass.
+        # No more than the goal, even if a word became many tokens: the goal fits into a pass.
         opening = self.base.opening if self._n_scored < 0 else []
         return opening + draft.tokens[max(self._n_scored, 0) : self._goal]
 
     def judge(self, rows: Rows, proposed: list[int]) -> Iterator[Event]:
-        """Keep the draft up to the token at which the base is confident; the base goes on from there at once."""
+        """Keep the draft up to the token at which the base is confident; the base continues from there at once."""
         self.meter.base_passes += 1
         self._window.extend(rows.logprobs, proposed)
         first = self._n_scored
@@ -82,7 +82,7 @@ class WindowReply(ReplyState):
             self.meter.n_until_switch = len(self.writer.ids)
 
     def _kept(self) -> tuple[int, SwitchReason | None]:
-        """How many draft tokens are kept so far, and why the base takes over now; None if it does not."""
+        """How many draft tokens are kept so far, and why the base takes over now (None if it does not)."""
         if self.options.switch_at is not None:
             if self._n_scored >= self.options.switch_at:
                 return self.options.switch_at, "forced"
@@ -101,7 +101,7 @@ class WindowReply(ReplyState):
         return self.switch
 
     def _take_back(self, changed: int) -> bool:
-        """The draft was cut into other tokens from `changed` on. Whether the base has to read some of them again."""
+        """The draft was split differently from `changed` on. Returns whether the base must read some of it again."""
         if changed < len(self.writer.ids):
             self.writer.cut(changed)
         if changed >= max(self._n_scored, 0):
@@ -121,7 +121,7 @@ class WindowReply(ReplyState):
         )
 
     def _write_draft(self, n: int) -> Iterator[Event]:
-        """The first `n` tokens of the draft, as far as they are not written yet."""
+        """Write those of the draft's first `n` tokens that are not written yet."""
         for token in self._drafter.draft.tokens[len(self.writer.ids) : n]:
             yield from self.writer.write(token, "drafter")
             if self.done:

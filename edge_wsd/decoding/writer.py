@@ -14,10 +14,10 @@ from edge_wsd.decoding.text import TextStream
 
 
 class ReplyWriter:
-    """One per reply. `finish` tells why the reply is over, once it is; then nothing more may be written.
+    """One per reply. Once the reply is over, `finish` says why, and nothing more may be written.
 
-    `stop_tokens` end it as the stop strings do that they are mapped to, and `loops` where it has ended in a loop;
-    `marks` stand for tokens in stop strings.
+    `stop_tokens` end the reply like the stop strings that they are mapped to, and `loops` ends one that has fallen
+    into a loop; `marks` stand for tokens in stop strings.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class ReplyWriter:
         self._loops = loops
         self._n_bytes: list[int] = []
         self._n_repeated = 0  # bytes still to come that were written before a cut
-        self._shown = ""  # text of tokens cut off: it belongs to the next token written, but is not shown again
+        self._shown = ""  # text of tokens that were cut off: it goes to the next token written, but is not shown again
         self._confidences: dict[int, float | None] = {}
         self.ids: list[int] = []
         self.tokens: list[Token] = []
@@ -47,7 +47,7 @@ class ReplyWriter:
         self.loop: Loop | None = None
         """The loop that ended the reply."""
         self.first_shown_s: float | None = None
-        """When the first text could be shown, by `time.perf_counter`."""
+        """When the first text could be shown, in `time.perf_counter` seconds."""
 
     @property
     def n_left(self) -> int:
@@ -92,7 +92,7 @@ class ReplyWriter:
     def end(self, reason: FinishReason, mark: str = "") -> tuple[Token, ...]:
         """Finish the reply: text held back comes as a second event of the last token.
 
-        A character that is cut in two, by the end of the room, of a loop or by a cancel, is left out of the text, and
+        A character that is left incomplete, at the length limit, by a loop or by a cancel, is left out of the text and
         so of the history.
         """
         self.finish = reason
@@ -109,7 +109,7 @@ class ReplyWriter:
         return self.end("stop")
 
     def score(self, scored: Scored) -> None:
-        """What the base thinks of tokens that are written."""
+        """Record the base's scores of tokens that are written already."""
         for i, logprob in enumerate(scored.logprobs[: len(self.tokens) - scored.first]):
             at = scored.first + i
             repeated = scored.repeated[i] if scored.repeated else None
@@ -118,11 +118,11 @@ class ReplyWriter:
 
     @property
     def confidences(self) -> tuple[float | None, ...]:
-        """One per token; None where there is none."""
+        """One per token; None for tokens without one."""
         return tuple(map(self._confidences.get, range(len(self.tokens))))
 
     def cut(self, n: int) -> None:
-        """Forget all but the first `n` tokens. Their bytes must come again in other tokens, and are not shown twice."""
+        """Forget all but the first `n` tokens. The others' bytes come again in new tokens, and are not shown twice."""
         self._n_repeated += sum(self._n_bytes[n:])
         self._shown += "".join(token.text for token in self.tokens[n:])
         del self.ids[n:], self.tokens[n:], self._n_bytes[n:]

@@ -1,7 +1,7 @@
 """The engine: one thread that owns both contexts, and writes all replies that were asked for.
 
-Each step takes one context and makes one decode of what all replies wait for there. What a reply is and what its passes
-are for is none of its business; whose turn it is, `turns.py` decides.
+Each step picks one context and makes one decode of what all replies wait for there. The engine does not know what a
+reply is or what its passes are for; `turns.py` decides whose turn it is.
 
 >>> engine = Engine({"drafter": drafter_context, "base": base_context}, parallel=4)
 >>> stream = engine.submit(lambda prefixes: write_reply(prefixes, ...))
@@ -30,17 +30,17 @@ from edge_wsd.llama.context import Context
 from edge_wsd.llama.sequence import Piece, Sequence
 
 Memories = Mapping[Source, Prefixes]
-"""What each model's context holds, for a reply to take its sequences from."""
+"""What each model's context holds. A reply takes its sequences from here."""
 LONGEST_QUEUE = 256
 _MOST_IDLE = 2
-"""Idle texts in each context. Attention goes over their cells as well: 14 of 490 tokens make a tiny model more than ten
-times slower (`scripts/bench_idle.py`), and what is saved comes back in the time that few tokens are read."""
+"""Idle texts in each context. Attention passes over their cells as well: 14 texts of 490 tokens make a tiny model more
+than ten times slower (`scripts/bench_idle.py`), and a saved text comes back in the time of reading a few tokens."""
 _IDLE_S = 1.0
-"""An engine without work for so long has no thread."""
+"""After this long without work the engine ends its thread."""
 
 
 class Engine:
-    """Close it before its contexts."""
+    """Writes replies over a pair's contexts. Close it before them."""
 
     def __init__(
         self,
@@ -50,8 +50,8 @@ class Engine:
         longest_queue: int = LONGEST_QUEUE,
         cache_bytes: Mapping[Source, int] | None = None,
     ) -> None:
-        """`parallel` replies are written at once, `longest_queue` more may wait. `cache_bytes` of the host's memory
-        are for texts that have left a context.
+        """`parallel` replies are written at once, and `longest_queue` more may wait. `cache_bytes` is how much of the
+        host's memory texts that have left a context may take.
         """
         self._sources: Final = {context: source for source, context in contexts.items()}
         self._memories: Final = {}
@@ -66,7 +66,7 @@ class Engine:
         self._queue: deque[Task] = deque()
         self._active: list[Task] = []  # the oldest first
         self._in_decode: list[Task] = []
-        self._preempted: set[Sequence] = set()  # whose memory was given to older replies
+        self._preempted: set[Sequence] = set()  # their memory was given to older replies
         self._thread: threading.Thread | None = None
         self._closed = False
         self._process = os.getpid()
@@ -83,14 +83,14 @@ class Engine:
         unwritten: Callable[[], Reply] | None = None,
         on_finish: Callable[[Reply], None] | None = None,
     ) -> Stream:
-        """Have a reply written, as soon as it is its turn. `unwritten` as for `Task`, `on_finish` as for `Stream`.
+        """Queue a reply to be written in its turn. `unwritten` as for `Task`, `on_finish` as for `Stream`.
 
         Raises `QueueFullError`, `ClosedError`, and `ForkedError` in a forked child.
         """
         for memory in self._memories.values():
             memory.context.require_open()
         task = Task(write(self._memories), self._heard_cancel, unwritten)
-        stream = Stream(task, on_finish)  # dropped by whoever is interrupted below, and so cancelled
+        stream = Stream(task, on_finish)  # if this call is interrupted below, it is dropped and so cancelled
         with self._lock:
             if self._closed:
                 raise ClosedError("this pair is closed; load it again")
@@ -107,8 +107,8 @@ class Engine:
     def close(self) -> None:
         """Cancel all replies, and return when the last has ended. Closing twice does nothing.
 
-        Raises `BusyError` in a signal handler that has interrupted this thread in a call to the engine: each would wait
-        for the other.
+        Raises `BusyError` in a signal handler that has interrupted this thread during a call to the engine: each would
+        wait for the other.
         """
         if self._process != os.getpid():
             return
@@ -123,7 +123,7 @@ class Engine:
             self._lock.notify()
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():
-            while thread.is_alive():  # in pieces, so that a signal is heard
+            while thread.is_alive():  # in short waits, so that signals are handled
                 thread.join(timeout=0.25)
         for memory in self._memories.values():
             memory.close()
@@ -134,7 +134,7 @@ class Engine:
         self._thread = threading.Thread(target=self._run, name="edge-wsd engine", daemon=True)
         try:
             self._thread.start()
-        except BaseException:  # there can be no more threads, or Ctrl-C: should it have begun, it ends at once
+        except BaseException:  # no more threads can be started, or Ctrl-C: if the thread did start, it ends at once
             self._thread = None
             raise
 
@@ -145,11 +145,11 @@ class Engine:
                 if waiting := self._waiting():
                     self._step(waiting)
                 self._retire()
-        except BaseException as error:  # a fault of ours; but nobody may wait for a thread that is gone
+        except BaseException as error:  # a bug of ours; but nobody may wait for a thread that is gone
             self._give_up(error)
 
     def _admit(self) -> bool:
-        """Let the next ones begin. False once there is nothing to do any more: then the thread is over."""
+        """Let the next replies begin. False once there is nothing left to do: then the thread ends."""
         with self._lock:
             if self._thread is not threading.current_thread():
                 return False
@@ -177,7 +177,7 @@ class Engine:
                 task.end_early()
 
     def _waiting(self) -> list[Waiting]:
-        """Who waits for a decode, the oldest first."""
+        """The replies that wait for a decode, the oldest first."""
         waiting = []
         for task in self._active:
             with _on_behalf_of(task):
@@ -186,7 +186,7 @@ class Engine:
         return waiting
 
     def _retire(self) -> None:
-        """Those that are over make room."""
+        """Replies that are over make room for others."""
         if any(task.is_over for task in self._active):
             with self._lock:
                 self._active = [task for task in self._active if not task.is_over]
@@ -195,7 +195,7 @@ class Engine:
     # A step
 
     def _step(self, waiting: list[Waiting]) -> None:
-        """One decode, and what comes of it. An error ends the replies that it came from, and no other."""
+        """One decode and its results. An error ends the replies that caused it, and no others."""
         involved = [one.task for one in waiting]
         try:
             context = self._turns.next_context(waiting)
@@ -210,7 +210,7 @@ class Engine:
             self._find_culprit(involved, error)
 
     def _parts(self, context: Context, shares: list[Share]) -> list[tuple[Share, Piece]]:
-        """The pieces to be read; whoever cannot be given one ends with the reason."""
+        """The pieces to be read; a reply for which there can be none ends with the reason."""
         parts = []
         for share in shares:
             with _on_behalf_of(share.task):
@@ -223,15 +223,15 @@ class Engine:
         return parts
 
     def _decode(self, context: Context, parts: list[tuple[Share, Piece]]) -> bool:
-        """Whether it was read. If not, it can be tried again. Raises what was wrong with it."""
+        """Whether the pieces were read. If not, they can be tried again. Raises what was wrong with them."""
         self._flag.clear()
         self._in_decode = [share.task for share, _ in parts]
-        self._heard_cancel()  # by those that were cancelled before they were in it
+        self._heard_cancel()  # some may have been cancelled before they were part of this decode
         try:
             context.run([piece for _, piece in parts], [share.job.scores for share, _ in parts])
             return True
         except Cancelled:
-            return False  # all of them were, or all of the decode before: then they have lost nothing but time
+            return False  # all of these replies were cancelled, or all of the last decode: then only time is lost
         except ContextFullError:
             if self._make_room(self._memories[self._sources[context]]):
                 return False
@@ -242,20 +242,20 @@ class Engine:
     # When something goes wrong
 
     def _make_room(self, memory: Prefixes) -> bool:
-        """Idle texts go first, then that of the youngest reply, which waits until another is over."""
+        """Idle texts go first, then the text of the youngest reply, which waits until another reply is over."""
         if memory.drop_idle():
             return True
         holders = [sequence for sequence in memory.used if sequence not in self._preempted]
         if len(holders) < 2:
-            return False  # there is no room to hope for
+            return False  # no other reply will make room
         holders[-1].clear()
         self._preempted.add(holders[-1])
         return True
 
     def _find_culprit(self, tasks: list[Task], error: Exception) -> None:
-        """Each tries once more, from its first row and by itself; then its error is its own, and its end.
+        """Each reply tries once more, alone and from its first row; an error then is its own, and ends it.
 
-        Also where it was by itself in this decode: a NaN that another text left in memory shows in all that follow.
+        This holds even if it was alone in this decode: a NaN that another text left in memory shows in all that follow.
         """
         for task in tasks:
             if task.alone:
@@ -271,7 +271,7 @@ class Engine:
             task.give_up(error)
 
     def _heard_cancel(self) -> None:
-        """A decode is stopped if nobody needs it any more. For every thread and moment: no lock is taken."""
+        """Stop a decode that nobody needs any more. Safe in any thread and at any moment: takes no lock."""
         tasks = self._in_decode
         if tasks and all(task.is_cancelled for task in tasks):
             self._flag.set()
@@ -279,7 +279,7 @@ class Engine:
 
 @contextmanager
 def _on_behalf_of(task: Task) -> Iterator[None]:
-    """An error in the block is the end of this reply, and of no other."""
+    """An error in the block ends this reply, and no other."""
     try:
         yield
     except Exception as error:
@@ -290,7 +290,7 @@ _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 
 def _close_all() -> None:
-    """Before the interpreter goes: a thread that still decodes would be cut off in the middle."""
+    """Before the interpreter exits: a thread that is still decoding would be cut off in the middle."""
     for engine in list(_engines):
         engine.close()
 

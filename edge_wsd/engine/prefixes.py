@@ -1,10 +1,10 @@
-"""What a context holds: the text of every sequence, in use or idle. A new text begins with the longest part there is.
+"""What a context holds: the text of every sequence, in use or idle. A new text reuses the longest beginning in memory.
 
 >>> sequence = prefixes.take(prompt)     # holds as much of the prompt as was in memory anywhere
 >>> prefixes.give_back(sequence)         # idle from now on: the next prompt may begin like it
 
 An idle text that has to leave the context is saved in the host's memory, and comes back when a new one begins like it.
-llama.cpp numbers at most 256 sequences, so looking at each of them is quick.
+llama.cpp allows at most 256 sequences, so looking at each of them is quick.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from edge_wsd.llama.context import Context
 from edge_wsd.llama.sequence import Sequence
 
 _LOOSE_END = 8
-"""Tokens at the end of an idle text that are no loss: the end of a reply, cut into other tokens in the next prompt."""
+"""An idle text may lose this many tokens: the end of a reply is often split differently in the next prompt."""
 _FEWEST_SAVED = 16
-"""Tokens: to read fewer takes no time that anybody would notice."""
+"""Tokens: reading fewer takes no noticeable time."""
 _RESTORED_PER_READ = 8
-"""As many tokens are saved and restored in the time that one is read, at least: 20 to 200 of a tiny model, and more of
-others (`scripts/bench_idle.py`)."""
+"""At least this many tokens can be saved and restored in the time that reading one takes: 20 to 200 with a tiny model,
+more with others (`scripts/bench_idle.py`)."""
 
 _logger = logging.getLogger(__name__)
 
 
 class Prefixes:
-    """All sequences of one context. Not for several threads at once."""
+    """All sequences of one context. For one thread at a time."""
 
     def __init__(self, context: Context, *, most_idle: int | None = None, most_saved_bytes: int = 0) -> None:
-        """`most_idle` texts that nobody uses stay in the context; None is as many as there are sequences."""
+        """Up to `most_idle` texts that nobody uses stay in the context; None means as many as there are sequences."""
         self.context = context
         self._most_idle = context.n_sequences if most_idle is None else most_idle
         self._idle: list[Sequence] = []  # the least recently used first
@@ -42,9 +42,9 @@ class Prefixes:
         self._n_left = context.n_sequences
 
     def take(self, text: list[int]) -> Sequence:
-        """A sequence for `text`, which holds as much of its beginning as there is; the last token is always left out.
+        """A sequence that holds as much of the beginning of `text` as is in memory, but never its last token.
 
-        At most as many may be in use at once as the context has.
+        No more sequences may be in use at once than the context has.
         """
         text = text[:-1]
         sequence = self._restored(text)
@@ -57,7 +57,7 @@ class Prefixes:
         return sequence
 
     def give_back(self, sequence: Sequence) -> None:
-        """It stays in memory until its place is needed."""
+        """The sequence is idle now; its text stays in memory until the place is needed."""
         self.used.remove(sequence)
         if not self.context.is_open:
             return
@@ -69,7 +69,7 @@ class Prefixes:
             self.drop_idle()
 
     def drop_idle(self) -> bool:
-        """Let the idle text go that has not been used for longest. Whether there was one."""
+        """Drop the idle text that has not been used for longest. Returns whether there was one."""
         while self._idle:
             sequence = self._idle.pop(0)
             had_tokens = bool(sequence.tokens)  # or memory was lost
@@ -80,17 +80,17 @@ class Prefixes:
         return False
 
     def stop_saving(self) -> None:
-        """Texts that leave the context are forgotten from now on; this may be said from any thread."""
+        """From now on, forget texts that leave the context. May be called from any thread."""
         self._saved.stop()
 
     def close(self) -> None:
-        """Forget what is saved, and save nothing any more."""
+        """Forget what is saved, and save nothing more."""
         self._saved.close()
 
     # Where a new text begins
 
     def _longest(self, text: list[int]) -> tuple[Sequence | None, int]:
-        """The sequence of which most can be kept for `text`, and how much; the most recently used of several."""
+        """The sequence that shares the longest beginning with `text`, and its length; of several, the last used."""
         best, most = None, 0
         for sequence in (*self.used, *self._idle):
             n = common_prefix(sequence.tokens, text)
@@ -100,7 +100,7 @@ class Prefixes:
         return best, most
 
     def _begun_like(self, source: Sequence, kept: int) -> Sequence:
-        """A sequence with the first `kept` tokens of `source`: itself, or another where it would lose its own text."""
+        """A sequence with the first `kept` tokens of `source`: itself, or a copy if it would lose its own text."""
         loses = not source.shares_beginnings or len(source.tokens) - kept > _LOOSE_END
         has_room = self._n_left > 0 or any(other is not source for other in self._idle)
         if source in self._idle and not (loses and has_room and source.shared(kept) == kept):
@@ -117,7 +117,7 @@ class Prefixes:
         return sequence
 
     def _restored(self, text: list[int]) -> Sequence | None:
-        """What was saved of `text`, in a sequence; None where that is not worth it beside what is in memory."""
+        """The saved beginning of `text`, in a sequence; None if it gains too little over what is in memory."""
         saved, n_saved = self._saved.longest(text)
         if saved is None or n_saved - self._longest(text)[1] < max(
             _FEWEST_SAVED, len(saved.tokens) // _RESTORED_PER_READ
@@ -136,7 +136,7 @@ class Prefixes:
         return sequence
 
     def _restore(self, saved: SavedText, sequence: Sequence) -> bool:
-        """Idle texts make room where there is none. One that cannot be restored is read again, no more."""
+        """Idle texts make room if there is none. A text that cannot be restored is just read again."""
         while True:
             try:
                 sequence.restore(saved.state)
@@ -147,11 +147,11 @@ class Prefixes:
                     return False
 
     def _may_be_full(self, n: int) -> bool:
-        """Whether there may be no room for `n` more tokens; beginnings that several share are counted for each."""
+        """Whether there may be no room for `n` more tokens; a beginning that several share counts for each of them."""
         return n + sum(len(one.tokens) for one in (*self.used, *self._idle)) > self.context.n_cells
 
     def _save(self, sequence: Sequence) -> None:
-        """Keep the text of an idle sequence that is about to lose it, if there is a use for it."""
+        """Save the text of an idle sequence that is about to lose it, if it may be of use."""
         tokens = sequence.tokens
         if len(tokens) < _FEWEST_SAVED or not self._saved.takes(1) or not sequence.can_be_saved:
             return
@@ -170,7 +170,7 @@ class Prefixes:
     # Sequences
 
     def _new(self, keep: Sequence | None = None) -> Sequence:
-        """An empty one; the least recently used text but that of `keep` goes where there is none left."""
+        """An empty sequence. If there is none left, the least recently used text goes, but not that of `keep`."""
         if self._n_left == 0:
             victim = next(sequence for sequence in self._idle if sequence is not keep)
             self._idle.remove(victim)

@@ -1,10 +1,10 @@
-"""One reply on its way: its events, in the order in which they happen, and what became of it.
+"""A reply that is being written: its events, in the order in which they happen, and its result.
 
 >>> for event in stream: ...
 >>> async for event in stream: ...
 >>> reply = stream.result()
 
-The engine writes on whether anybody reads or not. A stream that nobody holds any more is cancelled.
+The engine keeps writing whether or not anybody reads. A stream that nobody refers to any more is cancelled.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from edge_wsd.decoding.events import Event, Finished, Reply
 from edge_wsd.engine.task import Task
 from edge_wsd.errors import BusyError, ClosedError, ForkedError
 
-# A signal does not always wake who waits: never on Windows, and not if it meets another thread or comes a moment early.
+# A signal does not always wake the waiting thread: never on Windows, and not if another thread gets it or it is early.
 _TICK_S = 0.25
 
 
 class Stream:
-    """Events of one reply; the last is `Finished`. To be read by one thread or coroutine."""
+    """The events of one reply; the last is `Finished`. One thread or coroutine may read them."""
 
     def __init__(self, task: Task, on_finish: Callable[[Reply], None] | None = None) -> None:
-        """`on_finish` is called with the reply in the thread that reads it, before `Finished` is handed out."""
+        """`on_finish` is called with the reply, in the reading thread, before `Finished` is handed out."""
         self._task: Final = task
         self._on_finish = on_finish
         self._reply: Reply | None = None
         self._over = False
-        self._ends: deque[None] = deque([None])  # taken out by what ends it: its last event, or a close
+        self._ends: deque[None] = deque([None])  # emptied by whatever ends the stream: its last event, or a close
         self._process = os.getpid()
 
     @classmethod
     def over(cls, reply: Reply, on_finish: Callable[[Reply], None] | None = None) -> Stream:
-        """One of a reply that there is already."""
+        """A stream of a reply that is complete already."""
         return cls(Task.over(reply), on_finish)
 
     # Reading
@@ -66,7 +66,7 @@ class Stream:
         return self
 
     async def __anext__(self) -> Event:
-        """The same in a coroutine, which lets others run while it waits. Raises `BusyError` beside another."""
+        """The same for a coroutine; others run while it waits. Raises `BusyError` if another coroutine is reading."""
         loop, arrived = asyncio.get_running_loop(), asyncio.Event()
         if self._task.on_event is not None:
             raise BusyError("another coroutine is reading this stream; let one of them read it and pass its events on")
@@ -88,7 +88,7 @@ class Stream:
         raise StopAsyncIteration
 
     def result(self) -> Reply:
-        """The whole reply, with its events passed over. Raises what ended it."""
+        """Wait for the whole reply, skipping its events. Raises what ended it."""
         try:
             for _ in self:
                 pass
@@ -118,7 +118,7 @@ class Stream:
             self._over = True
 
     def _ends_now(self) -> bool:
-        """True for the first who asks. A lock would not do: a close may come in a signal handler, or in `__del__`."""
+        """True for the first caller only. Not a lock: a close may come in a signal handler or in `__del__`."""
         try:
             self._ends.pop()
         except IndexError:
@@ -133,11 +133,11 @@ class Stream:
     # Ending it early
 
     def cancel(self) -> None:
-        """End the reply with what is written so far, from any thread: within one decode. The events end as usual."""
+        """End the reply within one decode, keeping what is written. From any thread; the events end as usual."""
         self._task.cancel()
 
     def close(self) -> None:
-        """End the reply and read no more of it. Does nothing to one that is over, or whose end is just being read."""
+        """End the reply and stop reading it. Does nothing if it is over or its end is just being read."""
         if self._ends_now():
             self._over = True
         self._task.cancel()
@@ -148,7 +148,7 @@ class Stream:
 
     @property
     def is_over(self) -> bool:
-        """Whether its end was read, or it was closed."""
+        """Whether the end of the reply was read, or the stream was closed."""
         return self._over
 
     def __enter__(self) -> Stream:
@@ -163,5 +163,5 @@ class Stream:
 
 
 def _wake(loop: asyncio.AbstractEventLoop, arrived: asyncio.Event) -> None:
-    with suppress(RuntimeError):  # the loop is closed, and who waited there will not go on
+    with suppress(RuntimeError):  # the loop is closed, and nothing waits there any more
         loop.call_soon_threadsafe(arrived.set)

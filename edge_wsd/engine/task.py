@@ -1,4 +1,4 @@
-"""One reply inside the engine: the generator that writes it, the pass it waits for, and what it has told so far."""
+"""One reply inside the engine: the generator that writes it, the pass it waits for, and its events so far."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from edge_wsd.llama.scores import Scores
 from edge_wsd.llama.sequence import Piece, Sequence
 
 SHORT = 32
-"""Tokens: a text of which fewer are to be read takes no time, and goes with the answers."""
+"""Tokens: a text with fewer left to read takes no noticeable time, and is read together with answers."""
 
 
 class Task:
-    """Everything but `cancel` is for the engine's thread alone, and raises nothing: an error is the reply's end."""
+    """Everything but `cancel` is for the engine's thread alone, and raises nothing: an error ends the reply."""
 
     def __init__(
         self,
@@ -28,7 +28,7 @@ class Task:
         on_cancel: Callable[[], None] = lambda: None,
         unwritten: Callable[[], Reply] | None = None,
     ) -> None:
-        """`unwritten` makes the reply of a task that is cancelled before it has begun."""
+        """`unwritten` makes the reply of a task that is cancelled before it begins."""
         self._writing = writing
         self._on_cancel = on_cancel
         self._unwritten = unwritten
@@ -36,17 +36,17 @@ class Task:
         self.on_event: Callable[[], object] | None = None
         self.error: BaseException | None = None
         self.job: Job | None = None
-        """What it waits for."""
+        """The pass that it waits for."""
         self.is_over = False
         self.alone = False
-        """Whether its next pass must be shared with nobody: a shared one failed."""
+        """Whether its next pass must not be shared, because a shared one failed."""
         self.last_turn = 0
-        """When it last took part in a decode: a number that no two replies have, so that they take turns evenly."""
+        """When it last took part in a decode: a number unique to each reply, so that they take turns evenly."""
         self.is_cancelled = False
 
     @classmethod
     def over(cls, reply: Reply) -> Task:
-        """One that has nothing to do."""
+        """A task whose reply is complete already."""
 
         def written() -> Writing[Reply]:
             yield from ()
@@ -57,21 +57,21 @@ class Task:
         return task
 
     def cancel(self) -> None:
-        """From any thread, a signal handler or `__del__`: no lock is taken here."""
+        """May be called from any thread, a signal handler or `__del__`: takes no lock."""
         self.is_cancelled = True
         self._on_cancel()
 
     def begin(self) -> None:
-        """Up to the first pass."""
+        """Run up to the first pass."""
         self._advance(partial(next, self._writing))
 
     def answer(self, scores: Scores) -> None:
-        """With the rows it has waited for, up to the next pass."""
+        """Hand over the rows that it has waited for, and run up to the next pass."""
         self.alone = False
         self._advance(partial(self._writing.send, scores))
 
     def fail(self, error: BaseException) -> None:
-        """With an error in the place of rows; it may still tell something before it ends."""
+        """Hand over an error instead of rows; there may be more events before the end."""
         self._advance(partial(self._writing.throw, error))
 
     def end_early(self) -> None:
@@ -79,7 +79,7 @@ class Task:
         self.fail(Cancelled("cancelled"))
 
     def skip(self) -> None:
-        """After `cancel`, before it began."""
+        """After `cancel`, if it has not begun."""
         if self._unwritten is None:
             self.give_up(Cancelled("cancelled"))
             return
@@ -92,7 +92,7 @@ class Task:
             self._end(last)
 
     def give_up(self, error: BaseException) -> None:
-        """Nobody goes on with it."""
+        """End it with an error; nothing more is written."""
         if self.is_over:
             return
         try:
@@ -103,7 +103,7 @@ class Task:
         self._end(error)
 
     def tell(self, event: Event | BaseException) -> None:
-        """Raises what the reader's `on_event` raises."""
+        """Send an event to the reader. Raises what the reader's `on_event` raises."""
         self.events.put(event)
         if (heard := self.on_event) is not None:
             heard()
@@ -124,7 +124,7 @@ class Task:
                     self.tell(asked)
         except StopIteration as end:
             self._end(Finished(end.value))
-        except BaseException as error:  # handed to whoever reads, who raises it
+        except BaseException as error:  # handed to the reader, which raises it
             self.give_up(error)
 
     def _end(self, last: Finished | BaseException) -> None:
@@ -132,12 +132,12 @@ class Task:
         self.error = last if isinstance(last, BaseException) else None
         try:
             self.tell(last)
-        except BaseException as error:  # it is told all the same, to a reader who was not woken
+        except BaseException as error:  # the event was sent all the same, but the reader was not woken
             self.error = self.error or error
 
 
 class Job:
-    """A pass on its way through a context, in one piece or several."""
+    """A pass that is being computed, in one piece or several."""
 
     def __init__(self, asked: Pass) -> None:
         assert isinstance(asked.sequence, Sequence)
@@ -156,13 +156,13 @@ class Job:
 
     @property
     def n_left(self) -> int:
-        """Tokens that are to be read; memory may have been lost meanwhile."""
+        """Tokens still to be read; memory may have been lost in the meantime."""
         n_held, n_before = len(self.sequence.tokens), self._n_text - 1
         return n_before + self._n_rows - (min(n_held, n_before) if self._has_lost_rows else n_held)
 
     @property
     def too_long(self) -> ContextFullError | None:
-        """The error of a text that no context of this length holds: before a token of it is read, or room is made."""
+        """The error of a text too long for this context: found before any of it is read or room is made."""
         try:
             self.sequence.require_room(self.n_left)
         except ContextFullError as error:
@@ -170,13 +170,13 @@ class Job:
         return None
 
     def next_piece(self, most: int) -> Piece:
-        """As many of the tokens as may be read at once, at most `most`."""
+        """As many tokens as may be read at once, at most `most`."""
         if self._has_lost_rows:
             self.sequence.cut(self._n_text - 1)
             self.scores = self._no_scores()
         held, n_left = len(self.sequence.tokens), self.n_left
         n = min(n_left, most)
-        if n < n_left:  # the last rows stay together: draws are taken from those of the last piece
+        if n < n_left:  # keep the last rows together: tokens are drawn from those of the last piece
             n = max(1, min(n, n_left - min(self._n_rows, self.context.most_rows // 2 + 1)))
         if not self.context.model.can_cut:
             n = self._up_to_checkpoint(held, n)
@@ -185,7 +185,7 @@ class Job:
         return Piece(self.sequence, self._tokens(held, held + n), targets)
 
     def progress(self, model: Source) -> Reading | None:
-        """How far a long text is read."""
+        """How much of a long text has been read."""
         self._n_to_read = max(self._n_to_read, self.n_unread)  # memory may have been lost
         if self._n_to_read < SHORT or self.n_unread == 0:
             return None
@@ -193,16 +193,16 @@ class Job:
 
     @property
     def n_unread(self) -> int:
-        """Tokens of the text that are not in memory, but for the last one."""
+        """Tokens of the text that are not in memory, not counting the last one."""
         return max(0, self._n_text - 1 - len(self.sequence.tokens))
 
     @property
     def _has_lost_rows(self) -> bool:
-        """A decode that failed may have read tokens whose rows nobody saw; and memory may have been lost below rows."""
+        """A failed decode may have read tokens whose rows nobody saw, and memory under the rows may have been lost."""
         return max(0, len(self.sequence.tokens) - (self._n_text - 1)) != self.scores.n_rows
 
     def _up_to_checkpoint(self, held: int, n: int) -> int:
-        """Of a memory that cannot be cut: up to the next place to come back to. A checkpoint is made there."""
+        """For a memory that cannot be cut: tokens up to the next place to return to, where a checkpoint is made."""
         points = [self.sequence.fork_point, self._n_text - 1 if self._asked.proposed else None]
         if held in points:
             self.sequence.checkpoint()

@@ -1,4 +1,4 @@
-"""Whose turn it is: which context decodes next, and how much of whose text and prompt is in that decode.
+"""Takes turns: which context decodes next, and how much of each reply's text or prompt is in that decode.
 
 >>> context = turns.next_context(waiting)
 >>> [(share.task, share.n_tokens) for share in turns.shares(context, waiting)]
@@ -14,21 +14,21 @@ from edge_wsd.engine.task import SHORT, Job, Task
 from edge_wsd.llama.context import Context
 
 PIECE = 128
-"""Tokens of a prompt that are read at once while others write."""
+"""Tokens of a prompt that are read at once while other replies are being written."""
 MOST_AHEAD = 16
-"""Steps that the drafter makes while others wait for the base."""
+"""Steps that the drafter may make in a row while other replies wait for the base."""
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A reply and what it waits for, as it is before a step."""
+    """A reply and what it waits for, as of the beginning of a step."""
 
     task: Task
     job: Job
     n_left: int
-    """Tokens to be read."""
+    """Tokens still to be read."""
     is_short: bool
-    """Whether it reads an answer, or so little that it takes no longer."""
+    """Whether it reads an answer, or a text so short that reading it takes no longer."""
 
     @classmethod
     def of(cls, task: Task, job: Job) -> Waiting:
@@ -37,7 +37,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """How much of what a reply waits for may be in a decode."""
+    """How many of the tokens that a reply waits for may be in a decode."""
 
     task: Task
     job: Job
@@ -45,16 +45,16 @@ class Share:
 
 
 class Turns:
-    """Asked once for each step. Replies are told apart by age: whoever waits is listed with the oldest first."""
+    """Asked once for each step. Waiting replies are listed with the oldest first."""
 
     def __init__(self, contexts: Iterable[Context]) -> None:
-        """The first of two `contexts` has the cheap passes: the drafter's."""
+        """The first of two `contexts` is the drafter's, whose passes are cheap."""
         self._contexts: Final = list(contexts)
-        self._in_prompt: Context | None = None  # had the last step, and has a prompt to read on
-        self._n_ahead = 0  # steps of the first since others have waited for the second
+        self._in_prompt: Context | None = None  # had the last step, and has more of a prompt to read
+        self._n_ahead = 0  # steps of the first context while others were waiting for the second
 
     def next_context(self, waiting: list[Waiting]) -> Context:
-        """The drafter first: its passes are cheap, and more replies share the base's then. But not for ever."""
+        """The drafter first: its passes are cheap, and more replies then share the base's. But not for ever."""
         waited_for = {one.job.context for one in waiting}
         contexts = [context for context in self._contexts if context in waited_for]
         if len(contexts) == 1:
@@ -68,14 +68,14 @@ class Turns:
         return first
 
     def shares(self, context: Context, waiting: list[Waiting]) -> list[Share]:
-        """Of one decode in `context`: answers first, then a piece of the oldest prompts."""
+        """The shares of one decode in `context`: answers first, then a piece of the oldest prompts."""
         here = [one for one in waiting if one.job.context is context]
         short = sorted((one for one in here if _goes_with_answers(one, context)), key=_last_turn)
         long = [one for one in here if not _goes_with_answers(one, context)]
         piece = min(PIECE, context.most_rows) if any(one.is_short for one in waiting) else context.most_rows
         suspects = [one for one in here if one.task.alone]
         if suspects or not context.can_share:
-            # One after the other, to its rows: what one of them leaves in memory must not be blamed on the next.
+            # One at a time, up to its rows: what one of them leaves in memory must not be blamed on the next.
             one = suspects[0] if suspects else min([*short, *long[:1]], key=_last_turn)
             chosen = [(one, min(one.n_left, piece))]
         else:
@@ -85,7 +85,7 @@ class Turns:
 
 
 def _together(short: list[Waiting], long: list[Waiting], left: int, piece: int) -> list[tuple[Waiting, int]]:
-    """As many as there is room for. A quarter of a decode of `left` tokens is kept for prompts in any case."""
+    """As many as there is room for. A quarter of a decode of `left` tokens is always kept for prompts, if any."""
     reserved = left // 4 if long else 0
     chosen: list[tuple[Waiting, int]] = []
     for one in short:

@@ -1,1 +1,1 @@
-"""JSON schemas as grammars: what a grammar cannot hold is refused, so what it lets through keeps to the schema."""
+"""JSON schemas as grammars: what a grammar cannot express is refused, so all that it allows is valid."""

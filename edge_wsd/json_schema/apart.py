@@ -1,4 +1,4 @@
-"""Whether two schemas can never hold for the same value that the grammar lets through."""
+"""Whether no value that the grammar allows can be valid under two schemas at once."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from edge_wsd.json_schema.merging import OF_TYPE, Schema, flat, kind_of, types_o
 Resolve = Callable[[str], Any]
 _UNFOLDED = ("anyOf", "oneOf")
 _DEEPEST = 2
-"""Objects inside objects, which may be the same again."""
+"""How deeply nested objects are compared; they may contain themselves."""
 
 
 def are_apart(one: Any, other: Any, resolve: Resolve, depth: int = 0) -> bool:
-    """False where it cannot be told."""
+    """Whether the two exclude each other; False if that cannot be decided."""
     firsts, seconds = _cases(one, resolve), _cases(other, resolve)
     return all(_apart(first, second, resolve, depth) for first in firsts for second in seconds)
 
 
 def _cases(schema: Any, resolve: Resolve) -> list[Schema]:
-    """The alternatives of a schema, each without any inside."""
+    """The alternatives of a schema, with no alternatives left inside."""
     if schema is True:
         return [{}]
     whole = None if schema is False else flat(schema, resolve)
@@ -49,7 +49,7 @@ def _apart(one: Schema, other: Schema, resolve: Resolve, depth: int) -> bool:
 
 
 def _kinds(schema: Schema) -> set[str]:
-    """What it lets through; whole numbers are numbers."""
+    """The types that it allows; whole numbers are numbers."""
     values = _values(schema)
     if values is not None:
         return {kind_of(each) for each in values}
@@ -63,7 +63,7 @@ def _values(schema: Schema) -> list[Any] | None:
 
 
 def _is_valid_by(one: Schema, other: Schema) -> bool:
-    """Whether an object that is written by `one` may have the properties that `other` wants, and no more."""
+    """Whether an object written for `one` can have the properties that `other` requires, and no others."""
     named = {*one.get("properties", ()), *one.get("required", ())}
     is_closed = bool(named) and one.get("additionalProperties", False) is False
     has_all = not is_closed or named.issuperset(other.get("required", ()))

@@ -1,9 +1,9 @@
-"""The grammar of a JSON schema, in GBNF. All that it lets through is valid by the schema, but not all that is valid.
+"""The grammar of a JSON schema, in GBNF. It allows only what is valid under the schema, but not all of that.
 
 >>> Options(json_schema={"type": "object", "properties": {"n": {"type": "integer", "minimum": 0}}, "required": ["n"]})
 
-Properties come in the order of the schema, and others only where `additionalProperties` asks for them. White space is
-bounded, or a model could write it for ever. A keyword that no grammar can hold is refused, and never passed over.
+Properties come in the order of the schema, and others only if `additionalProperties` asks for them. White space is
+limited, or a model could write it for ever. A keyword that no grammar can express is refused, never ignored.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _MOST_RULES = 10_000
 
 @lru_cache(maxsize=32)
 def grammar_of_schema(text: str) -> str:
-    """The GBNF text of a JSON schema. Raises `OptionError` for what is no schema, or has what no grammar can hold."""
+    """The GBNF text of a JSON schema. Raises `OptionError` if it is no schema or no grammar can express it."""
     schema: Any = parse_json(text)
     try:
         builder = _Builder(schema)
@@ -75,7 +75,7 @@ def grammar_of_schema(text: str) -> str:
 
 
 class _Builder:
-    """Rules of one schema. Where nothing is valid there is None in the place of an expression."""
+    """The rules of one schema. If nothing is valid, an expression is None."""
 
     def __init__(self, schema: Any) -> None:
         self.rules: dict[str, str] = {}
@@ -84,7 +84,7 @@ class _Builder:
         self._references: dict[str, str] = {}
 
     def rule(self, body: str) -> str:
-        """The name of a rule with this body."""
+        """The name of a rule with this body; made if there is none."""
         if re.fullmatch(r"[a-z0-9-]+", body):
             return body
         if body not in self._names:
@@ -105,7 +105,7 @@ class _Builder:
     # Schemas
 
     def value(self, schema: Any) -> str | None:
-        """The rule of what is valid by this schema."""
+        """The rule for what is valid under this schema."""
         if schema is True:
             return "any"
         if schema is False:
@@ -134,7 +134,7 @@ class _Builder:
         return self._references[reference]
 
     def resolve(self, reference: str) -> Any:
-        """What stands at `#/$defs/name`."""
+        """The schema at a reference such as `#/$defs/name`."""
         if reference != "#" and not reference.startswith("#/"):
             raise OptionError(f"json_schema must refer only to itself, as #/$defs/name, not to {shown(reference)}")
         found = self._schema
@@ -160,7 +160,7 @@ class _Builder:
         return self.either(self.value(part) for part in parts)
 
     def _values(self, whole: Schema) -> list[Any]:
-        """Those of const and enum that the other keywords allow."""
+        """The values of const and enum that the other keywords allow."""
         values = whole.get("enum", [whole.get("const")])
         if "const" in whole:
             values = [whole["const"]] if whole["const"] in values else []
@@ -251,7 +251,7 @@ class _Builder:
             if fewest > len(required) or (most is not None and (possible is None or possible > most)):
                 raise OptionError("json_schema has minProperties or maxProperties, which no grammar can express here")
             return self.rule(f'"{{" space {self._members(members, required, other)} space "}}"')
-        if fewest > 1:  # the same one may come twice
+        if fewest > 1:  # the same property may come twice
             raise OptionError("json_schema has minProperties above 1, which no grammar can express")
         if most == 0:
             return self.rule('"{" space "}"')
@@ -259,7 +259,7 @@ class _Builder:
         return self.rule(f'"{{" space ({other} {tail}){"" if fewest else "?"} space "}}"')
 
     def _members(self, members: dict[str, str], required: set[str], other: str | None) -> str:
-        """All members in order, those that are not required with or without, and a comma between any two."""
+        """All members in order, with commas between them; members that are not required may be missing."""
         tail = "" if other is None else f'("," space {other})*'
         firsts: list[str] = [] if other is None else [f"{other} {tail}"]
         can_be_empty = True
@@ -287,7 +287,7 @@ def _as_json(value: Any) -> str:
 
 
 def _possible_types(whole: Schema) -> list[str]:
-    """Where no type is given: those that the keywords speak of, or all."""
+    """The types given; else those that the keywords are about, or all."""
     if "type" in whole:
         names = types_of(whole["type"])
         return [name for name in names if name != "integer" or "number" not in names]
@@ -303,7 +303,7 @@ def _is(value: Any, name: str) -> bool:
 
 
 def _fits(value: Any, whole: Schema) -> bool:
-    """Whether a value that is given keeps to the other keywords as well."""
+    """Whether a given value is valid under the other keywords as well."""
     kind = kind_of(value)
     if kind == "string":
         length = whole.get("minLength", 0) <= len(value) <= whole.get("maxLength", len(value))

@@ -1,4 +1,4 @@
-"""A schema and all that holds beside it, as one: references and `allOf` are worked in, alternatives spread out.
+"""Merges a schema with everything that applies together with it: references and `allOf`.
 
 >>> merged({"type": "integer", "minimum": 0}, {"maximum": 9})
 {'type': 'integer', 'minimum': 0, 'maximum': 9}
@@ -34,12 +34,12 @@ _IMPOSSIBLE = frozenset(
         "$recursiveRef",
     )
 )  # fmt: skip
-"""What no grammar holds. All other keywords only describe, as the specification has it."""
+"""Keywords that no grammar can express. All others only describe, according to the specification."""
 _MOST_PARTS = 1000
 
 
 def asserted(schema: Any) -> Schema:
-    """The keywords that say what is valid. Raises `OptionError` for one that no grammar holds, or that is wrong."""
+    """The keywords that decide what is valid. Raises `OptionError` for one that is wrong or cannot be expressed."""
     if not isinstance(schema, dict):
         raise OptionError(f"json_schema has {shown(schema)} where a schema is expected: an object, true or false")
     for key, value in schema.items():
@@ -48,7 +48,7 @@ def asserted(schema: Any) -> Schema:
                 f"json_schema has {key!r}, which no grammar can express; leave it out, and check the result"
             )
     found = {key: value for key, value in schema.items() if key in _KNOWN}
-    if isinstance(found.get("items"), list):  # as it was before 2020
+    if isinstance(found.get("items"), list):  # the form used before 2020
         found["prefixItems"] = found.pop("items")
         if "additionalItems" in schema:
             found["items"] = schema["additionalItems"]
@@ -83,7 +83,7 @@ def _check(key: str, value: Any) -> None:
 
 
 def flat(schema: Schema, resolve: Callable[[str], Any]) -> Schema | None:
-    """Without `$ref` and `allOf`; None where nothing is valid."""
+    """The schema without `$ref` and `allOf`; None if nothing is valid."""
     whole: Schema = {}
     todo: list[Any] = [schema]
     n_parts = 0
@@ -108,7 +108,7 @@ def flat(schema: Schema, resolve: Callable[[str], Any]) -> Schema | None:
 
 
 def merged(one: Schema, other: Schema) -> Schema | None:
-    """What holds for both; None where nothing does."""
+    """A schema for what is valid under both; None if nothing is."""
     of_lists = [not OF_TYPE["array"].isdisjoint(side) for side in (one, other)]
     if all(of_lists) and any("prefixItems" in side for side in (one, other)):
         raise OptionError(
@@ -142,7 +142,7 @@ def merged(one: Schema, other: Schema) -> Schema | None:
 
 
 def _properties(one: Schema, other: Schema) -> Schema:
-    """What one side says of properties that it does not name holds for those that the other one names."""
+    """What one side says about properties that it does not name applies to those that the other side names."""
     first, second = one.get("properties", {}), other.get("properties", {})
     whole: Schema = {}
     for name in dict.fromkeys([*first, *second]):

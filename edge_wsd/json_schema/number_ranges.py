@@ -1,4 +1,4 @@
-"""Numbers within bounds, as GBNF: every text that is let through lies within them.
+"""Numbers within bounds, as GBNF: every text that is allowed lies within them.
 
 >>> whole_numbers(-3, 12)
 '"-" [1-3] | [0-9] | "1" [0-2]'
@@ -12,9 +12,9 @@ from decimal import Decimal
 from fractions import Fraction
 
 _N_DIGITS = 16
-"""Of an unbounded number in front of the point, and behind it: more no double holds."""
+"""Digits of an unbounded number before the point, and after it: a double holds no more."""
 _FINER = 2
-"""Decimals by which a number may be closer to a bound that it must not reach."""
+"""How many more decimals a number may have near a bound that it must not reach."""
 
 WHOLE = f'"-"? ("0" | [1-9] [0-9]{{0,{_N_DIGITS - 1}}})'
 NUMBER = f'{WHOLE} ("." [0-9]{{1,{_N_DIGITS}}})? ([eE] [-+]? [0-9]{{1,2}})?'
@@ -22,11 +22,11 @@ NUMBER = f'{WHOLE} ("." [0-9]{{1,{_N_DIGITS}}})? ([eE] [-+]? [0-9]{{1,2}})?'
 _POINT = '"." '
 
 Digits = list[tuple[int, int]]
-"""From which to which digit, at each place."""
+"""The first and last digit allowed at each place."""
 
 
 def whole_numbers(low: int | None, high: int | None) -> str | None:
-    """Those from `low` to `high`; None if there are none."""
+    """The whole numbers from `low` to `high`; None if there are none."""
     if low is None and high is None:
         return WHOLE
     alternatives = [_written(digits, sign) for sign, digits in _signed(*_bounded(low, high, 0), 1)]
@@ -34,7 +34,7 @@ def whole_numbers(low: int | None, high: int | None) -> str | None:
 
 
 def numbers(low: Decimal | None, high: Decimal | None, *, above: bool, below: bool) -> str | None:
-    """Those from `low` to `high`; `above` and `below` leave out the bound itself."""
+    """The numbers from `low` to `high`; `above` and `below` exclude the bound itself."""
     if low is None and high is None:
         return NUMBER
     given = [bound for bound in (low, high) if bound is not None]
@@ -62,14 +62,14 @@ def _decimals(bound: Decimal) -> int:
 
 
 def first_whole(low: Decimal, n_decimals: int = 0, *, above: bool = False) -> int:
-    """The first one from `low` on, in units of the last decimal; `above` leaves out the bound itself."""
+    """The smallest number from `low` on, in units of the last decimal; `above` excludes the bound itself."""
     exact = Fraction(low) * 10**n_decimals
     first: int = math.ceil(exact)
     return first + 1 if above and first == exact else first
 
 
 def _bounded(low: int | None, high: int | None, n_decimals: int) -> tuple[int, int]:
-    """An open or far end is where no double is exact any more."""
+    """The bounds; an open or distant one is replaced by the point beyond which doubles are not exact."""
     most = 10 ** (_N_DIGITS + n_decimals) - 1
     if low is None or low < -most:
         low = -most if high is None else min(-most, high)
@@ -81,7 +81,7 @@ def _bounded(low: int | None, high: int | None, n_decimals: int) -> tuple[int, i
 def _signed(low: int, high: int, n_digits: int, *, inside: bool = False) -> Iterator[tuple[str, Digits]]:
     """Signs and digits, at least `n_digits`, of the numbers from `low` to `high`.
 
-    `inside`: only of those that stay below `high`, and above `low`, whatever decimals follow.
+    `inside`: only of the numbers that stay between `low` and `high` whatever decimals follow.
     """
     if low < 0 and max(-high, 1) <= -low - inside:
         yield from (('"-" ', digits) for digits in _ranges(max(-high, 1), -low - inside, n_digits))
@@ -92,7 +92,7 @@ def _signed(low: int, high: int, n_digits: int, *, inside: bool = False) -> Iter
 
 
 def _ranges(low: int, high: int, n_digits: int) -> Iterator[Digits]:
-    """The numbers from `low` to `high`, none of them negative, by their lengths."""
+    """The numbers from `low` to `high`, none of them negative, grouped by length."""
     start = low
     while start <= high:
         size = max(len(str(start)), n_digits)

@@ -1,4 +1,4 @@
-"""JSON strings as GBNF: of a length, of a format, of a regular expression. What is let through is a valid string.
+"""JSON strings as GBNF: of a length, of a format, of a regular expression. Only valid strings are allowed.
 
 >>> pattern("^[a-z]+$", None, None)
 '"\\\\"" [a-z]+ "\\\\""'
@@ -13,20 +13,20 @@ from typing import Any
 
 from edge_wsd.errors import OptionError
 
-try:  # the parser of `re` itself: a pattern means here what it means there
+try:  # the parser of `re` itself, so a pattern has the same meaning as there
     from re import _parser as parser  # type: ignore[attr-defined]
 except ImportError:  # Python 3.10
     import sre_parse as parser
 
 QUOTE = r'"\""'
 _HEX = "[0-9A-Fa-f]"
-# No halves of characters: those are no text.
+# No halves of surrogate pairs: those are not text.
 CHARACTER = (
     r'[^"\\\x00-\x1F\x7F] | "\\" (["\\/bfnrt] | '
     rf'"u" ([0-9ABCEFabcef] {_HEX}{{3}} | [Dd] [0-7] {_HEX}{{2}}))'
 )
 _MOST_TIMES = 1900
-"""Near llama.cpp's own bound. What may be longer may also be shorter."""
+"""Close to llama.cpp's own limit. A larger maximum is lowered to this."""
 
 _YEAR = "[1-9] [0-9]{3}"
 _DAY = (
@@ -46,10 +46,10 @@ FORMATS = {
     "hostname": f'{_LABEL} ("." {_LABEL}){{1,3}}',
     "email": f'[A-Za-z0-9] ([-+_A-Za-z0-9]{{0,30}} [A-Za-z0-9])? "@" {_LABEL} ("." {_LABEL}){{1,3}}',
 }
-"""Others only describe a string, as the specification has it."""
+"""Other formats only describe a string, according to the specification."""
 
 Ranges = list[tuple[int, int]]
-"""Characters, from which to which, in order."""
+"""Ranges of characters, first and last, in order."""
 
 _LAST = 0x10FFFF
 _ESCAPED = {0x22: '\\"', 0x5C: "\\\\", 8: "\\b", 9: "\\t", 10: "\\n", 12: "\\f", 13: "\\r"}
@@ -58,11 +58,11 @@ _CLASSES: dict[str, Ranges] = {
     "WORD": [(0x30, 0x39), (0x41, 0x5A), (0x5F, 0x5F), (0x61, 0x7A)],
     "SPACE": [(9, 10), (12, 13), (32, 32)],
 }
-"""Of ASCII alone, where all dialects agree."""
+"""In ASCII only, where all dialects agree."""
 
 
 def of_length(low: int, high: int | None, character: str) -> str:
-    """A string of `low` to `high` times the rule `character`."""
+    """A string that repeats the rule `character` `low` to `high` times."""
     return f"{QUOTE} {repeated(character, low, high)} {QUOTE}"
 
 
@@ -81,9 +81,9 @@ def of_format(name: str) -> str:
 
 
 def pattern(text: str, low: int | None, high: int | None, character: str = f"({CHARACTER})") -> str:
-    """A string in which the expression is found, `low` to `high` characters long.
+    """A string of `low` to `high` characters in which the expression is found.
 
-    Raises `OptionError` for what no grammar can hold, such as a look ahead.
+    Raises `OptionError` for what no grammar can express, such as lookahead.
     """
     tree = _parsed(text)
     unknown = tree.state.flags & ~re.UNICODE
@@ -97,7 +97,7 @@ def pattern(text: str, low: int | None, high: int | None, character: str = f"({C
 
 
 def is_found(text: str, value: str) -> bool:
-    """Whether the expression is found in a string. Raises `OptionError` for what is none."""
+    """Whether the expression is found in a string. Raises `OptionError` if it is not a regular expression."""
     _parsed(text)
     return re.search(text, value) is not None
 
@@ -114,14 +114,14 @@ def _parsed(text: str) -> Any:
 
 
 def _branches(parts: list[Any]) -> list[list[Any]]:
-    """Of an expression that ends in a choice: each with its own anchors."""
+    """The branches of an expression that is a choice, each with its own anchors."""
     if parts and str(parts[-1][0]) == "BRANCH":
         return [parts[:-1] + list(branch) for branch in parts[-1][1][1]]
     return [parts]
 
 
 def _of_length(writer: _Writer, branch: list[Any], low: int, high: int | None) -> list[Any]:
-    """The same expression where its length is known to fit, or where it repeats one thing and can be cut."""
+    """The same expression if its length is sure to fit; one that repeats a single thing gets other bounds."""
     ends = [str(part[1]) for part in (*branch[:1], *branch[-1:]) if str(part[0]) == "AT"]
     inner = branch[1:-1]
     if len(ends) == 2 and len(branch) > 1:
@@ -160,7 +160,7 @@ def _width(part: Any) -> tuple[int, int]:
 
 
 class _Writer:
-    """Writes the tree of one expression."""
+    """Writes one parsed expression as GBNF."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -215,7 +215,7 @@ class _Writer:
         return _without(found) if negated else found
 
     def category(self, name: str, *, wide: bool) -> Ranges:
-        """`wide`: it is left out of a class, and may not leave out too little."""
+        """`wide`: the category is excluded from a class, and must exclude enough."""
         negated, kind = "NOT_" in name, name.rpartition("_")[2]
         if wide and negated:
             raise self.refusal("a negated class inside another")
@@ -225,7 +225,7 @@ class _Writer:
         return [(low, min(high, 0x7F)) for low, high in _without(ranges) if low < 0x80] if negated else ranges
 
     def characters(self, ranges: Ranges) -> str:
-        """One of these characters, as a JSON string has it."""
+        """One of these characters, as written in a JSON string."""
         special = [(code, code) for code in (*range(0x20), 0x22, 0x5C, 0x7F)]
         left_out = _without(ranges)
         escaped = [
@@ -270,7 +270,7 @@ def literal(text: str) -> str:
 
 
 def other_than(names: Sequence[str], add_rule: Callable[[str], str]) -> str:
-    """A key that is none of these. It begins without escapes, or they could spell one of the names."""
+    """A key that is none of these names. It begins without escapes, which could spell one of them."""
     tree: dict[str, Any] = {}
     for name in names:
         if all(0x20 <= ord(each) != 0x7F and each not in '"\\' for each in name):

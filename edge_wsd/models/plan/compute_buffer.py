@@ -1,8 +1,8 @@
-"""How much memory llama.cpp needs for what it computes in between, estimated from a model's dimensions.
+"""How much memory llama.cpp needs for intermediate results, estimated from a model's dimensions.
 
 llama.cpp reserves room for its largest pass: a full batch at the end of a full context, with logits for every token.
-What lives at once is largest in one of three stages: attention, the feed-forward block, or the logits. The numbers of
-vectors below are those that its allocator really keeps; the tests hold the sum against it.
+The largest set of live values is in one of three stages: attention, the feed-forward block, or the logits. The numbers
+of vectors below are those that its allocator really keeps; the tests compare the sum with it.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ def compute_bytes(
 
 
 def input_bytes(shape: ModelShape, *, n_ctx: int, batch: int, flash_attention: bool) -> int:
-    """What a host computes for layers that are all on other devices: embeddings, mask and positions."""
+    """Bytes of the host's inputs for layers that are all on other devices: embeddings, mask and positions."""
     n_tokens = min(batch, n_ctx)
     mask = mask_bytes(shape, n_tokens, n_ctx, flash_attention=flash_attention)
     return mask + n_tokens * (shape.n_embd * _F32 + 3 * _INT64)
 
 
 def mask_bytes(shape: ModelShape, n_tokens: int, n_ctx: int, *, flash_attention: bool) -> int:
-    """Which token may look at which; twice where some layers have a window."""
+    """Bytes of the attention mask; there are two if some layers have a window."""
     one = n_ctx * n_tokens * (_F16 if flash_attention else _F32)
     return one * 2 if shape.sliding_window else one
 

@@ -1,4 +1,4 @@
-"""How much memory of the host a program can still take: llama.cpp calls all of it free on most systems."""
+"""How much of the host's memory a program can still take; on most systems llama.cpp reports all of it as free."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _KIB = 1024
 
 @dataclass(frozen=True, slots=True)
 class HostMemory:
-    """Bytes: what can be had without writing anything out, what there is, and room for what is written out."""
+    """Bytes: what is available without swapping, all there is, and free swap space."""
 
     available: int
     total: int
@@ -27,8 +27,8 @@ def host_memory(
 ) -> HostMemory:
     """Memory of this machine, or of the container around this process if that allows less.
 
-    `reported_free` and `reported_total` are what llama.cpp says, and what holds where the system does not tell more
-    (Windows reports what is free, macOS all there is).
+    `reported_free` and `reported_total` are llama.cpp's figures, used if the system does not say more (Windows reports
+    what is free, macOS all there is).
     """
     values = _meminfo(meminfo)
     total = values.get("MemTotal", reported_total)
@@ -51,7 +51,7 @@ def _meminfo(path: Path) -> dict[str, int]:
 
 
 def _container_limit(cgroup: Path, self_: Path) -> tuple[int, int] | None:
-    """Bytes left and bytes in all that the control groups around this process allow; None for no limit."""
+    """The bytes left and the total that the control groups of this process allow; None for no limit."""
     found = []
     for group in own_groups("memory", cgroup, self_):
         limit = group.number("memory.max", "memory.limit_in_bytes")
@@ -62,7 +62,7 @@ def _container_limit(cgroup: Path, self_: Path) -> tuple[int, int] | None:
 
 
 def _droppable(group: ControlGroup) -> int:
-    """Bytes of files that the group caches and has not used of late."""
+    """Bytes of cached files that the group has not used recently."""
     name = "inactive_file" if group.version == 2 else "total_inactive_file"
     words = (line.split() for line in group.lines("memory.stat", "memory.stat"))
     return sum(int(row[1]) for row in words if row[0] == name)

@@ -58,7 +58,7 @@ KNOWN_MODELS = tuple(_MODELS)
 
 
 def known_shape(name: str, type_name: str | None = None) -> ModelShape:
-    """Shape of `REPO:TYPE`, or of `REPO` in the type given apart. Raises `PlanError` for one that is not known."""
+    """Shape of `REPO:TYPE`, or of `REPO` in the type given separately. Raises `PlanError` for an unknown one."""
     repository, _, in_name = name.partition(":")
     if repository not in _MODELS:
         raise PlanError(f"the shape of {name} is not known before it is there; pull it first")

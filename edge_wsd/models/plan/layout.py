@@ -15,15 +15,15 @@ from edge_wsd.models.plan.placement import place
 
 DRAFTER, BASE = 0, 1
 MIN_CONTEXT = 2048
-"""A context that was not asked for is never made shorter than this to save memory."""
+"""A context of automatic length is never made shorter than this to save memory."""
 
 Floors = Mapping[tuple[int, str], int]
-"""What a measurement said of a compute buffer: (model, device) -> bytes."""
+"""Measured sizes of compute buffers: (model, device) -> bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A model and what the user said of it."""
+    """A model and the settings that the user gave it."""
 
     shape: ModelShape
     settings: ModelSettings
@@ -35,16 +35,16 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Layout:
-    """Both models on a machine. `short` holds, for the host and then each GPU, the bytes above what may be taken."""
+    """Both models on a machine. `short` holds the bytes above what may be taken, for the host and then each GPU."""
 
     machine: Machine
     memories: tuple[ModelMemory, ModelMemory]
     settings: tuple[ModelSettings, ModelSettings]
-    """As given, with layers and GPU settled."""
+    """As given, with layers and GPU decided."""
     used: tuple[int, ...] = field(init=False)
     short: tuple[int, ...] = field(init=False)
     hard_short: int = field(init=False)
-    """The same of the host without those weights of the base that can be read from the file again."""
+    """The same for the host, without the weights of the base that can be read from the file again."""
 
     def __post_init__(self) -> None:
         drafter, base = self.memories
@@ -75,9 +75,9 @@ def lay_out(
     longest: int | None = None,
     floors: Floors | None = None,
 ) -> Layout:
-    """The drafter and then the base, each with as many layers on GPUs as fit or as its settings say.
+    """Places the drafter and then the base, each with as many layers on GPUs as fit or as its settings say.
 
-    A context whose length was not given is at most `longest`. Raises `PlanError` for a GPU that is not there.
+    A context whose length was not given is at most `longest`. Raises `PlanError` for a GPU that does not exist.
     """
     free = [gpu.free_bytes for gpu in machine.gpus]
     memories, settings = [], []
@@ -92,7 +92,7 @@ def lay_out(
 
 @dataclass(frozen=True, slots=True)
 class _Budget:
-    """One model, and what the GPUs have left for it."""
+    """One model, and the memory that the GPUs have left for it."""
 
     machine: Machine
     free: list[int]

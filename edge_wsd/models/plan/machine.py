@@ -1,4 +1,4 @@
-"""The devices that a pair can be put on, and what may be taken of each.
+"""The devices that a pair can be put on, and how much of each may be used.
 
 >>> Machine.of(devices()).gpus
 ()
@@ -18,7 +18,7 @@ _MARGIN_SHARE = 8
 
 
 def margin(device: Device) -> int:
-    """Bytes that are left alone: for the driver, for other programs, and for what is a little larger than reckoned."""
+    """Bytes that stay free: for the driver, for other programs, and for what turns out a little larger than planned."""
     return min(_LARGEST_MARGIN, device.total_bytes // _MARGIN_SHARE)
 
 
@@ -32,7 +32,7 @@ class Machine:
 
     @classmethod
     def of(cls, devices: Sequence[Device]) -> Machine:
-        """Of devices as llama.cpp lists them. Integrated GPUs count where there is no other. Raises `PlanError`."""
+        """From devices as llama.cpp lists them. Integrated GPUs count only if there is no other. Raises `PlanError`."""
         host = next((device for device in devices if device.type == "cpu"), None)
         if host is None:
             raise PlanError("llama.cpp finds no CPU; `edge-wsd doctor` shows what it was built with")
@@ -41,7 +41,7 @@ class Machine:
 
     @classmethod
     def this(cls) -> Machine:
-        """This machine, now. Of the host counts what is really available."""
+        """This machine, as it is now, with the host memory that is really available."""
         from edge_wsd.llama.library import devices
 
         machine = cls.of(devices())
@@ -51,10 +51,10 @@ class Machine:
 
     @property
     def repacks(self) -> bool:
-        """Whether layers on the host are rearranged for the processor. With a discrete GPU they are kept for it."""
+        """Whether layers on the host are rearranged for the processor. With a discrete GPU they are not."""
         return all(is_unified(gpu) for gpu in self.gpus)
 
 
 def is_unified(gpu: Device) -> bool:
-    """Whether the memory of a GPU is the host's: integrated ones, and Apple's, which call themselves MTL."""
+    """Whether a GPU shares the host's memory: integrated GPUs, and Apple's, which are named MTL."""
     return gpu.type == "integrated gpu" or gpu.name.startswith(("MTL", "Metal"))

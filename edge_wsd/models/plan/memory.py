@@ -20,7 +20,7 @@ from edge_wsd.models.plan.compute_buffer import compute_bytes, input_bytes
 from edge_wsd.models.plan.placement import HOST, Placement, place
 
 N_SCORED = 129
-"""Tokens with logits in one pass: the largest chunk of proposals, and what follows it."""
+"""Tokens with logits in one pass: the largest chunk of proposals, and the token after it."""
 _CELL_BLOCK = 256  # llama.cpp rounds a context up to it
 _TOKEN_BYTES, _MERGE_BYTES = 150, 125  # measured: llama.cpp's tables of a vocabulary
 _F32_BYTES = 4
@@ -33,13 +33,13 @@ class Sizes:
 
     weights: int = 0
     mapped: int = 0
-    """The part of `weights` that are pages of the file, which the system may drop and read again."""
+    """The part of `weights` that is mapped from the file; the system may drop its pages and read them again."""
     kv_cache: int = 0
     compute: int = 0
     logits: int = 0
     vocabulary: int = 0
     cache: int = 0
-    """For texts that have left the context, where a size is asked for."""
+    """For texts that have left the context, if a size is asked for."""
 
     @property
     def total(self) -> int:
@@ -76,7 +76,7 @@ class ModelMemory:
 def model_memory(
     model: str | Path | GgufHeader | ModelShape, settings: ModelSettings | None = None, *, n_scored: int = N_SCORED
 ) -> ModelMemory:
-    """Memory of a model that is wholly on the host. A header is that of a file in one part. Raises `ModelFileError`."""
+    """Memory of a model that is entirely on the host. A header means an unsplit file. Raises `ModelFileError`."""
     if isinstance(model, GgufHeader):
         model = shape_of_file("model.gguf", model)
     shape = model if isinstance(model, ModelShape) else shape_of_file(model)
@@ -93,7 +93,7 @@ def placed_memory(
     repacked: Mapping[str, Repacking] = NOTHING_REPACKED,
     n_scored: int = N_SCORED,
 ) -> ModelMemory:
-    """Memory of a model whose layers lie as `placement` says, on the host and `n_gpus` GPUs.
+    """Memory of a model with its layers placed by `placement`, on the host and `n_gpus` GPUs.
 
     `n_ctx` replaces the context length of the settings. `repacked` are the types that are copied out of a mapped file
     (`edge_wsd.llama.repacking`).
@@ -104,7 +104,7 @@ def placed_memory(
     # llama.cpp reserves room for passes of whole multiples of its sequences.
     n_sequences = _n_sequences(shape, settings)
     attention = replace(attention, micro_batch=-(-attention.micro_batch // n_sequences) * n_sequences)
-    # Replies share all cells, so each is computed over all of them; exact ones, and those of a window, have their own.
+    # Replies share all cells, so each is computed over all of them; with `exact` or a sliding window each has its own.
     own = settings.exact or shape.sliding_window > 0
     shared = cells(n_ctx * (1 if own else settings.parallel))
     kept = shared * (settings.parallel if own else 1)
@@ -124,7 +124,7 @@ def _n_sequences(shape: ModelShape, settings: ModelSettings) -> int:
 
 
 def _n_rows(shape: ModelShape, settings: ModelSettings, n_scored: int) -> int:
-    """Rows of logits in llama.cpp's output buffer: from the start one for each sequence, then those of a pass."""
+    """Rows of logits in llama.cpp's output buffer: at least one for each sequence, and enough for a pass."""
     return max(_n_sequences(shape, settings), min(n_scored * settings.parallel, settings.batch))
 
 
@@ -134,7 +134,7 @@ def cells(n_ctx: int) -> int:
 
 
 def layer_kv_bytes(shape: ModelShape, kv_type: str, n_ctx: int, layer: int) -> int:
-    """KV cache of one layer. A layer with a sliding window has the full length: only so can it be cut back."""
+    """KV cache of one layer. A layer with a sliding window also has the full length, so that it can be cut back."""
     kind = TYPE_BY_NAME[kv_type.upper()]
     widths = (shape.n_heads_kv[layer] * shape.key_length, shape.n_heads_kv[layer] * shape.value_length)
     return sum(-(-width // kind.block) * kind.block_bytes for width in widths) * n_ctx
@@ -199,7 +199,7 @@ def _on_gpu(
     placement: Placement,
     number: int,
 ) -> Sizes:
-    """`n_cells` are those that a reply is computed over, and all that are kept."""
+    """`n_cells` are the cells that a reply is computed over, and all cells that are kept."""
     n_ctx, n_kept = n_cells
     layers = [layer for layer, place_ in enumerate(placement[:-1]) if place_ == number]
     has_output = placement[-1] == number

@@ -1,4 +1,4 @@
-"""Which layer of a model is computed where, by llama.cpp's own rule.
+"""Where each layer of a model is computed, by llama.cpp's own rule.
 
 >>> place(n_layers=4, gpu_layers=3, free=[8, 8])   # the last number is the output's place
 (-1, -1, 0, 0, 1)
@@ -16,7 +16,7 @@ Placement = tuple[int, ...]
 
 
 def place(n_layers: int, gpu_layers: int, free: Sequence[int], numbers: Sequence[int] | None = None) -> Placement:
-    """The last `gpu_layers` of the layers and the output (-1 for all) go to the GPUs, in shares of what is free there.
+    """The last `gpu_layers` layers, with the output (-1 for all), go to the GPUs, in proportion to their free memory.
 
     `free` has one entry for each GPU that takes part, `numbers` their numbers if they are not 0, 1, ...
     """

@@ -32,18 +32,18 @@ _STEP = 256
 
 @dataclass(frozen=True, slots=True)
 class PlannedModel:
-    """A model in its place; `settings` are those that put it there, with nothing left to choose."""
+    """A model in its place; `settings` are those that put it there, with nothing left open."""
 
     role: str
     memory: ModelMemory
     settings: ModelSettings
     cache_bytes: int
-    """What texts may take of the host's memory that have left the context."""
+    """How much of the host's memory texts that have left the context may take."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedDevice:
-    """A device and what both models take of it. Sizes in bytes; `short` is 0 where it fits."""
+    """A device and what both models take of it. Sizes in bytes; `short` is 0 if they fit."""
 
     device: Device
     used: int
@@ -54,7 +54,7 @@ class PlannedDevice:
 
 @dataclass(frozen=True)
 class Plan:
-    """Where a pair goes. `gives_way` tells in order what is less than it could be, and why; `remedy` what would fit."""
+    """Where a pair goes. `gives_way` lists what had to be reduced, in order, and why; `remedy` says what would fit."""
 
     drafter: PlannedModel
     base: PlannedModel
@@ -63,10 +63,10 @@ class Plan:
     verdict: Fit
     gives_way: tuple[str, ...]
     problem: str
-    """What is short of memory by how much; empty where it fits."""
+    """Which devices are short of memory, and by how much; empty if the pair fits."""
     remedy: str
     is_impossible: bool
-    """Even without a margin and with all swap space it cannot be."""
+    """Whether the pair cannot fit even without a margin and with all swap space."""
 
     @property
     def fits(self) -> bool:
@@ -74,12 +74,12 @@ class Plan:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Everything a person should hear before the pair is used."""
+        """Everything that a user should know before using the pair."""
         return self.gives_way if self.fits else (*self.gives_way, self.complaint)
 
     @property
     def complaint(self) -> str:
-        """Why it does not fit, in one line."""
+        """Why the pair does not fit, in one line."""
         return f"{self.problem}; {self.remedy}" if self.remedy else self.problem
 
     def as_dict(self) -> dict[str, Any]:
@@ -130,19 +130,19 @@ def plan_pair(
     *,
     measure: Measure | None = None,
 ) -> Plan:
-    """The memory of both models together on `devices`, by default those of this machine and what is free there.
+    """The memory of both models together on `devices`; by default, what is free on this machine.
 
     The drafter goes to the fastest device first, then as many of the base's layers as fit; the rest stays on the host.
     If that is not enough, contexts whose length was not given become shorter. `measure` makes compute buffers on GPUs
-    exact (`edge_wsd.llama.tools.measure.simulate`). Check files first. Raises `ModelFileError`, and `PlanError` for a
-    GPU that is not there; that a pair does not fit is no error here, but the verdict.
+    exact (`edge_wsd.llama.tools.measure.simulate`). Check the files first. Raises `ModelFileError`, and `PlanError` for
+    a GPU that does not exist. A pair that does not fit is not an error here; the verdict says so.
     """
     wanted = [
         Wanted(model if isinstance(model, ModelShape) else shape_of_file(model), settings or ModelSettings())
         for model, settings in ((drafter, drafter_settings), (base, base_settings))
     ]
     for one in wanted:
-        uses_extra_buffers(one.settings)  # asked before anything of llama.cpp runs in this process
+        uses_extra_buffers(one.settings)  # must be asked before llama.cpp runs in this process
     machine = Machine.this() if devices is None else devices if isinstance(devices, Machine) else Machine.of(devices)
     layout, n_ctx_given_up = _settle(machine, wanted, {})
     if measure is not None and machine.gpus:
@@ -152,7 +152,7 @@ def plan_pair(
 
 
 def _settle(machine: Machine, wanted: list[Wanted], floors: Floors) -> tuple[Layout, bool]:
-    """The layout, and whether contexts had to become shorter for it."""
+    """The layout, and whether contexts had to be shortened for it."""
 
     def at(longest: int | None) -> Layout:
         return lay_out(machine, wanted, longest=longest, floors=floors)
@@ -175,7 +175,7 @@ def _settle(machine: Machine, wanted: list[Wanted], floors: Floors) -> tuple[Lay
 
 
 def _measured(layout: Layout, measure: Measure) -> Floors:
-    """What llama.cpp says of the compute buffers of this layout. A model that is no file is left as reckoned."""
+    """The compute buffers of this layout as llama.cpp measures them. A model that is not a file keeps its estimate."""
     floors: dict[tuple[int, str], int] = {}
     for role, memory in enumerate(layout.memories):
         if memory.shape.path is None or not memory.gpu_layers:
@@ -212,7 +212,7 @@ def _plan(layout: Layout, wanted: list[Wanted], shorter: bool) -> Plan:
 
 
 def _cache_bytes(settings: ModelSettings, layout: Layout) -> int:
-    """What was asked for is in the layout; else each model has half of what both leave on the host."""
+    """A size that was asked for is part of the layout; else each model gets half of what both leave on the host."""
     if settings.cache_ram is not None:
         return settings.cache_ram * MIB
     return min(DEFAULT_CACHE_RAM * MIB, max(0, -layout.short[0]) // 2)
@@ -257,7 +257,7 @@ def _problem(layout: Layout, verdict: Fit) -> str:
 
 
 def _is_impossible(layout: Layout) -> bool:
-    """Whether what cannot be dropped is more than all that is free. Of a GPU only what is known exactly counts."""
+    """Whether what cannot be dropped exceeds all free memory. On a GPU only sizes that are known exactly count."""
     machine = layout.machine
     if layout.hard_short - margin(machine.host) > machine.swap_bytes:
         return True

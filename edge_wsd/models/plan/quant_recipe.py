@@ -1,9 +1,9 @@
-"""Which type each tensor of a model gets when llama.cpp quantizes it, so that sizes are known before anything is made.
+"""Which type each tensor of a model gets when llama.cpp quantizes it, so that sizes are known beforehand.
 
 >>> stored_as(shape, "Q4_K_M").weights_bytes
 4912898304
 
-Held against llama.cpp's own dry run in the tests. Types that want an importance matrix are left out: with one the
+The tests compare it with llama.cpp's own dry run. Types that need an importance matrix are left out: with one, the
 mixture differs.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from edge_wsd.errors import PlanError
 from edge_wsd.models.gguf.shape import EMBEDDING, OUTPUT, TYPE_BY_NAME, ModelShape, WeightShape
 
-# What a type gives way to in a matrix whose rows do not divide into its blocks.
+# The type used instead for a matrix whose rows do not divide into blocks.
 _FALLBACK = {"Q2_K": "Q4_0", "Q3_K": "Q4_0", "Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}
 _NOT_QUANTIZED = ("_norm.weight", "ffn_gate_inp.weight", "rope_freqs", "rope_factors")
 _LAYERS_OF_70B = 80
@@ -103,11 +103,11 @@ RECIPES: dict[str, tuple[str, dict[str, Rule]]] = {
         },
     ),
 }
-"""By name, from the largest to the smallest."""
+"""By name, from largest to smallest."""
 
 
 def stored_as(shape: ModelShape, type_name: str) -> ModelShape:
-    """The same model in a file of another type. Raises `PlanError` for a type whose mixture is not known here."""
+    """The same model in a file of another type. Raises `PlanError` for a type whose mixture is unknown."""
     if type_name not in RECIPES:
         known = ", ".join(RECIPES)
         raise PlanError(f"the size of a file of type {type_name!r} cannot be known beforehand; expected one of {known}")

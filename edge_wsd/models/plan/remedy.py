@@ -1,4 +1,4 @@
-"""What would make a pair fit that does not: fewer layers on a GPU, a shorter context, or another type of the base."""
+"""What would make a pair fit: fewer layers on a GPU, a shorter context, or another type of the base."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from edge_wsd.models.plan.quant_recipe import RECIPES, stored_as
 from edge_wsd.units import counted, gib
 
 _STEP = 256
-_GOOD_BITS, _POOR_BITS = 3.2, 2.5  # a weight: below the first a model answers worse, below the second badly
+_GOOD_BITS, _POOR_BITS = 3.2, 2.5  # bits per weight: below the first a model answers worse, below the second badly
 
 
 def remedy(layout: Layout, wanted: Sequence[Wanted]) -> str:
-    """What to do about `layout`, in clauses for the end of the complaint: settings first, and a type of the base."""
+    """What to do about `layout`, as clauses to append to the problem: settings first, then a type of the base."""
     settings = _fewer_layers(layout, wanted) or _shorter_context(layout, wanted)
     is_good, clause = _other_type(layout, wanted)
     return "; or ".join(part for part in (settings, clause if is_good or not settings else "") if part)
@@ -37,7 +37,7 @@ def _fewer_layers(layout: Layout, wanted: Sequence[Wanted]) -> str:
 
 
 def _shorter_context(layout: Layout, wanted: Sequence[Wanted]) -> str:
-    """The longest context with which the pair fits, for those models whose length was given."""
+    """The longest context with which the pair fits, for the models whose context length was given."""
     given = [one.settings.context_length for one in wanted]
 
     def fits(length: int) -> bool:
@@ -59,7 +59,7 @@ def _shorter_context(layout: Layout, wanted: Sequence[Wanted]) -> str:
 
 
 def _other_type(layout: Layout, wanted: Sequence[Wanted]) -> tuple[bool, str]:
-    """Whether there is a type of the base with which the pair fits and answers well, and what to say of the largest."""
+    """Whether some type of the base fits and answers well, and the advice about the largest one that fits."""
     base = wanted[BASE]
     smallest = None
     for name in RECIPES:
@@ -86,7 +86,7 @@ def _other_type(layout: Layout, wanted: Sequence[Wanted]) -> tuple[bool, str]:
 
 
 def _advice(name: str, size: str) -> tuple[bool, str]:
-    """Whether a type is good, and the clause that names it with what it costs."""
+    """Whether a type is good, and a clause that names it and what it costs."""
     from edge_wsd.models.gguf.file_types import QUANT_TYPES
 
     clause, bits = f"the base as {name} ({size}) would fit", QUANT_TYPES[name].bits_per_weight
