@@ -22,8 +22,9 @@ ARROWS = {
     "batch": "decoding engine pair prompts session",
     "batch_files": "decoding prompts",
     "session": "conversation_file decoding engine pair prompts reply",
-    "pair": "decoding demo engine llama models prompts reply session",  # it makes sessions, which are data
-    "reply": "decoding engine json_schema llama prompts",
+    "pair": "decoding demo engine llama loaded_model models prompts reply session",  # it makes sessions, which are data
+    "reply": "decoding engine json_schema llama loaded_model prompts",
+    "loaded_model": "decoding llama prompts",
     "engine": "decoding llama",
     "conversation_file": "decoding prompts",
     "demo": "decoding prompts",
