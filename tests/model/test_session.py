@@ -104,7 +104,7 @@ def test_regenerating_keeps_the_beginning_that_was_given(pair):
 def test_a_reply_to_nothing_cannot_be_written_again(pair, system):
     """A conversation of one assistant message ended in an UnboundLocalError."""
     messages = [{"role": "assistant", "content": "the list"}]
-    with pytest.raises(TemplateError, match="no message that the reply answers"):
+    with pytest.raises(TemplateError, match="begins with its reply"):
         pair.session(system=system, options=OPTIONS, messages=messages).regenerate()
 
 
