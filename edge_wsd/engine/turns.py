@@ -77,7 +77,7 @@ class Turns:
         if suspects or not context.can_share:
             # One at a time, up to its rows: what one of them leaves in memory must not be blamed on the next.
             one = suspects[0] if suspects else min([*short, *long[:1]], key=_last_turn)
-            chosen = [(one, min(one.n_left, piece))]
+            chosen = [(one, min(one.n_left, piece if one in long else context.most_rows))]
         else:
             chosen = _together(short, long, context.batch_size, piece)
         self._in_prompt = context if any(one.n_left > n_tokens for one, n_tokens in chosen) else None

@@ -99,6 +99,20 @@ def test_the_rows_that_are_drawn_from_stay_together_where_a_pass_is_read_in_piec
     assert its(alone(writer(), batch=16)) == its(alone(writer()))
 
 
+@pytest.mark.parametrize("n_failed", [None, 2], ids=["exact", "behind a decode that failed"])
+def test_the_rows_that_are_drawn_from_stay_together_where_a_reply_is_read_by_itself(n_failed):
+    """Proposals of more tokens than a piece of a prompt has were read one by one, down to that many."""
+
+    def writer():
+        return plain([1, 2, 3], 5, sampler=FakeSampler(random.Random(1)), proposed=[1] * turns.PIECE)
+
+    expected = its(alone(writer()))
+    with engine_of(parallel=2, can_share=n_failed is not None) as engine:
+        engine.base.on_decode = lambda pieces: fail(DecodeError("once"), at=len(engine.base.decodes) == n_failed)
+        assert its(engine.submit(writer()).result()) == expected
+        assert len(engine.base.decodes) == 5 + (n_failed is not None)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_arrivals_cancels_and_errors_change_nobody_elses_reply(seed):
     rng = random.Random(seed)
