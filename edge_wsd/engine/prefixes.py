@@ -51,7 +51,11 @@ class Prefixes:
         if sequence is None:
             source, kept = self._longest(text)
             sequence = self._new() if source is None else self._begun_like(source, kept)
-        sequence.cut(common_prefix(sequence.tokens, text))
+        try:
+            sequence.cut(common_prefix(sequence.tokens, text))
+        except DecodeError as error:  # of a checkpoint that cannot be returned to
+            _logger.info("a text is read again: %s", error)
+            sequence.clear()
         sequence.fork_point = len(text)
         self.used.append(sequence)
         return sequence

@@ -172,6 +172,7 @@ class Sequence:
         self._load(saved, llama_cpp.LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY)
         # The attention part of a hybrid memory is not in a partial state, but it can be cut.
         if not self._remove_from(len(saved.tokens)):
+            self.clear()
             raise DecodeError("llama.cpp could not return to a checkpoint")
 
     # States

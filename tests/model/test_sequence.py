@@ -22,6 +22,7 @@ from edge_wsd.errors import (
 from edge_wsd.llama.context import Context
 from edge_wsd.llama.model import Model
 from edge_wsd.llama.sampler import Sampler
+from edge_wsd.llama.sequence import Sequence
 from edge_wsd.llama.settings import ModelSettings
 from tests.other_architectures import hybrid, mamba, sliding_window
 from tests.tiny_models import TinyModel
@@ -190,6 +191,24 @@ def test_a_cut_keeps_what_was_said_before(context, n):
     assert kept == (min(n, 41) if context.model.can_cut or n >= 41 else 20 if n >= 20 else 0)
     sequence.cut(n)
     assert sequence.tokens == PROMPT[:kept]
+
+
+def test_a_checkpoint_that_cannot_be_returned_to_leaves_the_sequence_empty(context, monkeypatch):
+    """The ledger said the checkpoint's text, and memory held more: the next reply that began like it went on there."""
+    if context.model.can_cut:
+        pytest.skip("has no checkpoints")
+    sequence, remove = context.sequence(), Sequence._remove_from
+    expected = one_by_one(sequence, PROMPT, PROPOSED)
+    sequence.clear()
+    sequence.extend(PROMPT[:20])
+    sequence.checkpoint()
+    sequence.extend(PROMPT[20:])
+    with monkeypatch.context() as patch:
+        patch.setattr(Sequence, "_remove_from", lambda sequence, n: n == 0 and remove(sequence, n))
+        with pytest.raises(DecodeError, match="checkpoint"):
+            sequence.cut(25)
+    assert sequence.tokens == []
+    assert sequence.score(PROMPT, PROPOSED).logprobs == pytest.approx(expected, abs=CLOSE)
 
 
 @pytest.mark.parametrize("exact", [False, True])

@@ -5,7 +5,7 @@ import pytest
 from edge_wsd.engine.prefixes import Prefixes
 from edge_wsd.errors import DecodeError
 from edge_wsd.llama.sequence_state import SequenceState
-from tests.fake_contexts import FakeContext, FakeSequence
+from tests.fake_contexts import FakeContext, FakeSequence, fail
 
 TEXTS = [[n] * 60 for n in range(1, 9)]
 SYSTEM = [1, 2, 3, 4, 5, 6, 7, 8, 1, 1, 2, 2]
@@ -151,6 +151,20 @@ class TestMemoriesThatCannotBeCut:
         memory = prefixes(can_cut=False)
         memory.give_back(filled(memory, [*SYSTEM, 3, 4]))
         assert memory.take([*SYSTEM, 8]).tokens == []
+
+
+@pytest.mark.parametrize("begins", [SYSTEM, [8, 8, 8]], ids=["alike", "otherwise"])
+def test_a_text_that_cannot_be_cut_back_is_read_again_and_no_place_is_lost(monkeypatch, begins):
+    """The sequence was nobody's from then on; after as many as the context has, no reply was written any more."""
+    memory, cut = prefixes(n_sequences=2), FakeSequence.cut
+    for _ in range(5):
+        memory.give_back(filled(memory, SYSTEM))
+        with monkeypatch.context() as patch:
+            patch.setattr(FakeSequence, "cut", lambda sequence, n: fail(DecodeError("no checkpoint")))
+            sequence = memory.take([*begins, 4])
+        assert sequence.tokens == [] and memory.used == [sequence] and sequence.cut == cut.__get__(sequence)
+        memory.give_back(sequence)
+    assert [len(filled(memory, [n] * 10).tokens) for n in range(2)] == [10] * 2
 
 
 def test_what_is_given_back_behind_the_context_is_forgotten():
