@@ -34,7 +34,7 @@ class Drafter:
         self.draft = draft
         self.ended: SwitchReason | None = None
         self.stop: str | None = None
-        """The stop string whose token ended the draft."""
+        """The stop string whose token last ended its text; None for an end token."""
         self.n_drafted = 0
         self.seconds = 0.0
         """Time that its passes took."""
@@ -112,10 +112,9 @@ class Drafter:
         rows = yield Pass(self._sequence, self._text, [], sampler)
         self.seconds += rows.seconds
         token, _ = rows.choose(0)
-        if self._vocabulary.is_end(token):
-            return None
-        if token in self._stop_tokens:
-            self.stop = self._stop_tokens[token]
+        is_end = self._vocabulary.is_end(token)
+        self.stop = None if is_end else self._stop_tokens.get(token)
+        if is_end or self.stop is not None:
             return None
         self._text.append(token)
         self.n_drafted += 1

@@ -151,6 +151,31 @@ def test_the_drafters_sampler_is_told_of_its_words_and_not_of_the_token_behind_o
         assert sampler.accepted[: len(drafted)] == drafted and len(sampler.accepted) <= len(drafted) + 16
 
 
+class Scripted(FakeModel):
+    """What it writes behind a text depends on the length of that alone."""
+
+    def __init__(self, tokens):
+        super().__init__(WORDS.n_tokens, seed=0)
+        self.by_length = tokens
+
+    def logprobs(self, history):
+        return [0.0 if token == self.by_length[len(history)] else -20.0 for token in range(self.n_tokens)]
+
+
+def test_the_stop_string_of_a_reply_is_the_one_at_which_its_drafter_ended_last():
+    """A stop token behind a word was told as the end of a reply that ended with an end token much later."""
+    bridge, stop = SameVocabulary(WORDS, WORDS), 7
+    drafter = Drafter(
+        FakeSequence(Scripted({1: 1, 2: stop, 3: END, 4: stop})), [3], WORDS, bridge, bridge.draft("", strip=True),
+        anchor="", stop_tokens={stop: "<stop>"}, max_draft=10, n_ctx=100,
+    )  # fmt: skip
+    told = []
+    for reply in ([], [1, 2], [1, 2, 2]):
+        assert list(drive(drafter.word(reply, strip=False))) == []
+        told.append((drafter.ended, drafter.stop))
+    assert told[1:] == [("draft_ended", None), ("draft_ended", "<stop>")] and told[0][0] is None
+
+
 def test_a_switch_cannot_be_forced():
     with pytest.raises(OptionError, match="switch_at"):
         Options(rule="nudge", switch_at=3)
