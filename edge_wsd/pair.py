@@ -87,8 +87,9 @@ class Pair:
         """How many replies are written at once."""
         self._owned = owned
         self._process = os.getpid()
-        self._users: list[int] = []  # threads that ask
-        self._unused = threading.Condition()
+        self._users: dict[object, int] = {}  # the threads that ask
+        self._lock = threading.RLock()  # taken by itself: in a `Condition`, Ctrl-C may come behind taking it
+        self._unused = threading.Condition(self._lock)
         self.engine = Engine(
             {"drafter": drafter.context, "base": base.context},
             parallel=parallel,
@@ -217,14 +218,15 @@ class Pair:
     def in_use(self) -> Iterator[None]:
         """Keeps the models in memory while a thread asks. Raises as `require_open` does."""
         self.require_open()  # before the lock, which another thread may have held when this process was forked
-        with self._unused:
-            self.require_open()
-            self._users.append(threading.get_ident())
+        me = object()
         try:
+            with self._lock:
+                self.require_open()
+                self._users[me] = threading.get_ident()
             yield
         finally:
-            with self._unused:
-                self._users.remove(threading.get_ident())
+            self._users.pop(me, None)
+            with self._lock:
                 self._unused.notify_all()
 
     def close(self) -> None:
@@ -236,11 +238,11 @@ class Pair:
         if self._process != os.getpid():
             self.closed = True
             return
-        if threading.get_ident() in self._users or library.holds_lock():
+        if threading.get_ident() in self._users.values() or library.holds_lock():
             raise BusyError("a pair cannot be closed while this thread asks it or loads one (in a signal handler?)")
         self.closed = True
         self.engine.close()
-        with self._unused:
+        with self._lock:
             while self._users:
                 self._unused.wait(timeout=0.25)
             self._owned.close()

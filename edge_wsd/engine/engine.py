@@ -62,7 +62,8 @@ class Engine:
         self._turns: Final = Turns(contexts.values())
         self._parallel = parallel
         self._longest_queue = longest_queue
-        self._lock = threading.Condition()
+        self._lock = threading.RLock()  # taken by itself: in a `Condition`, Ctrl-C may come behind taking it
+        self._work = threading.Condition(self._lock)
         self._queue: deque[Task] = deque()
         self._active: list[Task] = []  # the oldest first
         self._in_decode: list[Task] = []
@@ -101,7 +102,7 @@ class Engine:
             if self._thread is None:
                 self._begin_thread()
             self._queue.append(task)
-            self._lock.notify()
+            self._work.notify()
         return stream
 
     def close(self) -> None:
@@ -120,7 +121,7 @@ class Engine:
                 task.cancel()
             for memory in self._memories.values():
                 memory.stop_saving()
-            self._lock.notify()
+            self._work.notify()
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             while thread.is_alive():  # in short waits, so that signals are handled
@@ -154,7 +155,7 @@ class Engine:
             if self._thread is not threading.current_thread():
                 return False
             while not self._active and not self._queue:
-                if self._closed or not self._lock.wait(timeout=_IDLE_S):
+                if self._closed or not self._work.wait(timeout=_IDLE_S):
                     if self._queue:
                         continue
                     self._thread = None

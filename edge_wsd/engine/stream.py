@@ -30,14 +30,16 @@ _TICK_S = 0.25
 class Stream:
     """The events of one reply; the last is `Finished`. One thread or coroutine may read them."""
 
+    _over = True  # until it is whole: Ctrl-C may come before
+
     def __init__(self, task: Task, on_finish: Callable[[Reply], None] | None = None) -> None:
         """`on_finish` is called with the reply, in the reading thread, before `Finished` is handed out."""
         self._task: Final = task
         self._on_finish = on_finish
         self._reply: Reply | None = None
-        self._over = False
         self._ends: deque[None] = deque([None])  # emptied by whatever ends the stream: its last event, or a close
         self._process = os.getpid()
+        self._over = False
 
     @classmethod
     def over(cls, reply: Reply, on_finish: Callable[[Reply], None] | None = None) -> Stream:

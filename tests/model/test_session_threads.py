@@ -8,6 +8,7 @@ import pytest
 
 from edge_wsd import BusyError, Options
 from edge_wsd import session as session_module
+from tests.interrupts import interrupted_at
 
 OPTIONS = Options(max_tokens=3, threshold=0.0, window=3, chunk=4)
 LIMIT_S = 60
@@ -95,6 +96,20 @@ def test_an_interruption_while_asking_leaves_the_conversation_free(pair, monkeyp
         with pytest.raises(KeyboardInterrupt):
             session.ask("hello")
     assert session.messages == () and session.ask("hello").text
+
+
+def test_ctrl_c_anywhere_leaves_nobody_behind_who_uses_the_pair(pair):
+    """Interrupted between being counted and the block, a thread was counted for ever: the pair could not be closed."""
+
+    def use():
+        with pair.in_use():
+            pass
+
+    n = 1
+    while interrupted_at(n, use):
+        assert not pair._users and not pair._lock._is_owned(), n
+        n += 1
+    assert n > 10
 
 
 def test_of_many_threads_that_ask_no_turn_is_lost(pair):

@@ -29,6 +29,7 @@ from tests.fake_contexts import (
     soon,
     weak_to_strong_writer,
 )
+from tests.interrupts import interrupted_at
 
 pytestmark = [
     pytest.mark.usefixtures("in_bounded_time"),
@@ -279,6 +280,23 @@ def test_ctrl_c_in_the_thread_that_waits_cancels_the_reply(take):
                 take(stream)
             assert stream.is_over and engine.base.flag.is_set
         assert len(engine.submit(plain([1, 2], 3)).result().tokens) == 3
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_ctrl_c_anywhere_in_a_call_of_submit_leaves_no_lock_taken():
+    """A `Condition` takes its lock in Python: whoever was interrupted behind that kept it, and nothing was written any
+    more. A stream that was being made printed an error of its own.
+    """
+    n, was_interrupted = 0, True
+    with engine_of(parallel=2) as engine:
+        while was_interrupted:
+            n += 1
+            with held(engine.base):
+                first = engine.submit(plain([1, 2], 3))
+                was_interrupted = interrupted_at(n, lambda: engine.submit(plain([3, 2], 3)))
+                assert not engine._lock._is_owned()
+            assert len(first.result().tokens) == 3
+    assert n > 10
 
 
 def test_a_cancel_takes_no_lock():
