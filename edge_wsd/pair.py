@@ -66,7 +66,6 @@ class Pair:
         name: str,
         drafter: LoadedModel,
         base: LoadedModel,
-        owned: ExitStack,
         plan: Plan | None = None,
         *,
         parallel: int = 1,
@@ -85,7 +84,7 @@ class Pair:
         """Used for replies and conversations for which no options are given."""
         self.parallel = parallel
         """How many replies are written at once."""
-        self._owned = owned
+        self._owned = ExitStack()  # what is freed with it
         self._process = os.getpid()
         self._users: dict[object, int] = {}  # the threads that ask
         self._lock = threading.RLock()  # taken by itself: in a `Condition`, Ctrl-C may come behind taking it
@@ -154,9 +153,9 @@ class Pair:
                 context = stack.enter_context(Context(model, settings, n_sequences=most_texts(model, settings)))
                 loaded.append(LoadedModel(model, context, template))
             name = name or f"{Path(drafter).stem} + {Path(base).stem}"
-            return cls(
-                name, loaded[0], loaded[1], stack.pop_all(), plan, parallel=parallel, longest_queue=longest_queue
-            )
+            pair = cls(name, loaded[0], loaded[1], plan, parallel=parallel, longest_queue=longest_queue)
+            pair._owned = stack.pop_all()
+            return pair
 
     @classmethod
     def demo(cls, *, other_vocabulary: bool = False, **settings: Unpack[LoadSettings]) -> Pair:

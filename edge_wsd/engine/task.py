@@ -177,7 +177,7 @@ class Job:
         held, n_left = len(self.sequence.tokens), self.n_left
         n = min(n_left, most)
         if n < n_left:  # keep the last rows together: tokens are drawn from those of the last piece
-            n = max(1, min(n, n_left - min(self._n_rows, self.context.most_rows // 2 + 1)))
+            n = max(1, min(n, n_left - min(self._n_rows, self.context.most_rows)))
         if not self.context.model.can_cut:
             n = self._up_to_checkpoint(held, n)
         first_row = max(0, held - self._n_text + 1)

@@ -37,6 +37,24 @@ def test_a_drafter_without_a_template_is_an_error_that_names_the_way_out(files):
         Pair.load(files["base"], files["base"], drafter_settings=SETTINGS, base_settings=SETTINGS)
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_when_something_happens_between_loading_and_the_pair_both_models_are_freed(files, monkeypatch, error):
+    """Two vocabularies are compared meanwhile, which may take a while: after Ctrl-C there nobody freed the models."""
+    contexts, make = [], Context.__init__
+
+    def made(context, *arguments, **keywords):
+        make(context, *arguments, **keywords)
+        contexts.append(context)
+
+    monkeypatch.setattr(Context, "__init__", made)
+    monkeypatch.setattr("edge_wsd.pair.compare_vocabularies", lambda *_: (_ for _ in ()).throw(error))
+    with pytest.raises(error):
+        Pair.load(files["drafter"], files["base"], drafter_settings=SETTINGS, base_settings=SETTINGS)
+    assert len(contexts) == 2
+    for context in contexts:
+        assert not context.is_open and not context.model._handle.is_open
+
+
 def test_when_the_second_model_fails_to_load_the_first_is_freed(files, tmp_path, monkeypatch):
     from edge_wsd.llama.model import Model
 

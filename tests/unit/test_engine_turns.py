@@ -99,6 +99,17 @@ def test_the_rows_that_are_drawn_from_stay_together_where_a_pass_is_read_in_piec
     assert its(alone(writer(), batch=16)) == its(alone(writer()))
 
 
+@pytest.mark.parametrize("n_tokens", [1, 16, 40, 55])
+@pytest.mark.parametrize("n_rows", [9, 13, 16])
+def test_as_many_rows_as_a_decode_can_lend_stay_together_behind_any_prompt(n_tokens, n_rows):
+    """More than half of them did not, where the text in front of them had still to be read."""
+
+    def writer():
+        return plain([1] * n_tokens, 3, sampler=FakeSampler(random.Random(1)), proposed=[1] * (n_rows - 1))
+
+    assert its(alone(writer(), batch=16)) == its(alone(writer()))
+
+
 @pytest.mark.parametrize("n_failed", [None, 2], ids=["exact", "behind a decode that failed"])
 def test_the_rows_that_are_drawn_from_stay_together_where_a_reply_is_read_by_itself(n_failed):
     """Proposals of more tokens than a piece of a prompt has were read one by one, down to that many."""
