@@ -81,10 +81,6 @@ class Recut:
         self._n_checked = self._last_certain(first)
         return unchanged
 
-    def whole(self) -> list[int]:
-        """The whole text so far, in tokens."""
-        return self.tokens + self.held()
-
     def _n_certain(self) -> int:
         """How many characters of what is held back come before the last certain cut."""
         held, can_join = self._held, self._vocabulary.can_join

@@ -29,11 +29,6 @@ class TextStream:
         """The text that is certain after these bytes and the mark that follows them."""
         return self._release(self._decoder.decode(data) + mark, final=False)
 
-    @property
-    def incomplete(self) -> bytes:
-        """The first bytes of a character whose other bytes have not arrived."""
-        return self._decoder.getstate()[0]
-
     def flush(self, mark: str = "", *, cut_off: bool = False) -> str:
         """The text still held back at the end of the reply, which `mark` follows. Half a character becomes U+FFFD.
 

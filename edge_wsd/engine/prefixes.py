@@ -31,10 +31,10 @@ _logger = logging.getLogger(__name__)
 class Prefixes:
     """All sequences of one context. For one thread at a time."""
 
-    def __init__(self, context: Context, *, most_idle: int | None = None, most_saved_bytes: int = 0) -> None:
-        """Up to `most_idle` texts that nobody uses stay in the context; None means as many as there are sequences."""
+    def __init__(self, context: Context, *, most_idle: int, most_saved_bytes: int) -> None:
+        """`most_idle` texts that nobody uses stay in the context, and `most_saved_bytes` of others on the host."""
         self.context = context
-        self._most_idle = context.n_sequences if most_idle is None else most_idle
+        self._most_idle = most_idle
         self._idle: list[Sequence] = []  # the least recently used first
         self.used: list[Sequence] = []
         """The oldest first."""

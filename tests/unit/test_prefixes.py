@@ -12,7 +12,8 @@ SYSTEM = [1, 2, 3, 4, 5, 6, 7, 8, 1, 1, 2, 2]
 
 
 def prefixes(n_sequences=3, **settings):
-    return Prefixes(FakeContext(1, common=1, n_sequences=n_sequences, **settings))
+    context = FakeContext(1, common=1, n_sequences=n_sequences, **settings)
+    return Prefixes(context, most_idle=n_sequences, most_saved_bytes=0)
 
 
 def filled(memory, text):
@@ -197,7 +198,7 @@ def test_whatever_is_asked_for_the_sequence_holds_a_beginning_of_it(can_cut):
 
 def test_no_more_idle_texts_stay_than_was_said_and_the_last_used_are_those():
     """Sixteen once stayed behind a file of questions, and made every token of the next many times slower."""
-    memory = Prefixes(FakeContext(1, common=1, n_sequences=8), most_idle=2)
+    memory = Prefixes(FakeContext(1, common=1, n_sequences=8), most_idle=2, most_saved_bytes=0)
     for first in range(1, 6):
         sequence = memory.take([first, 2, 3])
         sequence.tokens = [first, 2, 3]
