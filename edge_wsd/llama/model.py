@@ -43,7 +43,11 @@ class Model:
         """Whether layers of it are on a GPU."""
         self.contexts: list[Closable] = []
         """Those that are open; `Context` enters and leaves itself."""
-        self.vocab = Vocab(self._handle, path)
+        try:
+            self.vocab = Vocab(self._handle, path)
+        except BaseException:  # nobody else knows of it yet
+            self.close()
+            raise
 
     @classmethod
     def load(

@@ -15,6 +15,7 @@ from edge_wsd.errors import (
     TemplateError,
 )
 from edge_wsd.llama.context import Context
+from tests.fake_contexts import fail
 from tests.model.conftest import SETTINGS
 from tests.tiny_models import TinyModel, boolean
 
@@ -37,6 +38,16 @@ def test_a_drafter_without_a_template_is_an_error_that_names_the_way_out(files):
         Pair.load(files["base"], files["base"], drafter_settings=SETTINGS, base_settings=SETTINGS)
 
 
+def test_a_model_whose_vocabulary_is_not_read_to_the_end_is_freed(files, monkeypatch):
+    from edge_wsd.llama import model as model_module
+
+    handles = []
+    monkeypatch.setattr(model_module, "Vocab", lambda handle, path: handles.append(handle) or fail(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        model_module.Model.load(files["base"], SETTINGS)
+    assert [handle.is_open for handle in handles] == [False]
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
 def test_when_something_happens_between_loading_and_the_pair_both_models_are_freed(files, monkeypatch, error):
     """Two vocabularies are compared meanwhile, which may take a while: after Ctrl-C there nobody freed the models."""
@@ -47,7 +58,7 @@ def test_when_something_happens_between_loading_and_the_pair_both_models_are_fre
         contexts.append(context)
 
     monkeypatch.setattr(Context, "__init__", made)
-    monkeypatch.setattr("edge_wsd.pair.compare_vocabularies", lambda *_: (_ for _ in ()).throw(error))
+    monkeypatch.setattr("edge_wsd.pair.compare_vocabularies", lambda *_: fail(error()))
     with pytest.raises(error):
         Pair.load(files["drafter"], files["base"], drafter_settings=SETTINGS, base_settings=SETTINGS)
     assert len(contexts) == 2
