@@ -24,6 +24,8 @@ _FEWEST_SAVED = 16
 _RESTORED_PER_READ = 8
 """At least this many tokens can be saved and restored in the time that reading one takes: 20 to 200 with a tiny model,
 more with others (`scripts/bench_idle.py`)."""
+_HARMLESS = (DecodeError, MemoryError)
+"""Where one of these comes, a text is read again, and no more happens."""
 
 _logger = logging.getLogger(__name__)
 
@@ -53,7 +55,7 @@ class Prefixes:
             sequence = self._new() if source is None else self._begun_like(source, kept)
         try:
             sequence.cut(common_prefix(sequence.tokens, text))
-        except DecodeError as error:  # of a checkpoint that cannot be returned to
+        except _HARMLESS as error:  # of a checkpoint that cannot be returned to
             _logger.info("a text is read again: %s", error)
             sequence.clear()
         sequence.fork_point = len(text)
@@ -115,7 +117,7 @@ class Prefixes:
         sequence = self._new(keep=source)
         try:
             source.copy_to(sequence, kept)
-        except (DecodeError, MemoryError) as error:
+        except _HARMLESS as error:
             _logger.info("a text is read again: %s", error)
             sequence.clear()
         return sequence
@@ -145,7 +147,7 @@ class Prefixes:
             try:
                 sequence.restore(saved.state)
                 return True
-            except DecodeError as error:
+            except _HARMLESS as error:
                 if not (self._may_be_full(len(saved.tokens)) and self.drop_idle()):
                     _logger.info("a text is read again: %s", error)
                     return False
@@ -165,11 +167,12 @@ class Prefixes:
         saved, n_saved = self._saved.longest(tokens)
         if saved is not None and n_saved == len(tokens):
             self._saved.use(saved)
-        elif self._saved.takes(sequence.state_bytes):
-            try:
+            return
+        try:
+            if self._saved.takes(sequence.state_bytes):
                 self._saved.add(sequence.save())
-            except (DecodeError, MemoryError) as error:
-                _logger.info("a text is not kept: %s", error)
+        except _HARMLESS as error:
+            _logger.info("a text is not kept: %s", error)
 
     # Sequences
 

@@ -1,5 +1,7 @@
 """What a context holds is used again: taken over where it is idle, shared where somebody writes on."""
 
+import random
+
 import pytest
 
 from edge_wsd.engine.prefixes import Prefixes
@@ -154,18 +156,52 @@ class TestMemoriesThatCannotBeCut:
         assert memory.take([*SYSTEM, 8]).tokens == []
 
 
+@pytest.mark.parametrize("error", [DecodeError("no checkpoint"), MemoryError()], ids=lambda e: type(e).__name__)
 @pytest.mark.parametrize("begins", [SYSTEM, [8, 8, 8]], ids=["alike", "otherwise"])
-def test_a_text_that_cannot_be_cut_back_is_read_again_and_no_place_is_lost(monkeypatch, begins):
+def test_a_text_that_cannot_be_cut_back_is_read_again_and_no_place_is_lost(monkeypatch, begins, error):
     """The sequence was nobody's from then on; after as many as the context has, no reply was written any more."""
     memory, cut = prefixes(n_sequences=2), FakeSequence.cut
     for _ in range(5):
         memory.give_back(filled(memory, SYSTEM))
         with monkeypatch.context() as patch:
-            patch.setattr(FakeSequence, "cut", lambda sequence, n: fail(DecodeError("no checkpoint")))
+            patch.setattr(FakeSequence, "cut", lambda sequence, n: fail(error))
             sequence = memory.take([*begins, 4])
         assert sequence.tokens == [] and memory.used == [sequence] and sequence.cut == cut.__get__(sequence)
         memory.give_back(sequence)
     assert [len(filled(memory, [n] * 10).tokens) for n in range(2)] == [10] * 2
+
+
+@pytest.mark.parametrize("can_cut", [True, False])
+@pytest.mark.parametrize("n_sequences", [1, 2, 4])
+@pytest.mark.parametrize("seed", range(10))
+def test_whatever_fails_costs_no_more_than_reading_and_no_place(monkeypatch, seed, n_sequences, can_cut):
+    """Without memory to save a text in, its sequence was nobody's any more."""
+    rng, trouble = random.Random(seed), 0.0
+
+    def failing(method):
+        def called(sequence, *given):
+            fail(rng.choice([DecodeError, MemoryError])("no"), at=rng.random() < trouble)
+            return method(sequence, *given)
+
+        return called
+
+    for name in ("cut", "copy_to", "save", "restore", "_state_bytes"):
+        monkeypatch.setattr(FakeSequence, name, failing(getattr(FakeSequence, name)))
+    context = FakeContext(1, common=1, n_sequences=n_sequences, can_cut=can_cut, room=rng.choice([None, 200]))
+    memory = Prefixes(context, most_idle=rng.randint(1, n_sequences), most_saved_bytes=rng.choice([2000, 1 << 20]))
+    for _ in range(80):
+        trouble = 0.2
+        if memory.used and (len(memory.used) == n_sequences or rng.random() < 0.5):
+            memory.give_back(rng.choice(memory.used))
+        else:
+            text = [rng.randint(1, 2) for _ in range(rng.randint(1, 40))]
+            sequence = memory.take(text)
+            assert sequence.tokens == text[: len(sequence.tokens)] and len(sequence.tokens) < len(text)
+            sequence.tokens, trouble = [*text, 1, 2], 0.0
+            sequence.checkpoint()
+    while memory.used:
+        memory.give_back(memory.used[0])
+    assert len([filled(memory, [n] * 10) for n in range(n_sequences)]) == n_sequences
 
 
 def test_what_is_given_back_behind_the_context_is_forgotten():
@@ -178,8 +214,6 @@ def test_what_is_given_back_behind_the_context_is_forgotten():
 
 @pytest.mark.parametrize("can_cut", [True, False])
 def test_whatever_is_asked_for_the_sequence_holds_a_beginning_of_it(can_cut):
-    import random
-
     rng = random.Random(1)
     memory = prefixes(n_sequences=4, can_cut=can_cut)
     for _ in range(500):
