@@ -87,7 +87,7 @@ class Pair:
         self._owned = ExitStack()  # what is freed with it
         self._process = os.getpid()
         self._users: dict[object, int] = {}  # the threads that ask
-        self._lock = threading.RLock()  # taken by itself: in a `Condition`, Ctrl-C may come behind taking it
+        self._lock = threading.RLock()  # a `Condition` takes it in Python, where Ctrl-C can come right behind that
         self._unused = threading.Condition(self._lock)
         self.engine = Engine(
             {"drafter": drafter.context, "base": base.context},

@@ -62,7 +62,7 @@ class Engine:
         self._turns: Final = Turns(contexts.values())
         self._parallel = parallel
         self._longest_queue = longest_queue
-        self._lock = threading.RLock()  # taken by itself: in a `Condition`, Ctrl-C may come behind taking it
+        self._lock = threading.RLock()  # a `Condition` takes it in Python, where Ctrl-C can come right behind that
         self._work = threading.Condition(self._lock)
         self._queue: deque[Task] = deque()
         self._active: list[Task] = []  # the oldest first
