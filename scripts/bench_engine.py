@@ -25,6 +25,8 @@ from edge_wsd.llama.context import Context
 
 AT_ONCE = (1, 2, 4, 8, 16)
 N_REPLIES = 16
+LONG_PROMPT = 1500
+"""Tokens."""
 Times = tuple[float, float]
 """Seconds by the clock, and of a thread's CPU time."""
 
@@ -41,14 +43,15 @@ def main() -> None:
     throughput(arguments, questions, options)
     with opened(arguments, 2) as pair:
         alternating(pair, questions, options)
-        waiting(pair, questions, options)
+        waiting(pair, questions, options, arguments.rounds)
 
 
 @contextmanager
 def opened(arguments: argparse.Namespace, parallel: int) -> Iterator[Pair]:
     settings = ModelSettings(threads=arguments.threads, context_length=2048)
     given = {"drafter_settings": settings, "base_settings": settings, "parallel": parallel}
-    with Pair.load(*arguments.files, **given) if arguments.files else Pair.demo(**given) as pair:
+    files = arguments.files
+    with Pair.load(*files, drafter_template="plain", **given) if files else Pair.demo(**given) as pair:
         yield pair
 
 
@@ -120,14 +123,15 @@ def alternating(pair: Pair, questions: list[str], options: Options) -> None:
     print(f"two conversations in turns, from the second turn on: {reused} of {read} prompt tokens were in memory")
 
 
-def waiting(pair: Pair, questions: list[str], options: Options) -> None:
+def waiting(pair: Pair, questions: list[str], options: Options, n_runs: int) -> None:
     """The longest gap between two tokens of a reply, by itself and while another reads a long prompt."""
     alone = options.with_changes(max_tokens=1, mode="base")
+    n_words = LONG_PROMPT * 100 // len(pair.base.model.vocab.tokenize(" word" * 100))
 
     def longest_gap(number: int, *, beside: bool) -> tuple[float, float]:
         other = None
         if beside:  # each time another text, or it would be in memory still
-            other = pair.session(options=alone).stream(f"{number}" + " word" * 1500)
+            other = pair.session(options=alone).stream(f"{number}" + " word" * n_words)
             next(event for event in other if isinstance(event, Reading))
         began, times = time.perf_counter(), []
         for event in pair.session(options=options).stream(questions[0]):
@@ -139,9 +143,9 @@ def waiting(pair: Pair, questions: list[str], options: Options) -> None:
         return times[-1] - began, max(gaps)
 
     for beside in (False, True):
-        took = [longest_gap(number, beside=beside) for number in range(5)]
+        took = [longest_gap(number, beside=beside) for number in range(n_runs)]
         whole, gap = (statistics.median(column) for column in zip(*took, strict=True))
-        where = "while 1,500 words are read" if beside else "by itself"
+        where = f"while {LONG_PROMPT} tokens are read" if beside else "by itself"
         print(f"a reply {where}: {1e3 * whole:.0f} ms, longest wait for a token {1e3 * gap:.0f} ms")
 
 
