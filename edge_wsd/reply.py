@@ -197,7 +197,7 @@ class _Parts:
         sequence = memory.take(text)
         self.held.callback(memory.give_back, sequence)
         n_tokens = len(self.fitted.prompts[source].tokens)
-        self.meter.read_prompt(source, n_tokens=n_tokens, n_reused=len(sequence.tokens))
+        self.meter.read_prompt(source, n_tokens=n_tokens, sequence=sequence)
         return sequence
 
     def sampler(self, source: Source) -> Sampler | None:

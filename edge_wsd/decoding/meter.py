@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from edge_wsd.decoding.events import Source, Statistics
+from edge_wsd.decoding.protocols import CachedSequence
 
 
 @dataclass(slots=True)
@@ -25,7 +26,7 @@ class Meter:
     n_accepted: int = 0
     base_passes: int = 0
     prompt_tokens: dict[Source, int] = field(default_factory=dict)
-    reused_tokens: dict[Source, int] = field(default_factory=dict)
+    sequences: dict[Source, CachedSequence] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._drafting_since_s = self.started_s
@@ -36,9 +37,9 @@ class Meter:
         if self._drafting_since_s is not None:
             self._drafting_since_s += self.queued_s
 
-    def read_prompt(self, model: Source, *, n_tokens: int, n_reused: int) -> None:
-        """A model's prompt has `n_tokens`; `n_reused` of them are in its memory already."""
-        self.prompt_tokens[model], self.reused_tokens[model] = n_tokens, n_reused
+    def read_prompt(self, model: Source, *, n_tokens: int, sequence: CachedSequence) -> None:
+        """A model's prompt has `n_tokens`, and is read into `sequence`, which knows how many of them it found there."""
+        self.prompt_tokens[model], self.sequences[model] = n_tokens, sequence
 
     def switched(self) -> None:
         """The base takes over."""
@@ -69,11 +70,14 @@ class Meter:
             n_accepted=max(self.n_accepted, n_draft),
             base_passes=self.base_passes,
             drafter_prompt_tokens=self.prompt_tokens.get("drafter", 0),
-            drafter_reused_tokens=self.reused_tokens.get("drafter", 0),
+            drafter_reused_tokens=self._n_reused("drafter"),
             base_prompt_tokens=self.prompt_tokens.get("base", 0),
-            base_reused_tokens=self.reused_tokens.get("base", 0),
+            base_reused_tokens=self._n_reused("base"),
             queued_s=self.queued_s,
         )
+
+    def _n_reused(self, model: Source) -> int:
+        return self.sequences[model].n_reused if model in self.sequences else 0
 
     def _worked_s(self) -> float:
         return time.perf_counter() - self.started_s - self.queued_s

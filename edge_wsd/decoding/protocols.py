@@ -18,6 +18,8 @@ class CachedSequence(Protocol):
     """One text in a model's KV cache; `tokens` is what the cache really holds."""
 
     tokens: list[int]
+    n_reused: int
+    """Tokens of its text that were found in memory and not read."""
 
     def cut(self, n: int) -> None:
         """Forget all but the first `n` tokens, or even more if the memory cannot be cut just there."""

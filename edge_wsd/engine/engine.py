@@ -23,7 +23,7 @@ from edge_wsd.decoding.events import Reply, Source
 from edge_wsd.decoding.protocols import Writing
 from edge_wsd.engine.prefixes import Prefixes
 from edge_wsd.engine.stream import Stream
-from edge_wsd.engine.task import Task
+from edge_wsd.engine.task import SHORT, Task
 from edge_wsd.engine.turns import Share, Turns, Waiting
 from edge_wsd.errors import BusyError, Cancelled, ClosedError, ContextFullError, QueueFullError
 from edge_wsd.llama.context import Context
@@ -182,8 +182,10 @@ class Engine:
         waiting = []
         for task in self._active:
             with _on_behalf_of(task):
-                if task.job is not None and task.job.sequence not in self._preempted:
-                    waiting.append(Waiting.of(task, task.job))
+                if (job := task.job) is not None and job.sequence not in self._preempted:
+                    if job.n_unread >= SHORT and not task.alone:
+                        self._memories[self._sources[job.context]].catch_up(job.sequence, job.text)
+                    waiting.append(Waiting.of(task, job))
         return waiting
 
     def _retire(self) -> None:

@@ -59,8 +59,23 @@ class Prefixes:
             _logger.info("a text is read again: %s", error)
             sequence.clear()
         sequence.fork_point = len(text)
+        sequence.n_reused = len(sequence.tokens)
         self.used.append(sequence)
         return sequence
+
+    def catch_up(self, sequence: Sequence, text: list[int]) -> None:
+        """Take over what others have read of `text` since `sequence` was taken for it."""
+        text, n_held = text[:-1], len(sequence.tokens)
+        source, kept = self._longest(text)
+        if source is None or source is sequence or source.shared(kept) - n_held < _FEWEST_SAVED:
+            return
+        try:
+            source.copy_to(sequence, kept)
+        except _HARMLESS as error:
+            _logger.info("a text is read again: %s", error)
+            sequence.clear()
+        sequence.fork_point = len(text)
+        sequence.n_reused += max(0, len(sequence.tokens) - n_held)
 
     def give_back(self, sequence: Sequence) -> None:
         """The sequence is idle now; its text stays in memory until the place is needed."""

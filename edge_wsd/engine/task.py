@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import cast
 
+from edge_wsd.decoding.common_prefix import common_prefix
 from edge_wsd.decoding.events import Event, Finished, Reading, Reply, Source
 from edge_wsd.decoding.protocols import Pass, Writing
 from edge_wsd.errors import Cancelled, ContextFullError
@@ -153,6 +154,18 @@ class Job:
         scores = Scores(self.context)
         scores.sampler = cast("Sampler | None", self._asked.sampler)
         return scores
+
+    @property
+    def text(self) -> list[int]:
+        """What is read before the proposed tokens; its last token with these."""
+        return self._asked.text
+
+    def waits_for(self, other: Job) -> bool:
+        """Whether `other` is about to read so much of this text that it is better copied than read twice."""
+        if not other.sequence.shares_beginnings:
+            return False
+        shared = min(common_prefix(self.text, other.text), self._n_text - 1, len(other.text) - 1)
+        return shared - len(self.sequence.tokens) >= SHORT and shared > len(other.sequence.tokens)
 
     @property
     def n_left(self) -> int:

@@ -71,7 +71,7 @@ class Turns:
         """The shares of one decode in `context`: answers first, then a piece of the oldest prompts."""
         here = [one for one in waiting if one.job.context is context]
         short = sorted((one for one in here if _goes_with_answers(one, context)), key=_last_turn)
-        long = [one for one in here if not _goes_with_answers(one, context)]
+        long = _read_once([one for one in here if not _goes_with_answers(one, context)])
         piece = min(PIECE, context.most_rows) if any(one.is_short for one in waiting) else context.most_rows
         suspects = [one for one in here if one.task.alone]
         if suspects or not context.can_share:
@@ -82,6 +82,15 @@ class Turns:
             chosen = _together(short, long, context.batch_size, piece)
         self._in_prompt = context if any(one.n_left > n_tokens for one, n_tokens in chosen) else None
         return [Share(one.task, one.job, n_tokens) for one, n_tokens in chosen]
+
+
+def _read_once(long: list[Waiting]) -> list[Waiting]:
+    """Of prompts that begin alike only the oldest: the others wait, and copy what they share."""
+    chosen: list[Waiting] = []
+    for one in long:
+        if one.task.alone or not any(one.job.waits_for(other.job) for other in chosen):
+            chosen.append(one)
+    return chosen
 
 
 def _together(short: list[Waiting], long: list[Waiting], left: int, piece: int) -> list[tuple[Waiting, int]]:

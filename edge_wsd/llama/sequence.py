@@ -42,6 +42,8 @@ class Sequence:
         self.index = index
         self.fork_point: int | None = None
         """Where a prompt ends: a memory that cannot be cut keeps a checkpoint there, for others that begin like it."""
+        self.n_reused = 0
+        """Tokens of its text that were found in memory and not read; counted by whoever finds them."""
         self._checkpoints: list[SequenceState] = []  # at the fork point, and the newest
         self._whole_from = 0  # tokens behind which nothing is missing, as it may after `restore`
         self._closed = False

@@ -101,6 +101,22 @@ def test_children_of_one_parent_go_their_own_ways_and_read_only_what_is_their_ow
         assert reply.text == alone(load, child.messages[:-1], exact=exact).text
 
 
+@pytest.mark.parametrize("exact", [False, True], ids=["", "exact"])
+def test_conversations_that_begin_alike_and_together_read_their_beginning_once(load, decoded, exact):
+    """Four questions to one system prompt read it four times, as none of them found anything in memory."""
+    pair = load(exact=exact)
+    n_system = sum(len(pair.model(role).model.vocab.tokenize(SYSTEM)) for role in ("drafter", "base"))
+    decoded.clear()
+    sessions = [pair.session(system=SYSTEM, options=OPTIONS) for _ in range(4)]
+    replies = [stream.result() for stream in [session.stream(f"question {n}") for n, session in enumerate(sessions)]]
+    if pair.base.model.can_cut and not pair.base.model.sliding_window:
+        n_prompts = sum(reply.stats.drafter_prompt_tokens + reply.stats.base_prompt_tokens for reply in replies)
+        n_reused = sum(reply.stats.drafter_reused_tokens + reply.stats.base_reused_tokens for reply in replies)
+        assert n_prompts - n_reused < 1.3 * n_system and sum(decoded) < 2.5 * n_system
+    for session, reply in zip(sessions, replies, strict=True):
+        assert reply.text == alone(load, session.messages[:-1], exact=exact).text
+
+
 class TestAChild:
     def test_begins_as_its_parent_and_neither_changes_the_other(self, pair):
         parent = pair.session(system="the system", options=OPTIONS)

@@ -144,3 +144,33 @@ def test_a_beginning_that_two_have_in_common_is_read_once():
         for stream in streams:
             stream.result()
         assert sum(len(read.tokens) for reads in engine.base.decodes for read in reads) - n < 20
+
+
+@pytest.mark.parametrize("can_share", [True, False], ids=["together", "one at a time"])
+@pytest.mark.parametrize("parallel", [2, 8])
+@pytest.mark.parametrize("length", [100, 700])
+def test_a_beginning_that_replies_have_in_common_is_read_once_although_they_begin_together(length, parallel, can_share):
+    """Each of them found nothing in memory, and read the system prompt of all by itself."""
+    system = [1 + n % 7 for n in range(length)]
+    writers = [plain([*system, *([n % 9] * 40), n], 5) for n in range(8)]
+    expected = [its(alone(writer)) for writer in writers]
+    with engine_of(parallel=parallel, can_share=can_share) as engine:
+        with held(engine.base):
+            first = engine.submit(plain([99], 2))
+            streams = [engine.submit(writer) for writer in writers]
+        assert [its(stream.result()) for stream in streams] == expected
+        first.result()
+        n_read = sum(len(read.tokens) for decode in engine.base.decodes for read in decode)
+    assert n_read == 2 + length + 8 * (40 + 5)
+
+
+def test_whoever_waits_for_a_beginning_reads_it_if_the_older_reply_ends_early():
+    system = [1 + n % 7 for n in range(700)]
+    younger = plain([*system, 4, 5], 5)
+    with engine_of(parallel=2, batch=64) as engine:
+        with held(engine.base):
+            older = engine.submit(plain([*system, 2, 3], 5))
+            stream = engine.submit(younger)
+        engine.base.on_decode = lambda pieces: engine.base.n_decodes == 3 and older.cancel()
+        assert its(stream.result()) == its(alone(younger))
+        assert older.result().finish_reason == "cancelled"
