@@ -35,10 +35,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*", type=Path, metavar="DRAFTER BASE", help="GGUF files (the embedded pair)")
     parser.add_argument("--tokens", type=int, default=48, help="length of each reply (48)")
+    parser.add_argument("--mode", default="wsd", choices=("wsd", "base", "drafter"), help="who writes (wsd)")
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each number (3)")
     parser.add_argument("--threads", type=int, help="CPU threads (as chosen)")
     arguments = parser.parse_args()
-    options = Options(max_tokens=arguments.tokens)
+    options = Options(max_tokens=arguments.tokens, mode=arguments.mode)
     questions = [f"How do I {task.phrasings[0]}?" for task in load_tasks()[:N_REPLIES]]
     throughput(arguments, questions, options)
     with opened(arguments, 2) as pair:
@@ -77,7 +78,7 @@ def throughput(arguments: argparse.Namespace, questions: list[str], options: Opt
                 by_clock, in_cpu = map(sum, zip(*gaps, strict=True))
                 host[n].append(by_clock / n_tokens)
                 host_cpu[n].append(in_cpu / n_tokens)
-    print(f"{len(questions)} replies, {n_tokens} tokens")
+    print(f"{len(questions)} replies ({options.mode}), {n_tokens} tokens")
     print("at once  replies/s  tokens/s  times one  host, us per token  of CPU time")
     alone = statistics.median(seconds[1])
     for n in AT_ONCE:
