@@ -68,7 +68,7 @@ class Turns:
         return first
 
     def shares(self, context: Context, waiting: list[Waiting]) -> list[Share]:
-        """The shares of one decode in `context`: answers first, then a piece of the oldest prompts."""
+        """The shares of one decode in `context`: answers first, then prompts, the shortest first."""
         here = [one for one in waiting if one.job.context is context]
         short = sorted((one for one in here if _goes_with_answers(one, context)), key=_last_turn)
         long = _read_once([one for one in here if not _goes_with_answers(one, context)])
@@ -76,7 +76,8 @@ class Turns:
         suspects = [one for one in here if one.task.alone]
         if suspects or not context.can_share:
             # One at a time, up to its rows: what one of them leaves in memory must not be blamed on the next.
-            one = suspects[0] if suspects else min([*short, *long[:1]], key=_last_turn)
+            prompts = [*long[:1], *sorted(long, key=_n_left)[:1]]
+            one = suspects[0] if suspects else min([*short, *prompts], key=_last_turn)
             chosen = [(one, min(one.n_left, piece if one in long else context.most_rows))]
         else:
             chosen = _together(short, long, context.batch_size, piece)
@@ -102,10 +103,12 @@ def _together(short: list[Waiting], long: list[Waiting], left: int, piece: int) 
             chosen.append((one, one.n_left))
             left -= one.n_left
     left = min(left, piece)
-    for one in long:
-        if left > 0:
-            chosen.append((one, min(one.n_left, left)))
-            left -= chosen[-1][1]
+    kept = left // 4  # for the oldest prompt, which shorter ones could keep waiting for ever
+    for one in sorted(long, key=_n_left):
+        kept = 0 if one is long[0] else kept
+        if (n_tokens := min(one.n_left, left - kept)) > 0:
+            chosen.append((one, n_tokens))
+            left -= n_tokens
     return chosen
 
 
@@ -115,3 +118,7 @@ def _goes_with_answers(one: Waiting, context: Context) -> bool:
 
 def _last_turn(one: Waiting) -> int:
     return one.task.last_turn
+
+
+def _n_left(one: Waiting) -> int:
+    return one.n_left

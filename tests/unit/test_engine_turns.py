@@ -328,3 +328,19 @@ def test_beyond_the_queue_a_reply_is_refused_until_there_is_a_place(longest_queu
             assert len(stream.result().tokens) == 3
         soon(lambda: not engine._active)
         assert len(engine.submit(plain([1, 2], 3)).result().tokens) == 3
+
+
+@pytest.mark.parametrize("can_share", [True, False], ids=["shared", "exact"])
+def test_a_short_prompt_does_not_wait_for_a_long_one_that_came_before_and_neither_stands_still(can_share):
+    """Its first token came behind all 1,500 tokens of the other."""
+    with engine_of(parallel=4, batch=128, can_share=can_share) as engine:
+        with held(engine.base):
+            streams = [engine.submit(plain([1] * 2000, 1))]
+            streams += [engine.submit(plain([2 + n] * 90, 1)) for n in range(3)]
+        for stream in streams:
+            stream.result()
+        firsts = [{read.tokens[0] for read in reads} for reads in engine.base.decodes]
+    last_of = {token: max(i for i, first in enumerate(firsts) if token in first) for token in (1, 2, 3, 4)}
+    assert max(last_of[token] for token in (2, 3, 4)) <= 8 < last_of[1]
+    if can_share:
+        assert all(1 in first for first in firsts[1 : last_of[4]])
