@@ -14,7 +14,7 @@ from edge_wsd.engine.task import SHORT, Job, Task
 from edge_wsd.llama.context import Context
 
 PIECE = 128
-"""Tokens of a prompt that are read at once while other replies are being written."""
+"""Tokens of prompts that are read at once while another reply waits; without one, as many as are computed at once."""
 MOST_AHEAD = 16
 """Steps that the drafter may make in a row while other replies wait for the base."""
 
@@ -72,7 +72,8 @@ class Turns:
         here = [one for one in waiting if one.job.context is context]
         short = sorted((one for one in here if _goes_with_answers(one, context)), key=_last_turn)
         long = _read_once([one for one in here if not _goes_with_answers(one, context)])
-        piece = min(PIECE, context.most_rows) if any(one.is_short for one in waiting) else context.most_rows
+        alone = len(waiting) == 1 and not waiting[0].is_short
+        piece = min(max(PIECE, context.micro_batch) if alone else PIECE, context.most_rows)
         suspects = [one for one in here if one.task.alone]
         if suspects or not context.can_share:
             # One at a time, up to its rows: what one of them leaves in memory must not be blamed on the next.

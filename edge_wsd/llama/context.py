@@ -91,6 +91,8 @@ class Context:
         self.batch_size = int(llama_cpp.llama_n_batch(self.handle)) // self.block * self.block
         """Tokens of a pass: what the settings say, and no more than the context holds. llama.cpp ends the process
         at one more."""
+        self.micro_batch = int(llama_cpp.llama_n_ubatch(self.handle))
+        """Tokens that llama.cpp computes at once; a longer pass takes no less time than several."""
         self.most_rows = most_rows(block=self.block, most=self.batch_size)
         """Tokens of which one pass can lend the logits."""
         self._batch = DecodeBatch(self.batch_size)
