@@ -40,7 +40,7 @@ def test_a_prompt_longer_than_the_context_is_refused_with_both_counts_and_nothin
     session.ask("hello")
     before = session.messages
     n_ctx = pair.base.context.n_ctx
-    told = rf"leaves 0 of the {n_ctx} of the context .* of up to 12; shorten the prompt or raise .*\(--ctx\)$"
+    told = rf"leaves 0 of the {n_ctx} in the context .* of up to 12; shorten the prompt or raise .*\(--ctx\)$"
     with pytest.raises(ContextFullError, match=told) as caught:
         session.ask("the list " * 400)
     assert caught.value.needed > caught.value.available
