@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from edge_wsd import Options
+from edge_wsd import Options, Reply
 from tests.oracle.cases import CASES
 from tests.oracle.conftest import VOCABULARIES
+from tests.oracle.published import Answer
 
 pytestmark = pytest.mark.oracle
 TOLERANCE = 1e-3
@@ -23,6 +24,11 @@ def test_the_reply_is_that_of_the_published_algorithm(case, chunk, speculation, 
     options = Options(**case.options, chunk=chunk, speculation=speculation)
     reply = pairs[vocabulary].generate(list(case.messages), options)
 
+    assert_same(reply, expected)
+
+
+def assert_same(reply: Reply, expected: Answer) -> None:
+    """Text, tokens, authors, switch, log-probabilities and confidences."""
     assert reply.text == expected.text
     assert [token.id for token in reply.tokens] == expected.ids
     assert reply.finish_reason == expected.finish
