@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         TemplateStoppedError,
         VerificationError,
         VocabularyError,
+        WorkerError,
     )
     from edge_wsd.llama.settings import ModelSettings
     from edge_wsd.pair import Pair
@@ -111,6 +112,7 @@ __all__ = [
     "Token",
     "VerificationError",
     "VocabularyError",
+    "WorkerError",
 ]
 
 # Imported when first used: `import edge_wsd` costs nothing, and the command line answers --help at once.

@@ -23,6 +23,10 @@ class DecodeError(EdgeWsdError):
     """llama.cpp could not decode a batch; the sequences still know exactly what is in memory."""
 
 
+class WorkerError(EdgeWsdError):
+    """A worker on another machine cannot be reached, has failed or does not answer; the message names it."""
+
+
 class ContextFullError(EdgeWsdError):
     """A prompt does not fit into the context. `needed` and `available` count tokens."""
 

@@ -56,6 +56,7 @@ class LoadSettings(TypedDict, total=False):
     progress: PairProgress | None
     parallel: int
     longest_queue: int
+    workers: Sequence[str]
 
 
 class Pair:
@@ -97,7 +98,7 @@ class Pair:
         )
 
     @classmethod
-    def load(
+    def load(  # noqa: PLR0913
         cls,
         drafter: str | Path,
         base: str | Path,
@@ -109,6 +110,7 @@ class Pair:
         progress: PairProgress | None = None,
         parallel: int = 1,
         longest_queue: int = LONGEST_QUEUE,
+        workers: Sequence[str] = (),
         name: str | None = None,
     ) -> Pair:
         """Load two GGUF files. Frees both if it raises: `ModelFileError`, `ModelLoadError` or `TemplateError`.
@@ -119,6 +121,9 @@ class Pair:
         `parallel` replies are written at once, each with room for a context of full length; others wait, and once
         `longest_queue` of them are waiting, one more is a `QueueFullError`.
 
+        `workers`, each the HOST:PORT of an `edge-wsd worker`, take layers of the base (`ModelSettings.workers`). One
+        that cannot be reached or fails is a `WorkerError`, here or in the middle of a reply.
+
         A template is "chat" (the file's own), "plain" (the paper's base prompt) or the path of a Jinja file. Each file
         is tried in a child process first, so a file that crashes llama.cpp cannot crash the caller; a frozen
         application sets the program to start with `edge_wsd.child_process.use_program`.
@@ -126,6 +131,8 @@ class Pair:
         drafter_settings, base_settings = (
             replace(settings or ModelSettings(), parallel=parallel) for settings in (drafter_settings, base_settings)
         )
+        if workers:
+            base_settings = replace(base_settings, workers=tuple(workers))
         headers = [check_gguf(Path(path)) for path in (drafter, base)]
         shapes = [shape_of_file(path, header) for path, header in zip((drafter, base), headers, strict=True)]
         plan = plan_pair(shapes[0], shapes[1], drafter_settings, base_settings)

@@ -37,6 +37,10 @@ def examine_library() -> Iterator[dict[str, Any]]:
     yield {"versions": library.versions(), "backends": library.backends()}
     yield {"begin": "listing the devices"}
     yield {"devices": _devices(), "offload": library.supports_offload()}
+    yield {"begin": "looking for the backend of workers"}
+    from edge_wsd.llama import workers
+
+    yield {"workers": workers.is_built_in()}
 
 
 def _devices() -> list[dict[str, Any]]:

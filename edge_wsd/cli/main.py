@@ -40,6 +40,7 @@ COMMANDS = {
     "imatrix": "Measure which weights matter, for a better quantization.",
     "verify": "Compare a converted file with its checkpoint, or types of one model.",
     "plan": "Show where a pair goes in memory, and whether it fits.",
+    "worker": "Lend this machine's devices to a pair on another machine.",
     "check": "Compare the vocabularies of a drafter and a base.",
     "doctor": "Show versions, devices and what to install for a GPU.",
 }

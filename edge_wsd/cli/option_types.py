@@ -40,6 +40,15 @@ class BiasType(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # gene
             self.fail(f"{str(error).removeprefix('logit_bias ')}.", param, ctx)
 
 
+class WorkersType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """Addresses with commas between; `ModelSettings` takes them apart."""
+
+    name = "HOST:PORT,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value
+
+
 class TextOrFile(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     """A text, or the content of the file that is named behind an @."""
 

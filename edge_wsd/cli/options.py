@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import click
 
-from edge_wsd.cli.option_types import BiasType, LayersType, TextOrFile
+from edge_wsd.cli.option_types import BiasType, LayersType, TextOrFile, WorkersType
 from edge_wsd.cli.sections import SectionOption
 from edge_wsd.decoding.events import SOURCES
 from edge_wsd.decoding.options import OF_ONE_RULE, Options
@@ -87,6 +87,8 @@ _SAMPLING = (
 MODEL_FLAGS: dict[str, tuple[str, str]] = {
     "gpu_layers": ("--gpu-layers", "Layers on the GPU; auto for as many as fit, -1 for all."),
     "main_gpu": ("--main-gpu", "The GPU to use, by its number in `edge-wsd doctor`."),
+    "workers": ("--workers", "Machines that take layers of the base; each runs `edge-wsd worker`."),
+    "worker_timeout": ("--worker-timeout", "Seconds after which a worker that says nothing counts as failed."),
     "threads": ("--threads", "CPU threads."),
     "context_length": ("--ctx", "Length of the context in tokens."),
     "cache_ram": ("--cache-ram", "MiB of memory for conversations that no longer fit into the context; 0 for none."),
@@ -109,6 +111,7 @@ _UNSET_MEANS = {
     "grammar": "none",
     "json_schema": "none",
     "main_gpu": "all of them",
+    "workers": "none",
     "threads": "the physical cores; 1 for a tiny model",
     "cache_ram": f"half of what is left, at most {DEFAULT_CACHE_RAM}",
     "context_length": f"as trained, at most {DEFAULT_CONTEXT_LENGTH}",
@@ -123,6 +126,7 @@ _TYPES: Mapping[str, Any] = {
     "logit_bias": BiasType(),
     "grammar": TextOrFile(),
     "json_schema": TextOrFile(),
+    "workers": WorkersType(),
 }
 """For fields whose values are of more than one type."""
 
@@ -212,15 +216,17 @@ def reply_options(function: F) -> F:
 def model_options(function: F) -> F:
     """Adds the options of `ModelSettings`, for both models and for each alone.
 
-    The command gets `drafter_settings` and `base_settings`.
+    The command gets `drafter_settings` and `base_settings`. `--workers` is the base's alone.
     """
 
     @functools.wraps(function)
     def command(**values: Any) -> Any:
         shared = _build(ModelSettings, MODEL_FLAGS, _given(MODEL_FLAGS, values))
         for role in SOURCES:
+            # The drafter's many short passes would each wait for the network: it has workers only where it is named.
+            common = replace(shared, workers=()) if role == "drafter" else shared
             own = _given(MODEL_FLAGS, values, f"{role}_")
-            values[f"{role}_settings"] = _build(functools.partial(replace, shared), MODEL_FLAGS, own, f"--{role}-")
+            values[f"{role}_settings"] = _build(functools.partial(replace, common), MODEL_FLAGS, own, f"--{role}-")
         return function(**values)
 
     decorated: Any = command

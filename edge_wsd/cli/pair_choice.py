@@ -112,7 +112,7 @@ class PairChoice:
             "--main-gpu": any(one.main_gpu is not None for one in settings.values()),
         }
         for flag in (flag for flag, is_asked in asked.items() if is_asked):
-            if not _has_gpu():
+            if not _has_gpu() and not any(one.workers for one in settings.values()):
                 found.append(f"{flag} does nothing: llama.cpp finds no GPU; `edge-wsd doctor` tells what to install")
         for role, loaded in zip(SOURCES, (pair.drafter, pair.base), strict=True):
             wanted, trained = settings[role].context_length, loaded.model.n_ctx_train

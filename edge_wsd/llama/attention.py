@@ -28,6 +28,7 @@ class Attention:
     @classmethod
     def of(cls, settings: ModelSettings, *, on_gpu: bool) -> Attention:
         """For a model with layers `on_gpu`, or without. Caches of fewer bits can only be read by flash attention."""
+        on_gpu = on_gpu and not settings.workers  # llama.cpp does not know what a worker computes on
         flash = settings.flash_attention
         if flash == "auto" and not on_gpu:
             flash = "off" if settings.kv_type in _READ_WITHOUT else "on"

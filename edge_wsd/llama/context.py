@@ -23,6 +23,7 @@ from edge_wsd.errors import (
     ModelLoadError,
     OptionError,
     VocabularyError,
+    WorkerError,
 )
 from edge_wsd.llama import library
 from edge_wsd.llama.attention import Attention
@@ -77,7 +78,8 @@ class Context:
         self._n_threads = settings.threads or default_threads(model.size_bytes)
         attention = Attention.of(settings, on_gpu=model.on_gpu)
         # Flash attention sums in another order with another number of threads: nothing may change it then.
-        adapts = settings.threads is None and not model.on_gpu and not attention.is_flash
+        is_here = not model.on_gpu and not model.relays
+        adapts = settings.threads is None and is_here and not attention.is_flash
         self._choice = ThreadChoice(self._n_threads) if adapts and self._n_threads > 1 else None
         self.is_unified = n_sequences > 1 and not settings.exact and not model.sliding_window
         """Whether all sequences share their cells, so that what two have in common is there once."""
@@ -154,7 +156,8 @@ class Context:
         """Read `pieces` in one decode, and add the rows of each to its `scores`. A single piece may be of any length.
 
         Raises `ContextFullError` if memory has no room, `Cancelled`, `DecodeError`, `VocabularyError`; then the ledgers
-        say what was read all the same. Raises `LogitsError`, after which the context is empty.
+        say what was read all the same. Raises `LogitsError`, after which the context is empty, and `WorkerError`, after
+        which the pair has to be loaded again.
         """
         with library.LOCK:  # until the rows are read, nobody may free or overwrite them
             began = time.perf_counter()
@@ -228,6 +231,7 @@ class Context:
                     sequence.tokens += tokens
                 else:
                     sequence.resync(tokens)
+        self.model.require_workers()
         if code == 2:
             raise Cancelled("cancelled")
         if code == 1:
@@ -254,7 +258,9 @@ class Context:
 
     def _logits(self) -> int:
         """Where llama.cpp's buffer of logits begins."""
-        return ctypes.cast(llama_cpp.llama_get_logits(self.handle), ctypes.c_void_p).value or 0
+        address = ctypes.cast(llama_cpp.llama_get_logits(self.handle), ctypes.c_void_p).value or 0
+        self.model.require_workers()  # only now has all that was sent off come back
+        return address
 
     def watch(self, flag: CancelFlag) -> None:
         """Stop decodes once `flag` is set: inside a pass where the backend can (CPU), else between two of them."""
@@ -325,6 +331,7 @@ def _create(
     with library.error_lines() as lines:
         handle = llama_cpp.llama_init_from_model(model.handle, parameters)
         if not handle:
+            model.require_workers()
             raise ModelLoadError(
                 f"{model.path}: no context of {length} tokens with KV type {settings.kv_type} could be made"
                 f"{library.because(lines)}; try a smaller context length or another KV type"
@@ -338,4 +345,9 @@ def _create(
     # Whatever the file says: text is written in one direction, and llama.cpp ends the process at a batch that is read
     # in pieces otherwise.
     llama_cpp.llama_set_causal_attn(handle, True)
+    try:
+        model.require_workers()
+    except WorkerError:
+        llama_cpp.llama_free(handle)
+        raise
     return int(handle)

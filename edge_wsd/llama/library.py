@@ -42,6 +42,9 @@ def holds_lock() -> bool:
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
     os.register_at_fork(after_in_child=_renew_lock)
 
+BACKEND_VARIABLE = "GGML_BACKEND_PATH"
+"""llama.cpp's own variable: a backend that was built apart from the library, loaded beside those compiled in."""
+
 _LEVELS = {1: logging.DEBUG, 2: logging.INFO, 3: logging.WARNING, 4: logging.ERROR}
 _CONTINUATION = 5
 
@@ -85,6 +88,8 @@ def start() -> None:
     to be loaded, ask first whether it holds here (`edge_wsd.llama.kernels`).
     """
     llama_cpp.llama_backend_init()
+    if path := os.environ.get(BACKEND_VARIABLE):
+        ggml_function("ggml_backend_load", ctypes.c_void_p, ctypes.c_char_p)(os.fsencode(path))  # logs why it cannot
 
 
 @contextmanager
@@ -156,6 +161,20 @@ def devices() -> list[Device]:
             )
         )
     return found
+
+
+def device_pointer(index: int) -> int:
+    """llama.cpp's pointer to the device of this index."""
+    return int(ggml_function("ggml_backend_dev_get", ctypes.c_void_p, ctypes.c_size_t)(index))
+
+
+def backend_function(backend: str, name: str, result: type | None, *arguments: type) -> Any:
+    """A function that only this backend has; None where llama.cpp was built without it."""
+    start()
+    registered = ggml_function("ggml_backend_reg_by_name", ctypes.c_void_p, ctypes.c_char_p)(backend.encode())
+    find = ggml_function("ggml_backend_reg_get_proc_address", ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p)
+    address = find(registered, name.encode()) if registered else None
+    return ctypes.CFUNCTYPE(result, *arguments)(address) if address else None
 
 
 def backends() -> list[str]:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
 from edge_wsd.errors import ModelLoadError, OptionError
-from edge_wsd.llama import kernels, library
+from edge_wsd.llama import kernels, library, workers
 from edge_wsd.llama.binding import llama_cpp
 from edge_wsd.llama.handle import Handle, require_own_workers
+from edge_wsd.llama.relay import Relay
 from edge_wsd.llama.settings import ALL_LAYERS, AUTO, ModelSettings, context_length
 from edge_wsd.llama.vocab import Vocab
 
@@ -35,12 +36,14 @@ class Closable(Protocol):
 class Model:
     """Owner of a llama.cpp model and of the contexts made of it. After `close` everything of it is a `ClosedError`."""
 
-    def __init__(self, handle: int, path: Path, *, on_gpu: bool = False) -> None:
+    def __init__(self, handle: int, path: Path, *, on_gpu: bool = False, relays: Sequence[Relay] = ()) -> None:
         self._handle = Handle(handle, f"{path}: this model")
         self._can_cut: bool | None = None
         self.path = path
         self.on_gpu = on_gpu
         """Whether layers of it are on a GPU."""
+        self.relays = tuple(relays)
+        """The workers that compute layers of it."""
         self.contexts: list[Closable] = []
         """Those that are open; `Context` enters and leaves itself."""
         try:
@@ -60,7 +63,7 @@ class Model:
         host_only: bool = False,
         progress: LoadProgress | None = None,
     ) -> Model:
-        """Load a GGUF file. `progress` is called with 0 to 1. Raises `ModelLoadError`, `ForkedError`.
+        """Load a GGUF file. `progress` is called with 0 to 1. Raises `ModelLoadError`, `ForkedError`, `WorkerError`.
 
         A simulated model has no weights: it and its contexts only tell, in llama.cpp's log, what they would need.
         `host_only` leaves out GPUs, which otherwise help even with layers that are not theirs. "auto" layers are all
@@ -74,9 +77,11 @@ class Model:
         extra_buffers = kernels.uses_extra_buffers(settings)
         library.start()
         parameters = llama_cpp.llama_model_default_params()
-        no_devices = (ctypes.c_void_p * 1)(None)
-        if host_only:
-            parameters.devices = ctypes.cast(no_devices, ctypes.c_void_p)
+        relays = [] if host_only or vocab_only else workers.connect(settings)
+        if host_only or relays:
+            chosen = [*workers.local_gpus(), *workers.devices(relays)] if relays else []
+            listed = (ctypes.c_void_p * (len(chosen) + 1))(*chosen, None)
+            parameters.devices = ctypes.cast(listed, ctypes.c_void_p)
         parameters.use_extra_bufts = extra_buffers
         parameters.n_gpu_layers = ALL_LAYERS if settings.gpu_layers == AUTO else settings.gpu_layers
         if settings.main_gpu is not None:
@@ -93,10 +98,14 @@ class Model:
                 if handle:
                     llama_cpp.llama_model_free(handle)
                 raise failures[0]
+            if any(relay.has_failed for relay in relays) and handle:
+                llama_cpp.llama_model_free(handle)
+            for relay in relays:
+                relay.require_sound()
             if not handle:
                 raise ModelLoadError(f"{path}: llama.cpp cannot load this model{library.because(lines)}")
         on_gpu = parameters.n_gpu_layers != 0 and not host_only and library.supports_offload()
-        return cls(handle, path, on_gpu=on_gpu)
+        return cls(handle, path, on_gpu=on_gpu, relays=relays)
 
     @property
     def handle(self) -> int:
@@ -145,6 +154,11 @@ class Model:
     def sliding_window(self) -> int:
         """Tokens that some layers look back on; 0 where all look at everything."""
         return int(llama_cpp.llama_model_n_swa(self.handle))
+
+    def require_workers(self) -> None:
+        """Raises `WorkerError` once a worker has failed: then nothing that was computed since is true."""
+        for relay in self.relays:
+            relay.require_sound()
 
     def context_length(self, settings: ModelSettings) -> int:
         """Tokens a context gets under `settings`. Raises `OptionError` for more than the model has places for."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from edge_wsd import checks
+from edge_wsd.llama.rpc_protocol import addresses_of
 
 KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
 FlashAttention = Literal["auto", "on", "off"]
@@ -17,6 +18,7 @@ SHORTEST_CONTEXT, DEFAULT_CONTEXT_LENGTH, LONGEST_CONTEXT = 16, 8192, 1 << 24
 MOST_PARALLEL = 64
 _FEWEST_TEXTS = 16
 DEFAULT_CACHE_RAM, _LARGEST_CACHE_RAM = 1024, 1 << 24
+_SHORTEST_SILENCE_S, _LONGEST_SILENCE_S = 0.1, 86400.0
 
 
 @dataclass(frozen=True)  # no slots: `ModelSettings.field` reads a default
@@ -27,6 +29,11 @@ class ModelSettings:
     """Layers on the GPU; "auto" for as many as fit, -1 for all of them. Without a GPU everything stays on the CPU."""
     main_gpu: int | None = None
     """The one GPU that takes all layers; None spreads them over all GPUs."""
+    workers: tuple[str, ...] = ()
+    """Other machines that take layers, each as HOST:PORT of its `edge-wsd worker`. With workers "auto" layers fill
+    their devices and this machine's GPUs, and flash attention is off unless it is asked for."""
+    worker_timeout: float = 60.0
+    """Seconds that a worker may be silent, in the middle of a pass too, before it counts as failed."""
     threads: int | None = None
     """CPU threads; None for the machine's physical cores, for 1 if the model is so small that it runs faster on one,
     and for fewer while other programs keep the cores busy."""
@@ -56,6 +63,11 @@ class ModelSettings:
         expected = "auto, -1 (all) or the number of layers"
         checks.require(_is_layers(self.gpu_layers), "gpu_layers", expected, self.gpu_layers)
         checks.require_whole("main_gpu", self.main_gpu, 0, or_none=True)
+        object.__setattr__(self, "workers", addresses_of(self.workers))
+        checks.require_number("worker_timeout", self.worker_timeout)
+        in_range = _SHORTEST_SILENCE_S <= self.worker_timeout <= _LONGEST_SILENCE_S
+        expected = f"between {_SHORTEST_SILENCE_S:g} and {_LONGEST_SILENCE_S:g} seconds"
+        checks.require(in_range, "worker_timeout", expected, self.worker_timeout)
         checks.require_whole("threads", self.threads, 1, 512, or_none=True)
         checks.require_choice("kv_type", self.kv_type, get_args(KvType))
         checks.require_choice("flash_attention", self.flash_attention, get_args(FlashAttention))

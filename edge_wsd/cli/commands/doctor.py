@@ -64,6 +64,7 @@ def diagnose() -> dict[str, Any]:
         "backends": [],
         "devices": [],
         "offload": False,
+        "workers": False,
         "install": [],
         "extra_buffers": None,
         "self_test": None,

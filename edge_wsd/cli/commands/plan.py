@@ -129,9 +129,10 @@ def flags_of(plan: Plan) -> str:
             if value == default_of(ModelSettings, name):
                 continue
             bare = f"{model.role}-{flag.removeprefix('--')}"
-            words += (
-                [f"--{bare}" if value else f"--no-{bare}"] if isinstance(value, bool) else [f"--{bare}", str(value)]
-            )
+            if isinstance(value, bool):
+                words.append(f"--{bare}" if value else f"--no-{bare}")
+            else:
+                words += [f"--{bare}", ",".join(value) if isinstance(value, tuple) else str(value)]
     parallel = plan.base.settings.parallel
     return shlex.join([*words, *(["--parallel", str(parallel)] if parallel > 1 else [])])
 

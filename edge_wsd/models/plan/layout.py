@@ -9,7 +9,7 @@ from edge_wsd.errors import PlanError
 from edge_wsd.llama import repacking
 from edge_wsd.llama.settings import AUTO, ModelSettings, context_length
 from edge_wsd.models.gguf.shape import ModelShape
-from edge_wsd.models.plan.machine import Machine, is_unified, margin
+from edge_wsd.models.plan.machine import Machine, is_remote, is_unified, margin
 from edge_wsd.models.plan.memory import ModelMemory, Sizes, placed_memory
 from edge_wsd.models.plan.placement import place
 
@@ -101,11 +101,18 @@ class _Budget:
     role: int
     floors: Floors
 
+    @property
+    def usable(self) -> list[int]:
+        """The numbers of this machine's GPUs, and of the devices of this model's workers."""
+        gpus, workers = self.machine.gpus, self.wanted.settings.workers
+        return [number for number, gpu in enumerate(gpus) if not is_remote(gpu) or gpu.description in workers]
+
     def memory(self, gpu_layers: int, group: Sequence[int]) -> ModelMemory:
         shape, settings = self.wanted.shape, self.wanted.settings
         placement = place(shape.n_layers, gpu_layers, [self.free[number] for number in group], group)
         n_gpus = len(self.machine.gpus)
-        repacked = repacking.repacked_types(settings) if self.machine.repacks else {}
+        repacks = all(is_unified(self.machine.gpus[number]) for number in self.usable)
+        repacked = repacking.repacked_types(settings) if repacks else {}
         memory = placed_memory(shape, settings, placement, n_gpus, n_ctx=self.n_ctx, repacked=repacked)
         return replace(memory, gpus=tuple(map(self._at_least_measured, self.machine.gpus, memory.gpus)))
 
@@ -124,7 +131,8 @@ def _best(budget: _Budget) -> tuple[ModelMemory, ModelSettings]:
     settings, n_all = budget.wanted.settings, budget.wanted.shape.n_layers + 1
     best: tuple[ModelMemory, ModelSettings] | None = None
     for group in _groups(budget):
-        main = group[0] if len(group) == 1 and len(budget.machine.gpus) > 1 else settings.main_gpu
+        alone = len(group) == 1 and len(budget.usable) > 1
+        main = budget.usable.index(group[0]) if alone else settings.main_gpu
         counts = range(n_all, -1, -1) if settings.gpu_layers == AUTO else [settings.gpu_layers]
         for count in counts:
             memory = budget.memory(count, group)
@@ -140,15 +148,17 @@ def _best(budget: _Budget) -> tuple[ModelMemory, ModelSettings]:
 
 
 def _groups(budget: _Budget) -> list[list[int]]:
-    """Sets of GPUs worth trying: the one asked for; else each alone, the largest first, and then all together."""
-    gpus, settings = budget.machine.gpus, budget.wanted.settings
-    everything = list(range(len(gpus)))
-    if settings.main_gpu is not None and gpus:
-        if settings.main_gpu >= len(gpus):
-            names = ", ".join(f"{number} ({gpu.name})" for number, gpu in enumerate(gpus))
+    """Sets of GPUs worth trying: the one asked for; else each alone, the largest first, and then all together.
+
+    Workers were named one by one, so all of them take part.
+    """
+    gpus, settings, everything = budget.machine.gpus, budget.wanted.settings, budget.usable
+    if settings.main_gpu is not None and everything:
+        if settings.main_gpu >= len(everything):
+            names = ", ".join(f"{index} ({gpus[number].name})" for index, number in enumerate(everything))
             raise PlanError(f"--main-gpu {settings.main_gpu}: there is no such GPU; expected one of {names}")
-        return [[settings.main_gpu]]
-    if settings.gpu_layers != AUTO or len(gpus) < 2:
+        return [[everything[settings.main_gpu]]]
+    if settings.gpu_layers != AUTO or len(everything) < 2 or settings.workers:
         return [everything]
     largest_first = sorted(everything, key=lambda number: (-gpus[number].total_bytes, number))
     return [*([number] for number in largest_first), everything]

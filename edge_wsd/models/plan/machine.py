@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 
 from edge_wsd.errors import PlanError
 from edge_wsd.llama.library import Device
+from edge_wsd.llama.settings import ModelSettings
+from edge_wsd.llama.workers import WORKER, plan_devices
 from edge_wsd.models.plan.host_memory import host_memory
 
 _LARGEST_MARGIN = 1 << 30
@@ -24,7 +26,7 @@ def margin(device: Device) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """The host and the GPUs that llama.cpp uses, in its order."""
+    """The host and the GPUs that llama.cpp uses, in its order; those of workers count as GPUs."""
 
     host: Device
     gpus: tuple[Device, ...]
@@ -50,9 +52,19 @@ class Machine:
         return cls(host, machine.gpus, memory.swap)
 
     @property
-    def repacks(self) -> bool:
-        """Whether layers on the host are rearranged for the processor. With a discrete GPU they are not."""
-        return all(is_unified(gpu) for gpu in self.gpus)
+    def has_gpu(self) -> bool:
+        """Whether this machine has one of its own."""
+        return not all(is_remote(gpu) for gpu in self.gpus)
+
+    def with_workers(self, *settings: ModelSettings) -> Machine:
+        """This machine and the devices of all workers in `settings`, last. Raises `WorkerError`."""
+        found = {device.name: device for each in settings for device in plan_devices(each)}
+        return replace(self, gpus=(*self.gpus, *found.values()))
+
+
+def is_remote(device: Device) -> bool:
+    """Whether it is a worker's; its description is the worker's address."""
+    return device.type == WORKER
 
 
 def is_unified(gpu: Device) -> bool:

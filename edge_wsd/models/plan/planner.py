@@ -19,7 +19,7 @@ from edge_wsd.llama.settings import AUTO, DEFAULT_CACHE_RAM, ModelSettings
 from edge_wsd.llama.tools.measure import Simulated
 from edge_wsd.models.gguf.shape import ModelShape, shape_of_file
 from edge_wsd.models.plan.layout import BASE, DRAFTER, MIN_CONTEXT, Floors, Layout, Wanted, lay_out
-from edge_wsd.models.plan.machine import Machine, is_unified, margin
+from edge_wsd.models.plan.machine import Machine, is_remote, is_unified, margin
 from edge_wsd.models.plan.memory import MIB, ModelMemory
 from edge_wsd.models.plan.remedy import remedy
 from edge_wsd.units import gib, number
@@ -134,8 +134,9 @@ def plan_pair(
 
     The drafter goes to the fastest device first, then as many of the base's layers as fit; the rest stays on the host.
     If that is not enough, contexts whose length was not given become shorter. `measure` makes compute buffers on GPUs
-    exact (`edge_wsd.llama.tools.measure.simulate`). Check the files first. Raises `ModelFileError`, and `PlanError` for
-    a GPU that does not exist. A pair that does not fit is not an error here; the verdict says so.
+    exact (`edge_wsd.llama.tools.measure.simulate`). Check the files first. Raises `ModelFileError`, `PlanError` for a
+    GPU that does not exist, `WorkerError` for a worker that does not answer. A pair that does not fit is not an error
+    here; the verdict says so.
     """
     wanted = [
         Wanted(model if isinstance(model, ModelShape) else shape_of_file(model), settings or ModelSettings())
@@ -144,6 +145,7 @@ def plan_pair(
     for one in wanted:
         uses_extra_buffers(one.settings)  # must be asked before llama.cpp runs in this process
     machine = Machine.this() if devices is None else devices if isinstance(devices, Machine) else Machine.of(devices)
+    machine = machine.with_workers(*(one.settings for one in wanted))
     layout, n_ctx_given_up = _settle(machine, wanted, {})
     if measure is not None and machine.gpus:
         floors = _measured(layout, measure)
@@ -175,10 +177,11 @@ def _settle(machine: Machine, wanted: list[Wanted], floors: Floors) -> tuple[Lay
 
 
 def _measured(layout: Layout, measure: Measure) -> Floors:
-    """The compute buffers of this layout as llama.cpp measures them. A model that is not a file keeps its estimate."""
+    """The compute buffers of this layout as llama.cpp measures them. A model that is not a file keeps its estimate,
+    and so does one with workers, which are not kept busy for it."""
     floors: dict[tuple[int, str], int] = {}
     for role, memory in enumerate(layout.memories):
-        if memory.shape.path is None or not memory.gpu_layers:
+        if memory.shape.path is None or not memory.gpu_layers or layout.settings[role].workers:
             continue
         settings = replace(layout.settings[role], context_length=memory.n_ctx)
         for name, size in measure(memory.shape.path, settings).compute.items():
@@ -224,8 +227,10 @@ def _gives_way(layout: Layout, wanted: list[Wanted], shorter: bool) -> list[str]
         memory = layout.memories[role]
         n_all = memory.shape.n_layers + 1
         staying = n_all - memory.gpu_layers
-        if layout.machine.gpus and wanted[role].settings.gpu_layers == AUTO and staying:
-            free = " and ".join(f"{gib(gpu.free_bytes)} free on {gpu.name}" for gpu in layout.machine.gpus)
+        settings = wanted[role].settings
+        if (layout.machine.has_gpu or settings.workers) and settings.gpu_layers == AUTO and staying:
+            gpus = [gpu for gpu in layout.machine.gpus if not is_remote(gpu) or gpu.description in settings.workers]
+            free = " and ".join(f"{gib(gpu.free_bytes)} free on {gpu.name}" for gpu in gpus)
             reason = free + (", and the drafter goes first" if role == BASE else "")
             stay = "stays" if staying == 1 else "stay"
             found.append(f"{staying} of the {ROLES[role]}'s {n_all} layers {stay} on the host: {reason}")

@@ -173,7 +173,9 @@ def _memory_bytes(path: Path, headers: Sequence[GgufHeader], settings: ModelSett
 
 
 def _settled(settings: ModelSettings) -> ModelSettings:
-    """With nothing left that the child would have to find out."""
+    """With nothing left that the child would have to find out. A file is tried here alone, and not on workers."""
+    if settings.workers:
+        settings = replace(settings, workers=(), gpu_layers=0, main_gpu=None)
     return replace(settings, extra_buffers="on" if kernels.uses_extra_buffers(settings) else "off")
 
 
