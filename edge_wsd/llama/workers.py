@@ -20,7 +20,6 @@ from edge_wsd.llama.rpc_protocol import Address, device_memory, parse_address
 from edge_wsd.llama.settings import ModelSettings
 
 BACKEND = "RPC"
-BUILD_SWITCH = "GGML_RPC"
 WORKER = "worker"
 """The type of a worker's devices in a plan."""
 

@@ -20,6 +20,7 @@ GIVEN = {
     "window": ("3", 3),
     "max_draft": ("9", 9),
     "chunk": ("2", 2),
+    "worker_timeout": ("2.5", 2.5),
     "switch_at": ("0", 0),
     "temperature": ("0.7", 0.7),
     "top_k": ("40", 40),
@@ -106,8 +107,18 @@ def test_switches_can_be_turned_off_and_on():
     assert parse(model_options, "--no-memory-check")["drafter_settings"] == ModelSettings(memory_check=False)
 
 
+def test_workers_are_the_bases_unless_the_drafter_is_named():
+    """Each of the drafter's short passes would wait for the network."""
+    wanted = ModelSettings(workers=("a:1", "b:2"))
+    both = {"drafter_settings": wanted, "base_settings": wanted}
+    assert parse(model_options, "--workers", "a:1,b:2") == {**both, "drafter_settings": ModelSettings()}
+    assert parse(model_options, "--workers", "a:1", "--workers", "b:2")["base_settings"] == wanted
+    assert parse(model_options, "--workers", "a:1,b:2", "--drafter-workers", "a:1, b:2") == both
+
+
 @pytest.mark.parametrize(
-    "name", [name for name in MODEL_FLAGS if not isinstance(default_of(ModelSettings, name), bool)]
+    "name",
+    [name for name in MODEL_FLAGS if name != "workers" and not isinstance(default_of(ModelSettings, name), bool)],
 )
 def test_every_setting_can_be_given_for_both_models_and_for_each(name):
     text, value = GIVEN[name]

@@ -26,6 +26,7 @@ GPU_BUILDS = (
     ("Metal", "GGML_METAL", "metal", "for Macs with Apple silicon"),
     ("Vulkan", "GGML_VULKAN", "vulkan", "for other GPUs"),
 )
+WORKERS_SWITCH = "GGML_RPC"
 _CHILD = "edge_wsd.cli.doctor_child"
 _TIMEOUT_S = 180.0
 _EXTRA_BUFFERS = {None: "not tested", True: "used", False: "not used: they do not work here"}
@@ -66,6 +67,7 @@ def diagnose() -> dict[str, Any]:
         "offload": False,
         "workers": False,
         "install": [],
+        "workers_build": None,
         "extra_buffers": None,
         "self_test": None,
         "warnings": [],
@@ -79,6 +81,8 @@ def diagnose() -> dict[str, Any]:
             {"for": name, "build": build, "wheel": wheel, "note": note}
             for name, build, wheel, note in install_commands(report["versions"][BINDING])
         ]
+    if not report["workers"]:
+        report["workers_build"] = build_command(WORKERS_SWITCH, report["versions"][BINDING])
     return report
 
 
@@ -139,15 +143,24 @@ def install_commands(binding_version: str | None) -> list[tuple[str, str, str, s
 
     The kind that fits this machine comes first.
     """
-    pinned = f'"{BINDING}=={binding_version}"' if binding_version else BINDING
-    pip = f"pip install --force-reinstall --no-cache-dir {pinned}"
+    pip = _pip(binding_version)
     rows = []
     for name, switch, folder, note in GPU_BUILDS:
-        build = f'CMAKE_ARGS="-D{switch}=on" {pip}'
+        build = build_command(switch, binding_version)
         wheel = f"{pip} --only-binary {BINDING} --extra-index-url {WHEELS}/{folder}"
         rows.append((name, build, wheel, note))
     likely = _likely_gpu()
     return sorted(rows, key=lambda row: row[0] != likely)
+
+
+def build_command(switch: str, binding_version: str | None) -> str:
+    """What builds llama.cpp from source with this switch of CMake on."""
+    return f'CMAKE_ARGS="-D{switch}=on" {_pip(binding_version)}'
+
+
+def _pip(binding_version: str | None) -> str:
+    pinned = f'"{BINDING}=={binding_version}"' if binding_version else BINDING
+    return f"pip install --force-reinstall --no-cache-dir {pinned}"
 
 
 def _likely_gpu() -> str:
@@ -166,6 +179,7 @@ def report_lines(report: dict[str, Any], n_columns: int | None = None) -> list[s
         rows.append((f"device {device['index']}", about))
     rows += [
         ("GPU offload", "yes" if report["offload"] else "no: everything runs on the CPU"),
+        ("workers", "can be served and used" if report["workers"] else "no: llama.cpp was built without RPC"),
         ("fastest kernels", _EXTRA_BUFFERS[report["extra_buffers"]]),
     ]
     test = report["self_test"]
@@ -181,4 +195,7 @@ def report_lines(report: dict[str, Any], n_columns: int | None = None) -> list[s
         for row in report["install"]:
             lines += ["", *prose_lines([f"  {row['for']} ({row['note']})"], n_columns)]
             lines += [line for name in ("build", "wheel") for line in command_lines(f"    {row[name]}", n_columns)]
+    if report["workers_build"]:
+        about = "To spread a base over several machines, build llama.cpp with RPC (with a GPU's switch behind it):"
+        lines += ["", *prose_lines([about], n_columns), *command_lines(f"    {report['workers_build']}", n_columns)]
     return lines
