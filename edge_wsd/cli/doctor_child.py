@@ -41,6 +41,8 @@ def examine_library() -> Iterator[dict[str, Any]]:
     from edge_wsd.llama import workers
 
     yield {"workers": workers.is_built_in()}
+    if failure := library.backend_failure():
+        yield {"problem": failure}
 
 
 def _devices() -> list[dict[str, Any]]:

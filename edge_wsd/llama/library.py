@@ -88,8 +88,20 @@ def start() -> None:
     to be loaded, ask first whether it holds here (`edge_wsd.llama.kernels`).
     """
     llama_cpp.llama_backend_init()
-    if path := os.environ.get(BACKEND_VARIABLE):
-        ggml_function("ggml_backend_load", ctypes.c_void_p, ctypes.c_char_p)(os.fsencode(path))  # logs why it cannot
+    backend_failure()
+
+
+@cache
+def backend_failure() -> str:
+    """Loads the backend that `BACKEND_VARIABLE` names, once; why that failed, or nothing."""
+    if not (path := os.environ.get(BACKEND_VARIABLE)):
+        return ""
+    load = ggml_function("ggml_backend_load", ctypes.c_void_p, ctypes.c_char_p)
+    with error_lines() as lines:
+        if load(os.fsencode(path)):
+            return ""
+        reason = because(lines) or ": it is no library, or one of another llama.cpp"
+        return f"{BACKEND_VARIABLE}: llama.cpp cannot load the backend {path}{reason}"
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 
 from edge_wsd.errors import WorkerError
 from edge_wsd.llama.rpc_protocol import (
@@ -26,6 +27,7 @@ from edge_wsd.llama.rpc_protocol import (
 )
 
 _PIECE = 1 << 20
+_RETRY_S = 0.1
 
 
 class Relay:
@@ -57,7 +59,12 @@ class Relay:
 
     def _accept(self) -> None:
         while True:
-            client, _ = self._listener.accept()
+            try:
+                client, _ = self._listener.accept()
+            except OSError as error:  # no file descriptor is free: llama.cpp waits until one is
+                self.fail(WorkerError(f"worker {self.address}: {error.strerror or error}"))
+                time.sleep(_RETRY_S)
+                continue
             self.n_clients += 1
             with client, contextlib.suppress(OSError, EOFError):  # llama.cpp has closed its end: it needs no more
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -158,7 +158,10 @@ class Wire:
                 f"{error}; a worker serves one process at a time, and speaks only with the same version of llama.cpp"
             ) from error
         if not answer:
-            raise WorkerError(f"{self._address} is no worker of this version: expected llama.cpp's RPC {MAJOR}.{MINOR}")
+            raise WorkerError(
+                f"{self._address} is no worker of this version: expected llama.cpp's RPC {MAJOR}.{MINOR}; check "
+                "the address, and what runs there"
+            )
         major, minor, patch, _ = _HELLO.unpack(answer)
         if major != MAJOR or minor > MINOR:
             raise WorkerError(

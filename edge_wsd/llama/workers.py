@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import ipaddress
+import os
 import socket
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -27,6 +28,17 @@ _lock = threading.Lock()
 _relays: dict[Address, Relay] = {}
 
 
+def _forget_relays() -> None:
+    """A forked child has none of the threads that they run in."""
+    global _lock  # noqa: PLW0603
+    _lock = threading.Lock()
+    _relays.clear()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_forget_relays)
+
+
 def is_built_in() -> bool:
     """Whether the installed llama.cpp has the RPC backend."""
     return library.backend_function(BACKEND, "ggml_backend_rpc_add_server", None) is not None
@@ -34,6 +46,8 @@ def is_built_in() -> bool:
 
 def _function(name: str, result: type | None, *arguments: type) -> Callable[..., int | None]:
     function: Callable[..., int | None] | None = library.backend_function(BACKEND, name, result, *arguments)
+    if function is None and (failure := library.backend_failure()):
+        raise WorkerError(failure)
     if function is None:
         raise WorkerError(
             f"the installed llama.cpp was built without {BACKEND}, which workers need; `edge-wsd doctor` shows the "

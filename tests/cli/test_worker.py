@@ -128,3 +128,13 @@ def test_doctor_tells_of_the_backend(program):
     bare = program("doctor", "--json", GGML_BACKEND_PATH="")
     if not json.loads(bare.stdout)["workers"]:
         assert json.loads(bare.stdout)["workers_build"].startswith('CMAKE_ARGS="-DGGML_RPC=on" pip install ')
+
+
+def test_a_backend_that_cannot_be_loaded_is_named(program, tmp_path):
+    path = tmp_path / "libggml-rpc.so"
+    path.write_bytes(b"no library")
+    report = json.loads(program("doctor", "--json", GGML_BACKEND_PATH=str(path)).stdout)
+    assert any("GGML_BACKEND_PATH" in problem and str(path) in problem for problem in report["problems"])
+    if not report["workers"]:
+        done = program("worker", GGML_BACKEND_PATH=str(path))
+        assert done.returncode == 1 and f"cannot load the backend {path}" in done.stderr

@@ -10,6 +10,7 @@ import socket
 import struct
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -98,6 +99,44 @@ def test_a_worker_that_dies_or_hangs_in_an_answer_is_an_error(chanting, how):
                 list(events)
             with pytest.raises(WorkerError, match="load it again"):
                 pair.generate("hello")
+
+
+def test_all_replies_at_once_end_when_a_worker_dies(chanting):
+    options = Options(max_tokens=600, stop_loops=False, switch_at=4)
+    with running() as found:
+        settings = with_workers(found[0].address)
+        with Pair.load(*chanting, drafter_settings=ALONE, base_settings=settings, parallel=3) as pair:
+            streams = [pair.session(options=options).stream(f"hello {number}") for number in range(3)]
+            for stream in streams:
+                next(stream)
+            found[0].end()
+            for stream in streams:
+                with pytest.raises(WorkerError):
+                    list(stream)
+
+
+def test_main_gpu_chooses_among_workers(two):
+    with load(replace(with_workers(*two), main_gpu=1)) as pair:
+        assert set(pair.plan.base.memory.placement) == {1}
+        assert pair.generate(QUESTION, max_tokens=8).text
+
+
+def test_layers_go_where_the_plan_says_whatever_the_drafter_uses(two):
+    """The plan numbers devices of both models together; each model lists its own workers in its own order."""
+    first, second = with_workers(two[1]), with_workers(*two)
+    with Pair.load(drafter_path(), base_path(), drafter_settings=first, base_settings=second) as pair:
+        names = [one.device.name for one in pair.plan.devices[1:]]
+        assert [names[number] for number in dict.fromkeys(pair.plan.base.memory.placement)] == two
+
+
+def test_a_busy_worker_is_an_error(monkeypatch):
+    monkeypatch.setattr(rpc, "CONNECT_TIMEOUT_S", 1.0)
+    with running() as found:
+        held = rpc.Wire(rpc.parse_address(found[0].address), 5.0)
+        with pytest.raises(WorkerError, match="serves one process at a time"):
+            load(with_workers(found[0].address))
+        held.close()
+        load(with_workers(found[0].address)).close()
 
 
 @pytest.mark.parametrize("how", [Worker.end, Worker.stop])

@@ -103,9 +103,11 @@ class _Budget:
 
     @property
     def usable(self) -> list[int]:
-        """The numbers of this machine's GPUs, and of the devices of this model's workers."""
-        gpus, workers = self.machine.gpus, self.wanted.settings.workers
-        return [number for number, gpu in enumerate(gpus) if not is_remote(gpu) or gpu.description in workers]
+        """The numbers of this machine's GPUs and of its workers' devices, in the order of `Model.load`."""
+        numbered, workers = list(enumerate(self.machine.gpus)), self.wanted.settings.workers
+        local = [number for number, gpu in numbered if not is_remote(gpu)]
+        remote = (number for each in workers for number, gpu in numbered if is_remote(gpu) and gpu.description == each)
+        return [*local, *remote]
 
     def memory(self, gpu_layers: int, group: Sequence[int]) -> ModelMemory:
         shape, settings = self.wanted.shape, self.wanted.settings
