@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 
 from edge_wsd.errors import ClosedError, ForkedError
-from edge_wsd.llama.binding import llama_cpp
+from edge_wsd.llama import library
 
 _WAY_OUT = "load the models in the process that uses them, started afresh (multiprocessing's start method 'spawn')"
 
@@ -58,12 +58,13 @@ class _Workers:
 _workers = _Workers(os.getpid(), exist=False)
 
 
-def require_own_workers(n_threads: int = 1) -> None:
+def require_own_workers(n_threads: int = 1, *, elsewhere: bool = False) -> None:
     """To be called before a model is loaded or a context made. Raises `ForkedError` in a child that cannot compute.
 
-    The threads of OpenMP and the connection to a GPU do not come along in a fork, and cannot be made again.
+    The threads of OpenMP and the connections to a GPU and `elsewhere`, to other machines, do not come along in a fork,
+    and cannot be made again.
     """
     if _workers.process != os.getpid() and _workers.exist:
         raise ForkedError(f"this process was forked from one in which llama.cpp has computed; {_WAY_OUT}")
     _workers.process = os.getpid()
-    _workers.exist |= n_threads > 1 or bool(llama_cpp.llama_supports_gpu_offload())
+    _workers.exist |= n_threads > 1 or elsewhere or library.has_gpu()

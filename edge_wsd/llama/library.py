@@ -198,6 +198,12 @@ def backends() -> list[str]:
     return [name(get(index)).decode(errors="replace") for index in range(count())]
 
 
+def has_gpu() -> bool:
+    """Whether this machine has a GPU that a backend can use; llama.cpp need not have been started."""
+    find = ggml_function("ggml_backend_dev_by_type", ctypes.c_void_p, ctypes.c_int)
+    return any(find(code) for code, kind in enumerate(_DEVICE_TYPES) if "gpu" in kind)
+
+
 def supports_offload() -> bool:
     """Whether layers can really be put on a GPU: a backend for one is compiled in and sees a device."""
     start()

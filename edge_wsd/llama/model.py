@@ -71,8 +71,8 @@ class Model:
         (`edge_wsd.models.gguf.check`): llama.cpp can end the process on a damaged one. Where its kernels do not hold on
         this processor, they are left out (`edge_wsd.llama.kernels`).
         """
-        require_own_workers()
         settings = settings or ModelSettings()
+        require_own_workers(elsewhere=bool(settings.workers))
         path = Path(path)
         extra_buffers = kernels.uses_extra_buffers(settings)
         library.start()
