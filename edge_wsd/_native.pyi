@@ -55,6 +55,29 @@ def split_texts(window: bytes, at: int, count: int, most: int) -> tuple[list[str
     `most` bytes or is not UTF-8. Raises `ValueError` for an `at` behind the window.
     """
 
+def go_on(
+    decoder: tuple[int, int, int, int, int, int],
+    texts: Sequence[tuple[int, float, int, int]],
+    most: int,
+    stops: Sequence[Sequence[int]],
+    least_logprob: float,
+    enough: CancelFlag,
+) -> tuple[list[tuple[list[int], list[float]]], int]:
+    """Writes texts on with their most probable tokens; each step is one decode of all of them.
+
+    `decoder`: the addresses of `llama_decode`, `llama_get_logits`, `llama_vocab_is_eog`, of the context and of its
+    model's vocabulary; the number of its entries. `texts`: of each the next token to be read, its log-probability, its
+    position and its sequence. Ends after `most` steps; before a step once `enough` is set, or any text has come to a
+    token that ends it, is among its `stops` or has a log-probability below `least_logprob`.
+
+    Returns the steps, each with a token and its log-probability for each text (the tokens of the last step are not
+    read), and the code of the decode that failed, or 0. Raises `ValueError` for null addresses and tokens outside the
+    vocabulary, and `LogitsError` as `score_row` does.
+    """
+
+def batch_layout() -> list[tuple[str, int]]:
+    """The fields of `llama_batch`, and at which byte each begins, as `go_on` passes it."""
+
 def isa() -> str:
     """Names the implementation in use: "avx512", "avx2", "neon" or "portable"."""
 

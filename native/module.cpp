@@ -15,6 +15,7 @@
 
 #include "cancel_flag.hpp"
 #include "logits.hpp"
+#include "onward.hpp"
 #include "sampler.hpp"
 #include "text_array.hpp"
 #include "vocabulary.hpp"
@@ -117,6 +118,56 @@ Function function_at(std::uintptr_t address) {
     return reinterpret_cast<Function>(address);
 }
 
+// Of llama_decode, llama_get_logits, llama_vocab_is_eog; a context, its model's vocabulary and the entries of that.
+using DecoderParts =
+    std::tuple<std::uintptr_t, std::uintptr_t, std::uintptr_t, std::uintptr_t, std::uintptr_t, std::int64_t>;
+// Of a token to be read, the logarithm of its probability; its position and its sequence.
+using TextParts = std::tuple<std::int32_t, double, std::int32_t, std::int32_t>;
+using Steps = std::vector<std::pair<std::vector<std::int32_t>, std::vector<double>>>;
+
+Decoder decoder_of(const DecoderParts& parts) {
+    const auto [decode, get_logits, is_end, context, vocabulary, n_vocab] = parts;
+    if (context == 0 || vocabulary == 0) throw std::invalid_argument("the address of the context or vocabulary is null");
+    if (n_vocab < 1 || n_vocab > std::numeric_limits<std::int32_t>::max())
+        throw std::invalid_argument("n_vocab is " + std::to_string(n_vocab) + "; expected a positive 32-bit number");
+    return {function_at<decltype(Decoder::decode)>(decode), function_at<decltype(Decoder::get_logits)>(get_logits),
+            function_at<decltype(Decoder::is_end)>(is_end), reinterpret_cast<void*>(context),
+            reinterpret_cast<const void*>(vocabulary), static_cast<std::size_t>(n_vocab)};
+}
+
+std::pair<Steps, std::int32_t> go_on_from(const DecoderParts& parts, const std::vector<TextParts>& texts, std::int32_t most,
+                                          std::vector<std::vector<std::int32_t>> stops, double least_logprob,
+                                          const CancelFlag& enough) {
+    const Decoder decoder = decoder_of(parts);
+    if (stops.size() != texts.size())
+        throw std::invalid_argument("stops holds " + std::to_string(stops.size()) + " lists; expected one for each of " +
+                                    std::to_string(texts.size()) + " texts");
+    std::vector<Text> begun;
+    std::vector<double> logprobs;
+    for (const auto& [token, logprob, position, sequence] : texts) {
+        if (token < 0 || static_cast<std::size_t>(token) >= decoder.n_vocab)
+            throw std::invalid_argument("token " + std::to_string(token) + " is outside the vocabulary");
+        begun.push_back({token, position, sequence});
+        logprobs.push_back(logprob);
+    }
+    Onward written;
+    {
+        nb::gil_scoped_release unlocked;
+        written = go_on(decoder, std::move(begun), std::move(logprobs),
+                        {most, std::move(stops), least_logprob, &enough});
+    }
+    Steps steps;
+    for (Step& step : written.steps) steps.emplace_back(std::move(step.tokens), std::move(step.logprobs));
+    return {std::move(steps), written.code};
+}
+
+std::vector<std::pair<std::string, std::size_t>> batch_layout() {
+    return {{"n_tokens", offsetof(LlamaBatch, n_tokens)}, {"token", offsetof(LlamaBatch, token)},
+            {"embd", offsetof(LlamaBatch, embd)},         {"pos", offsetof(LlamaBatch, pos)},
+            {"n_seq_id", offsetof(LlamaBatch, n_seq_id)}, {"seq_id", offsetof(LlamaBatch, seq_id)},
+            {"logits", offsetof(LlamaBatch, logits)}};
+}
+
 // Of llama_sampler_apply, llama_sampler_accept, a sampler, and the tokens by length; and the longest time in seconds.
 using Rules = std::optional<std::tuple<std::uintptr_t, std::uintptr_t, std::uintptr_t, std::uintptr_t, double>>;
 
@@ -202,7 +253,7 @@ NB_MODULE(_native, m) {
     using namespace edge_wsd;
     // A thread that is still at work when the process ends keeps its flag: no leak, and the library prints nothing.
     nb::set_leak_warnings(false);
-    m.doc() = "Reads rows of logits where llama.cpp left them, chooses tokens, reads whole vocabularies, cancels decodes.";
+    m.doc() = "Reads rows of logits where llama.cpp left them, chooses tokens, writes on greedily, reads whole vocabularies, cancels decodes.";
     nb::register_exception_translator(raise_in_python);
 
     m.def("score_row", &score_row, "address"_a, "n_vocab"_a, "target"_a = no_target);
@@ -211,6 +262,8 @@ NB_MODULE(_native, m) {
     m.def("all_pieces", &all_pieces, "to_piece"_a, "vocabulary"_a, "n_tokens"_a);
     m.def("all_attributes", &all_attributes, "get_attributes"_a, "vocabulary"_a, "n_tokens"_a);
     m.def("split_texts", &split_texts, "window"_a, "at"_a, "count"_a, "most"_a);
+    m.def("go_on", &go_on_from, "decoder"_a, "texts"_a, "most"_a, "stops"_a, "least_logprob"_a, "enough"_a);
+    m.def("batch_layout", &batch_layout);
     m.def("isa", &current_isa);
     m.def("available_isas", &available_isas);
     m.def("force_isa", &force_isa, "name"_a);

@@ -161,6 +161,25 @@ class FakeContext:
             one.add(rows, address, 0.001)
             first += n_rows
 
+    def go_on(self, going, enough):
+        """Steps as of the real one; a step for which there is no room ends it."""
+        n_steps = 0
+        most = min(min(one.most, self.n_ctx - len(one.sequence.tokens)) for one in going)
+        chosen = [one.scores.choose(one.scores.n_rows - 1)[0] for one in going]
+        while n_steps < most and not enough.is_set and not any(map(self._ends, going, chosen)):
+            if self.room is not None and self._cells() + len(going) > self.room:
+                break
+            for at, one in enumerate(going):
+                one.sequence.tokens.append(chosen[at])
+                row = np.array(self.fake.logprobs(tuple(one.sequence.tokens)), np.float32)
+                one.scores.add(read_rows(row.ctypes.data, [-1], self.n_vocab), 0, 0.001)
+                chosen[at] = one.scores.choose(one.scores.n_rows - 1)[0]
+            n_steps += 1
+        return n_steps
+
+    def _ends(self, one, token):
+        return WORDS.is_end(token) or token in one.stops
+
     def _cells(self):
         """Where two sequences have a beginning in common, it is there once."""
         texts = [sequence.tokens for sequence in self._places if sequence is not None]

@@ -84,6 +84,10 @@ class FakeRows:
         self._rows, self._proposed, self._sampler = rows, proposed, sampler
 
     @property
+    def n_rows(self) -> int:
+        return len(self._rows)
+
+    @property
     def logprobs(self) -> list[float]:
         return [row[token] for row, token in zip(self._rows, self._proposed, strict=False)]
 

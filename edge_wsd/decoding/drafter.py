@@ -8,7 +8,7 @@ from types import MappingProxyType
 from edge_wsd.decoding.bridge import Bridge, Draft
 from edge_wsd.decoding.common_prefix import common_prefix
 from edge_wsd.decoding.events import SwitchReason
-from edge_wsd.decoding.protocols import CachedSequence, Pass, TokenSampler, Vocabulary, Writing
+from edge_wsd.decoding.protocols import CachedSequence, Onward, Pass, TokenSampler, Vocabulary, Writing
 
 _LONGEST_WORD = 16
 
@@ -48,10 +48,16 @@ class Drafter:
         self._sampler = sampler
         self._max_draft = min(max_draft, n_ctx - len(prompt))
         self._n_ctx = n_ctx
+        self._ahead: list[int] = []
+        """What follows its text, where a pass told more than was asked for yet."""
 
-    def step(self) -> Writing[int]:
-        """Write one token into the draft; returns the index of the first entry of `draft.tokens` that changed."""
-        token = (yield from self._next(self._sampler)) if self._max_draft > 0 else None
+    def step(self, n: int = 1) -> Writing[int]:
+        """Write one token into the draft; returns the index of the first entry of `draft.tokens` that changed.
+
+        `n` is how many steps will be taken before anybody else writes, this one included.
+        """
+        n = min(n, self._max_draft - self.n_drafted)
+        token = (yield from self._next(self._sampler, n)) if self._max_draft > 0 else None
         if token is None:
             self.ended = "draft_ended" if self._max_draft > 0 else "draft_limit"
             return self.draft.flush()
@@ -67,7 +73,7 @@ class Drafter:
         self._go_on_behind(reply)
         n = min(n, self._n_ctx - len(self._text))
         proposed: list[int] = []
-        while len(proposed) < n and (token := (yield from self._next(None))) is not None:
+        while len(proposed) < n and (token := (yield from self._next(None, n - len(proposed)))) is not None:
             proposed.append(token)
         return self._bridge.to_base(proposed)
 
@@ -100,6 +106,7 @@ class Drafter:
         echo = self._echo.tokens(reply)
         shared = common_prefix(self._text[self._n_prompt :], echo)
         self._text[self._n_prompt + shared :] = echo[shared:]
+        self._ahead = []
         self._sequence.cut(min(self._n_prompt + shared, len(self._text) - 1))
 
     def _keep(self, token: int) -> None:
@@ -107,11 +114,14 @@ class Drafter:
         if self._sampler is not None:
             self._sampler.accept(token)
 
-    def _next(self, sampler: TokenSampler | None) -> Writing[int | None]:
-        """The drafter's next token; None if it ends its text."""
-        rows = yield Pass(self._sequence, self._text, [], sampler)
-        self.seconds += rows.seconds
-        token, _ = rows.choose(0)
+    def _next(self, sampler: TokenSampler | None, n: int = 1) -> Writing[int | None]:
+        """The drafter's next token, of `n` that are needed; None if it ends its text."""
+        if not self._ahead:
+            onward = Onward(n - 1, self._stop_tokens) if n > 1 and sampler is None else None
+            rows = yield Pass(self._sequence, self._text, [], sampler, onward=onward)
+            self.seconds += rows.seconds
+            self._ahead = [rows.choose(row)[0] for row in range(rows.n_rows)]
+        token = self._ahead.pop(0)
         is_end = self._vocabulary.is_end(token)
         self.stop = None if is_end else self._stop_tokens.get(token)
         if is_end or self.stop is not None:

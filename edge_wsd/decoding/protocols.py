@@ -5,7 +5,7 @@ A reply yields a `Pass` and is sent `Rows`. It does not know who computes them, 
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -36,6 +36,17 @@ class TokenSampler(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Onward:
+    """How a greedy pass goes on: its own choices are read in turn, for up to `n` more rows."""
+
+    n: int
+    stops: Collection[int] = ()
+    """Tokens behind which no row is wanted. Behind those that end a text none is either."""
+    stop_below: float = 0.0
+    """Nor behind a choice that is less probable than this."""
+
+
+@dataclass(frozen=True, slots=True)
 class Pass:
     """Read the part of `text` that `sequence` does not hold yet, then `proposed`.
 
@@ -50,13 +61,21 @@ class Pass:
     """None is greedy."""
     beyond: bool = True
     """Whether the last proposed token is read as well, to see what follows it. Otherwise it is only scored."""
+    onward: Onward | None = None
+    """A wish: whoever answers may give fewer rows of these, or none."""
 
 
 class Rows(Protocol):
-    """Row i: what follows the text and the first i proposed tokens. Rows are valid until the reply's next pass."""
+    """Row i: what follows the text and the first i proposed tokens; behind those, the choices of the rows before it.
+
+    Rows are valid until the reply's next pass.
+    """
 
     seconds: float
     """The time of the pass, or this reply's share of a pass that others took part in."""
+
+    @property
+    def n_rows(self) -> int: ...
 
     @property
     def logprobs(self) -> list[float]:

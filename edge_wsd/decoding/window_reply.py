@@ -46,7 +46,8 @@ class WindowReply(ReplyState):
         """The next chunk. Certain tokens are shown at once, before the base has read anything."""
         draft = self._drafter.draft
         while len(draft.tokens) < self._goal and not self._drafter.ended:
-            changed = yield from self._drafter.step()
+            n_written = len(draft.tokens)
+            changed = yield from self._drafter.step(1 if n_written < self._certain else self._goal - n_written)
             self._take_back(changed)
             yield from self._write_draft(self._certain)
             if self.done:

@@ -23,7 +23,7 @@ from edge_wsd.decoding.events import Reply, Source
 from edge_wsd.decoding.protocols import Writing
 from edge_wsd.engine.prefixes import Prefixes
 from edge_wsd.engine.stream import Stream
-from edge_wsd.engine.task import SHORT, Task
+from edge_wsd.engine.task import SHORT, Job, Task
 from edge_wsd.engine.turns import Share, Turns, Waiting
 from edge_wsd.errors import BusyError, Cancelled, ClosedError, ContextFullError, QueueFullError
 from edge_wsd.llama.context import Context
@@ -72,6 +72,7 @@ class Engine:
         self._closed = False
         self._process = os.getpid()
         self._flag = CancelFlag()
+        self._enough = CancelFlag()  # somebody waits for the next step: a new reply, one that was cancelled
         self._n_turns = 0
         for context in contexts.values():
             context.watch(self._flag)
@@ -102,6 +103,7 @@ class Engine:
             if self._thread is None:
                 self._begin_thread()
             self._queue.append(task)
+            self._enough.set()
             self._work.notify()
         return stream
 
@@ -154,6 +156,7 @@ class Engine:
         with self._lock:
             if self._thread is not threading.current_thread():
                 return False
+            self._enough.clear()  # what it was set for is seen below, and in `_end_cancelled`
             while not self._active and not self._queue:
                 if self._closed or not self._work.wait(timeout=_IDLE_S):
                     if self._queue:
@@ -229,9 +232,10 @@ class Engine:
         """Whether the pieces were read. If not, they can be tried again. Raises what was wrong with them."""
         self._flag.clear()
         self._in_decode = [share.task for share, _ in parts]
-        self._heard_cancel()  # some may have been cancelled before they were part of this decode
+        self._stop_if_unneeded()  # some may have been cancelled before they were part of this decode
         try:
             context.run([piece for _, piece in parts], [share.job.scores for share, _ in parts])
+            self._go_on(context, [share.job for share, _ in parts])
             return True
         except Cancelled:
             return False  # all of these replies were cancelled, or all of the last decode: then only time is lost
@@ -241,6 +245,12 @@ class Engine:
             raise
         finally:
             self._in_decode = []
+
+    def _go_on(self, context: Context, jobs: list[Job]) -> None:
+        """If all of them go on by themselves, they do so together until the first is done. New work ends that."""
+        going = [one for job in jobs if (one := job.going()) is not None]
+        if len(going) == len(jobs):
+            self._turns.went_on(context.go_on(going, self._enough))
 
     # When something goes wrong
 
@@ -274,7 +284,12 @@ class Engine:
             task.give_up(error)
 
     def _heard_cancel(self) -> None:
-        """Stop a decode that nobody needs any more. Safe in any thread and at any moment: takes no lock."""
+        """Called when a reply was cancelled. Safe in any thread and at any moment: takes no lock."""
+        self._enough.set()
+        self._stop_if_unneeded()
+
+    def _stop_if_unneeded(self) -> None:
+        """Stop a decode of which all replies were cancelled."""
         tasks = self._in_decode
         if tasks and all(task.is_cancelled for task in tasks):
             self._flag.set()

@@ -14,7 +14,7 @@ from edge_wsd.errors import Cancelled, ContextFullError
 from edge_wsd.llama.context import Context
 from edge_wsd.llama.sampler import Sampler
 from edge_wsd.llama.scores import Scores
-from edge_wsd.llama.sequence import Piece, Sequence
+from edge_wsd.llama.sequence import Going, Piece, Sequence
 
 SHORT = 32
 """Tokens: a text with fewer left to read takes no noticeable time, and is read together with answers."""
@@ -169,9 +169,16 @@ class Job:
 
     @property
     def n_left(self) -> int:
-        """Tokens still to be read; memory may have been lost in the meantime."""
+        """Tokens still to be read; memory may have been lost in the meantime, and more may have been read than that."""
         n_held, n_before = len(self.sequence.tokens), self._n_text - 1
-        return n_before + self._n_rows - (min(n_held, n_before) if self._has_lost_rows else n_held)
+        return max(0, n_before + self._n_rows - (min(n_held, n_before) if self._has_lost_rows else n_held))
+
+    def going(self) -> Going | None:
+        """How it goes on by itself once all is read, if it wants to."""
+        onward = self._asked.onward
+        if onward is None or self._asked.sampler is not None or self.n_left > 0:
+            return None
+        return Going(self.sequence, self.scores, onward.n, onward.stops, onward.stop_below)
 
     @property
     def too_long(self) -> ContextFullError | None:

@@ -61,11 +61,16 @@ class Turns:
             self._n_ahead = 0
             return contexts[0]
         first, second = contexts
-        if first is self._in_prompt or self._n_ahead == MOST_AHEAD:
+        if first is self._in_prompt or self._n_ahead >= MOST_AHEAD:
             self._n_ahead = 0
             return second
         self._n_ahead += 1
         return first
+
+    def went_on(self, n_steps: int) -> None:
+        """The last step was so many more."""
+        if self._n_ahead:
+            self._n_ahead += n_steps
 
     def shares(self, context: Context, waiting: list[Waiting]) -> list[Share]:
         """The shares of one decode in `context`: answers first, then prompts, the shortest first."""

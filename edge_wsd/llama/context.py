@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import time
 from itertools import accumulate
 from types import TracebackType
@@ -31,9 +32,10 @@ from edge_wsd.llama.batch import DecodeBatch
 from edge_wsd.llama.binding import llama_cpp
 from edge_wsd.llama.handle import Handle, require_own_workers
 from edge_wsd.llama.model import Model
+from edge_wsd.llama.onward import Beginning, NativeSteps
 from edge_wsd.llama.passes import BLOCK, most_rows, passes
 from edge_wsd.llama.scores import FLOAT_BYTES, Scores, read_rows
-from edge_wsd.llama.sequence import Piece, Sequence
+from edge_wsd.llama.sequence import Going, Piece, Sequence
 from edge_wsd.llama.settings import ModelSettings, n_texts
 from edge_wsd.llama.thread_choice import FEW_TOKENS, ThreadChoice
 from edge_wsd.llama.threads import default_threads
@@ -98,6 +100,9 @@ class Context:
         self.most_rows = most_rows(block=self.block, most=self.batch_size)
         """Tokens of which one pass can lend the logits."""
         self._batch = DecodeBatch(self.batch_size)
+        self._steps = NativeSteps(self.handle, llama_cpp.llama_model_get_vocab(model.handle), self.n_vocab)
+        self.can_go_on = self.block == 1 and model.can_cut
+        """Whether `go_on` takes any steps: exact passes are over blocks, and checkpoints are made between passes."""
         self.n_ctx = min(model.context_length(settings), int(llama_cpp.llama_n_ctx_seq(self.handle)))
         """Tokens that one sequence can hold: those asked for. llama.cpp makes room for a multiple of 256."""
         self.n_cells = int(llama_cpp.llama_n_ctx(self.handle))
@@ -168,14 +173,49 @@ class Context:
                     for address, piece in zip(addresses, pieces, strict=True)
                 ]
             except LogitsError as error:
-                self.wipe()
-                raise LogitsError(
-                    f"{self.model.path}: the model computes no probabilities ({error}); its weights are "
-                    "damaged, or overflow in their type: check the file, or get it in another type"
-                ) from error
+                raise self._damaged(error) from error
             seconds, n_tokens = time.perf_counter() - began, sum(len(piece.tokens) for piece in pieces)
             for piece, address, new, one in zip(pieces, addresses, rows, scores, strict=True):
                 one.add(new, address, seconds * len(piece.tokens) / n_tokens)
+
+    def go_on(self, going: list[Going], enough: CancelFlag) -> int:
+        """Write texts on greedily, one decode of all of them a step, until one has come to its end or `enough` is set;
+        add the rows to their `scores`, and return the number of steps. A decode that fails ends it: whoever needs more
+        asks `run` again, which says why. Raises `LogitsError`, after which the context is empty.
+        """
+        if not self.can_go_on:
+            return 0
+        with library.LOCK:
+            self.require_open()
+            began, cpu_began = time.perf_counter(), time.process_time()
+            texts = [Beginning(*one.last, len(one.sequence.tokens), one.sequence.index, one.stops) for one in going]
+            most, stop_below = min(one.n_room for one in going), max(one.stop_below for one in going)
+            self._set_threads(len(going))
+            try:
+                steps, code = self._steps.take(texts, most, stop_below, enough)
+            except LogitsError as error:
+                raise self._damaged(error) from error
+            seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
+            if self._choice is not None and len(going) <= FEW_TOKENS:
+                for _ in steps:
+                    self._choice.took(seconds / len(steps), cpu_seconds / len(steps))
+            self.n_decodes += len(steps) + (code != 0)
+            for at, (one, text) in enumerate(zip(going, texts, strict=True)):
+                tokens = [text.token, *(step[at] for step, _ in steps)]
+                one.sequence.tokens += tokens[:-1]
+                if code != 0:
+                    one.sequence.resync(tokens[-1:])
+                rows = [(math.nan, step[at], logprobs[at]) for step, logprobs in steps]
+                one.scores.add(rows, 0, seconds / len(going))
+            return len(steps)
+
+    def _damaged(self, error: LogitsError) -> LogitsError:
+        """The error of rows that are no probabilities; what has left them in memory may be anywhere in it."""
+        self.wipe()
+        return LogitsError(
+            f"{self.model.path}: the model computes no probabilities ({error}); its weights are "
+            "damaged, or overflow in their type: check the file, or get it in another type"
+        )
 
     def decode(self, pieces: list[Piece]) -> list[int]:
         """Read `pieces` as `run` does; returns where the rows of each begin: hold `library.LOCK` as long."""
@@ -246,15 +286,18 @@ class Context:
             raise DecodeError(f"{self.model.path}: llama.cpp could not decode (code {code}){library.because(lines)}")
 
     def _llama_decode(self) -> int:
-        handle = self.handle
-        if self._choice is None or self._batch.n_tokens > FEW_TOKENS:
-            llama_cpp.llama_set_n_threads(handle, self._n_threads, self._n_threads)
-            return int(llama_cpp.llama_decode(handle, self._batch.struct))
-        llama_cpp.llama_set_n_threads(handle, self._choice.n, self._choice.n)
+        n_tokens = self._batch.n_tokens
+        self._set_threads(n_tokens)
         began, cpu_began = time.perf_counter(), time.process_time()
-        code = int(llama_cpp.llama_decode(handle, self._batch.struct))
-        self._choice.took(time.perf_counter() - began, time.process_time() - cpu_began)
+        code = int(llama_cpp.llama_decode(self.handle, self._batch.struct))
+        if self._choice is not None and n_tokens <= FEW_TOKENS:
+            self._choice.took(time.perf_counter() - began, time.process_time() - cpu_began)
         return code
+
+    def _set_threads(self, n_tokens: int) -> None:
+        """For a pass of so many tokens."""
+        n = self._n_threads if self._choice is None or n_tokens > FEW_TOKENS else self._choice.n
+        llama_cpp.llama_set_n_threads(self.handle, n, n)
 
     def _logits(self) -> int:
         """Where llama.cpp's buffer of logits begins."""

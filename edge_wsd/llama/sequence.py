@@ -6,7 +6,7 @@ The ledger `tokens` always says what is really in memory, also after a decode th
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,30 @@ class Piece:
     tokens: list[int]
     targets: list[int]
     """The token that a row is asked about; -1 for none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Going:
+    """A text that goes on greedily behind the last of its `scores`, whose choice is not read yet."""
+
+    sequence: Sequence
+    scores: Scores
+    most: int
+    """Tokens to be chosen; fewer where its context has no room for them."""
+    stops: Collection[int]
+    """Tokens behind which nothing is wanted."""
+    stop_below: float
+    """Nor behind a token that is less probable."""
+
+    @property
+    def last(self) -> tuple[int, float]:
+        """The choice of its last row."""
+        return self.scores.choose(self.scores.n_rows - 1)
+
+    @property
+    def n_room(self) -> int:
+        """Tokens that it may go on for."""
+        return min(self.most, self.sequence.context.n_ctx - len(self.sequence.tokens))
 
 
 class Sequence:
