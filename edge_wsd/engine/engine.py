@@ -156,13 +156,13 @@ class Engine:
         with self._lock:
             if self._thread is not threading.current_thread():
                 return False
-            self._enough.clear()  # what it was set for is seen below, and in `_end_cancelled`
             while not self._active and not self._queue:
                 if self._closed or not self._work.wait(timeout=_IDLE_S):
                     if self._queue:
                         continue
                     self._thread = None
                     return False
+            self._enough.clear()  # what it was set for is seen below, and in `_end_cancelled`
             skipped = [task for task in self._queue if task.is_cancelled]
             self._queue = deque(task for task in self._queue if not task.is_cancelled)
             begun = []
