@@ -62,7 +62,7 @@ def _function(name: str, result: type | None, *arguments: type) -> Callable[...,
 def plan_devices(settings: ModelSettings) -> list[library.Device]:
     """The devices of the workers in `settings`, with the memory that is free there now. Raises `WorkerError`."""
     found = []
-    for relay in _relays_of(settings):
+    for relay in connect(settings):
         for number, (free, total) in enumerate(relay.memory):
             name = str(relay.address) if len(relay.memory) == 1 else f"{relay.address}#{number}"
             found.append(library.Device(number, name, str(relay.address), WORKER, free, total))
@@ -71,17 +71,21 @@ def plan_devices(settings: ModelSettings) -> list[library.Device]:
 
 def connect(settings: ModelSettings) -> list[Relay]:
     """A relay to each of the workers in `settings`, all of which answer. Raises `WorkerError`."""
-    return _relays_of(settings)
+    return [_relay(parse_address(each), settings.worker_timeout) for each in settings.workers]
 
 
 def devices(relays: Iterable[Relay]) -> list[int]:
     """llama.cpp's pointers to the devices behind the relays, in their order. Raises `WorkerError`."""
     add_server = _function("ggml_backend_rpc_add_server", ctypes.c_void_p, ctypes.c_char_p)
     get = library.ggml_function("ggml_backend_reg_dev_get", ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+    count = library.ggml_function("ggml_backend_reg_dev_count", ctypes.c_size_t, ctypes.c_void_p)
     found = []
     for relay in relays:
         registered = add_server(relay.endpoint.encode())
         relay.require_sound()
+        if count(registered) != len(relay.memory):  # llama.cpp ends the process at one that it does not know
+            relay.fail(WorkerError(f"worker {relay.address} has other devices than before"))
+            relay.require_sound()
         found += [get(registered, number) for number in range(len(relay.memory))]
     return found
 
@@ -95,21 +99,17 @@ def local_gpus() -> list[int]:
     return []
 
 
-def _relays_of(settings: ModelSettings) -> list[Relay]:
-    return [_relay(parse_address(each), settings.worker_timeout) for each in settings.workers]
-
-
 def _relay(address: Address, timeout_s: float) -> Relay:
     """The one that is there, unless its worker has failed. What the worker has free is asked for while it can answer:
     with a model on it the worker listens only to that one's connection."""
     with _lock:
         relay = _relays.get(address)
-        if relay is None or relay.has_failed:
-            relay = Relay(address, timeout_s)
-        if not relay.n_clients:
-            relay.timeout_s = timeout_s
-            relay.memory = device_memory(address, timeout_s)
-        _relays[address] = relay
+        if relay is not None and not relay.has_failed and relay.n_clients:
+            return relay
+        memory = device_memory(address, timeout_s)
+        if relay is None or relay.has_failed or len(relay.memory) != len(memory):
+            relay = _relays[address] = Relay(address, timeout_s)
+        relay.timeout_s, relay.memory = timeout_s, memory
         return relay
 
 

@@ -199,6 +199,23 @@ def test_a_hostile_answer_is_an_error(two, command, answer):
         peer.close()
 
 
+def test_a_worker_that_changes_its_devices_is_an_error(two):
+    """llama.cpp ends the process at a device beyond those that it was told of."""
+    counts = iter([struct.pack("<I", 1)])
+    peer = Peer(two[0], lambda asked, sound: next(counts, struct.pack("<I", 2)) if asked == rpc.DEVICE_COUNT else sound)
+    with pytest.raises(WorkerError, match="has other devices than before"):
+        Model.load(base_path(), with_workers(peer.address, timeout=5.0))
+    peer.close()
+
+
+def test_attempts_in_vain_leave_nothing_behind():
+    address, before = no_such_worker(), threading.active_count()
+    for _ in range(3):
+        with pytest.raises(WorkerError):
+            load(with_workers(address))
+    assert threading.active_count() == before
+
+
 @pytest.mark.parametrize("version", [(6, 0, 0), (8, 0, 0), (7, 1, 0)])
 def test_another_version_of_the_protocol_is_named(version):
     with running_peer_of(version) as address, pytest.raises(WorkerError, match=r"speaks version \d\.\d\.0"):
