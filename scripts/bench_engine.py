@@ -13,15 +13,18 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from edge_wsd import ModelSettings, Options, Pair, Reading, Token
 from edge_wsd.demo.tasks import load_tasks
 from edge_wsd.llama.context import Context
+from edge_wsd.llama.onward import NativeSteps
 
 AT_ONCE = (1, 2, 4, 8, 16)
 N_REPLIES = 16
@@ -90,25 +93,28 @@ def throughput(arguments: argparse.Namespace, questions: list[str], options: Opt
 
 @contextmanager
 def between_decodes() -> Iterator[tuple[list[Times], dict[int, Times]]]:
-    """From each call of llama_decode to the next one of the same thread; and when the last one of a thread ended."""
+    """From each decode to the next one of the same thread, where steps in native code are one; and when the last one
+    of a thread ended."""
     gaps: list[Times] = []
     ended: dict[int, Times] = {}
-    real = Context._llama_decode
 
-    def timed(self: Context) -> int:
-        thread, now, cpu = threading.get_ident(), time.perf_counter(), time.thread_time()
-        if thread in ended:
-            gaps.append((now - ended[thread][0], cpu - ended[thread][1]))
-        try:
-            return real(self)
-        finally:
-            ended[thread] = (time.perf_counter(), time.thread_time())
+    def timed(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: object) -> object:
+            thread, now, cpu = threading.get_ident(), time.perf_counter(), time.thread_time()
+            if thread in ended:
+                gaps.append((now - ended[thread][0], cpu - ended[thread][1]))
+            try:
+                return real(*arguments)
+            finally:
+                ended[thread] = (time.perf_counter(), time.thread_time())
 
-    Context._llama_decode = timed  # type: ignore[method-assign]
-    try:
+        return call
+
+    with (
+        patch.object(Context, "_llama_decode", timed(Context._llama_decode)),
+        patch.object(NativeSteps, "take", timed(NativeSteps.take)),
+    ):
         yield gaps, ended
-    finally:
-        Context._llama_decode = real  # type: ignore[method-assign]
 
 
 def alternating(pair: Pair, questions: list[str], options: Options) -> None:
