@@ -33,7 +33,7 @@ _ADDRESS = 1 << 24  # any that is a multiple of every alignment
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class AnswerForm:
     """What comes back for a command: how long it is, whether it can be one, and one that does no harm."""
 
     n_bytes: int
@@ -66,15 +66,15 @@ def _number_in(low: int, high: int) -> Callable[[bytes, bytes], bool]:
 
 
 ANSWERS = {
-    ALLOC_BUFFER: Answer(16, bytes(16), _buffer_is_sound),
-    GET_ALIGNMENT: Answer(8, _U64.pack(128), _alignment_is_sound),
-    GET_MAX_SIZE: Answer(8, _U64.pack(_LARGEST), _number_in(1, 1 << 64)),
-    BUFFER_GET_BASE: Answer(8, _U64.pack(_ADDRESS), _number_in(1, 1 << 63)),
-    SET_TENSOR_HASH: Answer(1, b"\1", _number_in(0, 2)),
-    COPY_TENSOR: Answer(1, b"\1", _number_in(0, 2)),
-    GET_DEVICE_MEMORY: Answer(16, bytes(16), _memory_is_sound),
-    GET_ALLOC_SIZE: Answer(8, bytes(8), _number_in(0, _LARGEST)),
-    DEVICE_COUNT: Answer(4, _U32.pack(1), _count_is_sound),
+    ALLOC_BUFFER: AnswerForm(16, bytes(16), _buffer_is_sound),
+    GET_ALIGNMENT: AnswerForm(8, _U64.pack(128), _alignment_is_sound),
+    GET_MAX_SIZE: AnswerForm(8, _U64.pack(_LARGEST), _number_in(1, 1 << 64)),
+    BUFFER_GET_BASE: AnswerForm(8, _U64.pack(_ADDRESS), _number_in(1, 1 << 63)),
+    SET_TENSOR_HASH: AnswerForm(1, b"\1", _number_in(0, 2)),
+    COPY_TENSOR: AnswerForm(1, b"\1", _number_in(0, 2)),
+    GET_DEVICE_MEMORY: AnswerForm(16, bytes(16), _memory_is_sound),
+    GET_ALLOC_SIZE: AnswerForm(8, bytes(8), _number_in(0, _LARGEST)),
+    DEVICE_COUNT: AnswerForm(4, _U32.pack(1), _count_is_sound),
 }
 """But for HELLO, which is answered by whoever it reaches, and GET_TENSOR, whose request ends with the length."""
 

@@ -90,7 +90,7 @@ def chanting(tmp_path_factory):
 def test_a_worker_that_dies_or_hangs_in_an_answer_is_an_error(chanting, how):
     options = Options(max_tokens=900, stop_loops=False, switch_at=4)
     with running(2) as found:
-        settings = with_workers(*(one.address for one in found), timeout=1.0)
+        settings = with_workers(*(one.address for one in found), timeout=4.0)
         with Pair.load(*chanting, drafter_settings=ALONE, base_settings=settings) as pair:
             events = (event for event in pair.session(options=options).stream("hello") if isinstance(event, Token))
             next(events)
@@ -130,7 +130,7 @@ def test_layers_go_where_the_plan_says_whatever_the_drafter_uses(two):
 
 
 def test_a_busy_worker_is_an_error(monkeypatch):
-    monkeypatch.setattr(rpc, "CONNECT_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(rpc, "CONNECT_TIMEOUT_S", 3.0)
     with running() as found:
         held = rpc.Wire(rpc.parse_address(found[0].address), 5.0)
         with pytest.raises(WorkerError, match="serves one process at a time"):
@@ -148,7 +148,7 @@ def test_a_worker_that_dies_or_hangs_while_weights_are_sent_is_an_error(how):
             if not done:
                 done.append(how(found[0]))
 
-        settings = with_workers(found[0].address, timeout=1.0)
+        settings = with_workers(found[0].address, timeout=4.0)
         with pytest.raises(WorkerError), Model.load(base_path(), settings, progress=disturb) as model:
             Context(model, ALONE)
         assert done
