@@ -21,6 +21,7 @@ class DecodeBatch:
         self._counts = np.ones(size, np.int32)
         # Every token's list of sequences is one element of `_ids`.
         self._sequences = np.arange(size, dtype=np.uintp) * self._ids.itemsize + self._ids.ctypes.data
+        self._views = (self._tokens.data, self._positions.data, self._wants_logits.data, self._ids.data)
         self._ramp = np.arange(size, dtype=np.int32)
         self.struct = llama_cpp.llama_batch(
             n_tokens=0,
@@ -43,6 +44,11 @@ class DecodeBatch:
     def add(self, tokens: list[int], position: int, sequence: int, n_logits: int) -> None:
         """`tokens` of a sequence from `position` on, with logits for the last `n_logits` of them."""
         start, end = self.n_tokens, self.n_tokens + len(tokens)
+        if len(tokens) == 1 and n_logits < 2:  # the next token of a text, for which numpy takes its time
+            for view, value in zip(self._views, (tokens[0], position, n_logits, sequence), strict=True):
+                view[start] = value
+            self.struct.n_tokens = end
+            return
         self._tokens[start:end] = tokens
         np.add(self._ramp[: len(tokens)], position, out=self._positions[start:end])
         self._wants_logits[start : end - n_logits] = 0

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import math
 import time
+from collections.abc import Callable
 from itertools import accumulate
 from types import TracebackType
 
@@ -58,6 +59,9 @@ _FLASH_ATTENTION = {
     "off": llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED,
 }
 
+# The binding's own makes an object of the pointer, and that takes longer than the call.
+_logits_of: Callable[[int], int | None] = library.ggml_function("llama_get_logits", ctypes.c_void_p, ctypes.c_void_p)
+
 
 class Context:
     """Owner of a llama.cpp context and of its sequences. Decodes one batch at a time; closed with its model at last."""
@@ -82,6 +86,7 @@ class Context:
         # Flash attention sums in another order with another number of threads: nothing may change it then.
         is_here = not model.on_gpu and not model.relays
         adapts = settings.threads is None and is_here and not attention.is_flash
+        self._n_threads_set = self._n_threads
         self._choice = ThreadChoice(self._n_threads) if adapts and self._n_threads > 1 else None
         self.is_unified = n_sequences > 1 and not settings.exact and not model.sliding_window
         """Whether all sequences share their cells, so that what two have in common is there once."""
@@ -201,11 +206,14 @@ class Context:
                     self._choice.took(seconds / len(steps), cpu_seconds / len(steps))
             self.n_decodes += len(steps) + (code != 0)
             for at, (one, text) in enumerate(zip(going, texts, strict=True)):
-                tokens = [text.token, *(step[at] for step, _ in steps)]
-                one.sequence.tokens += tokens[:-1]
+                read = [text.token, *(tokens[at] for tokens, _ in steps)]
+                one.sequence.tokens += read[: len(steps)]
                 if code != 0:
-                    one.sequence.resync(tokens[-1:])
-                rows = [(math.nan, step[at], logprobs[at]) for step, logprobs in steps]
+                    one.sequence.resync(read[-1:])
+            if steps:
+                self.model.require_workers()
+            for at, one in enumerate(going):
+                rows = [(math.nan, tokens[at], logprobs[at]) for tokens, logprobs in steps]
                 one.scores.add(rows, 0, seconds / len(going))
             return len(steps)
 
@@ -297,11 +305,13 @@ class Context:
     def _set_threads(self, n_tokens: int) -> None:
         """For a pass of so many tokens."""
         n = self._n_threads if self._choice is None or n_tokens > FEW_TOKENS else self._choice.n
-        llama_cpp.llama_set_n_threads(self.handle, n, n)
+        if n != self._n_threads_set:
+            llama_cpp.llama_set_n_threads(self.handle, n, n)
+            self._n_threads_set = n
 
     def _logits(self) -> int:
         """Where llama.cpp's buffer of logits begins."""
-        address = ctypes.cast(llama_cpp.llama_get_logits(self.handle), ctypes.c_void_p).value or 0
+        address = _logits_of(self.handle) or 0
         self.model.require_workers()  # only now has all that was sent off come back
         return address
 

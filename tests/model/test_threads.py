@@ -23,20 +23,19 @@ def path(tmp_path_factory):
 def threads(monkeypatch):
     """The threads of each pass on a machine where they sleep and fewer are faster."""
     used, now = [], [0.0]
-    set_n_threads = llama_cpp.llama_set_n_threads
+    decode = llama_cpp.llama_decode
 
-    def count(handle, n, n_batch):
-        assert n == n_batch
-        used.append(n)
-        now[0] = 0.0
-        set_n_threads(handle, n, n_batch)
+    def count(handle, batch):
+        used.append(llama_cpp.llama_n_threads(handle))
+        assert used[-1] == llama_cpp.llama_n_threads_batch(handle)
+        return decode(handle, batch)
 
     def clock():
         now[0] += 1.0 if used[-1:] == [SLEPT] else 10.0
         return now[0]
 
     monkeypatch.setattr(contexts, "default_threads", lambda size: CHOSEN)
-    monkeypatch.setattr(llama_cpp, "llama_set_n_threads", count)
+    monkeypatch.setattr(llama_cpp, "llama_decode", count)
     monkeypatch.setattr(time, "perf_counter", clock)
     monkeypatch.setattr(time, "process_time", lambda: 0.0)
     return used
