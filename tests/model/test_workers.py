@@ -115,6 +115,19 @@ def test_all_replies_at_once_end_when_a_worker_dies(chanting):
                     list(stream)
 
 
+def test_a_drafter_whose_worker_dies_is_an_error(chanting):
+    """Its steps are taken in native code, where no error of Python is raised."""
+    options = Options(mode="drafter", max_tokens=900, stop_loops=False)
+    with running() as found:
+        settings = with_workers(found[0].address)
+        with Pair.load(*chanting, drafter_settings=settings, base_settings=ALONE) as pair:
+            events = pair.session(options=options).stream("hello")
+            next(event for event in events if isinstance(event, Token))
+            found[0].end()
+            with pytest.raises(WorkerError):
+                list(events)
+
+
 def test_main_gpu_chooses_among_workers(two):
     with load(replace(with_workers(*two), main_gpu=1)) as pair:
         assert set(pair.plan.base.memory.placement) == {1}
