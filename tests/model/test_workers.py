@@ -92,13 +92,17 @@ def test_a_worker_that_dies_or_hangs_in_an_answer_is_an_error(chanting, how):
     with running(2) as found:
         settings = with_workers(*(one.address for one in found), timeout=4.0)
         with Pair.load(*chanting, drafter_settings=ALONE, base_settings=settings) as pair:
-            events = (event for event in pair.session(options=options).stream("hello") if isinstance(event, Token))
-            next(events)
+            stream = pair.session(options=options).stream("hello")
+            written = [next(event.id for event in stream if isinstance(event, Token))]
             how(found[1])
             with pytest.raises(WorkerError, match=found[1].address):
-                list(events)
+                written.extend(event.id for event in stream if isinstance(event, Token))
             with pytest.raises(WorkerError, match="load it again"):
                 pair.generate("hello")
+        with Pair.load(*chanting, drafter_settings=ALONE, base_settings=ALONE) as alone:
+            whole = alone.session(options=options).stream("hello")
+            ids = [event.id for event in whole if isinstance(event, Token)]
+        assert written == ids[: len(written)], "no token is made of what did not come"
 
 
 def test_all_replies_at_once_end_when_a_worker_dies(chanting):
