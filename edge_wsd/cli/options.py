@@ -96,6 +96,10 @@ MODEL_FLAGS: dict[str, tuple[str, str]] = {
     "flash_attention": ("--flash-attention", "Flash attention; auto: on GPUs, and for a --kv-type below 16 bits."),
     "batch": ("--batch", "Prompt tokens per pass."),
     "exact": ("--exact", "The same text to the last bit, with --speculation and without; slower."),
+    "device_signal": (
+        "--device-signal",
+        "Compute scores where the logits are, and copy none; auto: off.",
+    ),
     "mmap": ("--mmap", "Map the file into memory instead of reading it."),
     "extra_buffers": (
         "--extra-buffers",

@@ -37,6 +37,11 @@ class DecodeBatch:
     def n_tokens(self) -> int:
         return int(self.struct.n_tokens)
 
+    @property
+    def outputs(self) -> list[int]:
+        """The tokens with logits, by their place in the batch."""
+        return [int(at) for at in np.flatnonzero(self._wants_logits[: self.n_tokens])]
+
     def clear(self) -> None:
         """Take all tokens out."""
         self.struct.n_tokens = 0

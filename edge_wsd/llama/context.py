@@ -12,7 +12,7 @@ import ctypes
 import math
 import time
 from collections.abc import Callable
-from itertools import accumulate
+from itertools import accumulate, islice
 from types import TracebackType
 
 from edge_wsd import checks
@@ -31,11 +31,12 @@ from edge_wsd.llama import library
 from edge_wsd.llama.attention import Attention
 from edge_wsd.llama.batch import DecodeBatch
 from edge_wsd.llama.binding import llama_cpp
+from edge_wsd.llama.device_signal import MOST_ROWS, DeviceSignal
 from edge_wsd.llama.handle import Handle, require_own_workers
 from edge_wsd.llama.model import Model
 from edge_wsd.llama.onward import Beginning, NativeSteps
 from edge_wsd.llama.passes import BLOCK, most_rows, passes
-from edge_wsd.llama.scores import FLOAT_BYTES, Scores, read_rows
+from edge_wsd.llama.scores import FLOAT_BYTES, Row, Scores, read_rows
 from edge_wsd.llama.sequence import Going, Piece, Sequence
 from edge_wsd.llama.settings import ModelSettings, n_texts
 from edge_wsd.llama.thread_choice import FEW_TOKENS, ThreadChoice
@@ -106,8 +107,12 @@ class Context:
         """Tokens of which one pass can lend the logits."""
         self._batch = DecodeBatch(self.batch_size)
         self._steps = NativeSteps(self.handle, llama_cpp.llama_model_get_vocab(model.handle), self.n_vocab)
-        self.can_go_on = self.block == 1 and model.can_cut
-        """Whether `go_on` takes any steps: exact passes are over blocks, and checkpoints are made between passes."""
+        wants_signal = settings.device_signal == "on" and self.block == 1 and tap is None
+        self.signal = DeviceSignal.of(self.handle) if wants_signal else None
+        """Computes rows where the logits are; None where they are read from the logits."""
+        self.can_go_on = self.block == 1 and model.can_cut and self.signal is None
+        """Whether `go_on` takes any steps: exact passes are over blocks, checkpoints are made between passes, and it
+        reads logits."""
         self.n_ctx = min(model.context_length(settings), int(llama_cpp.llama_n_ctx_seq(self.handle)))
         """Tokens that one sequence can hold: those asked for. llama.cpp makes room for a multiple of 256."""
         self.n_cells = int(llama_cpp.llama_n_ctx(self.handle))
@@ -171,12 +176,16 @@ class Context:
         """
         with library.LOCK:  # until the rows are read, nobody may free or overwrite them
             began = time.perf_counter()
-            addresses = self.decode(pieces)
+            on_device = self._asks_device(pieces, scores)
+            addresses = self.decode(pieces, on_device=on_device)
             try:
-                rows = [
-                    read_rows(address, piece.targets, self.n_vocab) if piece.targets else []
-                    for address, piece in zip(addresses, pieces, strict=True)
-                ]
+                if on_device:
+                    addresses, rows = [0] * len(pieces), self._device_rows(pieces)
+                else:
+                    rows = [
+                        read_rows(address, piece.targets, self.n_vocab) if piece.targets else []
+                        for address, piece in zip(addresses, pieces, strict=True)
+                    ]
             except LogitsError as error:
                 raise self._damaged(error) from error
             seconds, n_tokens = time.perf_counter() - began, sum(len(piece.tokens) for piece in pieces)
@@ -227,9 +236,26 @@ class Context:
             "damaged, or overflow in their type: check the file, or get it in another type"
         )
 
-    def decode(self, pieces: list[Piece]) -> list[int]:
-        """Read `pieces` as `run` does; returns where the rows of each begin: hold `library.LOCK` as long."""
+    def _asks_device(self, pieces: list[Piece], scores: list[Scores]) -> bool:
+        """Whether the rows of `pieces` are computed where the logits are; tokens are drawn from logits."""
+        if self.signal is None or not any(piece.targets for piece in pieces):
+            return False
         self.require_open()
+        if any(one.sampler is not None for one in scores):
+            return False
+        return self.signal.prepare([(piece.sequence.index, piece.targets) for piece in pieces if piece.targets])
+
+    def _device_rows(self, pieces: list[Piece]) -> list[list[Row]]:
+        assert self.signal is not None
+        rows = iter(self.signal.rows(self._batch.outputs, [target for piece in pieces for target in piece.targets]))
+        return [list(islice(rows, len(piece.targets))) for piece in pieces]
+
+    def decode(self, pieces: list[Piece], *, on_device: bool = False) -> list[int]:
+        """Read `pieces` as `run` does; returns where the rows of each begin: hold `library.LOCK` as long. Their logits
+        are not there if they are computed `on_device`."""
+        self.require_open()
+        if self.signal is not None and not on_device and any(piece.targets for piece in pieces):
+            self.signal.rest()
         for piece in pieces:
             piece.sequence.require_open()
             if min(piece.tokens) < 0 or max(piece.tokens) >= self.n_vocab:
@@ -334,6 +360,8 @@ class Context:
         with library.LOCK:
             if pointer := self._handle.take():
                 llama_cpp.llama_free(pointer)
+                if self.signal is not None:
+                    self.signal.close()
             for sequence in self._sequences:
                 if sequence is not None:
                     sequence.close()
@@ -376,6 +404,7 @@ def _create(
     parameters.n_ubatch = _block(model, settings) if settings.exact else attention.micro_batch
     parameters.n_seq_max = n_sequences
     parameters.n_outputs_max = max(settings.batch, n_sequences)  # fewer than sequences, and llama.cpp ends the process
+    parameters.n_outputs_max_per_seq = MOST_ROWS  # of sequences with a sampler alone
     parameters.n_threads = parameters.n_threads_batch = n_threads
     parameters.type_k = parameters.type_v = _KV_TYPES[settings.kv_type]
     parameters.flash_attn_type = _FLASH_ATTENTION[attention.flash]

@@ -59,6 +59,8 @@ class Scores:
             return token, logprob
         with library.LOCK:  # nobody may free the buffer meanwhile
             self._context.require_open()
+            if not self._address:
+                raise DecodeError("these rows have no logits to draw from: score them with device_signal off")
             if self._decode != self._context.n_decodes or row < self._first:
                 raise DecodeError("these logits are gone: another decode came between scoring and sampling")
             n_vocab = self._context.n_vocab

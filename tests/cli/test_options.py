@@ -44,6 +44,7 @@ GIVEN = {
     "cache_ram": ("300", 300),
     "kv_type": ("q8_0", "q8_0"),
     "flash_attention": ("off", "off"),
+    "device_signal": ("on", "on"),
     "context_length": ("128", 128),
     "batch": ("64", 64),
     "extra_buffers": ("off", "off"),

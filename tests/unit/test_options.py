@@ -63,6 +63,7 @@ WRONG_SETTINGS = {
     "threads": [0, 513, *NO_WHOLE_NUMBERS],
     "kv_type": ["f64", None, ["f16"]],
     "flash_attention": [True, None, "maybe"],
+    "device_signal": [True, None, "maybe"],
     "context_length": [1, *NO_WHOLE_NUMBERS],
     "batch": [7, *NO_WHOLE_NUMBERS],
     "mmap": [None, "no", 1],
