@@ -210,7 +210,6 @@ class Context:
             except LogitsError as error:
                 self.model.require_workers()
                 raise self._damaged(error) from error
-            self.model.require_workers()
             seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
             if self._choice is not None and len(going) <= FEW_TOKENS:
                 for _ in steps:
@@ -221,8 +220,7 @@ class Context:
                 one.sequence.tokens += read[: len(steps)]
                 if code != 0:
                     one.sequence.resync(read[-1:])
-            if steps:
-                self.model.require_workers()
+            self.model.require_workers()
             for at, one in enumerate(going):
                 rows = [(math.nan, tokens[at], logprobs[at]) for tokens, logprobs in steps]
                 one.scores.add(rows, 0, seconds / len(going))
