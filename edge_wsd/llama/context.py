@@ -208,8 +208,9 @@ class Context:
             try:
                 steps, code = self._steps.take(texts, most, stop_below, enough)
             except LogitsError as error:
+                damaged = self._damaged(error)
                 self.model.require_workers()
-                raise self._damaged(error) from error
+                raise damaged from error
             seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
             if self._choice is not None and len(going) <= FEW_TOKENS:
                 for _ in steps:
