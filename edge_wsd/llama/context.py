@@ -197,7 +197,7 @@ class Context:
         add the rows to their `scores`, and return the number of steps. A decode that fails ends it: whoever needs more
         asks `run` again, which says why. Raises `LogitsError`, after which the context is empty.
         """
-        if not self.can_go_on:
+        if not self.can_go_on or self.signal is not None:
             return 0
         with library.LOCK:
             self.require_open()
@@ -221,7 +221,8 @@ class Context:
                 one.sequence.tokens += read[: len(steps)]
                 if code != 0:
                     one.sequence.resync(read[-1:])
-            self.model.require_workers()
+            if steps:  # without any nothing is told that was not true before, and the next pass finds out
+                self.model.require_workers()
             for at, one in enumerate(going):
                 rows = [(math.nan, tokens[at], logprobs[at]) for tokens, logprobs in steps]
                 one.scores.add(rows, 0, seconds / len(going))
