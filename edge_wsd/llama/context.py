@@ -107,7 +107,7 @@ class Context:
         """Tokens of which one pass can lend the logits."""
         self._batch = DecodeBatch(self.batch_size)
         self._steps = NativeSteps(self.handle, llama_cpp.llama_model_get_vocab(model.handle), self.n_vocab)
-        wants_signal = settings.device_signal == "on" and self.block == 1 and tap is None
+        wants_signal = settings.uses_device_signal and tap is None
         self.signal = DeviceSignal.of(self.handle) if wants_signal else None
         """Computes rows where the logits are; None where they are read from the logits."""
         self.can_go_on = self.block == 1 and model.can_cut and self.signal is None

@@ -86,6 +86,10 @@ class ModelSettings:
         checks.require_flag("mmap", self.mmap)
         checks.require_flag("memory_check", self.memory_check)
 
+    @property
+    def uses_device_signal(self) -> bool:
+        return self.device_signal == "on" and not self.exact
+
 
 def _is_layers(value: object) -> bool:
     if isinstance(value, int) and not isinstance(value, bool):

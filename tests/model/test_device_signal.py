@@ -1,7 +1,10 @@
 """Rows computed in llama.cpp's graph are those that are read from its logits."""
 
+import logging
 import math
 import random
+import re
+from dataclasses import replace
 
 import pytest
 
@@ -14,6 +17,7 @@ from edge_wsd.llama.model import Model
 from edge_wsd.llama.sampler import Sampler
 from edge_wsd.llama.scores import Scores
 from edge_wsd.llama.sequence import Piece
+from edge_wsd.models.plan.memory import model_memory
 from tests.tiny_models import TinyModel
 
 SETTINGS = {"gpu_layers": 0, "threads": 1, "kv_type": "f32", "context_length": 512, "batch": 64}
@@ -198,3 +202,17 @@ def test_replies_of_a_pair_are_the_same(tmp_path):
             used = [one.context.signal.n_passes for one in (pair.drafter, pair.base) if one.context.signal]
             assert len(used) == (2 if how == "on" else 0) and all(used)
     assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("batch", [64, 256])
+def test_the_plan_counts_the_copies_that_samplers_read(tmp_path, batch, caplog):
+    """llama.cpp reserves a second copy of all logits of a pass, and four of the rows that come back."""
+    path = TinyModel(words=tuple(f"w{i}" for i in range(8000))).write(tmp_path / "wide.gguf")
+    settings = ModelSettings(device_signal="on", **{**SETTINGS, "batch": batch})
+    caplog.set_level(logging.DEBUG, "edge_wsd.llama")
+    with Model.load(path, settings) as model, Context(model, settings) as context:
+        context.sequence().score([1, 2], [3])
+    reserved = re.findall(r"CPU compute buffer size = +([0-9.]+) MiB", caplog.text)
+    planned = model_memory(path, settings).host
+    assert planned.compute / 2**20 == pytest.approx(float(reserved[-1]), rel=0.1, abs=1)
+    assert planned.logits == 4 * model_memory(path, replace(settings, device_signal="off")).host.logits

@@ -20,6 +20,7 @@ def compute_bytes(
     flash_attention: bool,
     has_layers: bool = True,
     has_output: bool = True,
+    device_signal: bool = False,
 ) -> int:
     """Bytes of the compute buffer of a device that has repeating layers, the output matrix, or both."""
     n_tokens = min(batch, n_ctx)
@@ -30,7 +31,8 @@ def compute_bytes(
             mask_bytes(shape, n_tokens, n_ctx, flash_attention=flash_attention) + _feed_forward(shape, n_tokens),
         ]
     if has_output:
-        stages.append(_logits(shape, n_tokens))
+        again = (n_tokens + 2) * shape.n_vocab * _F32 if device_signal else 0  # samplers read a copy of all logits
+        stages.append(_logits(shape, n_tokens) + again)
     return max(stages)
 
 

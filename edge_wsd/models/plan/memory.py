@@ -23,6 +23,8 @@ N_SCORED = 129
 """Tokens with logits in one pass: the largest chunk of proposals, and the token after it."""
 _CELL_BLOCK = 256  # llama.cpp rounds a context up to it
 _TOKEN_BYTES, _MERGE_BYTES = 150, 125  # measured: llama.cpp's tables of a vocabulary
+_COPIES = {False: 1, True: 4}
+"""Of the rows in llama.cpp's output buffer: samplers get room for logits, probabilities and candidates as well."""
 _F32_BYTES = 4
 MIB = 1 << 20
 
@@ -110,8 +112,8 @@ def placed_memory(
     kept = shared * (settings.parallel if own else 1)
     host = _host_weights(shape, placement, repacked, mmap=settings.mmap) + Sizes(
         kv_cache=_kv_bytes(shape, settings, kept, placement, HOST),
-        compute=_host_compute(shape, attention, shared, placement),
-        logits=shape.n_vocab * _n_rows(shape, settings, n_scored) * _F32_BYTES,
+        compute=_host_compute(shape, attention, shared, placement, device_signal=settings.uses_device_signal),
+        logits=shape.n_vocab * _n_rows(shape, settings, n_scored) * _F32_BYTES * _COPIES[settings.uses_device_signal],
         vocabulary=shape.n_vocab * _TOKEN_BYTES + shape.n_merges * _MERGE_BYTES,
         cache=(settings.cache_ram or 0) * MIB,
     )
@@ -172,7 +174,9 @@ def _is_repacked(weight: WeightShape, repacked: Mapping[str, Repacking]) -> bool
     return weight.type in repacked and repacked[weight.type].takes(weight.shape)
 
 
-def _host_compute(shape: ModelShape, attention: Attention, n_ctx: int, placement: Placement) -> int:
+def _host_compute(
+    shape: ModelShape, attention: Attention, n_ctx: int, placement: Placement, *, device_signal: bool
+) -> int:
     has_layers, has_output = HOST in placement[:-1], placement[-1] == HOST
     batch, flash = attention.micro_batch, attention.is_flash
     needs = input_bytes(shape, n_ctx=n_ctx, batch=batch, flash_attention=flash)
@@ -187,6 +191,7 @@ def _host_compute(shape: ModelShape, attention: Attention, n_ctx: int, placement
             flash_attention=flash,
             has_layers=has_layers,
             has_output=has_output,
+            device_signal=device_signal,
         ),
     )
 
@@ -215,6 +220,7 @@ def _on_gpu(
         flash_attention=attention.is_flash,
         has_layers=bool(layers),
         has_output=has_output,
+        device_signal=settings.uses_device_signal,
     )
     # The embeddings come over from the host; so do, for large batches, weights of layers that stayed there.
     compute += shape.n_embd * min(attention.micro_batch, n_ctx) * _F32_BYTES
