@@ -197,7 +197,7 @@ class Context:
         add the rows to their `scores`, and return the number of steps. A decode that fails ends it: whoever needs more
         asks `run` again, which says why. Raises `LogitsError`, after which the context is empty.
         """
-        if not self.can_go_on or self.signal is not None:
+        if not self.can_go_on:
             return 0
         with library.LOCK:
             self.require_open()
