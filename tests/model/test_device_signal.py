@@ -6,6 +6,7 @@ import random
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from edge_wsd import ModelSettings, Options, Pair
@@ -216,3 +217,25 @@ def test_the_plan_counts_the_copies_that_samplers_read(tmp_path, batch, caplog):
     planned = model_memory(path, settings).host
     assert planned.compute / 2**20 == pytest.approx(float(reserved[-1]), rel=0.1, abs=1)
     assert planned.logits == 4 * model_memory(path, replace(settings, device_signal="off")).host.logits
+
+
+def test_rows_of_a_pass_that_llama_cpp_computes_in_parts_are_asked_about_their_own_tokens(path):
+    settings = {**SETTINGS, "batch": 512}
+    with Model.load(path, ModelSettings(**settings)) as model:
+        host, device = (Context(model, ModelSettings(device_signal=how, **settings)) for how in ("off", "on"))
+        text, proposed = [3] * (device.micro_batch - 20), list(range(40))
+        require_equal(host.sequence().score(text, proposed), device.sequence().score(text, proposed))
+
+
+def test_one_logit_that_is_not_a_number_is_found(tmp_path):
+    """The most probable token may be sound all the same."""
+    tiny = TinyModel(seed=5, scale=0.5)
+    for tensor in tiny.tensors:
+        if tensor.name == "output.weight":
+            data = np.full(tensor.n_elements, 0.1, np.float32)
+            data[: tiny.n_embd] = np.nan
+            tensor.data = data.tobytes()
+    path = tiny.write(tmp_path / "nan.gguf")
+    settings = ModelSettings(device_signal="on", **SETTINGS)
+    with Model.load(path, settings) as model, Context(model, settings) as context, pytest.raises(LogitsError):
+        context.sequence().score([1, 2], [3])
