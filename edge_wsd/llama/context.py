@@ -36,7 +36,8 @@ from edge_wsd.llama.handle import Handle, require_own_workers
 from edge_wsd.llama.model import Model
 from edge_wsd.llama.onward import Beginning, NativeSteps
 from edge_wsd.llama.passes import BLOCK, most_rows, passes
-from edge_wsd.llama.scores import FLOAT_BYTES, Row, Scores, read_rows
+from edge_wsd.llama.row import Row
+from edge_wsd.llama.scores import FLOAT_BYTES, Scores, read_rows
 from edge_wsd.llama.sequence import Going, Piece, Sequence
 from edge_wsd.llama.settings import ModelSettings, n_texts
 from edge_wsd.llama.thread_choice import FEW_TOKENS, ThreadChoice

@@ -24,7 +24,7 @@ import numpy as np
 from edge_wsd.errors import LogitsError
 from edge_wsd.llama.binding import llama_cpp
 from edge_wsd.llama.library import ggml_function
-from edge_wsd.llama.scores import Row
+from edge_wsd.llama.row import Row
 
 MOST_ROWS = 64
 """Rows of one sequence in a pass; a pass of more reads raw logits."""

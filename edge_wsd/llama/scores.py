@@ -10,13 +10,12 @@ import numpy as np
 from edge_wsd import _native
 from edge_wsd.errors import DecodeError
 from edge_wsd.llama import library
+from edge_wsd.llama.row import Row
 from edge_wsd.llama.sampler import Sampler
 
 if TYPE_CHECKING:
     from edge_wsd.llama.context import Context
 
-Row = tuple[float, int, float]
-"""Log-probability of the token asked about, the most probable token, its log-probability."""
 FLOAT_BYTES = 4
 
 

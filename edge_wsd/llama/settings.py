@@ -11,7 +11,7 @@ from edge_wsd.llama.rpc_protocol import addresses_of
 KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
 FlashAttention = Literal["auto", "on", "off"]
 ExtraBuffers = Literal["auto", "on", "off"]
-DeviceSignal = Literal["auto", "on", "off"]
+DeviceSignalUse = Literal["auto", "on", "off"]
 GpuLayers = int | Literal["auto"]
 AUTO: Literal["auto"] = "auto"
 ALL_LAYERS = -1
@@ -54,7 +54,7 @@ class ModelSettings:
     exact: bool = False
     """Numbers that depend on the text alone, and not on what is computed together (`edge_wsd.llama.passes`). With both
     models exact a reply is the same with speculation and without; it takes longer."""
-    device_signal: DeviceSignal = "auto"
+    device_signal: DeviceSignalUse = "auto"
     """Compute the numbers of greedy scoring where the logits are, so that a pass sends back four numbers a row and not
     its logits (`edge_wsd.llama.device_signal`). "auto" is off: what it gains on a GPU has not been measured. With "on",
     passes that draw tokens and exact ones still read logits, and so does a device that lacks an operation."""
@@ -82,7 +82,7 @@ class ModelSettings:
         checks.require_whole("cache_ram", self.cache_ram, 0, _LARGEST_CACHE_RAM, or_none=True)
         checks.require_whole("batch", self.batch, 8, 8192)
         checks.require_flag("exact", self.exact)
-        checks.require_choice("device_signal", self.device_signal, get_args(DeviceSignal))
+        checks.require_choice("device_signal", self.device_signal, get_args(DeviceSignalUse))
         checks.require_flag("mmap", self.mmap)
         checks.require_flag("memory_check", self.memory_check)
 
