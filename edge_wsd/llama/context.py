@@ -108,8 +108,9 @@ class Context:
         """Tokens of which one pass can lend the logits."""
         self._batch = DecodeBatch(self.batch_size)
         self._steps = NativeSteps(self.handle, llama_cpp.llama_model_get_vocab(model.handle), self.n_vocab)
-        wants_signal = settings.uses_device_signal and tap is None
-        self.signal = DeviceSignal.of(self.handle) if wants_signal else None
+        # Of another machine's device it is not known which operations it has.
+        wants_signal = settings.uses_device_signal and tap is None and not model.relays
+        self.signal = DeviceSignal.of(self.handle, self.n_vocab) if wants_signal else None
         """Computes rows where the logits are; None where they are read from the logits."""
         self.can_go_on = self.block == 1 and model.can_cut and self.signal is None
         """Whether `go_on` takes any steps: exact passes are over blocks, checkpoints are made between passes, and it

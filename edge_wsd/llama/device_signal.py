@@ -5,7 +5,7 @@ A sampler that llama.cpp computes with each output gives the most probable token
 about, and the probability of the most probable one. Differences of logits and one logarithm on the host make of these
 the log-probabilities, also where a probability is too small for float32.
 
->>> signal = DeviceSignal.of(context.handle)
+>>> signal = DeviceSignal.of(context.handle, context.n_vocab)
 >>> signal.prepare([(0, [5, -1])])   # two rows of sequence 0, the first asked about token 5
 >>> context.decode(pieces)
 >>> signal.rows([6, 7], [5, -1])     # the tokens of the batch that have rows
@@ -31,7 +31,6 @@ MOST_ROWS = 64
 PASSES_OF_REST = 64
 """Passes that read raw logits after one that had to: llama.cpp plans its memory anew at each change."""
 _I32 = 26
-_ZEROS = np.zeros(MOST_ROWS, np.int32)
 _NAME = ctypes.create_string_buffer(b"edge-wsd")
 _pointer, _whole = ctypes.c_void_p, ctypes.c_int64
 
@@ -70,8 +69,9 @@ class _Sampler:
 class DeviceSignal:
     """The samplers of one context. Used under `library.LOCK`, as all that decodes."""
 
-    def __init__(self, handle: int) -> None:
+    def __init__(self, handle: int, n_vocab: int) -> None:
         self._handle = handle
+        self._n_vocab = n_vocab
         self._by_sequence: dict[int, _Sampler] = {}
         self._by_address: dict[int, _Sampler] = {}
         self._failure: BaseException | None = None
@@ -82,9 +82,9 @@ class DeviceSignal:
         self._interface = _interface(self._init, self._apply, self._begin_pass, self._forget)
 
     @classmethod
-    def of(cls, handle: int) -> DeviceSignal | None:
+    def of(cls, handle: int, n_vocab: int) -> DeviceSignal | None:
         """None where llama.cpp or the device with the logits lacks what is needed."""
-        signal = cls(handle)
+        signal = cls(handle, n_vocab)
         try:
             signal._attach(0)
         finally:
@@ -96,7 +96,7 @@ class DeviceSignal:
         if self._n_rest > 0:
             self._n_rest -= 1
             return False
-        if any(len(targets) > MOST_ROWS for _, targets in asked):
+        if not self._is_supported or not all(self._can_ask(targets) for _, targets in asked):
             return False
         for sequence, targets in asked:
             if sequence not in self._by_sequence and not self._attach(sequence):
@@ -105,9 +105,13 @@ class DeviceSignal:
             sampler.targets, sampler.n_answered = targets, 0
         return True
 
+    def _can_ask(self, targets: list[int]) -> bool:
+        """llama.cpp ends the process at a token that is not there; whoever reads logits names it."""
+        return len(targets) <= MOST_ROWS and min(targets) >= -1 and max(targets) < self._n_vocab
+
     def rest(self) -> None:
         """The next decode shall give raw logits, and so do some after it."""
-        self._failure = None
+        self._raise_failure()
         if self._by_sequence:
             self._detach()
             self._n_rest = PASSES_OF_REST
@@ -118,10 +122,7 @@ class DeviceSignal:
         Raises `LogitsError` for one that describes no distribution.
         """
         self.n_passes += 1
-        if (failure := self._failure) is not None:
-            self._failure = None
-            self._detach()
-            raise failure
+        self._raise_failure()
         return [
             self._row(i, len(outputs), output, target)
             for i, (output, target) in enumerate(zip(outputs, targets, strict=True))
@@ -149,7 +150,8 @@ class DeviceSignal:
         sampler = _Sampler(_address(chain))
         self._by_sequence[sequence] = self._by_address[_address(inner)] = sampler
         is_attached = bool(llama_cpp.llama_set_sampler(self._handle, sequence, chain))  # calls `_init`
-        if not is_attached or not self._is_supported or self._failure is not None:
+        self._raise_failure()
+        if not is_attached or not self._is_supported:
             self._is_supported = False
             self._detach()
         return self._is_supported
@@ -159,16 +161,27 @@ class DeviceSignal:
             llama_cpp.llama_set_sampler(self._handle, sequence, None)
         self.close()
 
+    def _raise_failure(self) -> None:
+        """What a callback has raised, and no graph that it was to build stays."""
+        if (failure := self._failure) is not None:
+            self._failure = None
+            self._detach()
+            raise failure
+
     # Called by llama.cpp, through which no exception can pass
 
     def _init(self, sampler: int, buffer_type: int, _n_rows: int) -> bool:
-        self._is_supported = self._is_supported and bool(self._guarded(lambda: _supports(buffer_type)))
-        return self._is_supported
+        supports = self._guarded(lambda: _supports(buffer_type))
+        if supports is False:
+            self._is_supported = False
+        return bool(supports)
 
     def _apply(self, address: int, context: int, _graph: int, data: Any) -> None:
         self._guarded(lambda: self._build(self._by_address[address], context, data.contents))
 
     def _build(self, sampler: _Sampler, context: int, data: llama_cpp.llama_sampler_data) -> None:
+        if sampler.n_rows >= MOST_ROWS:
+            raise IndexError(f"a graph of more than {MOST_ROWS} rows of one sequence")
         if sampler.n_rows == 0:
             sampler.inputs = _new_1d(context, _I32, MOST_ROWS)
             _set_input(sampler.inputs)
@@ -178,24 +191,21 @@ class DeviceSignal:
         sampler.n_rows += 1
 
     def _begin_pass(self, address: int) -> None:
-        before = self._failure
-        self._guarded(lambda: self._fill(self._by_address[address]))
-        if self._failure is not before:  # llama.cpp ends the process at a token that is not there
-            self._guarded(lambda: _write(self._by_address[address].inputs, _ZEROS.ctypes.data, 0, _ZEROS.nbytes))
+        if not self._guarded(lambda: self._fill(self._by_address[address])):
+            # llama.cpp ends the process at a token that is not there.
+            self._guarded(lambda: _ask(self._by_address[address], []))
 
-    def _fill(self, sampler: _Sampler) -> None:
+    def _fill(self, sampler: _Sampler) -> bool:
         """Of a pass that llama.cpp computes in several parts, for the next part."""
-        if sampler.n_rows == 0:  # none could be built; what no row reads has no memory
-            return
-        end = sampler.n_answered + sampler.n_rows
-        targets = np.maximum(np.array(sampler.targets[sampler.n_answered : end], np.int32), 0)
-        _write(sampler.inputs, targets.ctypes.data, 0, targets.nbytes)
-        sampler.n_answered = end
+        if sampler.n_rows > 0:  # else none could be built, and what no row reads has no memory
+            end = sampler.n_answered + sampler.n_rows
+            _ask(sampler, sampler.targets[sampler.n_answered : end])
+            sampler.n_answered = end
+        return True
 
     def _forget(self, address: int) -> None:
         """Another graph is about to be built."""
-        if (sampler := self._by_address.get(address)) is not None:
-            sampler.n_rows = 0
+        self._guarded(lambda: setattr(self._by_address[address], "n_rows", 0))
 
     def _guarded(self, do: Callable[[], Any]) -> Any:
         try:
@@ -203,6 +213,13 @@ class DeviceSignal:
         except BaseException as error:  # raised behind the decode
             self._failure = self._failure or error
             return None
+
+
+def _ask(sampler: _Sampler, targets: list[int]) -> None:
+    """Write what the rows are asked about; token 0 where that is none."""
+    tokens = np.zeros(MOST_ROWS, np.int32)
+    tokens[: len(targets)] = np.maximum(targets, 0)
+    _write(sampler.inputs, tokens.ctypes.data, 0, tokens.nbytes)
 
 
 def _numbers(context: int, logits: int, target: int) -> tuple[int, int]:

@@ -11,7 +11,7 @@ import pytest
 
 from edge_wsd import ModelSettings, Options, Pair
 from edge_wsd._native import CancelFlag
-from edge_wsd.errors import Cancelled, DecodeError, LogitsError
+from edge_wsd.errors import Cancelled, DecodeError, LogitsError, VocabularyError
 from edge_wsd.llama.context import Context
 from edge_wsd.llama.device_signal import MOST_ROWS, PASSES_OF_REST
 from edge_wsd.llama.model import Model
@@ -239,3 +239,57 @@ def test_one_logit_that_is_not_a_number_is_found(tmp_path):
     settings = ModelSettings(device_signal="on", **SETTINGS)
     with Model.load(path, settings) as model, Context(model, settings) as context, pytest.raises(LogitsError):
         context.sequence().score([1, 2], [3])
+
+
+def test_a_proposed_token_outside_the_vocabulary_is_named(path):
+    """In the last row of a pass it is asked about before it is read: llama.cpp would end the process at it."""
+    settings = ModelSettings(device_signal="on", **{**SETTINGS, "batch": 8})
+    with Model.load(path, settings) as model, Context(model, settings) as context:
+        for token in (context.n_vocab, -2):
+            sequence = context.sequence()
+            with pytest.raises((ValueError, VocabularyError), match=r"target|vocabulary"):
+                sequence.score([1], [2, 3, token, *[4] * 7])
+            sequence.close()
+        context.sequence().score([1], [2])
+
+
+def test_where_llama_cpp_takes_no_samplers_logits_are_read(path, monkeypatch):
+    """As with tensors split over several devices."""
+    monkeypatch.setattr("edge_wsd.llama.device_signal.llama_cpp.llama_set_sampler", lambda *_: False)
+    settings = ModelSettings(device_signal="on", **SETTINGS)
+    with Model.load(path, settings) as model, Context(model, settings) as context:
+        assert context.signal is None
+        assert context.sequence().score([1], [2]).n_rows == 2
+
+
+@pytest.mark.parametrize("is_attached", [True, False])
+def test_an_interrupt_in_a_callback_is_raised_and_not_taken_for_a_missing_operation(contexts, monkeypatch, is_attached):
+    host, device = contexts
+    one, other = host.sequence(), device.sequence()
+    if is_attached:
+        require_equal(one.score([1], [2]), other.score([1], [2]))
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("edge_wsd.llama.device_signal._numbers", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            other.score([1], [2, 3])
+    one.cut(0)
+    other.cut(0)
+    n_before = device.signal.n_passes
+    require_equal(one.score([1], [2]), other.score([1], [2]))
+    assert device.signal.n_passes == n_before + 1
+
+
+def test_two_errors_in_a_row_leave_no_token_unasked(contexts, monkeypatch):
+    """The second one once went for the first, and what the rows were asked about stayed whatever lay in memory."""
+    sequence = contexts[1].sequence()
+    with monkeypatch.context() as patch:
+        patch.setattr(type(contexts[1].signal), "_fill", lambda *_: 1 // 0)
+        sequences = [contexts[1].sequence() for _ in range(3)]
+        pieces = [Piece(each, [1, 2], [3, -1]) for each in sequences]
+        with pytest.raises(ZeroDivisionError):
+            contexts[1].run(pieces, [Scores(contexts[1]) for _ in pieces])
+    assert sequence.score([1], [2]).n_rows == 2

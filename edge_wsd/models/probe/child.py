@@ -11,6 +11,7 @@ import ctypes
 import json
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,11 @@ def use(path: Path, settings: ModelSettings) -> None:
     """
     with Model.load(path, settings) as model:
         _exercise_vocabulary(model)
-        with Context(model, settings) as context:
+        with Context(model, replace(settings, device_signal="off")) as context:
             _decode(model, context)
+        if settings.uses_device_signal:
+            with Context(model, settings) as context:
+                _score_on_device(context)
 
 
 def _decode(model: Model, context: Context) -> None:
@@ -76,6 +80,13 @@ def _decode(model: Model, context: Context) -> None:
             scores.choose(row)
     finally:
         sampler.close()
+
+
+def _score_on_device(context: Context) -> None:
+    """One row and several, asked about tokens, of two graphs and of one that is used again."""
+    sequence = context.sequence()
+    for proposed in ([], [2, 3], [1, 2]):
+        sequence.score([1], [token % context.n_vocab for token in proposed])
 
 
 def _exercise_vocabulary(model: Model) -> None:

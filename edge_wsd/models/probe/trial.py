@@ -44,6 +44,7 @@ _DECIDING = (
     "gpu_layers",
     "main_gpu",
     "extra_buffers",
+    "device_signal",
 )
 _PACKAGE = Path(__file__).resolve().parents[2]
 _ERROR_CHARACTERS = 300
