@@ -22,7 +22,7 @@ from pathlib import Path
 
 import gguf
 
-from scripts.make_bench_pair import RandomModel
+from scripts.random_model import RandomModel, Shape
 
 _CHILD = """
 import json, sys, time
@@ -98,10 +98,10 @@ def load(python: str, files: list[str]) -> dict[str, float]:
 
 def write_pairs(folder: Path, n_vocab: int) -> dict[str, list[str]]:
     """Files of a pair with one vocabulary, and of one with two."""
-    model = RandomModel(256, n_vocab, "Q4_0", 8.0, n_active=1)
+    model = RandomModel(Shape.of_width(256, 1), n_vocab, "Q4_0", 8.0)
     paths = [folder / f"{name}.gguf" for name in ("drafter", "base", "other")]
     for path, letters in zip(paths, (_LETTERS, _LETTERS, _LETTERS[::-1]), strict=True):
-        model.write(path, 1, lambda writer, letters=letters: write_vocabulary(writer, n_vocab, letters))
+        model.write(path, model.inner, lambda writer, letters=letters: write_vocabulary(writer, n_vocab, letters))
     drafter, base, other = map(str, paths)
     return {"equal": [drafter, base], "different": [other, base]}
 

@@ -90,11 +90,12 @@ def compare(case: Case, folder: Path) -> list[dict[str, Any]]:
     from edge_wsd.models.gguf.shape import shape_of_file
     from edge_wsd.models.plan.memory import placed_memory
     from edge_wsd.models.plan.placement import place
-    from scripts.make_bench_pair import RandomModel
+    from scripts.random_model import RandomModel, Shape
 
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{case.name.replace(' ', '-').replace(',', '')}.gguf"
-    RandomModel(case.embd, case.vocab, case.type, 8.0, n_active=2).write(path, case.layers)
+    drafter, base = (Shape.of_width(case.embd, n_layers) for n_layers in (2, case.layers))
+    RandomModel(drafter, case.vocab, case.type, 8.0).write(path, base)
     shape, rows = shape_of_file(path), []
     for mapped in (True, False):
         given = {**case.settings, "mmap": mapped, "gpu_layers": 0, "threads": 1}
