@@ -3,7 +3,7 @@
 import pytest
 
 from edge_wsd._native import CancelFlag
-from edge_wsd.errors import Cancelled, LogitsError, WorkerError
+from edge_wsd.errors import Cancelled, LogitsError
 from edge_wsd.llama.context import Context
 from edge_wsd.llama.model import Model
 from edge_wsd.llama.scores import Scores
@@ -129,15 +129,3 @@ def test_no_steps_where_passes_are_over_blocks_or_memory_needs_checkpoints(tmp_p
         (one,) = begun(context, PROMPTS[:1])
         assert context.go_on([one], CancelFlag()) == 0
         assert one.sequence.tokens == PROMPTS[0]
-
-
-def test_a_worker_that_fails_is_an_error_and_the_ledger_says_what_was_read(model, context, monkeypatch):
-    (one,) = begun(context, PROMPTS[:1])
-
-    def failed():
-        raise WorkerError("a worker has failed")
-
-    monkeypatch.setattr(model, "require_workers", failed)
-    with pytest.raises(WorkerError):
-        context.go_on([one], CancelFlag())
-    assert len(one.sequence.tokens) == len(PROMPTS[0]) + 12 and one.scores.n_rows == 1
