@@ -6,12 +6,20 @@ draft's text is split into the base's tokens, and only those that later text can
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
+from itertools import accumulate
 from typing import Protocol
 
+from edge_wsd.decoding.proposal import Proposal
 from edge_wsd.decoding.protocols import Vocabulary
 from edge_wsd.decoding.recut import LONGEST_HOLD, Recut, tokenize_after
 
 _LONGEST_ANCHOR = 64
+_CONTINUATIONS = frozenset(bytes([byte]) for byte in range(0x80, 0xC0))
+"""Bytes that never begin a character."""
+_LOOK_BEHIND = 16
+"""Tokens of a reply that decide how the text behind it is split."""
 
 
 class Draft(Protocol):
@@ -35,6 +43,9 @@ class Echo(Protocol):
     def tokens(self, reply: list[int]) -> list[int]:
         """The reply so far. Cheap if the reply only grew since the last call. Do not change the list."""
 
+    def to_base(self, drafted: list[int], chances: list[float]) -> Proposal:
+        """What the drafter wrote behind the reply that was asked for last, with the probabilities it gave."""
+
 
 class Bridge(Protocol):
     """Made once per pair."""
@@ -46,7 +57,7 @@ class Bridge(Protocol):
         """A new reply after the drafter's prompt, which ends with `anchor`."""
 
     def to_base(self, tokens: list[int], *, strip: bool = False) -> list[int]:
-        """A proposed continuation, in the base's tokens; `strip` drops white space in front."""
+        """A word, in the base's tokens; `strip` drops white space in front."""
 
 
 class SameVocabulary:
@@ -61,7 +72,7 @@ class SameVocabulary:
         return _SameDraft(self._base, self._n_common, anchor, strip)
 
     def echo(self, anchor: str) -> Echo:
-        return _SameEcho(self._n_drafter)
+        return _SameEcho(self._n_drafter, self._n_common)
 
     def to_base(self, tokens: list[int], *, strip: bool = False) -> list[int]:
         tokens = [token for token in tokens if token < self._n_common]
@@ -111,8 +122,9 @@ class _SameDraft:
 class _SameEcho:
     """`n_tokens` is the size of the drafter's vocabulary if the base's is larger."""
 
-    def __init__(self, n_tokens: int | None) -> None:
+    def __init__(self, n_tokens: int | None, n_common: int) -> None:
         self._n_tokens = n_tokens
+        self._n_common = n_common
         self._reply: list[int] = []
         self._tokens: list[int] = []
 
@@ -124,6 +136,10 @@ class _SameEcho:
             self._tokens, self._reply, new = [], list(reply), reply
         self._tokens += [token for token in new if token < self._n_tokens]
         return self._tokens
+
+    def to_base(self, drafted: list[int], chances: list[float]) -> Proposal:
+        known = [(token, chance) for token, chance in zip(drafted, chances, strict=True) if token < self._n_common]
+        return Proposal([token for token, _ in known], [chance for _, chance in known])
 
 
 class ThroughText:
@@ -171,6 +187,12 @@ class _TextEcho:
         self._tokens[n:] = self._recut.tokens[n:] + self._recut.held()
         return self._tokens
 
+    def to_base(self, drafted: list[int], chances: list[float]) -> Proposal:
+        pieces = [self._drafter.piece(token) for token in drafted]
+        n_unfinished = self._recut.n_unfinished  # the drafter does not see these bytes, and writes them again
+        tokens = split_behind(self._base, self._reply, b"".join(pieces), n_unfinished)
+        return Proposal(tokens, _chances(self._base, tokens, pieces, chances, n_unfinished))
+
 
 def _added(known: list[int], reply: list[int]) -> list[int] | None:
     """What `reply` adds to `known`, which is updated to it; None if `reply` does not begin with `known`."""
@@ -184,11 +206,72 @@ def anchor_of(prompt: str) -> str:
     return prompt[max(prompt.rfind("\n"), len(prompt) - _LONGEST_ANCHOR, 0) :]
 
 
+def split_behind(base: Vocabulary, reply: list[int], data: bytes, n_unfinished: int = 0) -> list[int]:
+    """The tokens behind `reply` that the base has for `data`, split together with the end of the reply.
+
+    `data` begins with the last `n_unfinished` bytes of the reply: a character that is not complete there. If it does
+    not, there is no such continuation. An incomplete character at the end of `data` is left out.
+
+    Source: the idea of string-level exact match, Timor et al., arXiv 2502.05202.
+    """
+    before = b"".join(map(base.piece, reply[_start_of_end(base, reply) :]))
+    whole = before[: len(before) - n_unfinished] + data
+    if not whole.startswith(before):
+        return []
+    # What is no text is replaced, which changes its length.
+    tokens = tokenize_after(base, "\n", _whole_characters(whole).decode("utf-8", errors="replace"))
+    n, end = 0, 0
+    while n < len(tokens) and end < len(before):
+        end += len(base.piece(tokens[n]))
+        n += 1
+    # Otherwise the reply ends inside a token: the base has split it in its own way, and goes on behind that.
+    return tokens[n:] if end == len(before) else _alone(base, whole[len(before) :])
+
+
+def _start_of_end(base: Vocabulary, reply: list[int]) -> int:
+    """Where the end of a reply begins that decides what comes behind: at a certain cut, if one is near."""
+    first = max(len(reply) - _LOOK_BEHIND, 0)
+    if not first:
+        return 0
+    for at in range(first, len(reply)):
+        left, right = (base.piece(token).decode("utf-8", errors="replace") for token in reply[at - 1 : at + 1])
+        if left and right and "\ufffd" not in (left[-1], right[0]) and not base.can_join(left[-1], right[0]):
+            return at
+    starts = (at for at in range(first, len(reply)) if base.piece(reply[at])[:1] not in _CONTINUATIONS)
+    return next(starts, first)
+
+
+def _alone(base: Vocabulary, data: bytes) -> list[int]:
+    """Tokens of text by itself; none if it begins within a character."""
+    # A newline in front: some tokenizers put a space before the first word of a text.
+    whole = data[:1] not in _CONTINUATIONS
+    return tokenize_after(base, "\n", _whole_characters(data).decode("utf-8", errors="replace")) if whole else []
+
+
+def _chances(
+    base: Vocabulary, tokens: list[int], pieces: list[bytes], chances: list[float], n_unfinished: int
+) -> list[float]:
+    """The probabilities of drafted `pieces`, each counted where its text begins, so that their product is the same."""
+    begins = list(accumulate(map(len, pieces[:-1]), initial=-n_unfinished))
+    found, first, end = [], 0, 0
+    for token in tokens:
+        end += len(base.piece(token))
+        behind = bisect_left(begins, end)
+        found.append(math.prod(chances[first:behind]))
+        first = behind
+    return found
+
+
 def _whole_text(vocabulary: Vocabulary, tokens: list[int]) -> str:
     """The text of `tokens`, without an incomplete character at its end."""
     data = b"".join(map(vocabulary.piece, tokens))
+    return _whole_characters(data).decode("utf-8", errors="replace")
+
+
+def _whole_characters(data: bytes) -> bytes:
+    """Without an incomplete character at the end."""
     try:
-        return data.decode("utf-8")
+        data.decode("utf-8")
     except UnicodeDecodeError as error:
-        whole = data[: error.start] if error.reason == "unexpected end of data" else data
-        return whole.decode("utf-8", errors="replace")
+        return data[: error.start] if error.reason == "unexpected end of data" else data
+    return data

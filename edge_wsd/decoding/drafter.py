@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 
 from edge_wsd.decoding.bridge import Bridge, Draft
 from edge_wsd.decoding.common_prefix import common_prefix
 from edge_wsd.decoding.events import SwitchReason
+from edge_wsd.decoding.proposal import Proposal
 from edge_wsd.decoding.protocols import CachedSequence, Onward, Pass, TokenSampler, Vocabulary, Writing
 
 _LONGEST_WORD = 16
@@ -48,8 +50,8 @@ class Drafter:
         self._sampler = sampler
         self._max_draft = min(max_draft, n_ctx - len(prompt))
         self._n_ctx = n_ctx
-        self._ahead: list[int] = []
-        """What follows its text, where a pass told more than was asked for yet."""
+        self._ahead: list[tuple[int, float]] = []
+        """What follows its text, with log-probabilities, where a pass told more than was asked for yet."""
 
     def step(self, n: int = 1) -> Writing[int]:
         """Write one token into the draft; returns the index of the first entry of `draft.tokens` that changed.
@@ -57,10 +59,11 @@ class Drafter:
         `n` is how many steps will be taken before anybody else writes, this one included.
         """
         n = min(n, self._max_draft - self.n_drafted)
-        token = (yield from self._next(self._sampler, n)) if self._max_draft > 0 else None
-        if token is None:
+        chosen = (yield from self._next(self._sampler, n)) if self._max_draft > 0 else None
+        if chosen is None:
             self.ended = "draft_ended" if self._max_draft > 0 else "draft_limit"
             return self.draft.flush()
+        token, _ = chosen
         self._keep(token)
         changed = self.draft.push(token)
         if self.n_drafted >= self._max_draft:
@@ -68,14 +71,19 @@ class Drafter:
             return min(changed, self.draft.flush())
         return changed
 
-    def propose(self, reply: list[int], n: int) -> Writing[list[int]]:
-        """About `n` tokens that may follow `reply`, in the base's vocabulary. First reads what it has missed."""
+    def propose(self, reply: list[int], n: int, stop_below: float = 0.0) -> Writing[Proposal]:
+        """About `n` tokens that may follow `reply`, in the base's vocabulary. First reads what it has missed.
+
+        It stops early before a token that the drafter itself gives a probability below `stop_below`.
+        """
         self._go_on_behind(reply)
         n = min(n, self._n_ctx - len(self._text))
-        proposed: list[int] = []
-        while len(proposed) < n and (token := (yield from self._next(None, n - len(proposed)))) is not None:
-            proposed.append(token)
-        return self._bridge.to_base(proposed)
+        tokens: list[int] = []
+        chances: list[float] = []
+        while len(tokens) < n and (chosen := (yield from self._next(None, n - len(tokens), stop_below))) is not None:
+            tokens.append(chosen[0])
+            chances.append(math.exp(chosen[1]))
+        return self._echo.to_base(tokens, chances)
 
     def word(self, reply: list[int], *, strip: bool) -> Writing[list[int]]:
         """The next whole word after `reply`, in the base's vocabulary; empty if the drafter ends its text there.
@@ -87,10 +95,11 @@ class Drafter:
         has_begun = False
         most = min(_LONGEST_WORD, self._n_ctx - len(self._text))
         while len(word) < most:
-            token = yield from self._next(self._sampler)
-            if token is None:
+            chosen = yield from self._next(self._sampler)
+            if chosen is None:
                 self.ended = None if word else "draft_ended"
                 break
+            token, _ = chosen
             piece = self._vocabulary.piece(token)
             if has_begun and piece[:1].isspace():  # the next word
                 self._text.pop()
@@ -114,18 +123,24 @@ class Drafter:
         if self._sampler is not None:
             self._sampler.accept(token)
 
-    def _next(self, sampler: TokenSampler | None, n: int = 1) -> Writing[int | None]:
-        """The drafter's next token, of `n` that are needed; None if it ends its text."""
+    def _next(
+        self, sampler: TokenSampler | None, n: int = 1, stop_below: float = 0.0
+    ) -> Writing[tuple[int, float] | None]:
+        """The drafter's next token, of `n` that are needed, and its log-probability.
+
+        None if it ends its text there, or is less probable than `stop_below`.
+        """
         if not self._ahead:
-            onward = Onward(n - 1, self._stop_tokens) if n > 1 and sampler is None else None
+            goes_on = n > 1 and sampler is None
+            onward = Onward(n - 1, self._stop_tokens, stop_below) if goes_on else None
             rows = yield Pass(self._sequence, self._text, [], sampler, onward=onward)
             self.seconds += rows.seconds
-            self._ahead = [rows.choose(row)[0] for row in range(rows.n_rows)]
-        token = self._ahead.pop(0)
+            self._ahead = [rows.choose(row) for row in range(rows.n_rows)]
+        token, logprob = self._ahead.pop(0)
         is_end = self._vocabulary.is_end(token)
         self.stop = None if is_end else self._stop_tokens.get(token)
-        if is_end or self.stop is not None:
+        if is_end or self.stop is not None or (stop_below > 0 and logprob < math.log(stop_below)):
             return None
         self._text.append(token)
         self.n_drafted += 1
-        return token
+        return token, logprob

@@ -51,6 +51,11 @@ class Recut:
             self._hand_over(tokens[:n_tokens], text, end)
         return n
 
+    @property
+    def n_unfinished(self) -> int:
+        """Bytes at the end of what was added that are the beginning of a character, and in no token yet."""
+        return len(self._decoder.getstate()[0])
+
     def settle(self) -> int:
         """Compare what was handed over with the whole text split at once; returns the first entry that changed.
 

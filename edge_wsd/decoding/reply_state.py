@@ -10,6 +10,7 @@ from edge_wsd.decoding.events import Event, Source, Switched
 from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.options import Options
 from edge_wsd.decoding.pace import Pace
+from edge_wsd.decoding.proposal import Proposal
 from edge_wsd.decoding.protocols import CachedSequence, Pass, Rows, TokenSampler, Writing
 from edge_wsd.decoding.writer import ReplyWriter
 
@@ -44,6 +45,8 @@ class ReplyState:
         self._proposer = drafter if options.speculation else None
         self._pace = Pace(options.chunk)
         self._asked, self._proposed_s = 0, 0.0
+        self._proposal = Proposal()
+        """What the next pass of the base is about."""
 
     @property
     def done(self) -> bool:
@@ -73,16 +76,16 @@ class ReplyState:
 
     def propose(self) -> Writing[list[int]]:
         """The drafter's guess at what comes next, as long as pays."""
-        self._asked, self._proposed_s = 0, 0.0
+        self._asked, self._proposed_s, self._proposal = 0, 0.0, Proposal()
         n = self._pace.next() if self._proposer is not None else 0
         self._asked = min(n + self.base.sequence.spare(n + 1), self.writer.n_left - 1) if n else 0
         if self._proposer is None or not self._asked:
             return []
         before_s = self._proposer.seconds
-        proposed = yield from self._proposer.propose(self.writer.ids, self._asked)
+        self._proposal = (yield from self._proposer.propose(self.writer.ids, self._asked)).first(self._asked)
         self._proposed_s = self._proposer.seconds - before_s
-        self.meter.n_drafted += len(proposed[: self._asked])
-        return proposed[: self._asked]
+        self.meter.n_drafted += len(self._proposal.tokens)
+        return self._proposal.tokens
 
     def choosing_pass(self, proposed: list[int]) -> Pass:
         """A pass for the base's own choices."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_wsd.decoding.bridge import SameVocabulary, ThroughText, anchor_of
+from edge_wsd.decoding.bridge import SameVocabulary, ThroughText, anchor_of, split_behind
 from edge_wsd.decoding.drafter import Drafter
 from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.options import Options
@@ -205,6 +205,49 @@ def test_a_reply_goes_back_to_the_drafter_as_the_whole_text_cut_anew(text, sizes
         so_far = b"".join(map(BASE.piece, reply[:end])).decode()
         assert echo.tokens(reply[:end]) == tokenize_after(DRAFTER, "\n", so_far)
     assert echo.tokens(reply[:1]) == tokenize_after(DRAFTER, "\n", b"".join(map(BASE.piece, reply[:1])).decode())
+
+
+def proposal_behind(reply, drafted, chances=None):
+    """What becomes of drafted pieces behind a reply of the base."""
+    echo = ThroughText(DRAFTER, BASE).echo("\n")
+    echo.tokens(reply)
+    return echo.to_base(spoken(DRAFTER, drafted), chances or [1.0] * len(drafted))
+
+
+@given(TEXTS, st.integers(0, 40))
+def test_a_proposal_is_split_as_the_base_splits_the_whole_text(text, n):
+    """It was split as if it stood alone, and so differed from what the base writes wherever a word was divided."""
+    whole = BASE.tokenize(text)
+    reply, rest = whole[:n], whole[n:]
+    data = b"".join(map(BASE.piece, rest))
+    n_unfinished = len(b"".join(map(BASE.piece, reply))) - len(text_of(reply).encode())
+    half = b"".join(map(BASE.piece, reply))[-n_unfinished:] if n_unfinished else b""
+    assert split_behind(BASE, reply, half + data, n_unfinished) == rest
+
+
+def text_of(tokens):
+    return b"".join(map(BASE.piece, tokens)).decode(errors="ignore")
+
+
+def test_a_character_that_the_reply_has_begun_is_finished_by_the_proposal():
+    """The drafter, who cannot read half a character, writes it anew: its first byte was proposed a second time."""
+    first, second = "ß".encode()
+    reply = spoken(BASE, [b"a", bytes([first])])
+    assert proposal_behind(reply, [bytes([first]), bytes([second]), b"c"]).tokens == spoken(
+        BASE, [bytes([second]), b"c"]
+    )
+    assert proposal_behind(reply, [b"c"]).tokens == []
+
+
+def test_behind_a_cut_of_the_bases_own_the_proposal_is_split_by_itself():
+    reply = spoken(BASE, [b"a"])  # the vocabulary has "abc", yet the base has ended a token here
+    assert proposal_behind(reply, [b"bc", b"a "]).tokens == tokenize_after(BASE, "\n", "bca ")
+
+
+def test_each_drafted_token_counts_in_the_chance_of_one_token_of_the_base():
+    proposal = proposal_behind(spoken(BASE, [b"c"]), [b"a", b"bc", b" b"], [0.5, 0.4, 0.3])
+    assert proposal.tokens == spoken(BASE, [b"abc", b" ", b"b"])
+    assert proposal.chances == pytest.approx([0.2, 0.3, 1.0])
 
 
 LONGER = FakeVocabulary([*BASE.pieces, b"", b""])
