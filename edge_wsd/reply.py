@@ -137,10 +137,11 @@ class _Parts:
     def state(self) -> ReplyState:
         """The state of a new reply, with its switch rule."""
         options, writer, meter = self.options, self.writer(), self.meter
+        # A pass must hold a whole proposal, or the row that a token was drawn from could be gone.
+        finisher = self.pair.model("drafter" if options.mode == "drafter" else "base")
+        options = options.with_changes(chunk=max(1, min(options.chunk, finisher.context.batch_size // 2)))
         if options.mode != "wsd":
             return ReplyState(self.prompted(options.mode), options, writer, meter)
-        # A pass must hold a whole proposal, or the row that a token was drawn from could be gone.
-        options = options.with_changes(chunk=max(1, min(options.chunk, self.pair.base.context.batch_size // 2)))
         drafter, base = self.drafter(), self.prompted("base")
         if options.rule == "nudge":
             return NudgeReply(base, options, writer, meter, drafter, strip=not base.opening)

@@ -44,6 +44,10 @@ REPLY_FLAGS: dict[str, tuple[str, str]] = {
         "--speculation",
         "Keep drafting after the switch. Changes the speed, and the text only where rounding decides.",
     ),
+    "proposers": (
+        "--proposers",
+        "Who guesses the next tokens: the drafter, a lookup in prompt and answer (ngram), or both.",
+    ),
     "stop": ("--stop", "Also stop at this text. May be given several times."),
     "stop_loops": ("--stop-loops", "Stop an answer that repeats itself over and over."),
     "special": ("--special", "Turn text like <|im_end|> in messages into control tokens."),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from edge_wsd.decoding.proposal import PROPOSERS, ProposerName
+
 Source = Literal["drafter", "base"]
 SOURCES: tuple[Source, ...] = get_args(Source)
 SwitchReason = Literal["confident", "draft_limit", "draft_ended", "forced"]
@@ -80,7 +82,11 @@ class Statistics:
     n_drafted: int = 0
     """Tokens the drafter proposed, before and after the switch, in the base's vocabulary."""
     n_accepted: int = 0
-    """Proposed tokens that were kept."""
+    """How many of these were kept."""
+    n_proposed: dict[ProposerName, int] = field(default_factory=lambda: dict.fromkeys(PROPOSERS, 0))
+    """Tokens proposed to the base in its own turn, by who proposed them; those of the drafter are in `n_drafted`."""
+    n_proposed_accepted: dict[ProposerName, int] = field(default_factory=lambda: dict.fromkeys(PROPOSERS, 0))
+    """How many of these were the base's own choices."""
     base_passes: int = 0
     drafter_prompt_tokens: int = 0
     drafter_reused_tokens: int = 0

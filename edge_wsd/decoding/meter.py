@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from edge_wsd.decoding.events import Source, Statistics
+from edge_wsd.decoding.proposal import PROPOSERS, Proposal, ProposerName
 from edge_wsd.decoding.protocols import CachedSequence
 
 
@@ -24,6 +25,8 @@ class Meter:
     """Tokens from the passes up to the switch: the draft, and what those passes had already settled after it."""
     n_drafted: int = 0
     n_accepted: int = 0
+    n_proposed: dict[ProposerName, int] = field(default_factory=lambda: dict.fromkeys(PROPOSERS, 0))
+    n_proposed_accepted: dict[ProposerName, int] = field(default_factory=lambda: dict.fromkeys(PROPOSERS, 0))
     base_passes: int = 0
     prompt_tokens: dict[Source, int] = field(default_factory=dict)
     sequences: dict[Source, CachedSequence] = field(default_factory=dict)
@@ -40,6 +43,19 @@ class Meter:
     def read_prompt(self, model: Source, *, n_tokens: int, sequence: CachedSequence) -> None:
         """A model's prompt has `n_tokens`, and is read into `sequence`, which knows how many of them it found there."""
         self.prompt_tokens[model], self.sequences[model] = n_tokens, sequence
+
+    def proposed(self, proposal: Proposal) -> None:
+        """The base is to read these tokens, and may choose them itself."""
+        self.n_proposed[proposal.proposer] += len(proposal.tokens)
+        if proposal.proposer == "drafter":
+            self.n_drafted += len(proposal.tokens)
+
+    def accepted(self, proposer: ProposerName | None) -> None:
+        """The base has chosen a token that was proposed, or that stood in the draft behind the switch (None)."""
+        if proposer is not None:
+            self.n_proposed_accepted[proposer] += 1
+        if proposer != "ngram":
+            self.n_accepted += 1
 
     def switched(self) -> None:
         """The base takes over."""
@@ -68,6 +84,8 @@ class Meter:
             # A reply may end before the base has read the draft.
             n_drafted=max(self.n_drafted, n_draft),
             n_accepted=max(self.n_accepted, n_draft),
+            n_proposed=dict(self.n_proposed),
+            n_proposed_accepted=dict(self.n_proposed_accepted),
             base_passes=self.base_passes,
             drafter_prompt_tokens=self.prompt_tokens.get("drafter", 0),
             drafter_reused_tokens=self._n_reused("drafter"),

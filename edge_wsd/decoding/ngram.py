@@ -11,6 +11,8 @@ from __future__ import annotations
 from edge_wsd.decoding.proposal import Proposal
 from edge_wsd.decoding.protocols import Vocabulary, Writing
 
+SURE_ENOUGH = 0.4
+"""What is right less often is not worth a place in a pass of the base."""
 _LONGEST = 5
 _FIRST_PRECISION = (0.15, 0.35, 0.5, 0.65, 0.8)
 """How often a match of 1, 2, … tokens is right, before anything is known of a reply."""
@@ -21,14 +23,16 @@ _NEWEST = 0.1
 class NgramLookup:
     """Of one reply, in the tokens of the model that writes it. The longest match counts, and of these the latest.
 
-    Every token of the reply tells whether a match would have been right, whether it was proposed or not. So it is always
-    known how far each length can be trusted: that is the probability of what is proposed.
+    Every token of the reply tells whether a match would have been right, proposed or not. So it is always known how far
+    each length can be trusted: that is the probability of what is proposed.
     """
 
     def __init__(self, prompt: list[int], vocabulary: Vocabulary) -> None:
         """`prompt` is what stands before the reply, with a given beginning."""
         self.precision = list(_FIRST_PRECISION)
         """By the length of the match, from 1 on."""
+        self.seconds = 0.0
+        """It makes no passes."""
         self._prompt = prompt
         self._vocabulary = vocabulary
         self._text: list[int] = []

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Mode = Literal["wsd", "base", "drafter"]
 Rule = Literal["window", "nudge"]
+Proposers = Literal["drafter", "ngram", "both"]
 RULES: tuple[str, ...] = get_args(Rule)
 MODES: tuple[str, ...] = get_args(Mode)
 OF_ONE_RULE: Mapping[str, Rule] = {
@@ -55,6 +56,7 @@ class OptionChanges(TypedDict, total=False):
     max_draft: int
     chunk: int
     speculation: bool
+    proposers: Proposers
     switch_at: int | None
     temperature: float
     top_k: int
@@ -100,6 +102,9 @@ class Options:
     speculation: bool = True
     """After the switch the drafter keeps proposing. This changes the speed, and the text only where rounding decides:
     never if both models are `exact` (`ModelSettings`)."""
+    proposers: Proposers = "drafter"
+    """Who proposes tokens to the model that finishes the reply: the drafter; `ngram`, a lookup of what followed the
+    same tokens before, in prompt and reply, also where one model writes alone; or `both`, the lookup first."""
     switch_at: int | None = None
     """Force the switch after this many drafted tokens."""
     temperature: float = 0.0
@@ -144,6 +149,7 @@ class Options:
     def __post_init__(self) -> None:
         checks.require_choice("mode", self.mode, MODES)
         checks.require_choice("rule", self.rule, RULES)
+        checks.require_choice("proposers", self.proposers, get_args(Proposers))
         for name, low, high in (
             ("max_tokens", 1, checks.LARGEST),
             ("window", 1, checks.LARGEST),

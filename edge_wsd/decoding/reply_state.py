@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from edge_wsd.decoding.drafter import Drafter
 from edge_wsd.decoding.events import Event, Source, Switched
 from edge_wsd.decoding.meter import Meter
+from edge_wsd.decoding.ngram import SURE_ENOUGH, NgramLookup
 from edge_wsd.decoding.options import Options
 from edge_wsd.decoding.pace import Pace
-from edge_wsd.decoding.proposal import Proposal
+from edge_wsd.decoding.proposal import ProposerName
 from edge_wsd.decoding.protocols import CachedSequence, Pass, Rows, TokenSampler, Writing
 from edge_wsd.decoding.writer import ReplyWriter
 
@@ -42,11 +43,11 @@ class ReplyState:
         self.turn: Source = base.source
         self.switch: Switched | None = None
         """How the base last took over."""
-        self._proposer = drafter if options.speculation else None
-        self._pace = Pace(options.chunk)
+        self._proposers = _proposers(base, options, writer, drafter)
+        self._paces = {name: Pace(options.chunk) for name in self._proposers}
         self._asked, self._proposed_s = 0, 0.0
-        self._proposal = Proposal()
-        """What the next pass of the base is about."""
+        self._proposed_by: ProposerName | None = None
+        """Whose proposal the base reads; None until it has taken over."""
 
     @property
     def done(self) -> bool:
@@ -75,17 +76,21 @@ class ReplyState:
     # The base's turn
 
     def propose(self) -> Writing[list[int]]:
-        """The drafter's guess at what comes next, as long as pays."""
-        self._asked, self._proposed_s, self._proposal = 0, 0.0, Proposal()
-        n = self._pace.next() if self._proposer is not None else 0
-        self._asked = min(n + self.base.sequence.spare(n + 1), self.writer.n_left - 1) if n else 0
-        if self._proposer is None or not self._asked:
-            return []
-        before_s = self._proposer.seconds
-        self._proposal = (yield from self._proposer.propose(self.writer.ids, self._asked)).first(self._asked)
-        self._proposed_s = self._proposer.seconds - before_s
-        self.meter.n_drafted += len(self._proposal.tokens)
-        return self._proposal.tokens
+        """A guess at what comes next, as long as pays: what was found in the text, or else what the drafter writes."""
+        self._asked, self._proposed_s, self._proposed_by = 0, 0.0, None
+        for name, proposer in self._proposers.items():
+            n = self._paces[name].next()
+            n = min(n + self.base.sequence.spare(n + 1), self.writer.n_left - 1) if n else 0
+            if not n:
+                continue
+            before_s = proposer.seconds
+            stop_below = SURE_ENOUGH if name == "ngram" else 0.0
+            proposal = (yield from proposer.propose(self.writer.ids, n, stop_below)).first(n)
+            if proposal.tokens or name == "drafter":  # to find nothing costs nothing, to draft nothing does
+                self._asked, self._proposed_s, self._proposed_by = n, proposer.seconds - before_s, name
+                self.meter.proposed(proposal)
+                return proposal.tokens
+        return []
 
     def choosing_pass(self, proposed: list[int]) -> Pass:
         """A pass for the base's own choices."""
@@ -100,14 +105,14 @@ class ReplyState:
         yield from self.keep_choices(rows, proposed, 0, len(proposed) + 1)
         if is_first:
             self.meter.n_until_switch = len(self.writer.ids)
-        if self._proposer is not None and not self.drafting and not self.done:
-            self._pace.record(
-                self._asked,
-                n_proposed=len(proposed),
-                n_accepted=len(self.text) - n_before - 1,
-                propose_s=self._proposed_s,
-                pass_s=rows.seconds,
-            )
+        if not self.drafting and not self.done:
+            self._record(len(proposed), len(self.text) - n_before - 1, rows.seconds)
+
+    def _record(self, n_proposed: int, n_accepted: int, pass_s: float) -> None:
+        """Tell every pace what the round took: it was a plain one for all but the proposer."""
+        for name, pace in self._paces.items():
+            asked, propose_s = (self._asked, self._proposed_s) if name == self._proposed_by else (0, 0.0)
+            pace.record(asked, n_proposed=n_proposed, n_accepted=n_accepted, propose_s=propose_s, pass_s=pass_s)
 
     def tell_sampler(self, tokens: Iterable[int], *, drafted: bool = False) -> None:
         """Report the tokens that became part of the reply, in order."""
@@ -132,7 +137,8 @@ class ReplyState:
                 break
             token, logprob = rows.choose(row)
             stands = row < len(proposed) and token == proposed[row]
-            self.meter.n_accepted += stands
+            if stands:
+                self.meter.accepted(self._proposed_by)
             self.text.append(token)
             self.tell_sampler([token])
             yield from self.writer.write(token, self.base.source, logprob)
@@ -141,3 +147,15 @@ class ReplyState:
             if not stands:
                 break
         self.base.sequence.cut(len(self.text) - 1)  # what follows was read after proposals that were rejected
+
+
+def _proposers(
+    base: PromptedModel, options: Options, writer: ReplyWriter, drafter: Drafter | None
+) -> dict[ProposerName, Drafter | NgramLookup]:
+    """Those that are asked, in this order."""
+    found: dict[ProposerName, Drafter | NgramLookup] = {}
+    if options.speculation and options.proposers != "drafter":
+        found["ngram"] = NgramLookup(base.prompt + base.opening, writer.vocabulary)
+    if options.speculation and options.proposers != "ngram" and drafter is not None:
+        found["drafter"] = drafter
+    return found

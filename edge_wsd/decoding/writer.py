@@ -30,7 +30,7 @@ class ReplyWriter:
         marks: Mapping[int, str] = MappingProxyType({}),
         loops: LoopWatch | None = None,
     ) -> None:
-        self._vocabulary = vocabulary
+        self.vocabulary = vocabulary
         self._max_tokens = max_tokens
         self._stream = TextStream(stops, marks.values())
         self._marks = marks
@@ -68,9 +68,9 @@ class ReplyWriter:
         if token in self._stop_tokens:
             return self.stop_at(self._stop_tokens[token])
         mark = self._marks.get(token, "")
-        if self._vocabulary.is_end(token):
+        if self.vocabulary.is_end(token):
             return self.end("stop", mark)
-        data = self._vocabulary.piece(token)
+        data = self.vocabulary.piece(token)
         self.ids.append(token)
         self._n_bytes.append(len(data))
         repeated = min(self._n_repeated, len(data))

@@ -29,6 +29,7 @@ GIVEN = {
     "seed": ("5", 5),
     "stop": ("END", ("END",)),
     "rule": ("nudge", "nudge"),
+    "proposers": ("both", "both"),
     "nudge_below": ("0.25", 0.25),
     "repeat_penalty": ("1.3", 1.3),
     "repeat_last_n": ("-1", -1),

@@ -25,6 +25,7 @@ MAY_BE_NONE = {"switch_at", "seed", "main_gpu", "threads", "context_length"}
 WRONG_OPTIONS = {
     "mode": ["both", None, ["wsd"], 1],
     "speculation": [None, "no", 1, np.bool_(True)],
+    "proposers": [None, "none", ["ngram"], 1],
     "stop": [("",), None, 5, b"END", ["END", 5], HALF_CHARACTER],
     "chunk": [0, 129, *NO_WHOLE_NUMBERS],
     "seed": [-1, 2**32 - 1, True, "1", 1.0],

@@ -272,6 +272,45 @@ def test_one_model_alone_writes_its_greedy_text():
     assert all(math.isfinite(token.logprob) for token in writer.tokens)
 
 
+PROPOSERS = ["drafter", "ngram", "both"]
+
+
+@pytest.mark.parametrize("proposers", PROPOSERS)
+@pytest.mark.parametrize("chunk", [1, 4, 16])
+@pytest.mark.parametrize("seed", range(N_SEEDS))
+def test_whoever_proposes_the_reply_is_that_of_the_published_algorithm(seed, chunk, proposers):
+    bench = Bench(seed, chunk=chunk, proposers=proposers).run()
+    assert bench.writer.ids == bench.published()[0]
+
+
+@pytest.mark.parametrize("proposers", PROPOSERS)
+def test_statistics_tell_who_proposed_and_what_was_accepted(proposers):
+    known = {"drafter", "ngram"} if proposers == "both" else {proposers}
+    accepted = set()
+    for seed in range(N_SEEDS):
+        meter = Bench(seed, chunk=4, max_tokens=80, proposers=proposers).run().meter
+        for name, n_proposed in meter.n_proposed.items():
+            assert 0 <= meter.n_proposed_accepted[name] <= n_proposed
+            assert name in known or n_proposed == 0
+            accepted |= {name} if meter.n_proposed_accepted[name] else set()
+        assert meter.n_accepted <= meter.n_drafted
+    assert accepted == known
+
+
+def test_one_model_alone_needs_fewer_passes_for_a_text_that_repeats_itself():
+    """What follows is a function of the last tokens, so each long enough text comes to repeat itself."""
+    texts, n_passes = set(), {}
+    for proposers in PROPOSERS:
+        sequence, writer = FakeSequence(FakeModel(3, seed=5)), ReplyWriter(WORDS, max_tokens=60, loops=None)
+        state = ReplyState(PromptedModel(sequence, [1, 2], []), Options(proposers=proposers), writer, meter := Meter())
+        list(drive(weak_to_strong(state)))
+        texts.add(tuple(writer.ids))
+        n_passes[proposers] = len(sequence.batches)
+        assert meter.base_passes == len(sequence.batches)
+    assert len(texts) == 1 and n_passes["drafter"] == len(texts.pop())
+    assert n_passes["ngram"] == n_passes["both"] < n_passes["drafter"]
+
+
 class Hasty:
     """A draft that hands over wrong tokens, and finds that out when it is asked to make sure or has ended."""
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from edge_wsd.decoding.events import Reply, Token
+from edge_wsd.decoding.events import Reply, Statistics, Token
 from edge_wsd.decoding.options import Options
 from edge_wsd.units import counted
 
@@ -102,6 +102,7 @@ def statistics_rows(reply: Reply) -> list[tuple[str, str]]:
         ("turns of the drafter", str(stats.n_hand_overs)),
         *_repeated_row(reply),
         ("proposed by the drafter", f"{stats.n_drafted}, kept {stats.n_accepted}"),
+        *_lookup_row(stats),
         ("passes of the base", str(stats.base_passes)),
         ("time", f"{seconds(stats.total_s)}, first token after {seconds(stats.ttft_s)}"),
         ("until the switch", f"{_rate(stats.draft_tps) or '-'} tokens/s"),
@@ -116,6 +117,11 @@ def _repeated_row(reply: Reply) -> list[tuple[str, str]]:
     return (
         [("repeated, so not counted", f"{sum(judged)} of {counted(len(judged), 'drafted tokens')}")] if judged else []
     )
+
+
+def _lookup_row(stats: Statistics) -> list[tuple[str, str]]:
+    n, n_kept = stats.n_proposed["ngram"], stats.n_proposed_accepted["ngram"]
+    return [("found in the text", f"{n}, kept {n_kept}")] if n else []
 
 
 def _prompt(n_tokens: int, n_reused: int) -> str:
