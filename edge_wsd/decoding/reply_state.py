@@ -105,7 +105,7 @@ class ReplyState:
         yield from self.keep_choices(rows, proposed, 0, len(proposed) + 1)
         if is_first:
             self.meter.n_until_switch = len(self.writer.ids)
-        if not self.drafting and not self.done:
+        elif not self.drafting and not self.done:  # the first pass read the prompt, and is no measure of a round
             self._record(len(proposed), len(self.text) - n_before - 1, rows.seconds)
 
     def _record(self, n_proposed: int, n_accepted: int, pass_s: float) -> None:

@@ -299,9 +299,10 @@ def test_statistics_tell_who_proposed_and_what_was_accepted(proposers):
 
 def test_one_model_alone_needs_fewer_passes_for_a_text_that_repeats_itself():
     """What follows is a function of the last tokens, so each long enough text comes to repeat itself."""
+    seed = next(seed for seed in range(50) if END not in endless(seed, 60))
     texts, n_passes = set(), {}
     for proposers in PROPOSERS:
-        sequence, writer = FakeSequence(FakeModel(3, seed=5)), ReplyWriter(WORDS, max_tokens=60, loops=None)
+        sequence, writer = FakeSequence(FakeModel(3, seed=seed)), ReplyWriter(WORDS, max_tokens=60)
         state = ReplyState(PromptedModel(sequence, [1, 2], []), Options(proposers=proposers), writer, meter := Meter())
         list(drive(weak_to_strong(state)))
         texts.add(tuple(writer.ids))
@@ -309,6 +310,32 @@ def test_one_model_alone_needs_fewer_passes_for_a_text_that_repeats_itself():
         assert meter.base_passes == len(sequence.batches)
     assert len(texts) == 1 and n_passes["drafter"] == len(texts.pop())
     assert n_passes["ngram"] == n_passes["both"] < n_passes["drafter"]
+
+
+def endless(seed, n):
+    """The greedy text of a small model, whatever ends it."""
+    history = [1, 2]
+    while len(history) < 2 + n:
+        history.append(FakeModel(3, seed=seed).greedy(tuple(history)))
+    return history
+
+
+def test_a_drafter_stops_proposing_where_it_is_unsure_itself():
+    def proposal(**given):
+        with pytest.raises(StopIteration) as end:
+            next(drive(drafter.propose([], 8, **given)))
+        return end.value.value
+
+    bench = Bench(1)
+    drafter = bench.drafter_of_loop
+    whole, history = proposal(), list(DRAFTER_PROMPT)
+    for token, chance in zip(whole.tokens, whole.chances, strict=True):
+        assert chance == pytest.approx(math.exp(bench.drafter_model.logprobs(tuple(history))[token]))
+        history.append(token)
+    assert len(whole.tokens) > 2
+    for bound in whole.chances:
+        n_sure = next((i for i, chance in enumerate(whole.chances) if chance < bound * 0.999), len(whole.chances))
+        assert proposal(stop_below=bound * 0.999).tokens == whole.tokens[:n_sure]
 
 
 class Hasty:
