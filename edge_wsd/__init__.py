@@ -27,7 +27,8 @@ if TYPE_CHECKING:
         SwitchReason,
         Token,
     )
-    from edge_wsd.decoding.options import Mode, OptionChanges, Options, Rule
+    from edge_wsd.decoding.options import Mode, OptionChanges, Options, Proposers, Rule
+    from edge_wsd.decoding.proposal import ProposerName
     from edge_wsd.engine.stream import Stream
     from edge_wsd.errors import (
         BatchFileError,
@@ -93,6 +94,8 @@ __all__ = [
     "Pair",
     "PairsFileError",
     "PlanError",
+    "ProposerName",
+    "Proposers",
     "QuantizationError",
     "QueueFullError",
     "Reading",
@@ -123,8 +126,9 @@ _HOMES = {
     "Session": "edge_wsd.session",
     "Message": "edge_wsd.prompts.messages",
     "ModelSettings": "edge_wsd.llama.settings",
+    "ProposerName": "edge_wsd.decoding.proposal",
     "Stream": "edge_wsd.engine.stream",
-    **dict.fromkeys(("Mode", "OptionChanges", "Options", "Rule"), "edge_wsd.decoding.options"),
+    **dict.fromkeys(("Mode", "OptionChanges", "Options", "Proposers", "Rule"), "edge_wsd.decoding.options"),
     **dict.fromkeys(_EVENTS.split(), "edge_wsd.decoding.events"),
 }
 
