@@ -129,7 +129,7 @@ class Wire:
     def __init__(self, address: Address, timeout_s: float) -> None:
         """Raises `WorkerError`. `timeout_s` is how long the worker may be silent once it has greeted."""
         self._address = address
-        self._timeout_s = min(timeout_s, CONNECT_TIMEOUT_S)
+        self._timeout_s = CONNECT_TIMEOUT_S
         try:
             self._socket = socket.create_connection((address.host, address.port), self._timeout_s)
         except socket.gaierror as error:
@@ -140,13 +140,20 @@ class Wire:
                 f"worker {address} cannot be reached ({reason}); start it there with `edge-wsd worker`"
             ) from error
         try:
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._be_prompt()
             self._greet()
         except BaseException:
             self._socket.close()
             raise
         self._timeout_s = timeout_s
         self._socket.settimeout(timeout_s)
+
+    def _be_prompt(self) -> None:
+        """Send what is short at once. macOS refuses this where the other end has gone already."""
+        try:
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError as error:
+            raise self._failure(error) from error
 
     def _greet(self) -> None:
         try:

@@ -6,9 +6,11 @@ hangs.
 
 from __future__ import annotations
 
+import itertools
 import socket
 import struct
 import threading
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -17,6 +19,7 @@ import pytest
 from edge_wsd import ModelSettings, Options, Pair, WorkerError
 from edge_wsd.decoding.events import Token
 from edge_wsd.demo.files import base_path, drafter_path
+from edge_wsd.llama import library
 from edge_wsd.llama import rpc_protocol as rpc
 from edge_wsd.llama.context import Context
 from edge_wsd.llama.model import Model
@@ -86,50 +89,61 @@ def chanting(tmp_path_factory):
     return drafter, Chanting(chat_template=None, n_embd=64).write(folder / "base.gguf")
 
 
+def before(monkeypatch, context: Context, method: str, call: int, do: Callable[[], None]) -> None:
+    """`do` in the engine's thread before this call. These answers take a tenth of a second: tests that read a token and
+    then ended the worker once found the answer complete, on a machine so busy that nothing of theirs ran meanwhile."""
+    original, n_calls = getattr(context, method), itertools.count(1)
+
+    def called(*arguments):
+        if next(n_calls) == call:
+            do()
+        return original(*arguments)
+
+    monkeypatch.setattr(context, method, called)
+
+
 @pytest.mark.parametrize("how", [Worker.end, Worker.stop])
-def test_a_worker_that_dies_or_hangs_in_an_answer_is_an_error(chanting, how):
+def test_a_worker_that_dies_or_hangs_in_an_answer_is_an_error(chanting, how, monkeypatch):
     options = Options(max_tokens=900, stop_loops=False, switch_at=4)
     with running(2) as found:
         settings = with_workers(*(one.address for one in found), timeout=4.0)
         with Pair.load(*chanting, drafter_settings=ALONE, base_settings=settings) as pair:
-            stream = pair.session(options=options).stream("hello")
-            written = [next(event.id for event in stream if isinstance(event, Token))]
-            how(found[1])
+            before(monkeypatch, pair.base.context, "run", 6, lambda: how(found[1]))
+            written = []
             with pytest.raises(WorkerError, match=found[1].address):
-                written.extend(event.id for event in stream if isinstance(event, Token))
+                for event in pair.session(options=options).stream("hello"):
+                    written += [event.id] if isinstance(event, Token) else []
             with pytest.raises(WorkerError, match="load it again"):
                 pair.generate("hello")
         with Pair.load(*chanting, drafter_settings=ALONE, base_settings=ALONE) as alone:
             whole = alone.session(options=options).stream("hello")
             ids = [event.id for event in whole if isinstance(event, Token)]
+        assert 0 < len(written) < len(ids)
         assert written == ids[: len(written)], "no token is made of what did not come"
 
 
-def test_all_replies_at_once_end_when_a_worker_dies(chanting):
+def test_all_replies_at_once_end_when_a_worker_dies(chanting, monkeypatch):
     options = Options(max_tokens=600, stop_loops=False, switch_at=4)
     with running() as found:
         settings = with_workers(found[0].address)
         with Pair.load(*chanting, drafter_settings=ALONE, base_settings=settings, parallel=3) as pair:
-            streams = [pair.session(options=options).stream(f"hello {number}") for number in range(3)]
-            for stream in streams:
-                next(stream)
-            found[0].end()
+            before(monkeypatch, pair.base.context, "run", 6, found[0].end)
+            with library.LOCK:  # until all are asked for
+                streams = [pair.session(options=options).stream(f"hello {number}") for number in range(3)]
             for stream in streams:
                 with pytest.raises(WorkerError):
                     list(stream)
 
 
-def test_a_drafter_whose_worker_dies_is_an_error(chanting):
-    """Its steps are taken in native code, where no error of Python is raised."""
-    options = Options(mode="drafter", max_tokens=900, stop_loops=False)
+def test_a_drafter_whose_worker_dies_is_an_error(chanting, monkeypatch):
+    """In the middle of its proposals, whose steps are taken in native code, where no error of Python is raised."""
+    options = Options(max_tokens=900, stop_loops=False, switch_at=4)
     with running() as found:
         settings = with_workers(found[0].address)
         with Pair.load(*chanting, drafter_settings=settings, base_settings=ALONE) as pair:
-            events = pair.session(options=options).stream("hello")
-            next(event for event in events if isinstance(event, Token))
-            found[0].end()
+            before(monkeypatch, pair.drafter.context, "go_on", 2, found[0].end)
             with pytest.raises(WorkerError):
-                list(events)
+                list(pair.session(options=options).stream("hello"))
 
 
 def test_main_gpu_chooses_among_workers(two):
@@ -147,10 +161,10 @@ def test_layers_go_where_the_plan_says_whatever_the_drafter_uses(two):
 
 
 def test_a_busy_worker_is_an_error(monkeypatch):
-    monkeypatch.setattr(rpc, "CONNECT_TIMEOUT_S", 3.0)
     with running() as found:
         held = rpc.Wire(rpc.parse_address(found[0].address), 5.0)
-        with pytest.raises(WorkerError, match="serves one process at a time"):
+        with pytest.raises(WorkerError, match="serves one process at a time"), monkeypatch.context() as patch:
+            patch.setattr(rpc, "CONNECT_TIMEOUT_S", 3.0)
             load(with_workers(found[0].address))
         held.close()
         load(with_workers(found[0].address)).close()
