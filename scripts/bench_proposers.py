@@ -47,13 +47,19 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--switch-at", type=int, default=6, help="where the base takes over")
+    parser.add_argument("--drafter-template", default="chat", choices=("plain", "chat"))
     parser.add_argument("--base-template", default="plain", choices=("plain", "chat"))
     parser.add_argument("--modes", default="wsd", help="comma-separated: wsd, base, drafter")
     given = parser.parse_args()
     settings = ModelSettings(context_length=given.tokens + 512, threads=given.threads, cache_ram=0)
     found = {}
     with Pair.load(
-        given.drafter, given.base, drafter_settings=settings, base_settings=settings, base_template=given.base_template
+        given.drafter,
+        given.base,
+        drafter_settings=settings,
+        base_settings=settings,
+        drafter_template=given.drafter_template,
+        base_template=given.base_template,
     ) as pair:
         for mode in given.modes.split(","):
             for kind, questions in QUESTIONS.items():

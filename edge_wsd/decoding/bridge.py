@@ -6,6 +6,7 @@ draft's text is split into the base's tokens, and only those that later text can
 
 from __future__ import annotations
 
+import codecs
 import math
 from bisect import bisect_left
 from itertools import accumulate
@@ -43,8 +44,11 @@ class Echo(Protocol):
     def tokens(self, reply: list[int]) -> list[int]:
         """The reply so far. Cheap if the reply only grew since the last call. Do not change the list."""
 
-    def to_base(self, drafted: list[int], chances: list[float]) -> Proposal:
-        """What the drafter wrote behind the reply that was asked for last, with the probabilities it gave."""
+    def to_base(self, drafted: list[int], chances: list[float], *, strip: bool = False) -> Proposal:
+        """What the drafter wrote behind the reply that was asked for last, with the probabilities it gave.
+
+        `strip` drops white space in front.
+        """
 
 
 class Bridge(Protocol):
@@ -55,9 +59,6 @@ class Bridge(Protocol):
 
     def echo(self, anchor: str) -> Echo:
         """A new reply after the drafter's prompt, which ends with `anchor`."""
-
-    def to_base(self, tokens: list[int], *, strip: bool = False) -> list[int]:
-        """A word, in the base's tokens; `strip` drops white space in front."""
 
 
 class SameVocabulary:
@@ -72,12 +73,7 @@ class SameVocabulary:
         return _SameDraft(self._base, self._n_common, anchor, strip)
 
     def echo(self, anchor: str) -> Echo:
-        return _SameEcho(self._n_drafter, self._n_common)
-
-    def to_base(self, tokens: list[int], *, strip: bool = False) -> list[int]:
-        tokens = [token for token in tokens if token < self._n_common]
-        text = _whole_text(self._base, tokens) if strip else ""
-        return tokens if text == text.lstrip() else tokenize_after(self._base, "\n", text.lstrip())
+        return _SameEcho(self._base, self._n_drafter, self._n_common)
 
 
 class _SameDraft:
@@ -122,7 +118,8 @@ class _SameDraft:
 class _SameEcho:
     """`n_tokens` is the size of the drafter's vocabulary if the base's is larger."""
 
-    def __init__(self, n_tokens: int | None, n_common: int) -> None:
+    def __init__(self, base: Vocabulary, n_tokens: int | None, n_common: int) -> None:
+        self._base = base
         self._n_tokens = n_tokens
         self._n_common = n_common
         self._reply: list[int] = []
@@ -137,9 +134,14 @@ class _SameEcho:
         self._tokens += [token for token in new if token < self._n_tokens]
         return self._tokens
 
-    def to_base(self, drafted: list[int], chances: list[float]) -> Proposal:
+    def to_base(self, drafted: list[int], chances: list[float], *, strip: bool = False) -> Proposal:
         known = [(token, chance) for token, chance in zip(drafted, chances, strict=True) if token < self._n_common]
-        return Proposal([token for token, _ in known], [chance for _, chance in known])
+        tokens, chances = [token for token, _ in known], [chance for _, chance in known]
+        pieces = [self._base.piece(token) for token in tokens] if strip else []
+        if n_space := _n_space(pieces):
+            tokens = _alone(self._base, b"".join(pieces)[n_space:])
+            chances = _chances(self._base, tokens, pieces, chances, n_space)
+        return Proposal(tokens, chances)
 
 
 class ThroughText:
@@ -154,11 +156,6 @@ class ThroughText:
 
     def echo(self, anchor: str) -> Echo:
         return _TextEcho(self._drafter, self._base, anchor)
-
-    def to_base(self, tokens: list[int], *, strip: bool = False) -> list[int]:
-        # A newline in front: some tokenizers put a space before the first word of a text.
-        text = _whole_text(self._drafter, tokens)
-        return tokenize_after(self._base, "\n", text.lstrip() if strip else text)
 
 
 class _TextDraft(Recut):
@@ -187,11 +184,12 @@ class _TextEcho:
         self._tokens[n:] = self._recut.tokens[n:] + self._recut.held()
         return self._tokens
 
-    def to_base(self, drafted: list[int], chances: list[float]) -> Proposal:
+    def to_base(self, drafted: list[int], chances: list[float], *, strip: bool = False) -> Proposal:
         pieces = [self._drafter.piece(token) for token in drafted]
+        n_space = _n_space(pieces) if strip else 0
         n_unfinished = self._recut.n_unfinished  # the drafter does not see these bytes, and writes them again
-        tokens = split_behind(self._base, self._reply, b"".join(pieces), n_unfinished)
-        return Proposal(tokens, _chances(self._base, tokens, pieces, chances, n_unfinished))
+        tokens = split_behind(self._base, self._reply, b"".join(pieces)[n_space:], n_unfinished)
+        return Proposal(tokens, _chances(self._base, tokens, pieces, chances, n_space + n_unfinished))
 
 
 def _added(known: list[int], reply: list[int]) -> list[int] | None:
@@ -220,25 +218,19 @@ def split_behind(base: Vocabulary, reply: list[int], data: bytes, n_unfinished: 
         return []
     # What is no text is replaced, which changes its length.
     tokens = tokenize_after(base, "\n", _whole_characters(whole).decode("utf-8", errors="replace"))
-    n, end = 0, 0
-    while n < len(tokens) and end < len(before):
-        end += len(base.piece(tokens[n]))
+    n, shared = 0, b""
+    while n < len(tokens) and len(shared) < len(before):
+        shared += base.piece(tokens[n])
         n += 1
     # Otherwise the reply ends inside a token: the base has split it in its own way, and goes on behind that.
-    return tokens[n:] if end == len(before) else _alone(base, whole[len(before) :])
+    return tokens[n:] if shared == before else _alone(base, whole[len(before) :])
 
 
 def _start_of_end(base: Vocabulary, reply: list[int]) -> int:
-    """Where the end of a reply begins that decides what comes behind: at a certain cut, if one is near."""
+    """Where the end of a reply begins that decides how the text behind it is split: with a whole character."""
     first = max(len(reply) - _LOOK_BEHIND, 0)
-    if not first:
-        return 0
-    for at in range(first, len(reply)):
-        left, right = (base.piece(token).decode("utf-8", errors="replace") for token in reply[at - 1 : at + 1])
-        if left and right and "\ufffd" not in (left[-1], right[0]) and not base.can_join(left[-1], right[0]):
-            return at
     starts = (at for at in range(first, len(reply)) if base.piece(reply[at])[:1] not in _CONTINUATIONS)
-    return next(starts, first)
+    return next(starts, len(reply))
 
 
 def _alone(base: Vocabulary, data: bytes) -> list[int]:
@@ -249,10 +241,13 @@ def _alone(base: Vocabulary, data: bytes) -> list[int]:
 
 
 def _chances(
-    base: Vocabulary, tokens: list[int], pieces: list[bytes], chances: list[float], n_unfinished: int
+    base: Vocabulary, tokens: list[int], pieces: list[bytes], chances: list[float], n_dropped: int
 ) -> list[float]:
-    """The probabilities of drafted `pieces`, each counted where its text begins, so that their product is the same."""
-    begins = list(accumulate(map(len, pieces[:-1]), initial=-n_unfinished))
+    """The probabilities of drafted `pieces`, each counted where its text begins, so that their product is the same.
+
+    The first `n_dropped` bytes of the text are not in `tokens`; what was drafted for them counts in the first.
+    """
+    begins = list(accumulate(map(len, pieces[:-1]), initial=-n_dropped))
     found, first, end = [], 0, 0
     for token in tokens:
         end += len(base.piece(token))
@@ -262,16 +257,14 @@ def _chances(
     return found
 
 
-def _whole_text(vocabulary: Vocabulary, tokens: list[int]) -> str:
-    """The text of `tokens`, without an incomplete character at its end."""
-    data = b"".join(map(vocabulary.piece, tokens))
-    return _whole_characters(data).decode("utf-8", errors="replace")
+def _n_space(pieces: list[bytes]) -> int:
+    """Bytes of white space in front."""
+    text = _whole_characters(b"".join(pieces)).decode("utf-8", errors="replace")
+    return len(text[: len(text) - len(text.lstrip())].encode())
 
 
 def _whole_characters(data: bytes) -> bytes:
     """Without an incomplete character at the end."""
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        return data[: error.start] if error.reason == "unexpected end of data" else data
-    return data
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    decoder.decode(data)
+    return data[: len(data) - len(decoder.getstate()[0])]

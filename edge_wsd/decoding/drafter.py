@@ -44,7 +44,6 @@ class Drafter:
         self._n_prompt = len(prompt)
         self._text = list(prompt)
         self._vocabulary = vocabulary
-        self._bridge = bridge
         self._echo = bridge.echo(anchor)
         self._stop_tokens = stop_tokens
         self._sampler = sampler
@@ -108,7 +107,7 @@ class Drafter:
             has_begun |= not piece.isspace()
             self._keep(token)
             word.append(token)
-        return self._bridge.to_base(word, strip=strip)
+        return self._echo.to_base(word, [1.0] * len(word), strip=strip).tokens
 
     def _go_on_behind(self, reply: list[int]) -> None:
         """Replace what was written here with the reply as it is now. The long prompt stays."""

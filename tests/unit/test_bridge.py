@@ -1,5 +1,6 @@
 """Handing a draft over between vocabularies: by ids where they are the same, through text where they are not."""
 
+import codecs
 import re
 
 import pytest
@@ -11,7 +12,7 @@ from edge_wsd.decoding.drafter import Drafter
 from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.options import Options
 from edge_wsd.decoding.recut import LONGEST_HOLD, Recut, tokenize_after
-from edge_wsd.decoding.reply_state import PromptedModel
+from edge_wsd.decoding.reply_state import PromptedModel, ReplyState
 from edge_wsd.decoding.signal import ConfidenceWindow
 from edge_wsd.decoding.weak_to_strong import weak_to_strong
 from edge_wsd.decoding.window_reply import WindowReply
@@ -207,11 +208,11 @@ def test_a_reply_goes_back_to_the_drafter_as_the_whole_text_cut_anew(text, sizes
     assert echo.tokens(reply[:1]) == tokenize_after(DRAFTER, "\n", b"".join(map(BASE.piece, reply[:1])).decode())
 
 
-def proposal_behind(reply, drafted, chances=None):
+def proposal_behind(reply, drafted, chances=None, *, strip=False):
     """What becomes of drafted pieces behind a reply of the base."""
     echo = ThroughText(DRAFTER, BASE).echo("\n")
     echo.tokens(reply)
-    return echo.to_base(spoken(DRAFTER, drafted), chances or [1.0] * len(drafted))
+    return echo.to_base(spoken(DRAFTER, drafted), chances or [1.0] * len(drafted), strip=strip)
 
 
 @given(TEXTS, st.integers(0, 40))
@@ -229,14 +230,23 @@ def text_of(tokens):
     return b"".join(map(BASE.piece, tokens)).decode(errors="ignore")
 
 
-def test_a_character_that_the_reply_has_begun_is_finished_by_the_proposal():
-    """The drafter, who cannot read half a character, writes it anew: its first byte was proposed a second time."""
-    first, second = "ß".encode()
-    reply = spoken(BASE, [b"a", bytes([first])])
-    assert proposal_behind(reply, [bytes([first]), bytes([second]), b"c"]).tokens == spoken(
-        BASE, [bytes([second]), b"c"]
-    )
-    assert proposal_behind(reply, [b"c"]).tokens == []
+@pytest.mark.parametrize("n", range(20))
+def test_a_character_that_the_reply_has_begun_is_finished_by_the_proposal(n):
+    """The drafter, who cannot read half a character, writes it anew: its first byte was proposed a second time.
+
+    The end of the reply that is split again must not begin within a character either.
+    """
+    first, second = (bytes([byte]) for byte in "ß".encode())
+    reply = spoken(BASE, [first, second, *[b"a"] * n, first])
+    proposal = proposal_behind(reply, [first, second, b"c"], [0.5, 0.4, 0.3])
+    assert proposal.tokens == spoken(BASE, [second, b"c"]) and proposal.chances == [0.2, 0.3]
+    assert proposal_behind(reply, [b"c", b"bc", b"a "]).tokens == []
+
+
+def test_no_proposal_begins_or_ends_within_a_character():
+    first, second = (bytes([byte]) for byte in "é".encode())  # which is one token, if the base splits it
+    assert proposal_behind(spoken(BASE, [b"a"]), [b"c", first]).tokens == spoken(BASE, [b"c"])
+    assert proposal_behind(spoken(BASE, [b"a", first]), [first, second, b"c"]).tokens == []
 
 
 def test_behind_a_cut_of_the_bases_own_the_proposal_is_split_by_itself():
@@ -250,6 +260,38 @@ def test_each_drafted_token_counts_in_the_chance_of_one_token_of_the_base():
     assert proposal.chances == pytest.approx([0.2, 0.3, 1.0])
 
 
+@pytest.mark.parametrize("bridge", [SameVocabulary(BASE, BASE), ThroughText(BASE, BASE)], ids=["same", "through text"])
+def test_white_space_in_front_of_a_first_word_is_dropped_and_its_chance_counts(bridge):
+    word = spoken(BASE, [b" ", b" a", b"b"])
+    stripped = bridge.echo("\n").to_base(word, [0.5, 0.4, 0.3], strip=True)
+    assert stripped.tokens == spoken(BASE, [b"ab"]) and stripped.chances == pytest.approx([0.06])
+    assert b"".join(map(BASE.piece, bridge.echo("\n").to_base(word, [1.0] * 3).tokens)) == b"  ab"
+
+
+HALVES = [b"\xc3", b"\xa9", b"a", b" "]
+REPLIES = st.lists(st.sampled_from([*BASE.pieces[1:257:8], *BASE.pieces[257:], *HALVES]), max_size=24)
+DRAFTS = st.lists(st.sampled_from([*DRAFTER.pieces[257:], *HALVES]), max_size=6)
+
+
+@given(REPLIES, DRAFTS)
+def test_a_proposal_is_what_the_drafter_wrote_however_the_reply_was_split(reply, drafted):
+    """Words of the drafter are split this way too, and are kept as they are: no byte may be lost, added or changed."""
+    echo = ThroughText(DRAFTER, BASE).echo("\n")
+    echo.tokens(spoken(BASE, reply))
+    n_unfinished = echo._recut.n_unfinished
+    before, data = b"".join(reply), b"".join(drafted)
+    proposed = b"".join(map(BASE.piece, echo.to_base(spoken(DRAFTER, drafted), [1.0] * len(drafted)).tokens))
+    whole = before[: len(before) - n_unfinished] + data
+    assert not proposed or (before + proposed).decode(errors="replace") == _as_text(whole)
+    if n_unfinished == 0 and data.decode(errors="ignore").encode() == data:
+        assert proposed == data
+
+
+def _as_text(data):
+    """Without an incomplete character at the end."""
+    return codecs.getincrementaldecoder("utf-8")(errors="replace").decode(data)
+
+
 LONGER = FakeVocabulary([*BASE.pieces, b"", b""])
 
 
@@ -261,7 +303,8 @@ def test_tokens_of_the_padded_tail_are_handed_over_to_neither_side():
     for token in (tail, *word, tail, *word):
         draft.push(token)
     assert draft.tokens == word + word
-    assert drafter_longer.to_base([*word, tail, *word]) == word + word
+    proposal = drafter_longer.echo("\n").to_base([*word, tail, *word], [0.5, 0.1, 0.25])
+    assert (proposal.tokens, proposal.chances) == (word + word, [0.5, 0.25])
     assert base_longer.echo("\n").tokens([*word, tail, *word]) == word + word
 
 
@@ -352,6 +395,25 @@ def test_a_reply_without_spaces_is_shown_scored_and_ended_as_it_is_written(max_t
     assert text.encode().startswith(b"".join(map(base_words.piece, writer.ids)))
     assert drafter.n_drafted <= 3 * LONGEST_HOLD + sum(len(base_words.piece(token)) for token in writer.ids)
     assert len(rule.logprobs) == (max_tokens if max_tokens > options.window else 0)  # before, none could switch
+
+
+def test_no_more_is_proposed_than_was_asked_for_however_many_tokens_the_text_becomes():
+    """A pass that is larger than planned for may not fit into a batch."""
+    bytes_only = FakeVocabulary([b"", *BYTES])
+    words = spoken(DRAFTER, [b"a ", b"bc", b"ca"])
+    bridge = ThroughText(DRAFTER, bytes_only)
+    drafter = Drafter(
+        FakeSequence(Script(DRAFTER.n_tokens, words)), [1], DRAFTER, bridge, bridge.draft("\n", strip=True),
+        anchor="\n", max_draft=9, n_ctx=1000,
+    )  # fmt: skip
+    base, meter = FakeSequence(FakeModel(bytes_only.n_tokens, seed=1)), Meter()
+    writer = ReplyWriter(bytes_only, max_tokens=30)
+    state = ReplyState(PromptedModel(base, [1], []), Options(chunk=2), writer, meter, drafter)
+    for _ in range(3):
+        with pytest.raises(StopIteration) as end:
+            next(drive(state.propose()))
+        assert len(end.value.value) <= 3
+    assert 0 < meter.n_proposed["drafter"] == meter.n_drafted <= 9
 
 
 @settings(max_examples=60)

@@ -10,6 +10,7 @@ from edge_wsd.decoding.events import Scored, Switched, Token
 from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.nudge_reply import NudgeReply
 from edge_wsd.decoding.options import Options
+from edge_wsd.decoding.proposal import Proposal
 from edge_wsd.decoding.reply_state import PromptedModel
 from edge_wsd.decoding.weak_to_strong import weak_to_strong
 from edge_wsd.decoding.writer import ReplyWriter
@@ -26,8 +27,13 @@ class HalfDumb(SameVocabulary):
 
     dumb = frozenset([2, 5, 7])
 
-    def to_base(self, tokens, *, strip=False):
-        return [] if tokens and tokens[0] in self.dumb else super().to_base(tokens, strip=strip)
+    def echo(self, anchor):
+        echo = super().echo(anchor)
+        to_base = echo.to_base
+        echo.to_base = lambda drafted, chances, *, strip=False: (
+            Proposal() if drafted and drafted[0] in self.dumb else to_base(drafted, chances, strip=strip)
+        )
+        return echo
 
 
 class Bench:

@@ -135,6 +135,7 @@ def test_what_was_drafted_behind_the_switch_is_judged_without_another_pass():
             # One pass scored 16 tokens, and those behind the switch were its own choices; each other token costs one.
             assert bench.meter.base_passes == 1 + bench.options.max_tokens - 16
             assert all(event.source == "base" for event in bench.writer.tokens[bench.switch.index + 1 :])
+            assert bench.meter.n_accepted == bench.meter.n_drafted == 16
             return
     pytest.fail("no early switch")
 
@@ -294,6 +295,10 @@ def test_statistics_tell_who_proposed_and_what_was_accepted(proposers):
             assert name in known or n_proposed == 0
             accepted |= {name} if meter.n_proposed_accepted[name] else set()
         assert meter.n_accepted <= meter.n_drafted
+        plain = Bench(seed, chunk=4, max_tokens=80, proposers=proposers, speculation=False).run().meter
+        assert sum(plain.n_proposed.values()) == sum(plain.n_proposed_accepted.values()) == 0
+        assert meter.n_drafted - plain.n_drafted == meter.n_proposed["drafter"]
+        assert meter.n_accepted - plain.n_accepted == meter.n_proposed_accepted["drafter"]
     assert accepted == known
 
 
@@ -310,6 +315,26 @@ def test_one_model_alone_needs_fewer_passes_for_a_text_that_repeats_itself():
         assert meter.base_passes == len(sequence.batches)
     assert len(texts) == 1 and n_passes["drafter"] == len(texts.pop())
     assert n_passes["ngram"] == n_passes["both"] < n_passes["drafter"]
+
+
+def test_lookup_knows_the_given_beginning_of_a_reply():
+    seed = next(seed for seed in range(50) if END not in endless(seed, 60))
+    known, n_passes = endless(seed, 60)[2:32], []
+    for prompt, opening in (([1, 2, *known], []), ([1, 2], known)):
+        sequence, writer = FakeSequence(FakeModel(3, seed=seed)), ReplyWriter(WORDS, max_tokens=30)
+        state = ReplyState(PromptedModel(sequence, prompt, opening), Options(proposers="ngram"), writer, Meter())
+        list(drive(weak_to_strong(state)))
+        n_passes.append(len(sequence.batches))
+    assert n_passes[0] == n_passes[1] < 30
+
+
+def test_a_match_that_is_rarely_right_takes_no_place_in_a_pass():
+    for prompt, expected in (([1, 2, 3, 1], []), ([1, 2, 3, 4, 1, 2, 3], [4])):
+        sequence, writer = FakeSequence(FakeModel(9, seed=1)), ReplyWriter(WORDS, max_tokens=60)
+        state = ReplyState(PromptedModel(sequence, prompt, []), Options(proposers="ngram"), writer, Meter())
+        with pytest.raises(StopIteration) as end:
+            next(state.propose())
+        assert end.value.value[:1] == expected
 
 
 def endless(seed, n):
@@ -333,6 +358,8 @@ def test_a_drafter_stops_proposing_where_it_is_unsure_itself():
         assert chance == pytest.approx(math.exp(bench.drafter_model.logprobs(tuple(history))[token]))
         history.append(token)
     assert len(whole.tokens) > 2
+    asked = next(drafter.propose([1], 8, 0.3))
+    assert asked.onward.stop_below == 0.3, "or steps that are taken natively would go on"
     for bound in whole.chances:
         n_sure = next((i for i, chance in enumerate(whole.chances) if chance < bound * 0.999), len(whole.chances))
         assert proposal(stop_below=bound * 0.999).tokens == whole.tokens[:n_sure]
