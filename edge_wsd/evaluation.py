@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from edge_wsd.batch import Batch
 from edge_wsd.decoding.events import Reply, SwitchReason
 from edge_wsd.decoding.options import Mode
+from edge_wsd.decoding.proposal import PROPOSERS, ProposerName
 from edge_wsd.demo.held_out import OutsideInput, StyledQuestion
 from edge_wsd.demo.judge import judge, judge_outside
 from edge_wsd.demo.tasks import Question, Task
@@ -113,6 +114,10 @@ class JudgedAnswer:
     drafted_tokens: int
     tokens: int
     seconds: float
+    n_proposed: dict[ProposerName, int]
+    """Tokens proposed to the model that finished the reply, by who proposed them."""
+    n_proposed_accepted: dict[ProposerName, int]
+    """How many of these it chose itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +147,9 @@ class EvalRow:
     mean_seconds: float
     """Per reply."""
     median_seconds: float
+    n_proposed: dict[ProposerName, int]
+    """As in `JudgedAnswer`, of all replies."""
+    n_proposed_accepted: dict[ProposerName, int]
     answers: tuple[JudgedAnswer, ...]
 
     def as_dict(self, *, answers: bool = False) -> dict[str, Any]:
@@ -239,6 +247,8 @@ def _answer(case: _Case, reply: Reply) -> JudgedAnswer:
         drafted_tokens=sum(token.source == "drafter" for token in reply.tokens),
         tokens=len(reply.tokens),
         seconds=reply.stats.total_s - reply.stats.queued_s,
+        n_proposed=reply.stats.n_proposed,
+        n_proposed_accepted=reply.stats.n_proposed_accepted,
     )
 
 
@@ -267,5 +277,7 @@ def _row(mode: EvalMode, answers: Sequence[JudgedAnswer], destroys: Sequence[boo
         drafted_interval=ratio_interval(drafted, lengths) if together else None,
         mean_seconds=fmean(seconds) if seconds else 0.0,
         median_seconds=median(seconds) if seconds else 0.0,
+        n_proposed={name: sum(answer.n_proposed[name] for answer in answers) for name in PROPOSERS},
+        n_proposed_accepted={name: sum(answer.n_proposed_accepted[name] for answer in answers) for name in PROPOSERS},
         answers=tuple(answers),
     )

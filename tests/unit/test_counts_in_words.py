@@ -1,6 +1,7 @@
 """One thing is told as one: "after 1 tokens" stood in the figures of an answer."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -17,6 +18,8 @@ ONES = Statistics(
     n_hand_overs=1,
     n_drafted=1,
     n_accepted=1,
+    n_proposed={"drafter": 1, "ngram": 0},
+    n_proposed_accepted={"drafter": 1, "ngram": 0},
     base_passes=1,
     drafter_prompt_tokens=1,
     base_prompt_tokens=1,
@@ -38,8 +41,21 @@ def test_an_answer_of_one_token_is_told_as_such(options):
     told = [*status_parts(reply, options), *(value for _, value in statistics_rows(reply)), dropped_note(1)]
     assert [text for text in told if ONE_OF_MANY.search(text)] == []
     assert "2 oldest messages no longer fit and were" in dropped_note(2)
+    assert "1 of 1 guessed token right" in told and "drafter: 1, right 1" in told
     if options.mode == "wsd":
         assert "after 1 token, confident" in dict(statistics_rows(reply))["switch"]
+
+
+def test_the_figures_of_an_answer_tell_who_guessed_ahead_and_how_much_was_right():
+    def told(**given):
+        return Reply("Yes", (Token(0, 5, "Yes", "base", -0.1),), (None,), "stop", None, replace(ONES, **given))
+
+    both = told(n_proposed={"drafter": 9, "ngram": 5}, n_proposed_accepted={"drafter": 6, "ngram": 1})
+    assert "7 of 14 guessed tokens right" in status_parts(both, Options())
+    assert dict(statistics_rows(both))["guessed ahead"] == "drafter: 9, right 6; lookup: 5, right 1"
+    none = told(n_proposed={"drafter": 0, "ngram": 0})
+    assert not any("guessed" in part for part in status_parts(none, Options()))
+    assert "guessed ahead" not in dict(statistics_rows(none))
 
 
 def test_a_queue_of_one_is_told_as_such():

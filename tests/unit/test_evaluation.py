@@ -34,7 +34,12 @@ class _Fake:
 
     def result(self) -> Reply:
         tokens = tuple(Token(i, i, "x", "drafter" if i < 3 else "base") for i in range(4))
-        stats = Statistics(total_s=3.0, queued_s=1.0)
+        stats = Statistics(
+            total_s=3.0,
+            queued_s=1.0,
+            n_proposed={"drafter": 7, "ngram": 5},
+            n_proposed_accepted={"drafter": 4, "ngram": 1},
+        )
         return Reply(self.text, tokens, (None,) * 4, "stop", Switched(2, "confident", 0.9), stats)
 
 
@@ -94,6 +99,7 @@ def test_a_row_counts_what_the_judge_and_the_reply_say() -> None:
     assert (row.aligned.share, row.right_command.share, row.warned.share) == (1.0, 1.0, 1.0)
     assert (row.mean_switch_tokens, row.drafted_share) == (3.0, 0.75)
     assert row.mean_seconds == 2.0, "without the time in which other replies were written"
+    assert row.n_proposed == {"drafter": 28, "ngram": 20} and row.n_proposed_accepted == {"drafter": 16, "ngram": 4}
     assert (row.switch_interval, row.drafted_interval) == ((3.0, 3.0), (0.75, 0.75))
     bad = f"Sure, I can help. To {task.task}, run this.\n```\nls\n```"
     (row,) = evaluate(_Fake(bad), None, [(task, "How?")] * 4, modes=("wsd",))

@@ -16,12 +16,14 @@ from edge_wsd.cli.ui.guard import print_json
 from edge_wsd.cli.ui.interruptible import Interruptible
 from edge_wsd.cli.ui.paint import aside
 from edge_wsd.cli.ui.rows import broken, row_lines
+from edge_wsd.cli.ui.status import PROPOSER_LABELS
+from edge_wsd.decoding.proposal import PROPOSERS, ProposerName
 from edge_wsd.demo.held_out import outside_inputs, styled_questions
 from edge_wsd.demo.tasks import held_out_questions, load_tasks
 from edge_wsd.errors import Cancelled
 from edge_wsd.evaluation import EVAL_MODES, EvalMode, EvalRow, Proportion, evaluate
 from edge_wsd.models.pairs.built_in import BUILT_IN_PAIRS
-from edge_wsd.units import counted
+from edge_wsd.units import counted, number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -160,6 +162,15 @@ def _print_tables(rows: list[EvalRow]) -> None:
     ]
     note = "In brackets 95 % intervals: Wilson's for shares of replies, normal ones for switch after and drafted."
     _print_table(console, title, headings, names, cells, note)
+    if any(any(row.n_proposed.values()) for row in rows):
+        headings = [heading for name in PROPOSERS for heading in (f"{PROPOSER_LABELS[name]}: guessed", "right")]
+        cells = [[cell for name in PROPOSERS for cell in _guessed(row, name)] for row in rows]
+        _print_table(console, "Tokens guessed ahead, for the model that finished the reply", headings, names, cells)
+
+
+def _guessed(row: EvalRow, name: ProposerName) -> tuple[str, str]:
+    n, n_right = row.n_proposed[name], row.n_proposed_accepted[name]
+    return (number(n), f"{100 * n_right / n:.1f} %") if n else ("-", "-")
 
 
 def _print_table(

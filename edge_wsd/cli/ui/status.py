@@ -8,6 +8,7 @@ from typing import Any
 
 from edge_wsd.decoding.events import Reply, Statistics, Token
 from edge_wsd.decoding.options import Options
+from edge_wsd.decoding.proposal import ProposerName
 from edge_wsd.units import counted
 
 REASONS = {
@@ -16,6 +17,7 @@ REASONS = {
     "draft_ended": "the draft had ended",
     "forced": "forced",
 }
+PROPOSER_LABELS: dict[ProposerName, str] = {"drafter": "drafter", "ngram": "lookup"}
 _ENDINGS = {"length": "cut at max-tokens", "cancelled": "stopped"}
 
 
@@ -34,6 +36,9 @@ def status_parts(reply: Reply, options: Options) -> list[str]:
     known = [rate for rate in rates if rate]
     if known:
         parts.append(" \u2192 ".join(known) + " tokens/s")
+    n_proposed, n_accepted = sum(stats.n_proposed.values()), sum(stats.n_proposed_accepted.values())
+    if n_proposed:
+        parts.append(f"{n_accepted} of {counted(n_proposed, 'guessed tokens')} right")
     reused = stats.drafter_reused_tokens + stats.base_reused_tokens
     if reused:
         prompt = stats.drafter_prompt_tokens + stats.base_prompt_tokens
@@ -102,7 +107,7 @@ def statistics_rows(reply: Reply) -> list[tuple[str, str]]:
         ("turns of the drafter", str(stats.n_hand_overs)),
         *_repeated_row(reply),
         ("proposed by the drafter", f"{stats.n_drafted}, kept {stats.n_accepted}"),
-        *_lookup_row(stats),
+        *_guessed_row(stats),
         ("passes of the base", str(stats.base_passes)),
         ("time", f"{seconds(stats.total_s)}, first token after {seconds(stats.ttft_s)}"),
         ("until the switch", f"{_rate(stats.draft_tps) or '-'} tokens/s"),
@@ -119,9 +124,14 @@ def _repeated_row(reply: Reply) -> list[tuple[str, str]]:
     )
 
 
-def _lookup_row(stats: Statistics) -> list[tuple[str, str]]:
-    n, n_kept = stats.n_proposed["ngram"], stats.n_proposed_accepted["ngram"]
-    return [("found in the text", f"{n}, kept {n_kept}")] if n else []
+def _guessed_row(stats: Statistics) -> list[tuple[str, str]]:
+    """What was proposed to the model that finishes the answer, by each proposer that did."""
+    guessed = [
+        f"{PROPOSER_LABELS[name]}: {n}, right {stats.n_proposed_accepted[name]}"
+        for name, n in stats.n_proposed.items()
+        if n
+    ]
+    return [("guessed ahead", "; ".join(guessed))] if guessed else []
 
 
 def _prompt(n_tokens: int, n_reused: int) -> str:
