@@ -112,6 +112,9 @@ def test_eval_counts_the_same_with_several_replies_at_once(program):
     for row in (*one, *four):
         assert row.pop("mean_seconds") >= 0 and row.pop("median_seconds") >= 0
         assert all(answer.pop("seconds") >= 0 for answer in row["answers"])
+        for counts in (row, *row["answers"]):  # how much is guessed ahead follows what it costs
+            right, guessed = counts.pop("n_proposed_accepted"), counts.pop("n_proposed")
+            assert all(0 <= right[name] <= n for name, n in guessed.items())
     assert four == one
 
 

@@ -268,6 +268,18 @@ def test_white_space_in_front_of_a_first_word_is_dropped_and_its_chance_counts(b
     assert b"".join(map(BASE.piece, bridge.echo("\n").to_base(word, [1.0] * 3).tokens)) == b"  ab"
 
 
+@pytest.mark.parametrize(("strip", "expected"), [(True, [b"ab"]), (False, [b" ", b" ab"])])
+def test_the_first_word_of_a_reply_loses_the_space_in_front(strip, expected):
+    bridge = ThroughText(BASE, BASE)
+    drafter = Drafter(
+        FakeSequence(Script(BASE.n_tokens, spoken(BASE, [b" ", b" a", b"b", b"\n\n"]))), [1], BASE, bridge,
+        bridge.draft("\n", strip=True), anchor="\n", max_draft=9, n_ctx=1000,
+    )  # fmt: skip
+    with pytest.raises(StopIteration) as end:
+        next(drive(drafter.word([], strip=strip)))
+    assert end.value.value == spoken(BASE, expected)
+
+
 HALVES = [b"\xc3", b"\xa9", b"a", b" "]
 REPLIES = st.lists(st.sampled_from([*BASE.pieces[1:257:8], *BASE.pieces[257:], *HALVES]), max_size=24)
 DRAFTS = st.lists(st.sampled_from([*DRAFTER.pieces[257:], *HALVES]), max_size=6)
