@@ -24,6 +24,7 @@ from edge_wsd.decoding.window_reply import WindowReply
 from edge_wsd.decoding.writer import ReplyWriter
 from edge_wsd.engine.engine import Engine
 from edge_wsd.errors import Cancelled, ClosedError, ContextFullError, DecodeError
+from edge_wsd.llama.library import Locked
 from edge_wsd.llama.scores import FLOAT_BYTES, read_rows
 from edge_wsd.llama.sequence import Sequence
 from edge_wsd.llama.sequence_state import SequenceState
@@ -79,7 +80,7 @@ class FakeSequence(Sequence):
         self.tokens = []
 
 
-class FakeContext:
+class FakeContext(Locked):
     """`on_decode` is called with the pieces before they are read: it may wait, or raise."""
 
     def __init__(
@@ -94,6 +95,7 @@ class FakeContext:
         can_share=True,
         n_ctx=5000,
     ):
+        super().__init__()
         self.fake = FakeModel(WORDS.n_tokens, seed=seed, common=common, agreement=0.7)
         self.model = SimpleNamespace(can_cut=can_cut, sliding_window=0)
         self.n_sequences, self.n_vocab, self.n_ctx = n_sequences, WORDS.n_tokens, n_ctx

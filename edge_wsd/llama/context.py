@@ -65,7 +65,7 @@ _FLASH_ATTENTION = {
 _logits_of: Callable[[int], int | None] = library.ggml_function("llama_get_logits", ctypes.c_void_p, ctypes.c_void_p)
 
 
-class Context:
+class Context(library.Locked):
     """Owner of a llama.cpp context and of its sequences. Decodes one batch at a time; closed with its model at last."""
 
     def __init__(
@@ -77,6 +77,7 @@ class Context:
         tap: Tap | None = None,
     ) -> None:
         """`n_sequences` share the memory of `settings.parallel` whole contexts. `tap` looks at what is computed."""
+        super().__init__()
         settings = settings or ModelSettings()
         self.model = model
         self.n_vocab = model.vocab.n_tokens
@@ -161,7 +162,7 @@ class Context:
 
         What is only cut off still lies in the memory, where it is multiplied by 0: of a NaN that makes a NaN, for ever.
         """
-        with library.LOCK:
+        with self.lock:
             llama_cpp.llama_memory_clear(self.memory, True)
             for sequence in self._sequences:
                 if sequence is not None:
@@ -176,7 +177,7 @@ class Context:
         say what was read all the same. Raises `LogitsError`, after which the context is empty, and `WorkerError`, after
         which the pair has to be loaded again.
         """
-        with library.LOCK:  # until the rows are read, nobody may free or overwrite them
+        with self.lock:  # until the rows are read, nobody may free or overwrite them
             began = time.perf_counter()
             on_device = self._asks_device(pieces, scores)
             addresses = self.decode(pieces, on_device=on_device)
@@ -201,7 +202,7 @@ class Context:
         """
         if not self.can_go_on:
             return 0
-        with library.LOCK:
+        with self.lock:
             self.require_open()
             began, cpu_began = time.perf_counter(), time.process_time()
             texts = [Beginning(*one.last, len(one.sequence.tokens), one.sequence.index, one.stops) for one in going]
@@ -253,7 +254,7 @@ class Context:
         return [list(islice(rows, len(piece.targets))) for piece in pieces]
 
     def decode(self, pieces: list[Piece], *, on_device: bool = False) -> list[int]:
-        """Read `pieces` as `run` does; returns where the rows of each begin: hold `library.LOCK` as long. Their logits
+        """Read `pieces` as `run` does; returns where the rows of each begin: hold `lock` as long. Their logits
         are not there if they are computed `on_device`."""
         self.require_open()
         if self.signal is not None and not on_device and any(piece.targets for piece in pieces):
@@ -263,7 +264,7 @@ class Context:
             if min(piece.tokens) < 0 or max(piece.tokens) >= self.n_vocab:
                 raise VocabularyError(f"a token id is outside the vocabulary of {self.n_vocab} tokens")
             piece.sequence.require_room(len(piece.tokens))
-        with library.LOCK:
+        with self.lock:
             if len(pieces) == 1:
                 return [self._decode_alone(pieces[0])]
             self._batch.clear()
@@ -359,7 +360,7 @@ class Context:
 
     def close(self) -> None:
         """Close its sequences and free the memory. Closing twice does nothing."""
-        with library.LOCK:
+        with library.LOCK, self.lock:
             if pointer := self._handle.take():
                 llama_cpp.llama_free(pointer)
                 if self.signal is not None:
@@ -414,7 +415,7 @@ def _create(
     parameters.no_perf = True
     if tap is not None:
         parameters.cb_eval = tap.callback
-    with library.error_lines() as lines:
+    with library.LOCK, library.error_lines() as lines:
         handle = llama_cpp.llama_init_from_model(model.handle, parameters)
         if not handle:
             model.require_workers()

@@ -67,7 +67,7 @@ class _Sampler:
 
 
 class DeviceSignal:
-    """The samplers of one context. Used under `library.LOCK`, as all that decodes."""
+    """The samplers of one context. Used under the lock of the context, as all that decodes."""
 
     def __init__(self, handle: int, n_vocab: int) -> None:
         self._handle = handle

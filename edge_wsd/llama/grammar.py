@@ -28,7 +28,7 @@ class Grammar:
         self.from_start = from_start
         self._model = model  # keeps the vocabulary alive
         vocab = llama_cpp.llama_model_get_vocab(model.handle)
-        with library.error_lines() as lines:
+        with library.LOCK, library.error_lines() as lines:
             pointer = llama_cpp.llama_sampler_init_grammar(vocab, text.encode(), b"root")
         if not pointer:
             raise OptionError(f"grammar must be one that llama.cpp accepts{library.because(lines)}")

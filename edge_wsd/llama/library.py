@@ -9,6 +9,7 @@ import ctypes
 import logging
 import os
 import threading
+import weakref
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,22 +26,40 @@ logging.getLogger("edge_wsd").addHandler(logging.NullHandler())  # silent until 
 
 # One decode at a time in a process: two contexts on one device gain nothing from running at once, and
 # concurrent graphs have crashed other bindings. Reentrant, because a decode may happen inside a load.
+# Contexts on different devices may have locks of their own (`Locked`), which are taken behind this one, never before.
 LOCK = threading.RLock()
 
 
-def _renew_lock() -> None:
-    """In a forked child nobody would ever give it back, if another thread of the parent held it."""
+class Locked:
+    """Something that llama.cpp computes in, by one thread at a time: the one that holds `lock`."""
+
+    def __init__(self) -> None:
+        self.lock = LOCK
+        _locked.add(self)
+
+    def lock_alone(self) -> None:
+        """From now on it does not wait for what else is computed in this process. Not while anybody uses it."""
+        self.lock = threading.RLock()
+
+
+_locked: weakref.WeakSet[Locked] = weakref.WeakSet()
+
+
+def _renew_locks() -> None:
+    """In a forked child nobody would ever give one back, if another thread of the parent held it."""
     global LOCK  # noqa: PLW0603
     LOCK = threading.RLock()
+    for one in _locked:
+        one.lock = LOCK
 
 
 def holds_lock() -> bool:
     """Whether this thread is in the middle of using llama.cpp: of a signal handler, then, that has interrupted it."""
-    return LOCK._is_owned()  # type: ignore[attr-defined, no-any-return]
+    return any(lock._is_owned() for lock in (LOCK, *(one.lock for one in _locked)))  # type: ignore[attr-defined]
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
-    os.register_at_fork(after_in_child=_renew_lock)
+    os.register_at_fork(after_in_child=_renew_locks)
 
 BACKEND_VARIABLE = "GGML_BACKEND_PATH"
 """llama.cpp's own variable: a backend that was built apart from the library, loaded beside those compiled in."""
@@ -49,8 +68,8 @@ _LEVELS = {1: logging.DEBUG, 2: logging.INFO, 3: logging.WARNING, 4: logging.ERR
 _CONTINUATION = 5
 
 
-class _LogSink:
-    """Joins llama.cpp's fragments into lines, hands them to `logging` and remembers the last errors."""
+class _LogSink(threading.local):
+    """Joins llama.cpp's fragments into lines, hands them to `logging` and remembers the last errors of each thread."""
 
     def __init__(self) -> None:
         self._level = logging.INFO
@@ -97,7 +116,7 @@ def backend_failure() -> str:
     if not (path := os.environ.get(BACKEND_VARIABLE)):
         return ""
     load = ggml_function("ggml_backend_load", ctypes.c_void_p, ctypes.c_char_p)
-    with error_lines() as lines:
+    with LOCK, error_lines() as lines:
         if load(os.fsencode(path)):
             return ""
         reason = because(lines) or ": it is no library, or one of another llama.cpp"
@@ -106,10 +125,10 @@ def backend_failure() -> str:
 
 @contextmanager
 def error_lines() -> Iterator[deque[str]]:
-    """The errors that llama.cpp logs inside the block."""
-    with LOCK:
-        _sink.errors.clear()
-        yield _sink.errors
+    """The errors that llama.cpp logs inside the block in this thread, which holds the lock of what it uses."""
+    lines = _sink.errors
+    lines.clear()
+    yield lines
 
 
 def because(lines: deque[str]) -> str:

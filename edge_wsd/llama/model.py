@@ -92,7 +92,7 @@ class Model:
         failures: list[BaseException] = []
         callback = _progress_callback(progress, failures)
         parameters.progress_callback = callback
-        with library.error_lines() as lines:
+        with library.LOCK, library.error_lines() as lines:
             handle = llama_cpp.llama_model_load_from_file(os.fsencode(path), parameters)
             if failures:  # raised by the caller's own callback; an exception cannot pass through C
                 if handle:

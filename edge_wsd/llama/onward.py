@@ -27,7 +27,7 @@ class Beginning:
 
 
 class NativeSteps:
-    """Steps in one context, by llama.cpp's pointers to it and to its vocabulary. Used under `library.LOCK`."""
+    """Steps in one context, by llama.cpp's pointers to it and to its vocabulary. Used under the lock of the context."""
 
     def __init__(self, context: int, vocabulary: int, n_vocab: int) -> None:
         self._decoder = (

@@ -9,7 +9,6 @@ import numpy as np
 
 from edge_wsd import _native
 from edge_wsd.errors import DecodeError
-from edge_wsd.llama import library
 from edge_wsd.llama.row import Row
 from edge_wsd.llama.sampler import Sampler
 
@@ -56,7 +55,7 @@ class Scores:
         if self.sampler is None:
             _, token, logprob = self._rows[row]
             return token, logprob
-        with library.LOCK:  # nobody may free the buffer meanwhile
+        with self._context.lock:  # nobody may free the buffer meanwhile
             self._context.require_open()
             if not self._address:
                 raise DecodeError("these rows have no logits to draw from: score them with device_signal off")

@@ -101,7 +101,7 @@ class Sequence:
         tokens = list(tokens)
         if not 1 <= len(tokens) <= self.context.most_rows:
             raise OptionError(f"logits of {len(tokens)} tokens at once; expected 1 to {self.context.most_rows}")
-        with library.LOCK:  # until the rows are read, nobody may free or overwrite them
+        with self.context.lock:  # until the rows are read, nobody may free or overwrite them
             address = self.context.decode([Piece(self, tokens, [-1] * len(tokens))])[0]
             buffer = (ctypes.c_float * (len(tokens) * self.context.n_vocab)).from_address(address)
             return np.array(buffer, np.float32).reshape(len(tokens), self.context.n_vocab)
@@ -148,7 +148,7 @@ class Sequence:
         self.require_open()
         if n >= len(self.tokens):
             return
-        with library.LOCK:
+        with self.context.lock:
             n = self.kept(n)
             if n == 0:
                 self.clear()
@@ -162,7 +162,7 @@ class Sequence:
 
     def clear(self) -> None:
         """Forget everything; this never fails."""
-        with library.LOCK:
+        with self.context.lock:
             if not self._remove_from(0):
                 raise DecodeError("llama.cpp could not clear a sequence")
         self.tokens = []
@@ -218,7 +218,7 @@ class Sequence:
     @property
     def state_bytes(self) -> int:
         """Bytes of what `save` makes."""
-        with library.LOCK:
+        with self.context.lock:
             self.require_open()
             n_bytes = self._state_bytes(llama_cpp.LLAMA_STATE_SEQ_FLAGS_NONE)
         return n_bytes + sum(one.n_bytes for one in self._checkpoints)
@@ -251,7 +251,7 @@ class Sequence:
         n = self.shared(len(self.tokens) if n is None else n)
         if n == 0:
             return
-        with library.LOCK:
+        with self.context.lock:
             if not self.context.is_unified:
                 # llama.cpp copies between streams at the next decode; until then neither may be saved or restored.
                 other.restore(self.save())
@@ -265,7 +265,7 @@ class Sequence:
 
     def close(self) -> None:
         """Give the sequence's place in the context back. Closing twice does nothing, nor behind the context."""
-        with library.LOCK:
+        with self.context.lock:
             if not self._closed and self.context.is_open:
                 self.clear()
             if not self._closed:
@@ -285,7 +285,7 @@ class Sequence:
         return self.context.memory
 
     def _save(self, flags: int) -> SequenceState:
-        with library.LOCK:
+        with self.context.lock:
             self.require_open()
             handle = self.context.handle
             data = np.empty(self._state_bytes(flags), np.uint8)
@@ -300,7 +300,7 @@ class Sequence:
     def _load(self, state: SequenceState, flags: int) -> None:
         self.require_open()
         data = np.frombuffer(state.data, np.uint8)
-        with library.error_lines() as lines:
+        with self.context.lock, library.error_lines() as lines:
             read = llama_cpp.llama_state_seq_set_data_ext(
                 self.context.handle, _bytes_of(data), data.size, self.index, flags
             )
