@@ -14,8 +14,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, get_args
 
+from edge_wsd import checks
 from edge_wsd.decoding.bridge import Bridge, SameVocabulary, ThroughText
 from edge_wsd.decoding.events import Reply, Source
 from edge_wsd.decoding.options import OptionChanges, Options, checked_options
@@ -24,7 +25,7 @@ from edge_wsd.errors import BusyError, ClosedError
 from edge_wsd.llama import library
 from edge_wsd.llama.context import Context, most_texts
 from edge_wsd.llama.model import Model
-from edge_wsd.llama.settings import ModelSettings
+from edge_wsd.llama.settings import AUTO, ModelSettings, Overlap
 from edge_wsd.llama.tools.measure import simulate
 from edge_wsd.llama.vocabulary_verdict import VocabularyVerdict, compare_vocabularies
 from edge_wsd.loaded_model import LoadedModel
@@ -57,6 +58,7 @@ class LoadSettings(TypedDict, total=False):
     parallel: int
     longest_queue: int
     workers: Sequence[str]
+    overlap: Overlap
 
 
 class Pair:
@@ -71,7 +73,9 @@ class Pair:
         *,
         parallel: int = 1,
         longest_queue: int = LONGEST_QUEUE,
+        overlap: Overlap = AUTO,
     ) -> None:
+        checks.require_choice("overlap", overlap, get_args(Overlap))
         self.name = name
         self.plan = plan
         """Where the two models were put; its `notes` say what had to give way."""
@@ -85,6 +89,8 @@ class Pair:
         """Used for replies and conversations for which no options are given."""
         self.parallel = parallel
         """How many replies are written at once."""
+        self.overlaps = overlap == "on" or (overlap == AUTO and plan is not None and plan.lies_apart)
+        """Whether both models compute at the same time."""
         self._owned = ExitStack()  # what is freed with it
         self._process = os.getpid()
         self._users: dict[object, int] = {}  # the threads that ask
@@ -95,6 +101,7 @@ class Pair:
             parallel=parallel,
             longest_queue=longest_queue,
             cache_bytes={} if plan is None else {"drafter": plan.drafter.cache_bytes, "base": plan.base.cache_bytes},
+            overlap=self.overlaps,
         )
 
     @classmethod
@@ -111,6 +118,7 @@ class Pair:
         parallel: int = 1,
         longest_queue: int = LONGEST_QUEUE,
         workers: Sequence[str] = (),
+        overlap: Overlap = AUTO,
         name: str | None = None,
     ) -> Pair:
         """Load two GGUF files. Frees both if it raises: `ModelFileError`, `ModelLoadError` or `TemplateError`.
@@ -124,10 +132,14 @@ class Pair:
         `workers`, each the HOST:PORT of an `edge-wsd worker`, take layers of the base (`ModelSettings.workers`). One
         that cannot be reached or fails is a `WorkerError`, here or in the middle of a reply.
 
+        With `overlap` "on" both models compute at the same time, each in a thread of its own; "auto" is "on" where no
+        device computes layers of both. The texts are the same.
+
         A template is "chat" (the file's own), "plain" (the paper's base prompt) or the path of a Jinja file. Each file
         is tried in a child process first, so a file that crashes llama.cpp cannot crash the caller; a frozen
         application sets the program to start with `edge_wsd.child_process.use_program`.
         """
+        checks.require_choice("overlap", overlap, get_args(Overlap))  # before anything is loaded
         drafter_settings, base_settings = (
             replace(settings or ModelSettings(), parallel=parallel) for settings in (drafter_settings, base_settings)
         )
@@ -160,7 +172,9 @@ class Pair:
                 context = stack.enter_context(Context(model, settings, n_sequences=most_texts(model, settings)))
                 loaded.append(LoadedModel(model, context, template))
             name = name or f"{Path(drafter).stem} + {Path(base).stem}"
-            pair = cls(name, loaded[0], loaded[1], plan, parallel=parallel, longest_queue=longest_queue)
+            pair = cls(
+                name, loaded[0], loaded[1], plan, parallel=parallel, longest_queue=longest_queue, overlap=overlap
+            )
             pair._owned = stack.pop_all()
             return pair
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from types import SimpleNamespace
 
 import numpy as np
@@ -49,32 +50,49 @@ class Read:
     tokens: tuple[int, ...]
 
 
+def locked(method):
+    """A method of a sequence that waits for the decode under way, as those of the real one do."""
+
+    @wraps(method)
+    def waits(sequence, *given):
+        with sequence.context.lock:
+            return method(sequence, *given)
+
+    return waits
+
+
 class FakeSequence(Sequence):
     """Keeps tokens and nothing else."""
 
+    @locked
     def cut(self, n: int) -> None:
         kept = self.kept(n)
         self.tokens = self.tokens[:kept]
         self._checkpoints = [one for one in self._checkpoints if len(one.tokens) <= kept]
 
+    @locked
     def clear(self) -> None:
         self.tokens, self._checkpoints = [], []
 
+    @locked
     def _save(self, flags: int) -> SequenceState:
         return SequenceState(tuple(self.tokens), bytes(self._state_bytes(flags)))
 
     def _state_bytes(self, flags: int) -> int:
         return 10 * len(self.tokens)
 
+    @locked
     def restore(self, state: SequenceState) -> None:
         self.clear()
         self.context.restore(state)
         self.tokens, self._checkpoints = list(state.tokens), list(state.checkpoints)
 
+    @locked
     def copy_to(self, other: FakeSequence, n: int | None = None) -> None:
         assert other.context is self.context and n == self.kept(n)
         other.tokens, other._checkpoints = self.tokens[:n], self._checkpoints[:]
 
+    @locked
     def close(self) -> None:
         self.context.release(self.index)
         self.tokens = []
@@ -135,6 +153,10 @@ class FakeContext(Locked):
             sequence.clear()
 
     def run(self, pieces, scores):
+        with self.lock:
+            self._run(pieces, scores)
+
+    def _run(self, pieces, scores):
         self.require_open()
         self.n_decodes += 1
         self.decodes.append([Read(p.sequence.index, len(p.sequence.tokens), tuple(p.tokens)) for p in pieces])
@@ -165,6 +187,10 @@ class FakeContext(Locked):
 
     def go_on(self, going, enough):
         """Steps as of the real one; a step for which there is no room ends it."""
+        with self.lock:
+            return self._steps(going, enough)
+
+    def _steps(self, going, enough):
         n_steps = 0
         most = min(min(one.most, self.n_ctx - len(one.sequence.tokens)) for one in going)
         chosen = [one.scores.choose(one.scores.n_rows - 1)[0] for one in going]
@@ -205,14 +231,14 @@ class FakeSampler:
 
 
 @contextmanager
-def engine_of(*, parallel=4, longest_queue=256, seed=1, cache_bytes=0, **settings) -> Iterator[Engine]:
+def engine_of(*, parallel=4, longest_queue=256, seed=1, cache_bytes=0, overlap=False, **settings) -> Iterator[Engine]:
     """An engine over two fake contexts; closed, whatever happens."""
     contexts = {
         "drafter": FakeContext(2 * seed, common=seed, **settings),
         "base": FakeContext(2 * seed + 1, common=seed, **settings),
     }
     saved = {"drafter": cache_bytes, "base": cache_bytes}
-    engine = Engine(contexts, parallel=parallel, longest_queue=longest_queue, cache_bytes=saved)
+    engine = Engine(contexts, parallel=parallel, longest_queue=longest_queue, cache_bytes=saved, overlap=overlap)
     engine.drafter, engine.base = contexts["drafter"], contexts["base"]
     try:
         yield engine

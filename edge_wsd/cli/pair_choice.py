@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 from click.shell_completion import CompletionItem
@@ -21,7 +21,7 @@ from edge_wsd.decoding.events import SOURCES
 from edge_wsd.decoding.options import Options
 from edge_wsd.demo.examples import EXAMPLES
 from edge_wsd.errors import Cancelled, EdgeWsdError
-from edge_wsd.llama.settings import ALL_LAYERS, AUTO, ModelSettings
+from edge_wsd.llama.settings import ALL_LAYERS, AUTO, ModelSettings, Overlap
 from edge_wsd.models.pairs.built_in import DEMO_PAIRS
 from edge_wsd.models.pairs.known import FIRST_PAIR, default_name, find_pair, known_pairs
 from edge_wsd.models.pairs.named_pair import NamedPair
@@ -153,12 +153,17 @@ def pair_options(function: F, unnamed: str | None = None) -> F:
         base: str | None,
         drafter_template: str | None,
         base_template: str | None,
+        overlap: Overlap,
         yes: bool,
         drafter_settings: ModelSettings,
         base_settings: ModelSettings,
         **values: Any,
     ) -> Any:
-        loading: dict[str, Any] = {"drafter_settings": drafter_settings, "base_settings": base_settings}
+        loading: dict[str, Any] = {
+            "drafter_settings": drafter_settings,
+            "base_settings": base_settings,
+            "overlap": overlap,
+        }
         for key, template in (("drafter_template", drafter_template), ("base_template", base_template)):
             if template is not None:
                 loading[key] = template
@@ -179,6 +184,14 @@ def _naming_options(command: Any, default: str) -> Any:
     decorated = click.option(
         "-y", "--yes", is_flag=True, cls=SectionOption, section="The models", help="Pull missing models without asking."
     )(command)
+    decorated = click.option(
+        "--overlap",
+        type=click.Choice(get_args(Overlap)),
+        default=AUTO,
+        cls=SectionOption,
+        section="The models",
+        help=f"Let both models compute at the same time; auto: where they lie on different devices.  [default: {AUTO}]",
+    )(decorated)
     for flag, metavar, text in reversed(
         (
             ("--pair", "NAME", f"A pair by name; `edge-wsd pairs` lists them.  [default: {default}]"),

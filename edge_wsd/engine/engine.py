@@ -1,7 +1,8 @@
 """The engine: one thread that owns both contexts, and writes all replies that were asked for.
 
 Each step picks one context and makes one decode of what all replies wait for there. The engine does not know what a
-reply is or what its passes are for; `turns.py` decides whose turn it is.
+reply is or what its passes are for; `turns.py` decides whose turn it is. Where the contexts compute on different
+devices, they may do so at the same time (`overlap`): each then has a thread for its decodes, and all else stays here.
 
 >>> engine = Engine({"drafter": drafter_context, "base": base_context}, parallel=4)
 >>> stream = engine.submit(lambda prefixes: write_reply(prefixes, ...))
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import queue
 import threading
 import weakref
 from collections import deque
@@ -21,13 +23,14 @@ from typing import Final
 from edge_wsd._native import CancelFlag
 from edge_wsd.decoding.events import Reply, Source
 from edge_wsd.decoding.protocols import Writing
+from edge_wsd.engine.lane import Lane, OwnThread, Part
 from edge_wsd.engine.prefixes import Prefixes
 from edge_wsd.engine.stream import Stream
-from edge_wsd.engine.task import SHORT, Job, Task
+from edge_wsd.engine.task import SHORT, Task
 from edge_wsd.engine.turns import Share, Turns, Waiting
 from edge_wsd.errors import BusyError, Cancelled, ClosedError, ContextFullError, QueueFullError
 from edge_wsd.llama.context import Context
-from edge_wsd.llama.sequence import Piece, Sequence
+from edge_wsd.llama.sequence import Sequence
 
 Memories = Mapping[Source, Prefixes]
 """What each model's context holds. A reply takes its sequences from here."""
@@ -49,9 +52,10 @@ class Engine:
         parallel: int = 1,
         longest_queue: int = LONGEST_QUEUE,
         cache_bytes: Mapping[Source, int] | None = None,
+        overlap: bool = False,
     ) -> None:
         """`parallel` replies are written at once, and `longest_queue` more may wait. `cache_bytes` is how much of the
-        host's memory texts that have left a context may take.
+        host's memory texts that have left a context may take. With `overlap` both contexts decode at the same time.
         """
         self._sources: Final = {context: source for source, context in contexts.items()}
         self._memories: Final = {}
@@ -66,16 +70,18 @@ class Engine:
         self._work = threading.Condition(self._lock)
         self._queue: deque[Task] = deque()
         self._active: list[Task] = []  # the oldest first
-        self._in_decode: list[Task] = []
         self._preempted: set[Sequence] = set()  # their memory was given to older replies
         self._thread: threading.Thread | None = None
         self._closed = False
         self._process = os.getpid()
-        self._flag = CancelFlag()
         self._enough = CancelFlag()  # somebody waits for the next step: a new reply, one that was cancelled
         self._n_turns = 0
-        for context in contexts.values():
-            context.watch(self._flag)
+        self._news: queue.SimpleQueue[OwnThread | None] = queue.SimpleQueue()  # a decode is over; None: a new reply
+        memories = {context: self._memories[source] for context, source in self._sources.items()}
+        own = [OwnThread(*one, self._enough, self._is_over) for one in memories.items()] if overlap else []
+        self._threads: Final[list[OwnThread]] = own
+        lanes: list[Lane] = [*own] or [Lane(*one, self._enough) for one in memories.items()]
+        self._lanes: Final[Mapping[Context, Lane]] = {lane.context: lane for lane in lanes}
         _engines.add(self)
 
     def submit(
@@ -104,6 +110,8 @@ class Engine:
                 self._begin_thread()
             self._queue.append(task)
             self._enough.set()
+            if self._threads:
+                self._news.put(None)
             self._work.notify()
         return stream
 
@@ -145,7 +153,10 @@ class Engine:
         try:
             while self._admit():
                 self._end_cancelled()
-                if waiting := self._waiting():
+                waiting = self._waiting()
+                if self._threads:
+                    self._step_of_each(waiting)
+                elif waiting:
                     self._step(waiting)
                 self._retire()
         except BaseException as error:  # a bug of ours; but nobody may wait for a thread that is gone
@@ -160,6 +171,8 @@ class Engine:
                 if self._closed or not self._work.wait(timeout=_IDLE_S):
                     if self._queue:
                         continue
+                    for thread in self._threads:
+                        thread.end()
                     self._thread = None
                     return False
             self._enough.clear()  # what it was set for is seen below, and in `_end_cancelled`
@@ -177,7 +190,7 @@ class Engine:
 
     def _end_cancelled(self) -> None:
         for task in self._active:
-            if task.is_cancelled and not task.is_over:
+            if task.is_cancelled and not task.is_over and not any(thread.holds(task) for thread in self._threads):
                 task.end_early()
 
     def _waiting(self) -> list[Waiting]:
@@ -204,18 +217,15 @@ class Engine:
         """One decode and its results. An error ends the replies that caused it, and no others."""
         involved = [one.task for one in waiting]
         try:
-            context = self._turns.next_context(waiting)
-            parts = self._parts(context, self._turns.shares(context, waiting))
+            lane = self._lanes[self._turns.next_context(waiting)]
+            parts = self._parts(lane.context, self._turns.shares(lane.context, waiting))
             involved = [share.task for share, _ in parts]
-            if parts and self._decode(context, parts):
-                for share, _ in parts:
-                    with _on_behalf_of(share.task):
-                        if share.job.n_left == 0:
-                            share.task.answer(share.job.scores)
+            if parts:
+                self._read(lane, parts)
         except Exception as error:
             self._find_culprit(involved, error)
 
-    def _parts(self, context: Context, shares: list[Share]) -> list[tuple[Share, Piece]]:
+    def _parts(self, context: Context, shares: list[Share]) -> list[Part]:
         """The pieces to be read; a reply for which there can be none ends with the reason."""
         parts = []
         for share in shares:
@@ -228,29 +238,51 @@ class Engine:
                 parts.append((share, piece))
         return parts
 
-    def _decode(self, context: Context, parts: list[tuple[Share, Piece]]) -> bool:
-        """Whether the pieces were read. If not, they can be tried again. Raises what was wrong with them."""
-        self._flag.clear()
-        self._in_decode = [share.task for share, _ in parts]
-        self._stop_if_unneeded()  # some may have been cancelled before they were part of this decode
+    def _read(self, lane: Lane, parts: list[Part]) -> None:
+        """The decode, and the rows for whoever waited for them; else it is tried again. Raises what was wrong."""
         try:
-            context.run([piece for _, piece in parts], [share.job.scores for share, _ in parts])
-            self._go_on(context, [share.job for share, _ in parts])
-            return True
+            self._turns.went_on(lane.read(parts))
         except Cancelled:
-            return False  # all of these replies were cancelled, or all of the last decode: then only time is lost
+            return  # all of these replies were cancelled, or all of the last decode: then only time is lost
         except ContextFullError:
-            if self._make_room(self._memories[self._sources[context]]):
-                return False
+            if self._make_room(lane.memory):
+                return
             raise
-        finally:
-            self._in_decode = []
+        for share, _ in parts:
+            with _on_behalf_of(share.task):
+                if share.job.n_left == 0:
+                    share.task.answer(share.job.scores)
 
-    def _go_on(self, context: Context, jobs: list[Job]) -> None:
-        """If all of them go on by themselves, they do so together until the first is done. New work ends that."""
-        going = [one for job in jobs if (one := job.going()) is not None]
-        if len(going) == len(jobs):
-            self._turns.went_on(context.go_on(going, self._enough))
+    # Steps of both contexts at the same time
+
+    def _step_of_each(self, waiting: list[Waiting]) -> None:
+        """Begin a decode in each context that is idle and waited for; then the results of the first that is over."""
+        for thread in self._threads:
+            here = [one for one in waiting if one.job.context is thread.context]
+            if here and not thread.is_busy:
+                self._begin(thread, here)
+        if any(thread.is_busy for thread in self._threads) and (over := self._news.get()) is not None:
+            parts = over.taken()
+            try:
+                self._read(over, parts)
+            except Exception as error:
+                self._find_culprit([share.task for share, _ in parts], error)
+
+    def _begin(self, thread: OwnThread, waiting: list[Waiting]) -> None:
+        involved = [one.task for one in waiting]
+        try:
+            n_others = len(self._active) - len(waiting)  # they may soon wait here as well
+            parts = self._parts(thread.context, self._turns.shares(thread.context, waiting, n_others=n_others))
+            involved = [share.task for share, _ in parts]
+            if parts:
+                thread.begin(parts)
+        except Exception as error:
+            self._find_culprit(involved, error)
+
+    def _is_over(self, thread: OwnThread) -> None:
+        """A decode is over. Called in its thread."""
+        self._enough.set()
+        self._news.put(thread)
 
     # When something goes wrong
 
@@ -276,6 +308,8 @@ class Engine:
             task.alone = True
 
     def _give_up(self, error: BaseException) -> None:
+        for thread in self._threads:
+            thread.end()
         with self._lock:
             self._closed, self._thread = True, None
             tasks = [*self._active, *self._queue]
@@ -286,13 +320,8 @@ class Engine:
     def _heard_cancel(self) -> None:
         """Called when a reply was cancelled. Safe in any thread and at any moment: takes no lock."""
         self._enough.set()
-        self._stop_if_unneeded()
-
-    def _stop_if_unneeded(self) -> None:
-        """Stop a decode of which all replies were cancelled."""
-        tasks = self._in_decode
-        if tasks and all(task.is_cancelled for task in tasks):
-            self._flag.set()
+        for lane in self._lanes.values():
+            lane.stop_if_unneeded()
 
 
 @contextmanager

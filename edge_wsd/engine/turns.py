@@ -72,12 +72,15 @@ class Turns:
         if self._n_ahead:
             self._n_ahead += n_steps
 
-    def shares(self, context: Context, waiting: list[Waiting]) -> list[Share]:
-        """The shares of one decode in `context`: answers first, then prompts, the shortest first."""
+    def shares(self, context: Context, waiting: list[Waiting], *, n_others: int = 0) -> list[Share]:
+        """The shares of one decode in `context`: answers first, then prompts, the shortest first.
+
+        `n_others` more replies are being written, but wait for nothing now.
+        """
         here = [one for one in waiting if one.job.context is context]
         short = sorted((one for one in here if _goes_with_answers(one, context)), key=_last_turn)
         long = _read_once([one for one in here if not _goes_with_answers(one, context)])
-        alone = len(waiting) == 1 and not waiting[0].is_short
+        alone = len(waiting) + n_others == 1 and not waiting[0].is_short
         piece = min(max(PIECE, context.micro_batch) if alone else PIECE, context.most_rows)
         suspects = [one for one in here if one.task.alone]
         if suspects or not context.can_share:

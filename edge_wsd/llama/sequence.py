@@ -290,9 +290,10 @@ class Sequence:
             handle = self.context.handle
             data = np.empty(self._state_bytes(flags), np.uint8)
             written = llama_cpp.llama_state_seq_get_data_ext(handle, _bytes_of(data), data.size, self.index, flags)
+            tokens = tuple(self.tokens)
         if written != data.size or not written:
             raise DecodeError(f"llama.cpp saved {written} of {data.size} bytes of a sequence")
-        return SequenceState(tuple(self.tokens), data)
+        return SequenceState(tokens, data)
 
     def _state_bytes(self, flags: int) -> int:
         return int(llama_cpp.llama_state_seq_get_size_ext(self.context.handle, self.index, flags))

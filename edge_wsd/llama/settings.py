@@ -13,6 +13,8 @@ FlashAttention = Literal["auto", "on", "off"]
 ExtraBuffers = Literal["auto", "on", "off"]
 DeviceSignalUse = Literal["auto", "on", "off"]
 GpuLayers = int | Literal["auto"]
+Overlap = Literal["auto", "on", "off"]
+"""Whether the drafter and the base compute at the same time; "auto": where no device computes layers of both."""
 AUTO: Literal["auto"] = "auto"
 ALL_LAYERS = -1
 SHORTEST_CONTEXT, DEFAULT_CONTEXT_LENGTH, LONGEST_CONTEXT = 16, 8192, 1 << 24

@@ -140,8 +140,9 @@ def places(pair):
 
 
 @pytest.mark.slow
-def test_a_thousand_replies_over_eight_places(files, alone):
-    with load(files, parallel=N_PLACES, longest_queue=6) as pair:
+@pytest.mark.parametrize("overlap", ["off", "on"])
+def test_a_thousand_replies_over_eight_places(files, alone, overlap):
+    with load(files, parallel=N_PLACES, longest_queue=6, overlap=overlap) as pair:
         crowd = Crowd(pair, alone)
         readers = [threading.Thread(target=crowd.read, args=(seed,), daemon=True) for seed in range(N_READERS)]
         gc.collect()
@@ -164,10 +165,11 @@ def test_a_thousand_replies_over_eight_places(files, alone):
         assert places(pair) == [pair.drafter.context.n_sequences, pair.base.context.n_sequences]
 
 
-def test_pairs_that_are_closed_while_eight_replies_are_written_end_them_all(files):
+@pytest.mark.parametrize("overlap", ["off", "on"])
+def test_pairs_that_are_closed_while_eight_replies_are_written_end_them_all(files, overlap):
     for seed in range(3):
         rng = random.Random(seed)
-        pair = load(files, parallel=N_PLACES)
+        pair = load(files, parallel=N_PLACES, overlap=overlap)
         streams = [pair.session().stream(rng.choice(QUESTIONS)) for _ in range(12)]
         for stream in rng.sample(streams, 3):
             next(stream)

@@ -114,6 +114,27 @@ def test_a_gpu_with_the_hosts_memory_is_not_counted_twice():
     assert plan_on(machine(16, 12, kind="integrated gpu", name="Vulkan")).devices[1].shares_host
 
 
+@pytest.mark.parametrize(
+    ("drafter", "base", "gpus", "apart"),
+    [
+        (0, -1, (80,), True),  # drafter on the processor, base on the GPU
+        (-1, 0, (80,), True),
+        (0, 0, (80,), False),
+        (-1, -1, (80,), False),
+        (0, 5, (80,), False),  # the base is on both
+        (-1, -1, (24, 24), False),  # spread over both GPUs
+    ],
+)
+def test_models_lie_apart_where_no_device_computes_layers_of_both(drafter, base, gpus, apart):
+    settings = [ModelSettings(gpu_layers=layers) for layers in (drafter, base)]
+    assert plan_pair(DRAFTER, BASE, *settings, machine(64, *gpus)).lies_apart is apart
+
+
+def test_models_on_a_gpu_each_lie_apart():
+    settings = [ModelSettings(gpu_layers=-1, main_gpu=gpu) for gpu in range(2)]
+    assert plan_pair(DRAFTER, BASE, *settings, machine(64, 24, 24)).lies_apart
+
+
 def test_an_integrated_gpu_is_left_alone_beside_a_real_one():
     devices = [Device(7, "Vulkan0", "made up", "integrated gpu", 8 * GIB, 8 * GIB), *machine(32, 24)]
     assert [gpu.name for gpu in Machine.of(devices).gpus] == ["CUDA0"]

@@ -73,6 +73,11 @@ class Plan:
         return self.verdict == "fits"
 
     @property
+    def lies_apart(self) -> bool:
+        """Whether no device computes layers of both models."""
+        return not set(self.drafter.memory.placement) & set(self.base.memory.placement)
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """Everything that a user should know before using the pair."""
         return self.gives_way if self.fits else (*self.gives_way, self.complaint)
