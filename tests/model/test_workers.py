@@ -7,6 +7,8 @@ hangs.
 from __future__ import annotations
 
 import itertools
+import logging
+import re
 import socket
 import struct
 import threading
@@ -24,10 +26,11 @@ from edge_wsd.llama import rpc_protocol as rpc
 from edge_wsd.llama.context import Context
 from edge_wsd.llama.model import Model
 from tests.rpc_workers import Peer, Worker, no_such_worker, require_backend, running
-from tests.tiny_models import Chanting
+from tests.tiny_models import Chanting, TinyModel
 
 QUESTION = "How do I list files by size?"
 ALONE = ModelSettings(threads=1)
+PLAIN = {"drafter_template": "plain", "base_template": "plain"}
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +69,35 @@ def test_the_plan_counts_the_memory_of_workers(two):
         by_name = {one.device.name: one for one in pair.plan.devices}
         assert all(by_name[address].used > 0 and by_name[address].device.free_bytes > 0 for address in two)
         assert not pair.plan.drafter.memory.gpu_layers, "the drafter stays here"
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"batch": 256, "flash_attention": "on"}, {"parallel": 3}, {"n_workers": 1}, {"gpu_layers": 4}], ids=str
+)
+def test_the_plan_counts_what_llama_cpp_takes_of_workers(two, tmp_path, caplog, more):
+    """Inputs of which several devices have four copies, for passes that overlap, were once counted once."""
+    words = tuple(f"w{i}" for i in range(4000))
+    path = TinyModel(words=words, n_embd=256, n_heads=8, n_heads_kv=2, n_ff=512, n_layers=6, n_ctx=2048).write(
+        tmp_path / "model.gguf"
+    )
+    addresses = two[: more.pop("n_workers", 2)]
+    settings = replace(with_workers(*addresses), context_length=2048, **more)
+    caplog.set_level(logging.DEBUG, "edge_wsd.llama")
+    with Pair.load(path, path, drafter_settings=ALONE, base_settings=settings, **PLAIN) as pair:
+        memory, names = pair.plan.base.memory, [one.device.name for one in pair.plan.devices[1:]]
+        endpoints = {str(relay.address): relay.endpoint for relay in pair.base.model.relays}
+    log = caplog.text[caplog.text.index("RPC") :]  # what is before it is of the drafter
+
+    def taken(device: str, kind: str) -> float:
+        return sum(map(float, re.findall(rf"{re.escape(device)} {kind} buffer size = +([0-9.]+) MiB", log)))
+
+    for name, planned in zip(names, memory.gpus, strict=True):
+        device = f"RPC0[{endpoints[name]}]"
+        assert planned.weights / 2**20 == pytest.approx(taken(device, "model"), abs=0.02)
+        assert planned.kv_cache / 2**20 == pytest.approx(taken(device, "KV"), abs=0.02)
+        assert planned.compute / 2**20 == pytest.approx(taken(device, "compute"), rel=0.1)
+    if not more.get("gpu_layers"):
+        assert memory.host.compute / 2**20 == pytest.approx(taken(" CPU", "compute"), rel=0.02)
 
 
 def test_a_drafter_has_workers_where_they_are_named(two):

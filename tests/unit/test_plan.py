@@ -57,6 +57,20 @@ def test_without_a_gpu_everything_is_on_the_host():
     assert plan.devices[0].used == plan.drafter.memory.all.total + plan.base.memory.all.total
 
 
+def test_inputs_are_there_four_times_where_several_devices_have_all_layers():
+    """llama.cpp lets passes overlap then."""
+    shape, settings = BASE, ModelSettings(context_length=8192, batch=512, flash_attention="on")
+    n_all = shape.n_layers + 1
+    both, one, most = (place(shape.n_layers, *how) for how in ((n_all, [1, 1]), (n_all, [1]), (n_all - 1, [1, 1])))
+    memories = [placed_memory(shape, settings, placement, n_gpus=2) for placement in (both, one, most)]
+    mask, embeddings, places = 8192 * 512 * 2, 512 * shape.n_embd * 4, 512 * 3 * 8
+    hosts = [memory.host.compute for memory in memories]
+    assert hosts[1] == mask + 2 * embeddings + places
+    assert hosts[0] == hosts[1] + 3 * (mask + embeddings + places)
+    first = [memory.gpus[0].compute for memory in memories]
+    assert first[0] - first[2] == 3 * (mask + embeddings + places) - max(shape.largest_in_layer[:1])
+
+
 def test_on_a_large_gpu_all_layers_are_on_it():
     plan = plan_on(machine(32, 24))
     assert (plan.drafter.memory.gpu_layers, plan.base.memory.gpu_layers) == (ALL_OF_DRAFTER, ALL_OF_BASE)

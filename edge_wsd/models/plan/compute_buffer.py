@@ -36,11 +36,19 @@ def compute_bytes(
     return max(stages)
 
 
-def input_bytes(shape: ModelShape, *, n_ctx: int, batch: int, flash_attention: bool) -> int:
-    """Bytes of the host's inputs for layers that are all on other devices: embeddings, mask and positions."""
+def input_bytes(shape: ModelShape, *, n_ctx: int, batch: int, flash_attention: bool, n_copies: int = 1) -> int:
+    """Bytes of the host's inputs for layers that are all on other devices, `n_copies` of them at once."""
     n_tokens = min(batch, n_ctx)
+    embeddings = n_tokens * shape.n_embd * _F32  # once more where they are looked up
+    return n_copies * handed_on(shape, n_ctx=n_ctx, batch=batch, flash_attention=flash_attention) + embeddings
+
+
+def handed_on(shape: ModelShape, *, n_ctx: int, batch: int, flash_attention: bool) -> int:
+    """Bytes that a device is handed for a pass: vectors of the tokens, mask, positions and places in the KV cache."""
+    n_tokens = min(batch, n_ctx)
+    values = 0 if flash_attention else max(shape.n_heads_kv, default=0) * shape.value_length  # are stored one by one
     mask = mask_bytes(shape, n_tokens, n_ctx, flash_attention=flash_attention)
-    return mask + n_tokens * (shape.n_embd * _F32 + 3 * _INT64)
+    return mask + n_tokens * (shape.n_embd * _F32 + (3 + values) * _INT64)
 
 
 def mask_bytes(shape: ModelShape, n_tokens: int, n_ctx: int, *, flash_attention: bool) -> int:

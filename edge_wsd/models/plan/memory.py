@@ -16,7 +16,7 @@ from edge_wsd.llama.repacking import NOTHING_REPACKED, Repacking
 from edge_wsd.llama.settings import ModelSettings, context_length, n_texts
 from edge_wsd.models.gguf.header import GgufHeader
 from edge_wsd.models.gguf.shape import EMBEDDING, TYPE_BY_NAME, ModelShape, WeightShape, shape_of_file
-from edge_wsd.models.plan.compute_buffer import compute_bytes, input_bytes
+from edge_wsd.models.plan.compute_buffer import compute_bytes, handed_on, input_bytes
 from edge_wsd.models.plan.placement import HOST, Placement, place
 
 N_SCORED = 129
@@ -26,6 +26,8 @@ _TOKEN_BYTES, _MERGE_BYTES = 150, 125  # measured: llama.cpp's tables of a vocab
 _COPIES = {False: 1, True: 4}
 """Of the rows in llama.cpp's output buffer: samplers get room for logits, probabilities and candidates as well."""
 _F32_BYTES = 4
+_MOST_COPIES = 4
+"""Passes that llama.cpp has under way at once on several devices, each with inputs of its own."""
 MIB = 1 << 20
 
 
@@ -179,7 +181,7 @@ def _host_compute(
 ) -> int:
     has_layers, has_output = HOST in placement[:-1], placement[-1] == HOST
     batch, flash = attention.micro_batch, attention.is_flash
-    needs = input_bytes(shape, n_ctx=n_ctx, batch=batch, flash_attention=flash)
+    needs = input_bytes(shape, n_ctx=n_ctx, batch=batch, flash_attention=flash, n_copies=_n_copies(placement))
     if not has_layers and not has_output:
         return needs
     return max(
@@ -194,6 +196,11 @@ def _host_compute(
             device_signal=device_signal,
         ),
     )
+
+
+def _n_copies(placement: Placement) -> int:
+    """llama.cpp lets passes overlap where several devices have all layers."""
+    return _MOST_COPIES if HOST not in placement and len(set(placement)) > 1 else 1
 
 
 def _on_gpu(
@@ -224,6 +231,8 @@ def _on_gpu(
     )
     # The embeddings come over from the host; so do, for large batches, weights of layers that stayed there.
     compute += shape.n_embd * min(attention.micro_batch, n_ctx) * _F32_BYTES
+    handed = handed_on(shape, n_ctx=n_ctx, batch=attention.micro_batch, flash_attention=attention.is_flash)
+    compute += (_n_copies(placement) - 1) * handed
     staying = (shape.largest_in_layer[layer] for layer, place_ in enumerate(placement[:-1]) if place_ == HOST)
     compute += max(staying, default=0)
     return Sizes(
