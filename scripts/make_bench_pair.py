@@ -5,7 +5,7 @@
 
 The base has the drafter inside: in its first layers, in front of its own widths. What is around that adds nothing to
 the stream, but is read and multiplied like any other weights. So the base costs what a model of its shape costs, and
-agrees with every proposal (of another width, but for rounding: with Q4_0 at 96 to 98 % of positions). The defaults are
+agrees with every proposal (of another width, but for rounding: with Q4_0 at 93 to 98 % of positions). The defaults are
 the sizes of a model of 1.1 billion parameters. The text of such a pair is noise.
 
 For less agreement the feed-forward parts of the additional layers add something unrelated to the text. How much is set

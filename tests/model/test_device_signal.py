@@ -19,9 +19,10 @@ from edge_wsd.llama.sampler import Sampler
 from edge_wsd.llama.scores import Scores
 from edge_wsd.llama.sequence import Piece
 from edge_wsd.models.plan.memory import model_memory
+from tests.devices import GPU_LAYERS
 from tests.tiny_models import TinyModel
 
-SETTINGS = {"gpu_layers": 0, "threads": 1, "kv_type": "f32", "context_length": 512, "batch": 64}
+SETTINGS = {"gpu_layers": GPU_LAYERS, "threads": 1, "kv_type": "f32", "context_length": 512, "batch": 64}
 NEAR = 4e-7
 OPTIONS = Options(max_tokens=24, threshold=0.0, window=3, chunk=4)
 HOW = ({}, {"switch_at": 7}, {"mode": "base"}, {"mode": "drafter"}, {"temperature": 1.2, "seed": 3})

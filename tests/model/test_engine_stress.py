@@ -12,10 +12,11 @@ import edge_wsd.demo
 from edge_wsd import ModelSettings, Pair
 from edge_wsd.decoding.protocols import Pass
 from edge_wsd.errors import ContextFullError, QueueFullError
+from tests.devices import GPU_LAYERS
 from tests.oracle.float_gguf import write_float_gguf
 
 # 32-bit floats throughout: what is computed beside a token rounds it by some millionths at most.
-SETTINGS = ModelSettings(gpu_layers=0, threads=1, kv_type="f32", flash_attention="off", context_length=256)
+SETTINGS = ModelSettings(gpu_layers=GPU_LAYERS, threads=1, kv_type="f32", flash_attention="off", context_length=256)
 N_REPLIES, N_READERS, N_PLACES = 1000, 12, 8
 QUESTIONS = (
     "How do I list files by size?",

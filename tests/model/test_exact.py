@@ -11,6 +11,7 @@ from edge_wsd.errors import OptionError
 from edge_wsd.llama.context import Context
 from edge_wsd.llama.model import Model
 from edge_wsd.llama.passes import BLOCK
+from tests.devices import GPU_LAYERS
 from tests.other_architectures import mamba, sliding_window
 from tests.tiny_models import TinyModel
 
@@ -65,7 +66,8 @@ def rows_in_random_passes(sequence, n_tokens, chance):
 )
 def test_logits_are_a_function_of_the_text_to_the_last_bit(folder, kind, settings):
     """Passes of one token and of several gave log-probabilities up to 0.19 apart."""
-    settings = ModelSettings(**{"gpu_layers": 0, "threads": 1, "context_length": 512, "exact": True, **settings})
+    common = {"gpu_layers": GPU_LAYERS, "threads": 1, "context_length": 512, "exact": True}
+    settings = ModelSettings(**{**common, **settings})
     chance = random.Random(0)
     with Model.load(file_of(kind, folder), settings) as model, Context(model, settings) as context:
         assert context.block == (BLOCK if model.can_cut else 1)
@@ -81,7 +83,7 @@ def test_logits_are_a_function_of_the_text_to_the_last_bit(folder, kind, setting
 
 def test_scores_and_draws_are_those_of_the_logits(folder):
     """Rows of a block lie behind each other, and those asked for rarely begin at the first."""
-    settings = ModelSettings(gpu_layers=0, threads=1, context_length=512, exact=True)
+    settings = ModelSettings(gpu_layers=GPU_LAYERS, threads=1, context_length=512, exact=True)
     with Model.load(stored_as("Q4_0", folder, seed=1), settings) as model, Context(model, settings, n_sequences=2) as c:
         plain, scored = c.sequence(), c.sequence()
         for n in range(1, 12):
@@ -99,7 +101,7 @@ def test_scores_and_draws_are_those_of_the_logits(folder):
 
 @pytest.mark.parametrize("n_ctx", [16, 17, 254, 256])
 def test_a_context_can_be_filled_to_its_last_token(folder, n_ctx):
-    settings = ModelSettings(gpu_layers=0, threads=1, context_length=n_ctx, batch=10, exact=True)
+    settings = ModelSettings(gpu_layers=GPU_LAYERS, threads=1, context_length=n_ctx, batch=10, exact=True)
     with Model.load(stored_as("Q4_0", folder, seed=1), settings) as model, Context(model, settings) as context:
         sequence = context.sequence()
         sequence.extend(TOKENS[: n_ctx - 4])

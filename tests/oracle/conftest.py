@@ -16,6 +16,7 @@ import pytest
 import edge_wsd.demo
 from edge_wsd import Pair
 from edge_wsd.llama.settings import ModelSettings
+from tests.devices import GPU_LAYERS
 
 if TYPE_CHECKING:  # they need torch, which is an extra
     from tests.oracle.published import Answer
@@ -23,7 +24,7 @@ if TYPE_CHECKING:  # they need torch, which is an extra
 
 VOCABULARIES = {"same": "drafter", "different": "drafter-other"}
 # With a half-precision cache or flash attention logits are off by some thousandths; like this by some millionths.
-EXACT = ModelSettings(gpu_layers=0, threads=1, kv_type="f32", flash_attention="off", context_length=1024)
+EXACT = ModelSettings(gpu_layers=GPU_LAYERS, threads=1, kv_type="f32", flash_attention="off", context_length=1024)
 
 
 @pytest.fixture(scope="session")
