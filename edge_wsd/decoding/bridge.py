@@ -210,7 +210,8 @@ def split_behind(base: Vocabulary, reply: list[int], data: bytes, n_unfinished: 
     `data` begins with the last `n_unfinished` bytes of the reply: a character that is not complete there. If it does
     not, there is no such continuation. An incomplete character at the end of `data` is left out.
 
-    Source: the idea of string-level exact match, Timor et al., arXiv 2502.05202.
+    Source: string-level exact match, Timor et al., arXiv 2502.05202: text passes between the models, and a token stands
+    where the base chooses it itself.
     """
     before = b"".join(map(base.piece, reply[_start_of_end(base, reply) :]))
     whole = before[: len(before) - n_unfinished] + data

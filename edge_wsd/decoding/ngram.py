@@ -3,7 +3,8 @@
 It needs no model, so it also makes a model faster that writes by itself. Answers that quote, repeat or edit their
 prompt gain most.
 
-Source: Saxena, "Prompt Lookup Decoding", github.com/apoorvumang/prompt-lookup-decoding.
+Source: Saxena, "Prompt Lookup Decoding", 2023, github.com/apoorvumang/prompt-lookup-decoding. There the first place
+where the longest match stands is taken, here the latest, and only as far as such matches were right before.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from edge_wsd.decoding.proposal import Proposal
 from edge_wsd.decoding.protocols import Vocabulary, Writing
 
 SURE_ENOUGH = 0.4
-"""What is right less often is not worth a place in a pass of the base."""
+"""What is right less often is not worth a place in a pass of the base. (`docs/speed.md` has the figures.)"""
+SURER_THAN_A_DRAFTER = 0.6
+"""What is right less often is better left to a drafter."""
 _LONGEST = 5
-_FIRST_PRECISION = (0.15, 0.35, 0.5, 0.65, 0.8)
-"""How often a match of 1, 2, … tokens is right, before anything is known of a reply."""
+_FIRST_PRECISION = (0.2, 0.6, 0.7, 0.75, 0.9)
+"""How often a match of 1, 2, … tokens is right, before anything is known of a reply: measured on ordinary answers."""
 _NEWEST = 0.1
 """Weight of the newest match in that."""
 
@@ -27,12 +30,16 @@ class NgramLookup:
     each length can be trusted: that is the probability of what is proposed.
     """
 
-    def __init__(self, prompt: list[int], vocabulary: Vocabulary) -> None:
-        """`prompt` is what stands before the reply, with a given beginning."""
+    def __init__(self, prompt: list[int], vocabulary: Vocabulary, *, bound: float = SURE_ENOUGH) -> None:
+        """`prompt` is what stands before the reply, with a given beginning.
+
+        What is right with a probability below `bound` is never proposed.
+        """
         self.precision = list(_FIRST_PRECISION)
         """By the length of the match, from 1 on."""
         self.seconds = 0.0
         """It makes no passes."""
+        self._bound = bound
         self._prompt = prompt
         self._vocabulary = vocabulary
         self._text: list[int] = []
@@ -45,6 +52,7 @@ class NgramLookup:
         It stops early where they are right with a probability below `stop_below`, or at the end of a text.
         """
         yield from ()
+        stop_below = max(stop_below, self._bound)
         self._read(reply)
         length, at = self._match()
         proposal = Proposal(proposer="ngram")

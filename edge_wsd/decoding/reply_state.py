@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from edge_wsd.decoding.drafter import Drafter
 from edge_wsd.decoding.events import Event, Source, Switched
 from edge_wsd.decoding.meter import Meter
-from edge_wsd.decoding.ngram import SURE_ENOUGH, NgramLookup
+from edge_wsd.decoding.ngram import SURE_ENOUGH, SURER_THAN_A_DRAFTER, NgramLookup
 from edge_wsd.decoding.options import Options
 from edge_wsd.decoding.pace import Pace
 from edge_wsd.decoding.proposal import ProposerName
@@ -84,8 +84,7 @@ class ReplyState:
             if not n:
                 continue
             before_s = proposer.seconds
-            stop_below = SURE_ENOUGH if name == "ngram" else 0.0
-            proposal = (yield from proposer.propose(self.writer.ids, n, stop_below)).first(n)
+            proposal = (yield from proposer.propose(self.writer.ids, n)).first(n)
             if proposal.tokens or name == "drafter":  # to find nothing costs nothing, to draft nothing does
                 self._asked, self._proposed_s, self._proposed_by = n, proposer.seconds - before_s, name
                 self.meter.proposed(proposal)
@@ -154,8 +153,11 @@ def _proposers(
 ) -> dict[ProposerName, Drafter | NgramLookup]:
     """Those that are asked, in this order."""
     found: dict[ProposerName, Drafter | NgramLookup] = {}
+    if options.proposers == "ngram":
+        drafter = None
     if options.speculation and options.proposers != "drafter":
-        found["ngram"] = NgramLookup(base.prompt + base.opening, writer.vocabulary)
-    if options.speculation and options.proposers != "ngram" and drafter is not None:
+        bound = SURE_ENOUGH if drafter is None else SURER_THAN_A_DRAFTER
+        found["ngram"] = NgramLookup(base.prompt + base.opening, writer.vocabulary, bound=bound)
+    if options.speculation and drafter is not None:
         found["drafter"] = drafter
     return found

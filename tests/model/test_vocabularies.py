@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_wsd import ModelSettings, Options, Pair
+from edge_wsd import ModelSettings, Options, Pair, Proposers
 from edge_wsd.llama.model import Model
 from edge_wsd.llama.vocab import Vocab
 from edge_wsd.llama.vocabulary_verdict import compare_vocabularies
@@ -89,6 +89,22 @@ def test_all_at_once_is_what_each_token_says_by_itself(files: dict[str, Path]) -
         assert [text.decode() for text in vocab.all_texts()] == [vocab.text(token) for token in ids]
         assert vocab.all_pieces() == [vocab.piece(token) for token in ids]
         assert vocab.all_attributes.tolist() == [vocab.attributes(token) for token in ids]
+
+
+@pytest.mark.parametrize("proposers", ["drafter", "ngram", "both"])
+def test_what_is_proposed_through_text_changes_no_token(proposers: Proposers) -> None:
+    """The base's own greedy text: a proposal only says what may be read in one pass (arXiv 2502.05202)."""
+    exact = ModelSettings(context_length=512, threads=1, exact=True)
+    options = Options(max_tokens=60, switch_at=5, stop_loops=False)
+    with Pair.demo(other_vocabulary=True, drafter_settings=exact, base_settings=exact) as pair:
+        n_accepted = 0
+        for question in ("How do I list files by size?", "delete the folder old", "Wie geht es dir, 東京?"):
+            plain = pair.generate(question, options, speculation=False)
+            for chunk in (1, 4, 16):
+                reply = pair.generate(question, options, chunk=chunk, proposers=proposers)
+                assert [token.id for token in reply.tokens] == [token.id for token in plain.tokens]
+                n_accepted += sum(reply.stats.n_proposed_accepted.values())
+        assert n_accepted or proposers == "ngram"
 
 
 @pytest.mark.parametrize("longer", ["drafter", "base"])

@@ -9,6 +9,7 @@ from edge_wsd.decoding.common_prefix import common_prefix
 from edge_wsd.decoding.drafter import Drafter
 from edge_wsd.decoding.events import Scored, Switched, Token
 from edge_wsd.decoding.meter import Meter
+from edge_wsd.decoding.ngram import SURE_ENOUGH, SURER_THAN_A_DRAFTER
 from edge_wsd.decoding.options import Options
 from edge_wsd.decoding.reply_state import PromptedModel, ReplyState
 from edge_wsd.decoding.signal import ConfidenceWindow, switch_index
@@ -46,8 +47,8 @@ class Bench:
             max_draft=self.options.max_draft,
             n_ctx=1000,
         )
-        state = WindowReply(finisher, self.options, self.writer, self.meter, self.drafter_of_loop, self.rule)
-        self.loop = drive(weak_to_strong(state))
+        self.state = WindowReply(finisher, self.options, self.writer, self.meter, self.drafter_of_loop, self.rule)
+        self.loop = drive(weak_to_strong(self.state))
         self.events = []
 
     def run(self):
@@ -335,6 +336,15 @@ def test_a_match_that_is_rarely_right_takes_no_place_in_a_pass():
         with pytest.raises(StopIteration) as end:
             next(state.propose())
         assert end.value.value[:1] == expected
+
+
+def test_before_a_drafter_a_match_must_be_surer_than_without_one():
+    """Lookup proposes instead of the drafter wherever it finds something."""
+    bounds = {}
+    for proposers in ("ngram", "both"):
+        bench = Bench(1, proposers=proposers)
+        bounds[proposers] = bench.state._proposers["ngram"]._bound
+    assert bounds == {"ngram": SURE_ENOUGH, "both": SURER_THAN_A_DRAFTER} and SURE_ENOUGH < SURER_THAN_A_DRAFTER
 
 
 def endless(seed, n):
