@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from pathlib import Path
 
@@ -40,19 +41,22 @@ class DiskCache:
     Without a path nothing is remembered.
     """
 
-    def __init__(self, path: Path | None, kind: str, *, most: int, otherwise: str) -> None:
+    def __init__(
+        self, path: Path | None, kind: str, *, most: int, otherwise: str, log_level: int = logging.WARNING
+    ) -> None:
         """`kind` names the entries in the file, of which there are at most `most`; the oldest make room.
 
-        `otherwise` says in a warning what comes of a file that cannot be written.
+        `otherwise` says in the log what comes of a file that cannot be written.
         """
         self.path, self._kind, self._most, self._otherwise = path, kind, most, otherwise
+        self._log_level = log_level
 
     def get(self, key: str) -> str | None:
         """What was remembered under `key`; None if nothing was."""
         return self._read().get(key)
 
     def put(self, key: str, value: str) -> None:
-        """If the file cannot be written, a warning is logged."""
+        """If the file cannot be written, that is logged."""
         if self.path is None:
             return
         entries = self._read()
@@ -63,7 +67,7 @@ class DiskCache:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(self.path, json.dumps({"format": _FORMAT, self._kind: kept}, indent=1).encode())
         except OSError as error:
-            _LOG.warning("%s cannot be written (%s): %s", self.path, error, self._otherwise)
+            _LOG.log(self._log_level, "%s cannot be written (%s): %s", self.path, error, self._otherwise)
 
     def _read(self) -> dict[str, str]:
         if self.path is None:
@@ -73,7 +77,7 @@ class DiskCache:
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except (OSError, ValueError) as error:
-            _LOG.warning("%s is ignored: %s", self.path, error)
+            _LOG.log(self._log_level, "%s is ignored: %s", self.path, error)
             return {}
         if not isinstance(content, dict) or content.get("format") != _FORMAT:
             return {}

@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any, TypedDict, get_args
 from edge_wsd import checks
 from edge_wsd.decoding.bridge import Bridge, SameVocabulary, ThroughText
 from edge_wsd.decoding.events import Reply, Source
+from edge_wsd.decoding.experience import Experience
 from edge_wsd.decoding.options import OptionChanges, Options, checked_options
 from edge_wsd.engine.engine import LONGEST_QUEUE, Engine
+from edge_wsd.engine.remembered import Remembered
 from edge_wsd.errors import BusyError, ClosedError
 from edge_wsd.llama import library
 from edge_wsd.llama.context import Context, most_texts
@@ -74,6 +76,7 @@ class Pair:
         parallel: int = 1,
         longest_queue: int = LONGEST_QUEUE,
         overlap: Overlap = AUTO,
+        remembered: Remembered | None = None,
     ) -> None:
         checks.require_choice("overlap", overlap, get_args(Overlap))
         self.name = name
@@ -93,6 +96,8 @@ class Pair:
         """Whether both models compute at the same time."""
         self._owned = ExitStack()  # what is freed with it
         self._process = os.getpid()
+        self.experience = Experience() if remembered is None else remembered.experience
+        """What passes cost, and how proposals fared in all replies."""
         self._users: dict[object, int] = {}  # the threads that ask
         self._lock = threading.RLock()  # a `Condition` takes it in Python, where Ctrl-C can come right behind that
         self._unused = threading.Condition(self._lock)
@@ -100,6 +105,8 @@ class Pair:
             {"drafter": drafter.context, "base": base.context},
             parallel=parallel,
             longest_queue=longest_queue,
+            costs=self.experience.costs,
+            on_idle=None if remembered is None else remembered.save,
             cache_bytes={} if plan is None else {"drafter": plan.drafter.cache_bytes, "base": plan.base.cache_bytes},
             overlap=self.overlaps,
         )
@@ -172,8 +179,16 @@ class Pair:
                 context = stack.enter_context(Context(model, settings, n_sequences=most_texts(model, settings)))
                 loaded.append(LoadedModel(model, context, template))
             name = name or f"{Path(drafter).stem} + {Path(base).stem}"
+            remembered = Remembered([(Path(drafter), plan.drafter.settings), (Path(base), plan.base.settings)])
             pair = cls(
-                name, loaded[0], loaded[1], plan, parallel=parallel, longest_queue=longest_queue, overlap=overlap
+                name,
+                loaded[0],
+                loaded[1],
+                plan,
+                parallel=parallel,
+                longest_queue=longest_queue,
+                overlap=overlap,
+                remembered=remembered,
             )
             pair._owned = stack.pop_all()
             return pair

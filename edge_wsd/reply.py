@@ -137,21 +137,25 @@ class _Parts:
     def state(self) -> ReplyState:
         """The state of a new reply, with its switch rule."""
         options, writer, meter = self.options, self.writer(), self.meter
-        # A pass must hold a whole proposal, or the row that a token was drawn from could be gone.
-        finisher = self.pair.model("drafter" if options.mode == "drafter" else "base")
-        options = options.with_changes(chunk=max(1, min(options.chunk, finisher.context.batch_size // 2)))
+        experience = self.pair.experience
         if options.mode != "wsd":
-            return ReplyState(self.prompted(options.mode), options, writer, meter)
+            return ReplyState(self.prompted(options.mode), options, writer, meter, experience=experience)
         drafter, base = self.drafter(), self.prompted("base")
         if options.rule == "nudge":
-            return NudgeReply(base, options, writer, meter, drafter, strip=not base.opening)
-        return WindowReply(base, options, writer, meter, drafter, self.window())
+            return NudgeReply(base, options, writer, meter, drafter, experience, strip=not base.opening)
+        return WindowReply(base, options, writer, meter, drafter, self.window(), experience)
 
     def prompted(self, source: Source) -> PromptedModel:
         """The model that finishes the reply."""
         prompt = self.fitted.prompts[source]
-        sequence = self.sequence(source, prompt.before_opening)
-        return PromptedModel(sequence, prompt.before_opening, prompt.opening, source, self.sampler(source))
+        return PromptedModel(
+            self.sequence(source, prompt.before_opening),
+            prompt.before_opening,
+            prompt.opening,
+            source,
+            self.sampler(source),
+            most_proposed=max(1, self.pair.model(source).context.batch_size // 2),
+        )
 
     def drafter(self) -> Drafter:
         """The model that begins it."""

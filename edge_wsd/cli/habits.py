@@ -90,7 +90,7 @@ SAME_OPTIONS: Mapping[str, str] = {
     "temp": "temperature",
     "penalize_last_n": "repeat_last_n",
     "freq_penalty": "frequency_penalty",
-    "draft_max": "chunk",
+    "draft_max": "propose",
 }
 """Other names for options of a reply."""
 
@@ -185,7 +185,7 @@ OPTIONS: Mapping[str, str] = {
     **dict.fromkeys(("-v", "--verbose"), "--json prints all figures, --debug the traceback of an error"),
     **dict.fromkeys(("--no-stream", "--keepalive", "--nowordwrap", "--hidethinking"), "it is not needed here"),
     "--format": "for JSON use --json",
-    **dict.fromkeys(("--draft", "--draft-max", "--num-draft-tokens"), "it is called --chunk N"),
+    **dict.fromkeys(("--draft", "--draft-max", "--num-draft-tokens"), "it is called --propose N"),
     **dict.fromkeys(("-kvu", "-ctk", "-ctv", "--cache-type-k", "--cache-type-v"), "it is called --kv-type TYPE"),
     **dict.fromkeys(("-fa", "--flash-attn"), "it is called --flash-attention"),
 }

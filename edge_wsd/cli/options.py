@@ -39,7 +39,7 @@ REPLY_FLAGS: dict[str, tuple[str, str]] = {
     "nudge_below": ("--nudge-below", "With --rule nudge: the drafter writes where the base is less sure than this."),
     "max_draft": ("--max-draft", "Maximum number of tokens the drafter writes."),
     "switch_at": ("--switch-at", "Force the switch after N drafted tokens."),
-    "chunk": ("--chunk", "Tokens drafted per round; affects speed only."),
+    "chunk": ("--chunk", "Tokens drafted per round until the switch; affects speed only."),
     "speculation": (
         "--speculation",
         "Keep drafting after the switch. Changes the speed, and the text only where rounding decides.",
@@ -48,6 +48,7 @@ REPLY_FLAGS: dict[str, tuple[str, str]] = {
         "--proposers",
         "Who guesses the next tokens: the drafter, a lookup in prompt and answer (ngram), or both.",
     ),
+    "propose": ("--propose", "Tokens drafted per round after the switch; affects speed only."),
     "stop": ("--stop", "Also stop at this text. May be given several times."),
     "stop_loops": ("--stop-loops", "Stop an answer that repeats itself over and over."),
     "special": ("--special", "Turn text like <|im_end|> in messages into control tokens."),
@@ -113,6 +114,8 @@ MODEL_FLAGS: dict[str, tuple[str, str]] = {
 }
 _UNSET_MEANS = {
     "switch_at": "off",
+    "chunk": "as many as pay",
+    "propose": "as many as pay",
     "seed": "a new one each time",
     "stop": "the template's own",
     "logit_bias": "none",

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from edge_wsd.decoding.drafter import Drafter
 from edge_wsd.decoding.events import Event, Scored, Switched
+from edge_wsd.decoding.experience import Experience
 from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.options import Options
 from edge_wsd.decoding.protocols import Rows, Writing
@@ -24,10 +25,18 @@ class NudgeReply(ReplyState):
     """
 
     def __init__(
-        self, base: PromptedModel, options: Options, writer: ReplyWriter, meter: Meter, drafter: Drafter, *, strip: bool
+        self,
+        base: PromptedModel,
+        options: Options,
+        writer: ReplyWriter,
+        meter: Meter,
+        drafter: Drafter,
+        experience: Experience | None = None,
+        *,
+        strip: bool,
     ) -> None:
         """`strip` drops white space before the first word."""
-        super().__init__(base, options, writer, meter, drafter)
+        super().__init__(base, options, writer, meter, drafter, experience)
         self._drafter = drafter
         self._strip = strip
         self._surest = math.log(options.nudge_below)

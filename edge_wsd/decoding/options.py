@@ -54,9 +54,10 @@ class OptionChanges(TypedDict, total=False):
     ignore_repeated: bool
     nudge_below: float
     max_draft: int
-    chunk: int
+    chunk: int | None
     speculation: bool
     proposers: Proposers
+    propose: int | None
     switch_at: int | None
     temperature: float
     top_k: int
@@ -97,14 +98,18 @@ class Options:
     """For the rule `nudge`: the base is unsure if its likeliest token has a probability below this."""
     max_draft: int = 512
     """Maximum number of tokens the drafter writes before the base must take over."""
-    chunk: int = 8
-    """Tokens the drafter proposes per round; the base scores them in one batch."""
+    chunk: int | None = None
+    """Tokens the drafter writes before the base scores them in one batch, until the switch. None: as many as measured
+    costs and the switches of earlier replies say."""
     speculation: bool = True
     """After the switch the drafter keeps proposing. This changes the speed, and the text only where rounding decides:
     never if both models are `exact` (`ModelSettings`)."""
     proposers: Proposers = "drafter"
     """Who proposes tokens to the model that finishes the reply: the drafter; `ngram`, a lookup of what followed the
     same tokens before, in prompt and reply, also where one model writes alone; or `both`, the lookup first."""
+    propose: int | None = None
+    """Tokens that the drafter proposes in each round after the switch. None: as many as measured costs and acceptance
+    say; 0 for none."""
     switch_at: int | None = None
     """Force the switch after this many drafted tokens."""
     temperature: float = 0.0
@@ -154,12 +159,13 @@ class Options:
             ("max_tokens", 1, checks.LARGEST),
             ("window", 1, checks.LARGEST),
             ("max_draft", 1, checks.LARGEST),
-            ("chunk", 1, 128),
             ("top_k", 0, checks.LARGEST),
             ("repeat_last_n", -1, checks.LARGEST),
         ):
             checks.require_whole(name, getattr(self, name), low, high)
         checks.require_whole("switch_at", self.switch_at, 0, or_none=True)
+        checks.require_whole("chunk", self.chunk, 1, 128, or_none=True)
+        checks.require_whole("propose", self.propose, 0, 128, or_none=True)
         checks.require_whole("seed", self.seed, 0, N_SEEDS - 1, or_none=True)
         for name in ("ignore_repeated", "speculation", "stop_loops", "special"):
             checks.require_flag(name, getattr(self, name))

@@ -1,82 +1,208 @@
-"""How many tokens the drafter should propose after the switch, from measured costs and acceptance.
+"""How many tokens to propose after the switch, from measured costs and acceptance.
 
 A round of k proposals takes k drafter steps and one pass of the base over k + 1 tokens, and yields
 1 + a + ... + a^k tokens if each proposal is accepted with probability a. Passes over several tokens are nearly free on
-a GPU but not on a CPU, so both costs are measured while decoding; if no proposal pays, k is 0: plain decoding.
+a GPU but not on a CPU. The k of the most tokens per second is chosen; 0, plain decoding, where no proposal pays.
 """
 
 from __future__ import annotations
 
-_SMOOTHING = 0.25  # weight of the newest measurement
-_FIRST_PROBE = 16  # plain tokens before speculation is tried again; doubled each time it does not pay
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from edge_wsd.decoding.acceptance import Acceptance, Lately
+from edge_wsd.decoding.costs import Costs
+from edge_wsd.decoding.events import Source
+
+MOST = 32
+"""Proposals in a round."""
+_FIRST = 3
+"""Proposals in the first round of all, when nothing is known."""
+_WORTH = 1.01
+"""Proposals must promise so many times the speed of plain decoding."""
+_ALLOWANCE = 0.015
+"""The share of the time that proposals may cost where they do not seem to pay: to see whether they do by now."""
+_MOST_SAVED = 20
+"""Of what proposals gained, in passes of the base: so much may be spent on trying."""
+_REPAID = 30
+"""Rounds in which proposals must have repaid what the drafter reads before the first."""
+_LATELY, _LATELY_OF_ALL = 20, 80
+"""Proposals of one reply, and of all that share passes, that tell how it goes at present."""
+_HARDLY = 0.05
+"""With so little chance that it is ever needed, no proposal is made."""
+_LEARN = 8
+"""One round in so many is for learning how often the proposer is right where it would not be asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """How many tokens to propose; fewer, where the proposer's own probability falls below `stop_below`."""
+
+    n: int
+    stop_below: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What a round is expected to yield and to take, for each reply."""
+
+    round: Round
+    n_tokens: float
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        return self.n_tokens / self.seconds
+
+
+class Account:
+    """What has been seen lately of one reply, or of all that share passes, and what may still be spent on trying."""
+
+    def __init__(self, pair: Acceptance, *, n_lately: int) -> None:
+        self.lately = Lately(pair, n_lately)
+        self.saved_s = 0.0
+
+
+class Proposals:
+    """What all replies of a pair have in common, for one proposer."""
+
+    def __init__(self, acceptance: Acceptance | None = None) -> None:
+        self.acceptance = acceptance or Acceptance()
+        self.account = Account(self.acceptance, n_lately=_LATELY_OF_ALL)
+        self.decided: tuple[int, Round] = (-1, Round(0))
+        """The round of the pass with that number."""
 
 
 class Pace:
-    """Record every round; ask for the next k, between 0 and `limit`."""
+    """Of one reply and proposer. Ask for the next round, between 0 and `limit` proposals, and record what came of it.
 
-    def __init__(self, limit: int) -> None:
-        self._options = [0, *(k for k in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128) if k <= limit)]
-        self._step_s: float | None = None
-        self._pass_s: dict[int, float] = {}
-        self._acceptance = 0.5
-        self._plain = 0
-        self._probe = _FIRST_PROBE
+    Where replies share passes they propose alike: a drafter's step for a few keeps the others waiting.
+    """
 
-    def record(self, asked: int, *, n_proposed: int, n_accepted: int, propose_s: float, pass_s: float) -> None:
-        """One round: how many tokens were asked for, proposed and accepted, and what it took, in seconds."""
-        size = n_proposed + 1
-        self._pass_s[size] = _blend(self._pass_s.get(size), pass_s)
-        if asked == 0:
-            self._plain += 1
+    def __init__(
+        self,
+        limit: int,
+        costs: Costs,
+        pair: Proposals | None = None,
+        *,
+        pinned: int | None = None,
+        finisher: Source = "base",
+        is_free: bool = False,
+    ) -> None:
+        """`pinned` proposals are made whatever they cost. `is_free`: they are made without a model."""
+        self._limit = limit
+        self._pinned = pinned
+        self._costs = costs
+        self._finisher = finisher
+        self._is_free = is_free
+        self._pair = pair or Proposals()
+        self._own = Account(self._pair.acceptance, n_lately=_LATELY)
+        self._n_rounds = 0
+        self._n_missed = 0
+        """Tokens that the drafter has not read."""
+
+    def next(self) -> Round:
+        """The next round."""
+        if self._pinned is not None:
+            return Round(min(self._pinned, self._limit))
+        if self._together == 1:
+            return self._decide(self._own)
+        n_passes = self._costs.n_passes[self._finisher]
+        if self._pair.decided[0] != n_passes:
+            self._pair.decided = n_passes, self._decide(self._pair.account)
+        decided = self._pair.decided[1]
+        return Round(min(decided.n, self._limit), decided.stop_below)
+
+    def record(self, asked: Round, chances: list[float], n_accepted: int) -> None:
+        """What came of a round: `chances` are the proposer's probabilities of what it proposed."""
+        if asked.n == 0:
+            self.skip(1)
             return
-        # After plain rounds the drafter first reads what it has missed, which is not a cost of proposing.
-        if self._step_s is None or self._plain == 0:
-            self._step_s = _blend(self._step_s, propose_s / max(n_proposed, 1))
-        # Trials: every acceptance and, unless all were accepted, the one rejection. No proposal at all counts as one.
-        trials = max(1, min(n_accepted + 1, n_proposed))
-        weight = 1 - (1 - _SMOOTHING) ** trials
-        self._acceptance += weight * (n_accepted / trials - self._acceptance)
-        if self._best() == 0:
-            self._probe *= 2
-        else:
-            self._probe = _FIRST_PROBE
-        self._plain = 0
+        missed_s = self._missed_s()
+        self._n_rounds += 1
+        self._n_missed = 0
+        if not chances and not asked.stop_below:  # nothing to say is as good as a rejection
+            chances = [1.0]
+        stopped = len(chances) < asked.n and n_accepted == len(chances)
+        self._pair.acceptance.count(chances, n_accepted, stopped_below=asked.stop_below if stopped else 0.0)
+        if self._are_known:
+            took_s = missed_s + self._round_s(asked, len(chances))
+            self._save((n_accepted + 1) * self._pass_s(1) - (1 - _ALLOWANCE) * took_s)
+        for account in (self._own, self._pair.account):
+            account.lately.count(chances, n_accepted)
 
-    def next(self) -> int:
-        """The k of the next round."""
-        if self._step_s is None:
-            return self._options[min(3, len(self._options) - 1)]  # nothing is known about the drafter yet
-        if 1 not in self._pass_s:
-            return 0  # the cost of plain decoding is half of the comparison
-        best = self._best()
-        if best == 0 and self._plain >= self._probe:
-            return self._options[min(2, len(self._options) - 1)]
-        return best
+    def skip(self, n_tokens: int) -> None:
+        """So many tokens were written without this proposer."""
+        self._n_rounds += 1
+        self._n_missed += n_tokens
+        self._save(_ALLOWANCE * self._pass_s(1))
 
-    def _best(self) -> int:
-        return max(self._options, key=self._tokens_per_second)
+    def _decide(self, account: Account) -> Round:
+        if not self._are_known:  # some rounds with proposals and some without say what the others cost
+            return Round(0 if self._n_rounds % 2 else min(_FIRST, self._limit))
+        best = max(self._outlooks(account), key=lambda outlook: outlook.rate, default=None)
+        pays = best is not None and best.rate >= _WORTH / self._pass_s(1)
+        if self._n_rounds % _LEARN != _LEARN - 1:
+            return best.round if best is not None and pays else Round(0)
+        return Round(best.round.n) if best is not None and pays else self._trial(account)
 
-    def _tokens_per_second(self, k: int) -> float:
-        a = min(self._acceptance, 0.995)
-        tokens = (1 - a ** (k + 1)) / (1 - a)
-        return tokens / (k * (self._step_s or 0.0) + self._estimate(k + 1))
+    def _trial(self, account: Account) -> Round:
+        """A single proposal, if it can be afforded."""
+        single = next(self._outlooks(account), None)
+        if single is None:
+            return Round(0)
+        loss_s = single.seconds + self._missed_s() - single.n_tokens * self._pass_s(1)
+        return single.round if loss_s <= account.saved_s else Round(0)
 
-    def _estimate(self, size: int) -> float:
-        """Seconds of a pass over `size` tokens: measured, or on the line through its measured neighbours."""
-        if size in self._pass_s:
-            return max(self._pass_s[size], 1e-9)
-        known = sorted(self._pass_s)
-        below = [s for s in known if s < size]
-        above = [s for s in known if s > size]
-        if below and above:
-            low, high = below[-1], above[0]
-        elif len(known) >= 2:
-            low, high = (known[0], known[-1])
-        else:
-            return max(self._pass_s[known[0]], 1e-9) if known else 1e-9
-        slope = max(0.0, self._pass_s[high] - self._pass_s[low]) / (high - low)
-        return max(self._pass_s[low] + slope * (size - low), 1e-9)
+    def _outlooks(self, account: Account) -> Iterator[Outlook]:
+        """All rounds that come into question, the shortest first for each bound on the proposer's probability."""
+        missed_s = self._missed_s() / _REPAID
+        for bound, reach, accepted in account.lately.bounds():
+            drafted_s, n_read, n_tokens, goes_on, stands = missed_s, 1.0, 1.0, 1.0, 1.0
+            for n in range(1, self._limit + 1):
+                drafted_s += self._step_s(goes_on)
+                goes_on *= reach
+                stands *= reach * accepted
+                n_read += goes_on
+                n_tokens += stands
+                yield Outlook(Round(n, bound), n_tokens, drafted_s + stands * self._read_s() + self._pass_s(n_read))
+                if stands < _HARDLY:
+                    break
 
+    def _round_s(self, asked: Round, n_proposed: int) -> float:
+        """Seconds of such a round, for each reply if all proposed as many."""
+        return min(n_proposed + 1, asked.n) * self._step_s(1.0) + self._pass_s(n_proposed + 1)
 
-def _blend(old: float | None, new: float) -> float:
-    return new if old is None else old + _SMOOTHING * (new - old)
+    def _step_s(self, chance: float) -> float:
+        """Seconds, for each reply, of a drafter's step that each of them takes with this chance."""
+        if self._is_free:
+            return 0.0
+        n = self._together
+        chance_of_any = 1 - (1 - chance) ** n
+        return chance_of_any * (self._costs.pass_s("drafter", n * chance / chance_of_any) or 0.0) / n
+
+    def _pass_s(self, n_tokens: float) -> float:
+        """Seconds, for each reply, of a pass over so many tokens of each."""
+        return (self._costs.pass_s(self._finisher, self._together * n_tokens) or 0.0) / self._together
+
+    def _read_s(self) -> float:
+        """If all was accepted, the drafter reads its last proposal with the next."""
+        return 0.0 if self._is_free else self._costs.read_s()
+
+    def _missed_s(self) -> float:
+        """What the drafter needs to read before it can propose."""
+        return self._n_missed * self._read_s()
+
+    @property
+    def _together(self) -> int:
+        return self._costs.n_replies(self._finisher)
+
+    @property
+    def _are_known(self) -> bool:
+        return self._costs.are_known(self._finisher, with_drafter=not self._is_free)
+
+    def _save(self, seconds: float) -> None:
+        """Time that proposals gain may be spent on trying again, and so may a small share of all time."""
+        most_s = _MOST_SAVED * self._pass_s(1)
+        self._own.saved_s = min(self._own.saved_s + seconds, most_s)
+        self._pair.account.saved_s = min(self._pair.account.saved_s + seconds / self._together, most_s)

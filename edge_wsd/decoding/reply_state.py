@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from edge_wsd.decoding.drafter import Drafter
 from edge_wsd.decoding.events import Event, Source, Switched
+from edge_wsd.decoding.experience import Experience
 from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.ngram import SURE_ENOUGH, SURER_THAN_A_DRAFTER, NgramLookup
 from edge_wsd.decoding.options import Options
-from edge_wsd.decoding.pace import Pace
-from edge_wsd.decoding.proposal import ProposerName
+from edge_wsd.decoding.pace import MOST, Pace, Round
+from edge_wsd.decoding.proposal import Proposal, ProposerName
 from edge_wsd.decoding.protocols import CachedSequence, Pass, Rows, TokenSampler, Writing
 from edge_wsd.decoding.writer import ReplyWriter
 
@@ -26,6 +27,9 @@ class PromptedModel:
     """The given beginning of the reply."""
     source: Source = "base"
     sampler: TokenSampler | None = None
+    most_proposed: int = 128
+    """Tokens that it may be given at once. A pass must hold them all, or the row that a token was drawn from could be
+    gone."""
 
 
 class ReplyState:
@@ -35,17 +39,25 @@ class ReplyState:
     """
 
     def __init__(
-        self, base: PromptedModel, options: Options, writer: ReplyWriter, meter: Meter, drafter: Drafter | None = None
+        self,
+        base: PromptedModel,
+        options: Options,
+        writer: ReplyWriter,
+        meter: Meter,
+        drafter: Drafter | None = None,
+        experience: Experience | None = None,
     ) -> None:
+        """`experience` is the pair's; without it the reply begins with none."""
         self.base, self.options, self.writer, self.meter = base, options, writer, meter
+        self.experience = experience or Experience()
         self.text = base.prompt + base.opening
         """The certain part. The base has read all of it except the last token, or will with the next pass."""
         self.turn: Source = base.source
         self.switch: Switched | None = None
         """How the base last took over."""
         self._proposers = _proposers(base, options, writer, drafter)
-        self._paces = {name: Pace(options.chunk) for name in self._proposers}
-        self._asked, self._proposed_s = 0, 0.0
+        self._paces = {name: self._pace(name) for name in self._proposers}
+        self._asked, self._proposal = Round(0), Proposal()
         self._proposed_by: ProposerName | None = None
         """Whose proposal the base reads; None until it has taken over."""
 
@@ -77,16 +89,15 @@ class ReplyState:
 
     def propose(self) -> Writing[list[int]]:
         """A guess at what comes next, as long as pays: what was found in the text, or else what the drafter writes."""
-        self._asked, self._proposed_s, self._proposed_by = 0, 0.0, None
+        self._proposed_by = None
         for name, proposer in self._proposers.items():
-            n = self._paces[name].next()
-            n = min(n + self.base.sequence.spare(n + 1), self.writer.n_left - 1) if n else 0
+            asked = self._paces[name].next()
+            n = min(asked.n + self.base.sequence.spare(asked.n + 1), self.writer.n_left - 1) if asked.n else 0
             if not n:
                 continue
-            before_s = proposer.seconds
-            proposal = (yield from proposer.propose(self.writer.ids, n)).first(n)
+            proposal = (yield from proposer.propose(self.writer.ids, n, asked.stop_below)).first(n)
             if proposal.tokens or name == "drafter":  # to find nothing costs nothing, to draft nothing does
-                self._asked, self._proposed_s, self._proposed_by = n, proposer.seconds - before_s, name
+                self._asked, self._proposal, self._proposed_by = Round(n, asked.stop_below), proposal, name
                 self.meter.proposed(proposal)
                 return proposal.tokens
         return []
@@ -105,13 +116,26 @@ class ReplyState:
         if is_first:
             self.meter.n_until_switch = len(self.writer.ids)
         elif not self.drafting and not self.done:  # the first pass read the prompt, and is no measure of a round
-            self._record(len(proposed), len(self.text) - n_before - 1, rows.seconds)
+            self._record(len(self.text) - n_before)
 
-    def _record(self, n_proposed: int, n_accepted: int, pass_s: float) -> None:
-        """Tell every pace what the round took: it was a plain one for all but the proposer."""
+    def _record(self, n_written: int) -> None:
+        """Tell every pace what came of the round; it was one without proposals for all but the proposer."""
         for name, pace in self._paces.items():
-            asked, propose_s = (self._asked, self._proposed_s) if name == self._proposed_by else (0, 0.0)
-            pace.record(asked, n_proposed=n_proposed, n_accepted=n_accepted, propose_s=propose_s, pass_s=pass_s)
+            if name == self._proposed_by:
+                pace.record(self._asked, self._proposal.chances, n_written - 1)
+            else:
+                pace.skip(n_written)
+
+    def _pace(self, proposer: ProposerName) -> Pace:
+        pinned = self.options.propose
+        return Pace(
+            min(MOST if pinned is None else pinned, self.base.most_proposed),
+            self.experience.costs,
+            self.experience.proposals[proposer],
+            pinned=pinned,
+            finisher=self.base.source,
+            is_free=proposer == "ngram",
+        )
 
     def tell_sampler(self, tokens: Iterable[int], *, drafted: bool = False) -> None:
         """Report the tokens that became part of the reply, in order."""

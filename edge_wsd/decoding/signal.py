@@ -52,6 +52,15 @@ class ConfidenceWindow:
             if self.index is None and confidence is not None and confidence >= self._threshold - _EQUAL:
                 self.index = len(self.logprobs) - 1
 
+    def earliest(self) -> int:
+        """How many more tokens it takes at least until the rule can pass: as many, if the base is certain of each."""
+        least = self._window * math.log(self._threshold - _EQUAL) if self._threshold > _EQUAL else -math.inf
+        first = self._window - min(len(self._counted), self._window - 1)
+        for n in range(max(first, 1), self._window):
+            if math.fsum(self._counted[n - self._window :]) >= least - _EQUAL:
+                return n
+        return self._window
+
     def cut(self, n: int) -> None:
         """Forget all but the first `n` tokens."""
         del self.logprobs[n:], self.confidences[n:], self._n_counted[n:]

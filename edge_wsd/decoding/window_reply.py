@@ -7,14 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from edge_wsd.decoding.ahead import how_far
 from edge_wsd.decoding.drafter import Drafter
 from edge_wsd.decoding.events import Event, Scored, Switched, SwitchReason
+from edge_wsd.decoding.experience import Experience
 from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.options import Options
+from edge_wsd.decoding.pace import MOST
 from edge_wsd.decoding.protocols import Rows, Writing
 from edge_wsd.decoding.reply_state import PromptedModel, ReplyState
 from edge_wsd.decoding.signal import ConfidenceWindow
 from edge_wsd.decoding.writer import ReplyWriter
+
+_FIRST_CHUNK = 8
+"""Tokens drafted before the base scores them, as long as nothing is known of costs."""
 
 
 class WindowReply(ReplyState):
@@ -28,8 +34,9 @@ class WindowReply(ReplyState):
         meter: Meter,
         drafter: Drafter,
         window: ConfidenceWindow,
+        experience: Experience | None = None,
     ) -> None:
-        super().__init__(base, options, writer, meter, drafter)
+        super().__init__(base, options, writer, meter, drafter, experience)
         self._drafter, self._window = drafter, window
         self.turn = "drafter"
         meter.handed_over()
@@ -40,7 +47,7 @@ class WindowReply(ReplyState):
         self._limit = most if options.switch_at is None else min(options.switch_at, most)
         # No window can pass before it is full, so these tokens are kept whatever the base says.
         self._certain = max(0, self._limit if options.switch_at is not None else min(in_window, self._limit))
-        self._goal = min(max(options.chunk, in_window), self._limit)
+        self._goal = min(max(self._n_ahead(), in_window), self._limit)
 
     def draft(self) -> Writing[list[int]]:
         """The next chunk. Certain tokens are shown at once, before the base has read anything."""
@@ -59,11 +66,12 @@ class WindowReply(ReplyState):
     def judge(self, rows: Rows, proposed: list[int]) -> Iterator[Event]:
         """Keep the draft up to the token at which the base is confident; the base continues from there at once."""
         self.meter.base_passes += 1
+        first, certain = self._n_scored, self._n_certain()
         self._window.extend(rows.logprobs, proposed)
-        first = self._n_scored
         self._n_scored += len(proposed)
         self.text += proposed
         kept, reason = self._kept()
+        self.experience.switches.count(max(0, kept - first - certain + 1), switched=reason == "confident")
         if (reason is not None or self._n_scored >= self._limit) and self._take_back(self._drafter.draft.settle()):
             return
         self.meter.n_drafted, self.meter.n_accepted = self._n_scored, kept
@@ -76,11 +84,31 @@ class WindowReply(ReplyState):
         if reason == "draft_ended" and self._drafter.stop is not None:
             yield from self.writer.stop_at(self._drafter.stop)
         elif reason is None:
-            self._goal = min(self._n_scored + self.options.chunk, self._limit)
+            self._goal = min(self._n_scored + self._n_ahead(), self._limit)
         else:
             yield self._take_over(kept, reason)
             yield from self.keep_choices(rows, proposed, kept - first, len(proposed) or 1)
             self.meter.n_until_switch = len(self.writer.ids)
+
+    def _n_ahead(self) -> int:
+        """How many tokens to draft before the base scores them."""
+        most = min(MOST, self.base.most_proposed)
+        if self.options.chunk is not None:
+            return min(self.options.chunk, self.base.most_proposed)
+        n = how_far(
+            most,
+            self.experience.costs,
+            certain=self._n_certain(),
+            chance=self.experience.switches.chance,
+            acceptance=self.experience.proposals["drafter"].acceptance.mean,
+        )
+        return min(_FIRST_CHUNK, most) if n is None else n
+
+    def _n_certain(self) -> int:
+        """How many tokens behind those that are scored are kept whatever the base says of them."""
+        if self.options.switch_at is not None:
+            return self._limit - max(self._n_scored, 0)
+        return self._window.earliest()
 
     def _kept(self) -> tuple[int, SwitchReason | None]:
         """How many draft tokens are kept so far, and why the base takes over now (None if it does not)."""

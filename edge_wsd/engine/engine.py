@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from edge_wsd._native import CancelFlag
+from edge_wsd.decoding.costs import Costs
 from edge_wsd.decoding.events import Reply, Source
 from edge_wsd.decoding.protocols import Writing
 from edge_wsd.engine.lane import Lane, OwnThread, Part
@@ -53,10 +54,16 @@ class Engine:
         longest_queue: int = LONGEST_QUEUE,
         cache_bytes: Mapping[Source, int] | None = None,
         overlap: bool = False,
+        costs: Costs | None = None,
+        on_idle: Callable[[], object] | None = None,
     ) -> None:
         """`parallel` replies are written at once, and `longest_queue` more may wait. `cache_bytes` is how much of the
         host's memory texts that have left a context may take. With `overlap` both contexts decode at the same time.
+        `costs` is told what passes take. `on_idle` is called by the engine's thread when it ends, for want of work or
+        because of `close`.
         """
+        self._costs: Final = costs or Costs()
+        self._on_idle: Final = on_idle
         self._sources: Final = {context: source for source, context in contexts.items()}
         self._memories: Final = {}
         for source, context in contexts.items():
@@ -161,6 +168,8 @@ class Engine:
                 self._retire()
         except BaseException as error:  # a bug of ours; but nobody may wait for a thread that is gone
             self._give_up(error)
+        if self._on_idle is not None:
+            self._on_idle()
 
     def _admit(self) -> bool:
         """Let the next replies begin. False once there is nothing left to do: then the thread ends."""
@@ -242,6 +251,8 @@ class Engine:
         """The decode, and the rows for whoever waited for them; else it is tried again. Raises what was wrong."""
         try:
             self._turns.went_on(lane.read(parts))
+            for time in lane.times:
+                self._costs.took(self._sources[lane.context], *time)
         except Cancelled:
             return  # all of these replies were cancelled, or all of the last decode: then only time is lost
         except ContextFullError:

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from typing import Final
 
 from edge_wsd._native import CancelFlag
+from edge_wsd.decoding.costs import PassTime
 from edge_wsd.engine.prefixes import Prefixes
 from edge_wsd.engine.task import Task
 from edge_wsd.engine.turns import Share
@@ -36,6 +38,8 @@ class Lane:
         self._flag: Final = CancelFlag()
         self._enough: Final = enough
         self._in_decode: list[Task] = []
+        self.times: list[PassTime] = []
+        """What the passes of the last decode took."""
         context.watch(self._flag)
 
     def read(self, parts: list[Part]) -> int:
@@ -46,9 +50,18 @@ class Lane:
         self._in_decode = [share.task for share, _ in parts]
         self.stop_if_unneeded()  # some may have been cancelled before they were part of this decode
         try:
-            self.context.run([piece for _, piece in parts], [share.job.scores for share, _ in parts])
+            pieces = [piece for _, piece in parts]
+            began = time.perf_counter()
+            self.context.run(pieces, [share.job.scores for share, _ in parts])
+            read = time.perf_counter()
+            n_rows = sum(len(piece.targets) for piece in pieces)
+            self.times = [PassTime(sum(len(piece.tokens) for piece in pieces), n_rows, len(parts), read - began)]
             going = [one for share, _ in parts if (one := share.job.going()) is not None]
-            return self.context.go_on(going, self._enough) if len(going) == len(parts) else 0
+            n_steps = self.context.go_on(going, self._enough) if len(going) == len(parts) else 0
+            if n_steps:
+                step_s = (time.perf_counter() - read) / n_steps
+                self.times.append(PassTime(len(parts), len(parts), len(parts), step_s))
+            return n_steps
         finally:
             self._in_decode = []
 

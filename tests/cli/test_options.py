@@ -21,6 +21,7 @@ GIVEN = {
     "max_draft": ("9", 9),
     "chunk": ("2", 2),
     "worker_timeout": ("2.5", 2.5),
+    "propose": ("3", 3),
     "switch_at": ("0", 0),
     "temperature": ("0.7", 0.7),
     "top_k": ("40", 40),

@@ -28,6 +28,7 @@ WRONG_OPTIONS = {
     "proposers": [None, "none", ["ngram"], 1],
     "stop": [("",), None, 5, b"END", ["END", 5], HALF_CHARACTER],
     "chunk": [0, 129, *NO_WHOLE_NUMBERS],
+    "propose": [-1, 129, *[value for value in NO_WHOLE_NUMBERS if value is not None]],
     "seed": [-1, 2**32 - 1, True, "1", 1.0],
     "switch_at": [-1, *NO_WHOLE_NUMBERS],
     "top_k": [-1, *NO_WHOLE_NUMBERS],

@@ -36,7 +36,7 @@ from edge_wsd.units import counted
 
 _STDIN_OR_STDOUT = "-"
 _TICK_S = 0.25
-_ONLY_SPEED = ("chunk", "speculation", "proposers")
+_ONLY_SPEED = ("chunk", "speculation", "proposers", "propose")
 """Options that may be others when a batch is taken up again."""
 _OF_THE_TEXT = ("context_length", "kv_type", "flash_attention", "exact")
 """Settings of a model that may not."""

@@ -1,0 +1,117 @@
+"""How often a base takes a proposed token, by the probability that its proposer gave it.
+
+A proposer's own probability is not the chance of acceptance, but tells much about it: where the drafter is unsure, it
+is mostly wrong. So acceptance is counted in buckets of that probability, over all replies of a pair.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping
+from typing import Any
+
+EDGES = (0.4, 0.6, 0.8, 0.95)
+"""Where the buckets of probabilities meet."""
+_N = len(EDGES) + 1
+_FIRST = (0.3, 0.5, 0.65, 0.8, 0.9)
+"""Acceptance in each bucket before anything is known, which counts as one trial."""
+_KEEP = 0.998
+"""What a trial still counts after the next one: about the last 500 count."""
+_TRUST = 4.0
+"""Trials before what happened lately counts more than the pair's."""
+_MOST = 0.995
+"""Nothing is ever certain."""
+
+
+class Acceptance:
+    """Of one proposer, over all replies of a pair."""
+
+    def __init__(self) -> None:
+        self.seen = [0.0] * _N
+        """How often the proposer was this sure."""
+        self.tried = [0.0] * _N
+        self.accepted = [0.0] * _N
+
+    def count(self, chances: list[float], n_accepted: int, *, stopped_below: float = 0.0) -> None:
+        """A round: what follows the first rejection says nothing. `stopped_below`: why the proposer stopped, if so."""
+        for i, chance in enumerate(chances[: n_accepted + 1]):
+            bucket = bucket_of(chance)
+            for counts in (self.seen, self.tried, self.accepted):
+                counts[:] = [n * _KEEP for n in counts]
+            self.seen[bucket] += 1
+            self.tried[bucket] += 1
+            self.accepted[bucket] += i < n_accepted
+        below = self.shares()[: bisect_right(EDGES, stopped_below)] if stopped_below else []
+        for bucket, share in enumerate(below):  # which of them it was is not known
+            self.seen[bucket] += share / sum(below) if sum(below) else 1 / len(below)
+
+    def rate(self, bucket: int) -> float:
+        """The share of proposals in this bucket that is accepted."""
+        return (self.accepted[bucket] + _FIRST[bucket]) / (self.tried[bucket] + 1)
+
+    @property
+    def mean(self) -> float:
+        """The share of all proposals that is accepted."""
+        return sum(share * self.rate(bucket) for bucket, share in enumerate(self.shares()))
+
+    def shares(self) -> list[float]:
+        """How the proposals are spread over the buckets. Until something is known all are in the last."""
+        seen = [*self.seen[:-1], self.seen[-1] + 1]
+        return [n / sum(seen) for n in seen]
+
+    def snapshot(self) -> dict[str, Any]:
+        """What is worth remembering, for JSON."""
+        return {"seen": list(self.seen), "tried": list(self.tried), "accepted": list(self.accepted)}
+
+    @classmethod
+    def of(cls, snapshot: Mapping[str, Any]) -> Acceptance:
+        """Raises ValueError, TypeError or KeyError if it is not a snapshot."""
+        same = cls()
+        same.seen, same.tried, same.accepted = (_counts(snapshot[name]) for name in ("seen", "tried", "accepted"))
+        if any(accepted > tried for accepted, tried in zip(same.accepted, same.tried, strict=True)):
+            raise ValueError("more was accepted than tried")
+        return same
+
+
+class Lately:
+    """What a reply, or those that share passes, took of late of what the pair's acceptance promised."""
+
+    def __init__(self, pair: Acceptance, n_lately: int = 20) -> None:
+        """About the last `n_lately` proposals count."""
+        self._pair = pair
+        self._keep = 1 - 1 / n_lately
+        self._n = self._n_accepted = self._n_promised = 0.0
+
+    def count(self, chances: list[float], n_accepted: int) -> None:
+        """A round. What follows the first rejection says nothing."""
+        for i, chance in enumerate(chances[: n_accepted + 1]):
+            self._n = self._keep * self._n + 1
+            self._n_accepted = self._keep * self._n_accepted + (i < n_accepted)
+            self._n_promised = self._keep * self._n_promised + self._pair.rate(bucket_of(chance))
+
+    def bounds(self) -> list[tuple[float, float, float]]:
+        """Bounds on the proposer's probability, each with the chance that a token reaches it, and then of acceptance.
+
+        The first is 0, which every token reaches.
+        """
+        shares, rates = self._pair.shares(), [self._pair.rate(bucket) for bucket in range(_N)]
+        usual = self._pair.mean
+        ratio = (self._n_accepted + _TRUST * usual) / (self._n_promised + _TRUST * usual)
+        rates = [min(rate * ratio, _MOST) for rate in rates]
+        bounds = []
+        for first, bound in enumerate((0.0, *EDGES)):
+            reach = sum(shares[first:])
+            accepted = sum(share * rate for share, rate in zip(shares[first:], rates[first:], strict=True))
+            bounds.append((bound, min(reach, 1.0), accepted / reach))
+        return bounds
+
+
+def bucket_of(chance: float) -> int:
+    return bisect_right(EDGES, chance)
+
+
+def _counts(given: Any) -> list[float]:
+    counts = [float(n) for n in given]
+    if len(counts) != _N or not all(0 <= n < 1e6 for n in counts):
+        raise ValueError(f"{given} are no counts")
+    return counts

@@ -1,0 +1,134 @@
+"""What passes cost on this machine: medians of measured times by size, shared by all replies of a pair.
+
+>>> costs = Costs()
+>>> costs.took("base", n_tokens=4, n_rows=4, n_replies=1, seconds=0.05)
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Iterable, Mapping
+from statistics import median_low
+from typing import Any, NamedTuple
+
+from edge_wsd.decoding.events import SOURCES, Source
+
+_LATEST = 9
+"""Measurements of a size whose lower median counts: what else a machine does only ever slows a pass down."""
+_REMEMBERED = 3
+"""How many of them a time from an earlier start stands for."""
+_FORGET = 2000
+"""After so many passes of other sizes a time is forgotten: the machine may have had more to do then than now."""
+_SHARING = 0.25
+"""Weight of the newest pass in how many replies share one."""
+
+
+class PassTime(NamedTuple):
+    """A pass that was made for `n_replies` together, and the seconds that it took."""
+
+    n_tokens: int
+    n_rows: int
+    n_replies: int
+    seconds: float
+
+
+class Curve:
+    """Seconds of a pass by its number of tokens, each of which has a row of logits."""
+
+    def __init__(self, remembered: Mapping[int, float] | None = None) -> None:
+        self.seconds = dict(remembered or {})
+        """Medians by size. One measurement alone may be anything, so it takes two."""
+        self._sizes = sorted(self.seconds)
+        self._latest = {size: deque([s] * _REMEMBERED, _LATEST) for size, s in self.seconds.items()}
+        self._when = dict.fromkeys(self._latest, 0)
+        self._n = 0
+
+    def add(self, size: int, seconds: float) -> None:
+        self._n += 1
+        self._when[size] = self._n
+        latest = self._latest.setdefault(size, deque(maxlen=_LATEST))
+        latest.append(seconds)
+        if len(latest) > 1:
+            self.seconds[size] = median_low(latest)
+        if len(latest) == 2 or self._n % _FORGET == 0:
+            for old in [size for size, when in self._when.items() if when <= self._n - _FORGET]:
+                del self._latest[old], self._when[old]
+                self.seconds.pop(old, None)
+            self._sizes = sorted(self.seconds)
+
+    def at(self, size: float) -> float | None:
+        """On the line through the two nearest sizes; None if nothing is known. One size alone stands for all."""
+        sizes, seconds = self._sizes, self.seconds
+        if len(sizes) < 2:
+            return seconds[sizes[0]] if sizes else None
+        above = min(max(bisect_left(sizes, size), 1), len(sizes) - 1)
+        low, high = sizes[above - 1], sizes[above]
+        slope = (seconds[high] - seconds[low]) / (high - low)
+        if not low <= size <= high:  # beyond what is known no pass is cheaper for being longer
+            slope = max(slope, 0.0)
+        return max(seconds[low] + slope * (size - low), 0.1 * seconds[low])
+
+
+class Costs:
+    """Seconds of the passes that the replies at work make together."""
+
+    def __init__(self, curves: Mapping[Source, Mapping[int, float]] | None = None, *, read_s: float = 0.0) -> None:
+        """`curves` and `read_s` are those of an earlier start, as `snapshot` gave them."""
+        self._curves = {source: Curve((curves or {}).get(source)) for source in SOURCES}
+        self._read: deque[float] = deque([read_s] * _REMEMBERED if read_s else [], _LATEST)
+        self._begun: set[Source] = set()
+        self._sharing = dict.fromkeys(SOURCES, 1.0)
+        self.n_passes = dict.fromkeys(SOURCES, 0)
+        """So far: replies that ask between the same two passes share the next one."""
+
+    def took(self, source: Source, n_tokens: int, n_rows: int, n_replies: int, seconds: float) -> None:
+        """A pass for `n_replies` together. Prompts, and a model's first pass, are no measure of a step."""
+        self.n_passes[source] += 1
+        if source not in self._begun:
+            self._begun.add(source)
+        elif n_tokens == n_rows:
+            self._curves[source].add(n_tokens, seconds)
+            self._sharing[source] += _SHARING * (n_replies - self._sharing[source])
+        elif source == "drafter" and n_rows and (step_s := self.pass_s("drafter", n_rows)) is not None:
+            self._read.append(max(seconds - step_s, 0.0) / (n_tokens - n_rows))
+
+    def pass_s(self, source: Source, n_tokens: float) -> float | None:
+        """Seconds in which a model reads so many tokens and says what follows each; None if nothing is known of it."""
+        return self._curves[source].at(n_tokens)
+
+    def read_s(self) -> float:
+        """Seconds for each token more that the drafter reads in a step; 0 if that is not known."""
+        return median_low(self._read) if self._read else 0.0
+
+    def n_replies(self, source: Source) -> int:
+        """How many replies share a pass these days."""
+        return max(1, round(self._sharing[source]))
+
+    def are_known(self, finisher: Source, *, with_drafter: bool = True) -> bool:
+        """Whether it is enough to decide by: what several tokens cost in a pass of `finisher`, and a drafter's step."""
+        return len(self._curves[finisher].seconds) > 1 and (not with_drafter or bool(self._curves["drafter"].seconds))
+
+    def snapshot(self) -> dict[str, Any]:
+        """What is worth remembering, for JSON."""
+        curves = {source: {str(n): s for n, s in curve.seconds.items()} for source, curve in self._curves.items()}
+        return {"curves": curves, "read_s": self.read_s()}
+
+    @classmethod
+    def of(cls, snapshot: Mapping[str, Any]) -> Costs:
+        """Raises ValueError, TypeError, KeyError or AttributeError if it is not a snapshot."""
+        curves = {source: dict(_times(snapshot["curves"][source].items())) for source in SOURCES}
+        return cls(curves, read_s=_time(snapshot["read_s"], least=0.0))
+
+
+def _times(given: Iterable[tuple[str, Any]]) -> Iterable[tuple[int, float]]:
+    for n, seconds in given:
+        if int(n) < 1:
+            raise ValueError(f"a pass over {n} tokens")
+        yield int(n), _time(seconds, least=1e-9)
+
+
+def _time(given: Any, *, least: float) -> float:
+    if not least <= float(given) < 1e6:
+        raise ValueError(f"{given} is no time")
+    return float(given)
