@@ -21,14 +21,14 @@ class Odd:
 HALF_CHARACTER = "\ud83d"
 NO_NUMBERS = [None, "8", b"8", [8], {}, 8j, Decimal(8), True, np.bool_(True), np.array([8, 8]), Odd(), object]
 NO_WHOLE_NUMBERS = [*NO_NUMBERS, 8.0, 0.5, math.nan, math.inf, np.float64(8), np.int64(8), 2**31, 2**32 + 64, 10**5000]
-MAY_BE_NONE = {"switch_at", "seed", "main_gpu", "threads", "context_length"}
+MAY_BE_NONE = {"switch_at", "chunk", "propose", "seed", "main_gpu", "threads", "context_length"}
 WRONG_OPTIONS = {
     "mode": ["both", None, ["wsd"], 1],
     "speculation": [None, "no", 1, np.bool_(True)],
     "proposers": [None, "none", ["ngram"], 1],
     "stop": [("",), None, 5, b"END", ["END", 5], HALF_CHARACTER],
     "chunk": [0, 129, *NO_WHOLE_NUMBERS],
-    "propose": [-1, 129, *[value for value in NO_WHOLE_NUMBERS if value is not None]],
+    "propose": [-1, 129, *NO_WHOLE_NUMBERS],
     "seed": [-1, 2**32 - 1, True, "1", 1.0],
     "switch_at": [-1, *NO_WHOLE_NUMBERS],
     "top_k": [-1, *NO_WHOLE_NUMBERS],
