@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=96, help="length of the answers")
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--drafter-template", default="chat", help="as edge-wsd's (chat)")
     parser.add_argument("--before", action="store_true")
     given = parser.parse_args()
     numbers = given.numbers or ([1, 4, 8, 16, 32] if given.before else [0, 1, 2, 4, 8, 16])
@@ -43,7 +44,12 @@ def main() -> None:
     )
     found = {}
     with Pair.load(
-        given.drafter, given.base, drafter_settings=settings, base_settings=settings, parallel=max(given.replies)
+        given.drafter,
+        given.base,
+        drafter_settings=settings,
+        base_settings=settings,
+        drafter_template=given.drafter_template,
+        parallel=max(given.replies),
     ) as pair:
         for n_replies in given.replies:
             ways = {str(n): options(given, n) for n in numbers} | {"as many as pay": options(given, None)}
