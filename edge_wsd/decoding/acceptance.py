@@ -19,6 +19,7 @@ _KEEP = 0.998
 """What a trial still counts after the next one: about the last 500 count."""
 _TRUST = 4.0
 """Trials before what happened lately counts more than the pair's."""
+_RARE = 0.01
 _MOST = 0.995
 """Nothing is ever certain."""
 
@@ -92,7 +93,7 @@ class Lately:
     def bounds(self) -> list[tuple[float, float, float]]:
         """Bounds on the proposer's probability, each with the chance that a token reaches it, and then of acceptance.
 
-        The first is 0, which every token reaches.
+        The first is 0, which every token reaches. Those that make hardly a difference are left out.
         """
         shares, rates = self._pair.shares(), [self._pair.rate(bucket) for bucket in range(_N)]
         usual = self._pair.mean
@@ -100,6 +101,8 @@ class Lately:
         rates = [min(rate * ratio, _MOST) for rate in rates]
         bounds = []
         for first, bound in enumerate((0.0, *EDGES)):
+            if first and shares[first - 1] < _RARE:
+                continue
             reach = sum(shares[first:])
             accepted = sum(share * rate for share, rate in zip(shares[first:], rates[first:], strict=True))
             bounds.append((bound, min(reach, 1.0), accepted / reach))

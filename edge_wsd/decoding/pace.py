@@ -30,6 +30,8 @@ _LATELY, _LATELY_OF_ALL = 20, 80
 """Proposals of one reply, and of all that share passes, that tell how it goes at present."""
 _HARDLY = 0.05
 """With so little chance that it is ever needed, no proposal is made."""
+_HOLD = 4
+"""Rounds for which a decision holds: all that it follows from changes slowly."""
 _LEARN = 8
 """One round in so many is for learning how often the proposer is right where it would not be asked."""
 
@@ -61,6 +63,8 @@ class Account:
     def __init__(self, pair: Acceptance, *, n_lately: int) -> None:
         self.lately = Lately(pair, n_lately)
         self.saved_s = 0.0
+        self.n_decided = 0
+        self.best = Round(0)
 
 
 class Proposals:
@@ -97,7 +101,6 @@ class Pace:
         self._is_free = is_free
         self._pair = pair or Proposals()
         self._own = Account(self._pair.acceptance, n_lately=_LATELY)
-        self._n_rounds = 0
         self._n_missed = 0
         """Tokens that the drafter has not read."""
 
@@ -119,7 +122,6 @@ class Pace:
             self.skip(1)
             return
         missed_s = self._missed_s()
-        self._n_rounds += 1
         self._n_missed = 0
         if not chances and not asked.stop_below:  # nothing to say is as good as a rejection
             chances = [1.0]
@@ -133,30 +135,33 @@ class Pace:
 
     def skip(self, n_tokens: int) -> None:
         """So many tokens were written without this proposer."""
-        self._n_rounds += 1
         self._n_missed += n_tokens
         self._save(_ALLOWANCE * self._pass_s(1))
 
     def _decide(self, account: Account) -> Round:
+        n, account.n_decided = account.n_decided, account.n_decided + 1
         if not self._are_known:  # some rounds with proposals and some without say what the others cost
-            return Round(0 if self._n_rounds % 2 else min(_FIRST, self._limit))
-        best = max(self._outlooks(account), key=lambda outlook: outlook.rate, default=None)
-        pays = best is not None and best.rate >= _WORTH / self._pass_s(1)
-        if self._n_rounds % _LEARN != _LEARN - 1:
-            return best.round if best is not None and pays else Round(0)
-        return Round(best.round.n) if best is not None and pays else self._trial(account)
+            return Round(0 if n % 2 else min(_FIRST, self._limit))
+        if n % _HOLD == 0:
+            account.best = self._best(account)
+        if n % _LEARN != _LEARN - 1:
+            return account.best
+        return Round(account.best.n) if account.best.n else self._trial(account)
+
+    def _best(self, account: Account) -> Round:
+        """That of the most tokens per second."""
+        plain = Outlook(Round(0), _WORTH, self._pass_s(1))
+        return max(plain, *self._outlooks(account), key=lambda outlook: outlook.rate).round
 
     def _trial(self, account: Account) -> Round:
         """A single proposal, if it can be afforded."""
-        single = next(self._outlooks(account), None)
-        if single is None:
-            return Round(0)
+        single = next(self._outlooks(account))
         loss_s = single.seconds + self._missed_s() - single.n_tokens * self._pass_s(1)
         return single.round if loss_s <= account.saved_s else Round(0)
 
     def _outlooks(self, account: Account) -> Iterator[Outlook]:
         """All rounds that come into question, the shortest first for each bound on the proposer's probability."""
-        missed_s = self._missed_s() / _REPAID
+        read_s, missed_s = self._read_s(), self._missed_s() / _REPAID
         for bound, reach, accepted in account.lately.bounds():
             drafted_s, n_read, n_tokens, goes_on, stands = missed_s, 1.0, 1.0, 1.0, 1.0
             for n in range(1, self._limit + 1):
@@ -165,7 +170,7 @@ class Pace:
                 stands *= reach * accepted
                 n_read += goes_on
                 n_tokens += stands
-                yield Outlook(Round(n, bound), n_tokens, drafted_s + stands * self._read_s() + self._pass_s(n_read))
+                yield Outlook(Round(n, bound), n_tokens, drafted_s + stands * read_s + self._pass_s(n_read))
                 if stands < _HARDLY:
                     break
 

@@ -1,6 +1,7 @@
 """The switch rule against the published table and against its own definition."""
 
 import math
+import random
 
 import pytest
 from hypothesis import given
@@ -80,3 +81,17 @@ def test_an_impossible_token_makes_the_confidence_zero():
     rule = ConfidenceWindow(threshold=0.1, window=2)
     rule.extend([-math.inf, 0.0])
     assert rule.confidences == [None, 0.0]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_the_rule_passes_at_the_earliest_token_that_it_can_and_never_before(seed):
+    """What is certain to be kept is drafted without asking the base, so this must never be too late."""
+    dice = random.Random(seed)
+    threshold, window = dice.choice([0.0, 0.5, 0.8, 1.0]), dice.randint(1, 7)
+    logprobs = [math.log(dice.choice([0.999, 0.6, 0.05])) for _ in range(dice.randint(0, 12))]
+    rule = ConfidenceWindow(threshold=threshold, window=window)
+    for n in range(len(logprobs) + 1):
+        if rule.index is None:
+            n_more = rule.earliest()
+            assert switch_index([*logprobs[:n], *[0.0] * n_more], threshold=threshold, window=window) == n + n_more - 1
+        rule.extend(logprobs[n : n + 1])

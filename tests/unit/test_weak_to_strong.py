@@ -11,6 +11,7 @@ from edge_wsd.decoding.events import Scored, Switched, Token
 from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.ngram import SURE_ENOUGH, SURER_THAN_A_DRAFTER
 from edge_wsd.decoding.options import Options
+from edge_wsd.decoding.pace import Round
 from edge_wsd.decoding.reply_state import PromptedModel, ReplyState
 from edge_wsd.decoding.signal import ConfidenceWindow, switch_index
 from edge_wsd.decoding.weak_to_strong import weak_to_strong
@@ -353,6 +354,43 @@ def endless(seed, n):
     while len(history) < 2 + n:
         history.append(FakeModel(3, seed=seed).greedy(tuple(history)))
     return history
+
+
+class Spy:
+    """A proposer that keeps what it was asked and what it said."""
+
+    def __init__(self, proposer):
+        self._proposer = proposer
+        self.bounds, self.proposals = [], []
+
+    def propose(self, reply, n, stop_below=0.0):
+        self.bounds.append(stop_below)
+        proposal = yield from self._proposer.propose(reply, n, stop_below)
+        self.proposals.append(proposal)
+        return proposal
+
+
+def test_the_experience_with_proposals_is_that_of_whoever_made_them():
+    for proposers in PROPOSERS:
+        known = {"drafter", "ngram"} if proposers == "both" else {proposers}
+        learnt = set()
+        for seed in range(N_SEEDS):
+            experience = Bench(seed, proposers=proposers, max_tokens=80).run().state.experience
+            learnt |= {name for name, of in experience.proposals.items() if sum(of.acceptance.tried)}
+        assert learnt == known
+
+
+def test_the_drafter_is_asked_to_stop_where_its_pace_says_so():
+    bench = Bench(3, max_tokens=60, switch_at=2)
+    state, spy = bench.state, Spy(bench.drafter_of_loop)
+    state._proposers["drafter"] = spy
+    state._paces["drafter"].next = lambda: Round(8, 0.35)
+    bench.run()
+    assert set(spy.bounds) == {0.35}
+    said = [chance for proposal in spy.proposals for chance in proposal.chances]
+    assert said and min(said) >= 0.35
+    tried = state.experience.proposals["drafter"].acceptance.tried
+    assert sum(tried[:-1]) > 0, "they once counted as if the drafter had been certain of each"
 
 
 def test_a_drafter_stops_proposing_where_it_is_unsure_itself():

@@ -1,0 +1,71 @@
+"""What passes take is measured wherever they are made, and is known at the next start; texts do not depend on it."""
+
+import pytest
+
+from edge_wsd.decoding.costs import Costs
+from edge_wsd.disk_cache import CACHE_VARIABLE
+from edge_wsd.engine.engine import Engine
+from edge_wsd.llama.context import Context
+from edge_wsd.pair import Pair
+from tests.model.conftest import SETTINGS
+
+
+@pytest.fixture
+def load(files, tmp_path, monkeypatch):
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    return lambda: Pair.load(files["drafter"], files["base"], drafter_settings=SETTINGS, base_settings=SETTINGS)
+
+
+def told(reply):
+    return [(token.id, token.source) for token in reply.tokens]
+
+
+def test_steps_in_native_code_are_measured_like_other_passes(load, monkeypatch):
+    """They were taken behind the engine's back, and a drafter's step seemed never to have been made."""
+    steps, measured = [], []
+    went_on, took = Context.go_on, Costs.took
+    monkeypatch.setattr(Context, "go_on", lambda *args: steps.append(n := went_on(*args)) or n)
+    monkeypatch.setattr(Costs, "took", lambda *args, **what: measured.append((args[1], what)) or took(*args, **what))
+    runs, run = [], Context.run
+    monkeypatch.setattr(Context, "run", lambda *args, **how: runs.append(1) or run(*args, **how))
+    with load() as pair:
+        pair.generate("hello", switch_at=3, propose=8, max_tokens=40)
+    assert any(steps) and len(measured) == len(runs) + sum(n > 0 for n in steps)
+    assert all(what["seconds"] > 0 for _, what in measured)
+
+
+def test_the_next_start_knows_what_the_last_one_measured(load, tmp_path):
+    with load() as pair:
+        assert not pair.experience.costs.are_known("base")
+        for _ in range(4):
+            pair.generate("hello", switch_at=3, max_tokens=40, stop_loops=False)
+        known = pair.experience.snapshot()
+    with load() as pair:
+        assert pair.experience.snapshot() == known and pair.experience.costs.are_known("base")
+    (tmp_path / "cache" / "experience.json").write_bytes(b"damaged")
+    with load() as pair:
+        assert not pair.experience.costs.are_known("base")
+        assert pair.generate("hello", max_tokens=3).tokens
+
+
+def test_it_is_remembered_while_nothing_is_asked(load, tmp_path, monkeypatch):
+    """Not with every answer, and not only when the program ends: it may be killed."""
+    monkeypatch.setattr("edge_wsd.engine.engine._IDLE_S", 0.01)
+    with load() as pair:
+        for _ in range(4):
+            pair.generate("hello", switch_at=3, max_tokens=40, stop_loops=False)
+        thread = pair.engine._thread
+        if thread is not None:
+            thread.join()
+        assert (tmp_path / "cache" / "experience.json").exists()
+
+
+def test_whatever_was_learnt_the_text_is_the_same(load, monkeypatch):
+    options = {"max_tokens": 40, "window": 3, "threshold": 0.01}
+    with load() as pair:
+        plain = told(pair.generate("hello", speculation=False, chunk=1, **options))
+        for _ in range(6):
+            assert told(pair.generate("hello", **options)) == plain
+    monkeypatch.setattr(Engine, "_took", lambda *args: None)
+    with load() as pair:
+        assert told(pair.generate("hello", **options)) == plain
