@@ -140,3 +140,49 @@ def test_a_reply_that_fares_worse_than_the_pair_is_soon_known():
     for _ in range(20):
         own.count([0.99], 0)
     assert own.bounds()[0][2] < 0.3
+
+
+def test_a_lookup_costs_no_steps_and_needs_no_drafter():
+    costs = known_costs()
+    for acceptance, pays in ((1.0, True), (0.0, False)):
+        pair = Proposals()
+        for _ in range(50):
+            pair.acceptance.count([0.99] * 4, round(4 * acceptance))
+        assert (Pace(8, costs, pair, is_free=True)._best(pair.account).n > 0) == pays
+    dear = Costs()
+    for _ in range(4):
+        dear.took("drafter", n_tokens=1, n_rows=1, n_replies=1, seconds=50.0)
+        for n in (1, 4):
+            dear.took("base", n_tokens=n, n_rows=n, n_replies=1, seconds=1 + 0.1 * n)
+    assert Pace(8, dear, is_free=True).next().n > 0
+    assert Pace(8, dear).next().n == 0
+
+
+def test_what_the_drafter_has_missed_must_be_worth_reading():
+    """It was once written off, and a drafter that had missed a long text was asked for three tokens now and then."""
+    costs = known_costs()
+    for _ in range(5):
+        costs.took("drafter", n_tokens=101, n_rows=1, n_replies=1, seconds=0.1 + 100 * 0.05)
+    assert costs.read_s() == pytest.approx(0.05)
+    pace = Pace(8, costs)
+    assert pace.next().n > 0
+    pace.skip(3)
+    for _ in range(4):
+        n = pace.next().n
+    assert n > 0
+    pace.skip(5000)
+    asked = [pace.next() for _ in range(8)]
+    assert asked[-1].n == 0 == asked[-2].n
+
+
+def test_decisions_follow_a_machine_that_changes():
+    """Times of sizes that are no longer asked for were kept for good, so that what was once dear stayed dear."""
+    costs = Costs()
+    for _ in range(4):
+        for n, seconds in ((1, 1.0), (2, 1.1), (9, 30.0)):
+            costs.took("base", n_tokens=n, n_rows=n, n_replies=1, seconds=seconds)
+    assert costs.pass_s("base", 9) == 30.0
+    for _ in range(5000):
+        for n, seconds in ((1, 1.0), (2, 1.1)):
+            costs.took("base", n_tokens=n, n_rows=n, n_replies=1, seconds=seconds)
+    assert costs.pass_s("base", 9) == pytest.approx(1.8)
