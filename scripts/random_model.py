@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 Matrix = NDArray[Any]
 CONTEXT_LENGTH = 8192
+BOS, EOS = 257, 258
 _EPSILON = 1e-5
 _ROWS_AT_ONCE = 1024
 _STRIDE = 7919  # a prime: no two layers have the same rows in the same places
@@ -134,11 +135,11 @@ class RandomModel:
             return made
 
         def output() -> Matrix:
-            small = self._random("output", self.n_vocab, inner.embd, self.peak / inner.embd**0.5)
-            if shape.embd == inner.embd:
-                return small
-            made = self._random("wide output", self.n_vocab, shape.embd, self.peak / shape.embd**0.5)
-            made[:, : small.shape[1]] = small
+            made = small = self._random("output", self.n_vocab, inner.embd, self.peak / inner.embd**0.5)
+            if shape.embd != inner.embd:
+                made = self._random("wide output", self.n_vocab, shape.embd, self.peak / shape.embd**0.5)
+                made[:, : small.shape[1]] = small
+            made[[BOS, EOS]] = 0  # never the most probable token: an answer does not end by itself
             return made
 
         yield Tensor("token_embd.weight", self.n_vocab, shape.embd, embedding)
@@ -236,6 +237,6 @@ def write_vocabulary(writer: gguf.GGUFWriter, n_vocab: int) -> None:
     writer.add_token_list(tokens)
     writer.add_token_types(types)
     writer.add_token_merges(["\u0120 t"])
-    writer.add_bos_token_id(257)
-    writer.add_eos_token_id(258)
+    writer.add_bos_token_id(BOS)
+    writer.add_eos_token_id(EOS)
     writer.add_add_bos_token(True)

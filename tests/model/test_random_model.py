@@ -5,13 +5,14 @@ from __future__ import annotations
 import tracemalloc
 from dataclasses import replace
 
+import gguf
 import pytest
 
 from edge_wsd.llama.context import Context
 from edge_wsd.llama.model import Model
 from edge_wsd.llama.settings import ModelSettings
 from scripts.make_bench_pair import CLOSE, choices, find_noise
-from scripts.random_model import RandomModel, Shape
+from scripts.random_model import BOS, EOS, RandomModel, Shape
 
 INNER = Shape(n_layers=2, embd=256, n_ff=512, n_heads=4, n_kv_heads=2, head_dim=64)
 LARGER = {
@@ -51,6 +52,15 @@ def test_a_larger_model_says_what_the_one_inside_says(name, random_model, drafte
 def test_a_model_says_something(drafter):
     """Or the equality of two would mean nothing."""
     assert len(set(choices(drafter))) > 50
+
+
+def test_an_answer_does_not_end_by_itself(random_model, tmp_path):
+    """Some did after three tokens, and were compared with whole ones."""
+    path = tmp_path / "base.gguf"
+    random_model.write(path, LARGER["wider"])
+    (output,) = (tensor.data for tensor in gguf.GGUFReader(path).tensors if tensor.name == "output.weight")
+    silent = [token for token, row in enumerate(output) if not row.any()]
+    assert silent == [BOS, EOS]
 
 
 def test_the_agreement_is_the_one_asked_for(random_model, drafter, tmp_path):
