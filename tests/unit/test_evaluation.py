@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 from statistics import stdev
 
 import pytest
 
+from edge_wsd.cli.commands.eval import guessed
 from edge_wsd.decoding.events import Reply, Statistics, Switched, Token
 from edge_wsd.decoding.options import Options
 from edge_wsd.demo.held_out import StyledQuestion, outside_inputs
@@ -100,6 +102,8 @@ def test_a_row_counts_what_the_judge_and_the_reply_say() -> None:
     assert (row.mean_switch_tokens, row.drafted_share) == (3.0, 0.75)
     assert row.mean_seconds == 2.0, "without the time in which other replies were written"
     assert row.n_proposed == {"drafter": 28, "ngram": 20} and row.n_proposed_accepted == {"drafter": 16, "ngram": 4}
+    assert (guessed(row, "drafter"), guessed(row, "ngram")) == (("28", "57.1 %"), ("20", "20.0 %"))
+    assert guessed(replace(row, n_proposed={"drafter": 0, "ngram": 0}), "ngram") == ("-", "-")
     assert (row.switch_interval, row.drafted_interval) == ((3.0, 3.0), (0.75, 0.75))
     bad = f"Sure, I can help. To {task.task}, run this.\n```\nls\n```"
     (row,) = evaluate(_Fake(bad), None, [(task, "How?")] * 4, modes=("wsd",))

@@ -164,11 +164,12 @@ def _print_tables(rows: list[EvalRow]) -> None:
     _print_table(console, title, headings, names, cells, note)
     if any(any(row.n_proposed.values()) for row in rows):
         headings = [heading for name in PROPOSERS for heading in (f"{PROPOSER_LABELS[name]}: guessed", "right")]
-        cells = [[cell for name in PROPOSERS for cell in _guessed(row, name)] for row in rows]
+        cells = [[cell for name in PROPOSERS for cell in guessed(row, name)] for row in rows]
         _print_table(console, "Tokens guessed ahead, for the model that finished the reply", headings, names, cells)
 
 
-def _guessed(row: EvalRow, name: ProposerName) -> tuple[str, str]:
+def guessed(row: EvalRow, name: ProposerName) -> tuple[str, str]:
+    """How many tokens the proposer guessed, and the share that was right."""
     n, n_right = row.n_proposed[name], row.n_proposed_accepted[name]
     return (number(n), f"{100 * n_right / n:.1f} %") if n else ("-", "-")
 
