@@ -86,7 +86,7 @@ def answer(pair: Pair, question: str, n_tokens: int) -> Answer:
 def print_precision(answers: Iterable[Answer], vocabulary: Vocabulary) -> None:
     n, n_right = [0] * (_LONGEST + 1), [0] * (_LONGEST + 1)
     for prompt, reply in answers:
-        lookup = NgramLookup(prompt, vocabulary, bound=0.0)
+        lookup = NgramLookup(prompt, vocabulary)
         for i, token in enumerate(reply):
             lookup._read(reply[:i])
             length, at = lookup._match()
@@ -101,7 +101,7 @@ def print_bounds(answers: list[Answer], vocabulary: Vocabulary, chunk: int) -> N
     for bound in BOUNDS:
         n_tokens, n_passes, n_proposed, n_right = 0, 0, 0, 0
         for prompt, reply in answers:
-            lookup, i = NgramLookup(prompt, vocabulary, bound=0.0), 0
+            lookup, i = NgramLookup(prompt, vocabulary), 0
             while i < len(reply):
                 tokens = looked_up(lookup, reply[:i], min(chunk, len(reply) - i - 1), bound).tokens
                 accepted = next((k for k, token in enumerate(tokens) if token != reply[i + k]), len(tokens))
@@ -161,7 +161,7 @@ def written(
 ) -> float:  # fmt: skip
     """The time of an answer."""
     prompt, reply = answer
-    lookup, i, time = NgramLookup(prompt, vocabulary, bound=0.0), 0, 0.0
+    lookup, i, time = NgramLookup(prompt, vocabulary), 0, 0.0
     while i < len(reply):
         left = len(reply) - i - 1
         found = looked_up(lookup, reply[:i], min(chunk, left), way.bound)

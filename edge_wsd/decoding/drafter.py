@@ -37,6 +37,8 @@ class Drafter:
         self.ended: SwitchReason | None = None
         self.stop: str | None = None
         """The stop string whose token last ended its text; None for an end token."""
+        self.bound = 0.0
+        """The probability from which on a proposal is worth its place: that depends on what its steps cost."""
         self.n_drafted = 0
         self.seconds = 0.0
         """Time that its passes took."""

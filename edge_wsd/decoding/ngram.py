@@ -31,15 +31,13 @@ class NgramLookup:
     """
 
     def __init__(self, prompt: list[int], vocabulary: Vocabulary, *, bound: float = SURE_ENOUGH) -> None:
-        """`prompt` is what stands before the reply, with a given beginning.
-
-        What is right with a probability below `bound` is never proposed.
-        """
+        """`prompt` is what stands before the reply, with a given beginning."""
+        self.bound = bound
+        """The probability from which on a proposal is worth its place."""
         self.precision = list(_FIRST_PRECISION)
         """By the length of the match, from 1 on."""
         self.seconds = 0.0
         """It makes no passes."""
-        self._bound = bound
         self._prompt = prompt
         self._vocabulary = vocabulary
         self._text: list[int] = []
@@ -52,7 +50,6 @@ class NgramLookup:
         It stops early where they are right with a probability below `stop_below`, or at the end of a text.
         """
         yield from ()
-        stop_below = max(stop_below, self._bound)
         self._read(reply)
         length, at = self._match()
         proposal = Proposal(proposer="ngram")

@@ -95,9 +95,10 @@ class ReplyState:
             n = min(asked.n + self.base.sequence.spare(asked.n + 1), self.writer.n_left - 1) if asked.n else 0
             if not n:
                 continue
+            asked = Round(n, max(asked.stop_below, proposer.bound))
             proposal = (yield from proposer.propose(self.writer.ids, n, asked.stop_below)).first(n)
             if proposal.tokens or name == "drafter":  # to find nothing costs nothing, to draft nothing does
-                self._asked, self._proposal, self._proposed_by = Round(n, asked.stop_below), proposal, name
+                self._asked, self._proposal, self._proposed_by = asked, proposal, name
                 self.meter.proposed(proposal)
                 return proposal.tokens
         return []

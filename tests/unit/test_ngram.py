@@ -33,7 +33,7 @@ def slow(text, n):
 
 @given(TOKENS, TOKENS, st.integers(0, 12), st.lists(st.integers(1, 7)))
 def test_it_proposes_what_followed_the_latest_of_the_longest_matches(prompt, reply, n, sizes):
-    lookup, end = NgramLookup(prompt, WORDS, bound=0.0), 0
+    lookup, end = NgramLookup(prompt, WORDS), 0
     for size in [*sizes, len(reply)]:
         end += size
         proposal = asked(lookup, reply[:end], n)
@@ -42,27 +42,19 @@ def test_it_proposes_what_followed_the_latest_of_the_longest_matches(prompt, rep
 
 
 def test_a_text_that_repeats_itself_goes_on_beyond_its_end():
-    assert asked(NgramLookup([9], WORDS, bound=0.0), [1, 2, 3, 1, 2, 3], 7).tokens == [1, 2, 3, 1, 2, 3, 1]
+    assert asked(NgramLookup([9], WORDS), [1, 2, 3, 1, 2, 3], 7).tokens == [1, 2, 3, 1, 2, 3, 1]
 
 
 def test_the_end_of_a_text_is_never_proposed():
     """The prompt's turns end with such tokens; nothing behind one is part of a reply."""
-    assert asked(NgramLookup([1, 2, END, 5, 6], WORDS, bound=0.0), [1], 4).tokens == [2]
+    assert asked(NgramLookup([1, 2, END, 5, 6], WORDS), [1], 4).tokens == [2]
 
 
 def test_longer_matches_are_trusted_more_and_a_proposal_stops_where_it_is_not_trusted():
-    lookup = NgramLookup([1, 2, 3, 4, 5, 6, 7, 8], WORDS, bound=0.0)
+    lookup = NgramLookup([1, 2, 3, 4, 5, 6, 7, 8], WORDS)
     assert asked(lookup, [3], 6).chances == [*_FIRST_PRECISION, _FIRST_PRECISION[-1]]
     assert asked(lookup, [3], 6, stop_below=_FIRST_PRECISION[0] + 0.01).tokens == []
     assert asked(lookup, [3, 4, 5], 6, stop_below=_FIRST_PRECISION[0] + 0.01).tokens[0] == 6
-
-
-def test_what_is_not_trusted_at_all_is_never_proposed_however_little_is_asked():
-    known = [1, 2, 3, 4, 5, 6]
-    for bound in (0.0, *_FIRST_PRECISION):
-        lookup = NgramLookup(known, WORDS, bound=bound)
-        assert bool(asked(lookup, [3], 3, stop_below=0.0).tokens) == (bound <= _FIRST_PRECISION[0])
-        assert bool(asked(lookup, [3, 4], 3, stop_below=0.0).tokens) == (bound <= lookup.precision[1])
 
 
 def test_what_it_is_trusted_with_follows_what_was_right_whether_proposed_or_not():

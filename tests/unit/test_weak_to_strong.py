@@ -337,6 +337,7 @@ def test_a_match_that_is_rarely_right_takes_no_place_in_a_pass():
         with pytest.raises(StopIteration) as end:
             next(state.propose())
         assert end.value.value[:1] == expected
+        assert not expected or state._asked.stop_below >= SURE_ENOUGH, "or its pace took the bound for the text's end"
 
 
 def test_before_a_drafter_a_match_must_be_surer_than_without_one():
@@ -344,7 +345,7 @@ def test_before_a_drafter_a_match_must_be_surer_than_without_one():
     bounds = {}
     for proposers in ("ngram", "both"):
         bench = Bench(1, proposers=proposers)
-        bounds[proposers] = bench.state._proposers["ngram"]._bound
+        bounds[proposers] = bench.state._proposers["ngram"].bound
     assert bounds == {"ngram": SURE_ENOUGH, "both": SURER_THAN_A_DRAFTER} and SURE_ENOUGH < SURER_THAN_A_DRAFTER
 
 
@@ -358,6 +359,8 @@ def endless(seed, n):
 
 class Spy:
     """A proposer that keeps what it was asked and what it said."""
+
+    bound = 0.0
 
     def __init__(self, proposer):
         self._proposer = proposer
