@@ -40,6 +40,7 @@ from edge_wsd.llama.row import Row
 from edge_wsd.llama.scores import FLOAT_BYTES, Scores, read_rows
 from edge_wsd.llama.sequence import Going, Piece, Sequence
 from edge_wsd.llama.settings import ModelSettings, n_texts
+from edge_wsd.llama.signal_check import begin_signal
 from edge_wsd.llama.thread_choice import FEW_TOKENS, ThreadChoice
 from edge_wsd.llama.threads import default_threads
 from edge_wsd.llama.tools.tap import Tap
@@ -109,13 +110,8 @@ class Context(library.Locked):
         """Tokens of which one pass can lend the logits."""
         self._batch = DecodeBatch(self.batch_size)
         self._steps = NativeSteps(self.handle, llama_cpp.llama_model_get_vocab(model.handle), self.n_vocab)
-        # Of another machine's device it is not known which operations it has.
-        wants_signal = settings.uses_device_signal and tap is None and not model.relays
-        self.signal = DeviceSignal.of(self.handle, self.n_vocab) if wants_signal else None
+        self.signal: DeviceSignal | None = None
         """Computes rows where the logits are; None where they are read from the logits."""
-        self.can_go_on = self.block == 1 and model.can_cut and self.signal is None
-        """Whether `go_on` takes any steps: exact passes are over blocks, checkpoints are made between passes, and it
-        reads logits."""
         self.n_ctx = min(model.context_length(settings), int(llama_cpp.llama_n_ctx_seq(self.handle)))
         """Tokens that one sequence can hold: those asked for. llama.cpp makes room for a multiple of 256."""
         self.n_cells = int(llama_cpp.llama_n_ctx(self.handle))
@@ -125,6 +121,11 @@ class Context(library.Locked):
         self._sequences: list[Sequence | None] = [None] * n_sequences
         self._cancel = CancelFlag()
         self.watch(self._cancel)
+        if settings.uses_device_signal and tap is None:
+            begin_signal(self)
+        self.can_go_on = self.block == 1 and model.can_cut and self.signal is None
+        """Whether `go_on` takes any steps: exact passes are over blocks, checkpoints are made between passes, and it
+        reads logits."""
 
     @property
     def handle(self) -> int:

@@ -50,6 +50,7 @@ _view_1d = ggml_function("ggml_view_1d", _pointer, _pointer, _pointer, _whole, c
 _reshape_2d = ggml_function("ggml_reshape_2d", _pointer, _pointer, _pointer, _whole, _whole)
 _n_elements = ggml_function("ggml_nelements", _whole, _pointer)
 _set_input = ggml_function("ggml_set_input", None, _pointer)
+_set_output = ggml_function("ggml_set_output", None, _pointer)
 _write = ggml_function("ggml_backend_tensor_set", None, _pointer, _pointer, ctypes.c_size_t, ctypes.c_size_t)
 
 
@@ -88,7 +89,7 @@ class DeviceSignal:
         try:
             signal._attach(0)
         finally:
-            signal._detach()
+            signal.detach()
         return signal if signal._is_supported else None
 
     def prepare(self, asked: list[tuple[int, list[int]]]) -> bool:
@@ -113,7 +114,7 @@ class DeviceSignal:
         """The next decode shall give raw logits, and so do some after it."""
         self._raise_failure()
         if self._by_sequence:
-            self._detach()
+            self.detach()
             self._n_rest = PASSES_OF_REST
 
     def rows(self, outputs: list[int], targets: list[int]) -> list[Row]:
@@ -153,10 +154,11 @@ class DeviceSignal:
         self._raise_failure()
         if not is_attached or not self._is_supported:
             self._is_supported = False
-            self._detach()
+            self.detach()
         return self._is_supported
 
-    def _detach(self) -> None:
+    def detach(self) -> None:
+        """The next pass gives logits."""
         for sequence in self._by_sequence:
             llama_cpp.llama_set_sampler(self._handle, sequence, None)
         self.close()
@@ -165,7 +167,7 @@ class DeviceSignal:
         """What a callback has raised, and no graph that it was to build stays."""
         if (failure := self._failure) is not None:
             self._failure = None
-            self._detach()
+            self.detach()
             raise failure
 
     # Called by llama.cpp, through which no exception can pass
@@ -187,6 +189,8 @@ class DeviceSignal:
             _set_input(sampler.inputs)
         target = _view_1d(context, sampler.inputs, 1, sampler.n_rows * 4)
         data.sampled, data.probs = _numbers(context, data.logits, target)
+        for result in (data.sampled, data.probs):
+            _set_output(result)  # llama.cpp does so in graphs that compute it, but keeps the plan of one that did not
         data.logits = None  # else they are copied to the host
         sampler.n_rows += 1
 

@@ -59,10 +59,11 @@ def new_score(model):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-@pytest.mark.parametrize("threads", ["1", "2"])
-def test_what_a_forked_child_inherits_is_refused_at_once_and_its_end_is_quiet(files, threads):
+@pytest.mark.parametrize(("threads", "device_signal"), [("1", "off"), ("2", "off"), ("1", "on")])
+def test_what_a_forked_child_inherits_is_refused_at_once_and_its_end_is_quiet(files, threads, device_signal):
     """The child of a process with a pair of several threads waited for ever for threads that it did not have."""
-    done = run("-m", "tests.model.uses_in_a_fork", str(files["drafter"]), str(files["base"]), threads)
+    models = (str(files["drafter"]), str(files["base"]))
+    done = run("-m", "tests.model.uses_in_a_fork", *models, threads, device_signal)
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout.splitlines()[-1])
     quiet = {name: outcome for name, outcome in found.items() if "close" in name or name in QUIET}

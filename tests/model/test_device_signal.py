@@ -88,6 +88,19 @@ def test_rows_of_several_texts_in_one_pass_are_equal_and_stay_with_their_text(co
     assert contexts[1].signal.n_passes > 30
 
 
+def test_texts_that_take_turns_in_passes_of_one_row_are_equal(contexts):
+    """The memory of the chosen token was another's in the first pass after that of another text: llama.cpp had planned
+    it for a graph in which nobody read the token. A reply then ended with a token that does not exist."""
+    rows = []
+    for context in contexts:
+        texts = [context.sequence() for _ in range(4)]
+        order = [0, 1, 2, 3, *random.Random(3).choices(range(4), k=40)]
+        rows.append([texts[at].score([5 + at], []).choose(0) for at in order])
+    for (token, logprob), (other, other_logprob) in zip(*rows, strict=True):
+        assert other == token and other_logprob == pytest.approx(logprob, abs=NEAR, rel=NEAR)
+    assert contexts[1].signal.n_passes == 44
+
+
 def test_improbable_tokens_keep_their_log_probability(tmp_path):
     """A probability in float32 is 0 below 1e-45: its logarithm would be lost."""
     path = TinyModel(seed=5, scale=8.0).write(tmp_path / "sharp.gguf")

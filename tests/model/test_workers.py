@@ -21,7 +21,6 @@ import pytest
 from edge_wsd import ModelSettings, Options, Pair, WorkerError
 from edge_wsd.decoding.events import Token
 from edge_wsd.demo.files import base_path, drafter_path
-from edge_wsd.llama import library
 from edge_wsd.llama import rpc_protocol as rpc
 from edge_wsd.llama.context import Context
 from edge_wsd.llama.model import Model
@@ -160,7 +159,7 @@ def test_all_replies_at_once_end_when_a_worker_dies(chanting, monkeypatch):
         settings = with_workers(found[0].address)
         with Pair.load(*chanting, drafter_settings=ALONE, base_settings=settings, parallel=3) as pair:
             before(monkeypatch, pair.base.context, "run", 6, found[0].end)
-            with library.LOCK:  # until all are asked for
+            with pair.base.context.lock:  # until all are asked for
                 streams = [pair.session(options=options).stream(f"hello {number}") for number in range(3)]
             for stream in streams:
                 with pytest.raises(WorkerError):

@@ -1,6 +1,6 @@
 """A process with a loaded pair forks, and the child tries to use what it got: run by the tests.
 
-`python -m tests.model.uses_in_a_fork DRAFTER BASE THREADS`. Prints of each use what came of it in the child.
+`python -m tests.model.uses_in_a_fork DRAFTER BASE THREADS DEVICE_SIGNAL`. Prints of each use what came of it.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ def by_multiprocessing(pair: Pair) -> str:
     return f"{results.get()}, {process.exitcode}"
 
 
-def main(drafter: str, base: str, threads: str) -> None:
-    settings = ModelSettings(threads=int(threads), context_length=256)
+def main(drafter: str, base: str, threads: str, device_signal: str) -> None:
+    settings = ModelSettings(threads=int(threads), context_length=256, device_signal=device_signal)  # type: ignore[arg-type]
 
     def load() -> Pair:
         return Pair.load(drafter, base, drafter_settings=settings, base_settings=settings)
