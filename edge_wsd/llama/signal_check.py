@@ -75,11 +75,11 @@ def _difference(scores: Scores | None, address: int, targets: list[int], n_vocab
         return ""  # of the model itself, and the first text will say so
     if scores is None:
         return "it makes no probabilities of logits that are sound"
-    chosen, tops = zip(*(scores.choose(row) for row in range(len(targets))), strict=True)
+    chosen = [scores.choose(row)[0] for row in range(len(targets))]
     if not all(0 <= token < n_vocab for token in chosen):
         return "it chooses tokens that do not exist"
     pairs = [*zip(scores.logprobs, [logprob for logprob, _, _ in expected], strict=False)]
-    for top, (of_chosen, _, expected_top) in zip(tops, read_rows(address, list(chosen), n_vocab), strict=True):
-        pairs += [(top, expected_top), (of_chosen, expected_top)]  # of two that are about as probable it is either
+    for of_chosen, _, top in read_rows(address, chosen, n_vocab):
+        pairs.append((of_chosen, top))  # of two that are about as probable it may be either
     wrong = [(a, b) for a, b in pairs if a != b and not abs(a - b) <= _NEAR * (1 + abs(b))]
     return f"it computes a log-probability of {wrong[0][0]:.3g} where the logits say {wrong[0][1]:.3g}" if wrong else ""

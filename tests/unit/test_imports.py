@@ -61,7 +61,7 @@ INNER_ARROWS = {
 # A pair makes sessions, which write replies with the pair; a context makes sequences, which are read in the context.
 KNOW_EACH_OTHER = (
     {"edge_wsd.pair", "edge_wsd.session", "edge_wsd.reply"},
-    {"edge_wsd.llama.context", "edge_wsd.llama.sequence", "edge_wsd.llama.scores"},
+    {"edge_wsd.llama.context", "edge_wsd.llama.sequence", "edge_wsd.llama.scores", "edge_wsd.llama.signal_check"},
 )
 
 
