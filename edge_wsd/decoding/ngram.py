@@ -14,7 +14,7 @@ from edge_wsd.decoding.protocols import Vocabulary, Writing
 
 SURE_ENOUGH = 0.4
 """What is right less often is not worth a place in a pass of the base. (`docs/speed.md` has the figures.)"""
-SURER_THAN_A_DRAFTER = 0.6
+SURER_THAN_A_DRAFTER = 0.8
 """What is right less often is better left to a drafter."""
 _LONGEST = 5
 _FIRST_PRECISION = (0.2, 0.6, 0.7, 0.75, 0.9)
