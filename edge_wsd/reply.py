@@ -161,7 +161,7 @@ class _Parts:
         """The model that begins it."""
         prompt, base_prompt = self.fitted.prompts["drafter"], self.fitted.prompts["base"]
         model = self.pair.drafter
-        return Drafter(
+        drafter = Drafter(
             self.sequence("drafter", prompt.tokens),
             prompt.tokens,
             model.model.vocab,
@@ -173,6 +173,8 @@ class _Parts:
             max_draft=self.options.max_draft,
             n_ctx=model.context.n_ctx,
         )
+        drafter.overlaps = self.pair.overlaps
+        return drafter
 
     def writer(self) -> ReplyWriter:
         """The writer of the text, in tokens of the model that finishes it."""

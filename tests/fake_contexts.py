@@ -288,7 +288,7 @@ def plain(prompt, n, *, source="base", fail_at=None, sampler=None, proposed=()):
     return write
 
 
-def weak_to_strong_writer(drafter_prompt, base_prompt, samplers=(None, None), **given):
+def weak_to_strong_writer(drafter_prompt, base_prompt, samplers=(None, None), *, overlaps=False, **given):
     """A writer of a whole reply, as the product writes it."""
     options = Options(**{"max_tokens": 30, "threshold": 0.4, "window": 3, "max_draft": 20, **given})
 
@@ -308,6 +308,7 @@ def weak_to_strong_writer(drafter_prompt, base_prompt, samplers=(None, None), **
             max_draft=options.max_draft,
             n_ctx=5000,
         )
+        its_drafter.overlaps = overlaps
         finisher = PromptedModel(base, list(base_prompt), [], sampler=samplers[1])
         try:
             yield from weak_to_strong(WindowReply(finisher, options, writer, meter, its_drafter, rule))

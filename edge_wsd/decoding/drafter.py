@@ -10,7 +10,7 @@ from edge_wsd.decoding.bridge import Bridge, Draft
 from edge_wsd.decoding.common_prefix import common_prefix
 from edge_wsd.decoding.events import SwitchReason
 from edge_wsd.decoding.proposal import Proposal
-from edge_wsd.decoding.protocols import CachedSequence, Onward, Pass, TokenSampler, Vocabulary, Writing
+from edge_wsd.decoding.protocols import CachedSequence, Meanwhile, Onward, Pass, Rows, TokenSampler, Vocabulary, Writing
 
 _LONGEST_WORD = 16
 
@@ -42,6 +42,10 @@ class Drafter:
         self.n_drafted = 0
         self.seconds = 0.0
         """Time that its passes took."""
+        self.overlaps = False
+        """Whether its passes may be computed while the base computes."""
+        self.beside: Meanwhile | None = None
+        """What the base may do during its passes."""
         self._sequence = sequence
         self._n_prompt = len(prompt)
         self._text = list(prompt)
@@ -77,7 +81,7 @@ class Drafter:
 
         It stops early before a token that the drafter itself gives a probability below `stop_below`.
         """
-        self._go_on_behind(reply)
+        self._go_on_behind(reply, keep_ahead=True)
         n = min(n, self._n_ctx - len(self._text))
         tokens: list[int] = []
         chances: list[float] = []
@@ -85,6 +89,22 @@ class Drafter:
             tokens.append(chosen[0])
             chances.append(math.exp(chosen[1]))
         return self._echo.to_base(tokens, chances)
+
+    def ahead(self, n: int, *, of_draft: bool = False) -> Meanwhile | None:
+        """A pass that chooses up to `n` tokens more, betting that the reply goes on as this model wrote last.
+
+        None where there is nothing to gain: also for a draft that is drawn, whose next token cannot be known before.
+        """
+        if not self.overlaps or (of_draft and (self._sampler is not None or self.ended is not None)):
+            return None
+        text = self._text + [token for token, _ in self._ahead]
+        n = min(n, self._n_ctx - len(text))
+        if n < 1 or self._vocabulary.is_end(text[-1]) or text[-1] in self._stop_tokens:
+            return None
+        return Meanwhile(Pass(self._sequence, text, [], onward=Onward(n - 1, self._stop_tokens)), self._know)
+
+    def _know(self, rows: Rows) -> None:
+        self._ahead += [rows.choose(row) for row in range(rows.n_rows)]
 
     def word(self, reply: list[int], *, strip: bool) -> Writing[list[int]]:
         """The next whole word after `reply`, in the base's vocabulary; empty if the drafter ends its text there.
@@ -111,13 +131,18 @@ class Drafter:
             word.append(token)
         return self._echo.to_base(word, [1.0] * len(word), strip=strip).tokens
 
-    def _go_on_behind(self, reply: list[int]) -> None:
-        """Replace what was written here with the reply as it is now. The long prompt stays."""
-        echo = self._echo.tokens(reply)
-        shared = common_prefix(self._text[self._n_prompt :], echo)
-        self._text[self._n_prompt + shared :] = echo[shared:]
-        self._ahead = []
-        self._sequence.cut(min(self._n_prompt + shared, len(self._text) - 1))
+    def _go_on_behind(self, reply: list[int], *, keep_ahead: bool = False) -> None:
+        """Replace what was written here with the reply as it is now. The long prompt stays, and with `keep_ahead` the
+        rest of what was known already where the reply goes on like that.
+        """
+        echo, n_written = self._echo.tokens(reply), len(self._text) - self._n_prompt
+        known = self._text[self._n_prompt :] + [token for token, _ in self._ahead]
+        shared = common_prefix(known, echo)
+        goes_on = keep_ahead and shared == len(echo) >= n_written
+        self._ahead = self._ahead[shared - n_written :] if goes_on else []
+        self._text[self._n_prompt :] = echo
+        if not self._ahead:
+            self._sequence.cut(min(self._n_prompt + shared, len(self._text) - 1))
 
     def _keep(self, token: int) -> None:
         """Note that the token is part of the draft, so that penalties count it."""
@@ -134,14 +159,15 @@ class Drafter:
         if not self._ahead:
             goes_on = n > 1 and sampler is None
             onward = Onward(n - 1, self._stop_tokens, stop_below) if goes_on else None
-            rows = yield Pass(self._sequence, self._text, [], sampler, onward=onward)
+            rows = yield Pass(self._sequence, self._text, [], sampler, onward=onward, meanwhile=self.beside)
             self.seconds += rows.seconds
             self._ahead = [rows.choose(row) for row in range(rows.n_rows)]
-        token, logprob = self._ahead.pop(0)
+        token, logprob = self._ahead[0]
         is_end = self._vocabulary.is_end(token)
         self.stop = None if is_end else self._stop_tokens.get(token)
         if is_end or self.stop is not None or (stop_below > 0 and logprob < math.log(stop_below)):
             return None
+        del self._ahead[0]
         self._text.append(token)
         self.n_drafted += 1
         return token, logprob

@@ -5,7 +5,7 @@ A reply yields a `Pass` and is sent `Rows`. It does not know who computes them, 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator
+from collections.abc import Callable, Collection, Generator
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -63,6 +63,18 @@ class Pass:
     """Whether the last proposed token is read as well, to see what follows it. Otherwise it is only scored."""
     onward: Onward | None = None
     """A wish: whoever answers may give fewer rows of these, or none."""
+    meanwhile: Meanwhile | None = None
+    """A wish as well: what may be computed beside this pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meanwhile:
+    """A pass of another model, which may be computed while the reply waits for one, in part or not at all."""
+
+    asked: Pass
+    heard: Callable[[Rows], None] | None = None
+    """Told its rows, if it was computed, before the reply goes on. With None it is a text to be read ahead: the reply
+    does not wait for its end."""
 
 
 class Rows(Protocol):

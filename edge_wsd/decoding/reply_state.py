@@ -55,6 +55,7 @@ class ReplyState:
         self.turn: Source = base.source
         self.switch: Switched | None = None
         """How the base last took over."""
+        self._proposes = drafter
         self._proposers = _proposers(base, options, writer, drafter)
         self._paces = {name: self._pace(name) for name in self._proposers}
         self._asked, self._proposal = Round(0), Proposal()
@@ -105,7 +106,9 @@ class ReplyState:
 
     def choosing_pass(self, proposed: list[int]) -> Pass:
         """A pass for the base's own choices."""
-        return Pass(self.base.sequence, self.text, proposed, self.base.sampler)
+        drafter = self._proposes if self._proposed_by == "drafter" else None
+        ahead = None if drafter is None else drafter.ahead(self._asked.n + 1)
+        return Pass(self.base.sequence, self.text, proposed, self.base.sampler, meanwhile=ahead)
 
     def accept(self, rows: Rows, proposed: list[int]) -> Iterator[Event]:
         """Keep the base's own choices: the proposed tokens that match them, and the choice that follows."""

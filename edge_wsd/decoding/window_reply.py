@@ -6,6 +6,7 @@ Source: Song et al., "Well Begun is Half Done", arXiv 2506.07434.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from edge_wsd.decoding.ahead import how_far
 from edge_wsd.decoding.drafter import Drafter
@@ -14,7 +15,7 @@ from edge_wsd.decoding.experience import Experience
 from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.options import Options
 from edge_wsd.decoding.pace import MOST
-from edge_wsd.decoding.protocols import Rows, Writing
+from edge_wsd.decoding.protocols import Meanwhile, Pass, Rows, Writing
 from edge_wsd.decoding.reply_state import PromptedModel, ReplyState
 from edge_wsd.decoding.signal import ConfidenceWindow
 from edge_wsd.decoding.writer import ReplyWriter
@@ -48,6 +49,8 @@ class WindowReply(ReplyState):
         # No window can pass before it is full, so these tokens are kept whatever the base says.
         self._certain = max(0, self._limit if options.switch_at is not None else min(in_window, self._limit))
         self._goal = min(max(self._n_ahead(), in_window), self._limit)
+        if drafter.overlaps:
+            drafter.beside = Meanwhile(Pass(base.sequence, base.prompt, [], beyond=False))
 
     def draft(self) -> Writing[list[int]]:
         """The next chunk. Certain tokens are shown at once, before the base has read anything."""
@@ -62,6 +65,14 @@ class WindowReply(ReplyState):
         # No more than the goal, even if a word became many tokens: the goal fits into a pass.
         opening = self.base.opening if self._n_scored < 0 else []
         return opening + draft.tokens[max(self._n_scored, 0) : self._goal]
+
+    def scoring_pass(self, proposed: list[int]) -> Pass:
+        """As for any reply; the drafter writes on meanwhile, betting that the base does not take over."""
+        self._drafter.beside = None
+        asked = super().scoring_pass(proposed)
+        if not self._drafter.overlaps:
+            return asked
+        return replace(asked, meanwhile=self._drafter.ahead(self._n_ahead(), of_draft=True))
 
     def judge(self, rows: Rows, proposed: list[int]) -> Iterator[Event]:
         """Keep the draft up to the token at which the base is confident; the base continues from there at once."""

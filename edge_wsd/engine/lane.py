@@ -19,9 +19,8 @@ from typing import Final
 from edge_wsd._native import CancelFlag
 from edge_wsd.decoding.costs import PassTime
 from edge_wsd.engine.prefixes import Prefixes
-from edge_wsd.engine.task import Task
+from edge_wsd.engine.task import Job, Task
 from edge_wsd.engine.turns import Share
-from edge_wsd.llama.context import Context
 from edge_wsd.llama.sequence import Piece
 
 Part = tuple[Share, Piece]
@@ -29,18 +28,30 @@ Part = tuple[Share, Piece]
 
 
 class Lane:
-    """Decodes of one context, one after the other. For the engine's thread, but for `stop_if_unneeded`."""
+    """Decodes of one context, one after the other. For the engine's thread, but for `hurry`."""
 
-    def __init__(self, context: Context, memory: Prefixes, enough: CancelFlag) -> None:
-        """`enough` ends decodes that go on by themselves."""
-        self.context: Final = context
+    def __init__(self, memory: Prefixes) -> None:
+        """`memory` is that of the context."""
+        self.context: Final = memory.context
         self.memory: Final = memory
         self._flag: Final = CancelFlag()
-        self._enough: Final = enough
+        self._enough: Final = CancelFlag()
         self._in_decode: list[Task] = []
         self.times: list[PassTime] = []
         """What the passes of the last decode took."""
-        context.watch(self._flag)
+        self.context.watch(self._flag)
+
+    def hurry(self) -> None:
+        """End steps that go on by themselves, and stop a decode that nobody needs any more.
+
+        Safe in any thread and at any moment: takes no lock.
+        """
+        self._enough.set()
+        self._stop_if_unneeded()
+
+    def take_time(self) -> None:
+        """Steps may go on by themselves again."""
+        self._enough.clear()
 
     def read(self, parts: list[Part]) -> int:
         """Read the pieces. If all of these replies go on by themselves, they do so together until the first is done;
@@ -48,7 +59,7 @@ class Lane:
         """
         self._flag.clear()
         self._in_decode = [share.task for share, _ in parts]
-        self.stop_if_unneeded()  # some may have been cancelled before they were part of this decode
+        self._stop_if_unneeded()  # some may have been cancelled before they were part of this decode
         try:
             pieces = [piece for _, piece in parts]
             began = time.perf_counter()
@@ -65,8 +76,8 @@ class Lane:
         finally:
             self._in_decode = []
 
-    def stop_if_unneeded(self) -> None:
-        """Stop a decode of which all replies were cancelled. Safe in any thread and at any moment: takes no lock."""
+    def _stop_if_unneeded(self) -> None:
+        """Stop a decode of which all replies were cancelled."""
         tasks = self._in_decode
         if tasks and all(task.is_cancelled for task in tasks):
             self._flag.set()
@@ -75,14 +86,13 @@ class Lane:
 class OwnThread(Lane):
     """A lane whose decodes run in a thread of its own. What is begun must be taken before more is begun."""
 
-    def __init__(
-        self, context: Context, memory: Prefixes, enough: CancelFlag, tell: Callable[[OwnThread], object]
-    ) -> None:
+    def __init__(self, memory: Prefixes, tell: Callable[[OwnThread], object]) -> None:
         """`tell` is called in that thread when a decode is over."""
-        super().__init__(context, memory, enough)
-        context.lock_alone()
+        super().__init__(memory)
+        self.context.lock_alone()
         self._tell = tell
         self._begun: list[Part] = []
+        self._awaited: list[Share] = []  # those of them that are not computed beside what their reply waits for
         self._error: BaseException | None = None
         self._n_steps = 0
         self._todo: queue.SimpleQueue[list[Part] | None] = queue.SimpleQueue()
@@ -97,23 +107,36 @@ class OwnThread(Lane):
         """Whether the reply is part of that decode."""
         return any(share.task is task for share, _ in self._begun)
 
+    def take_time(self) -> None:
+        """As of any lane, but not before whoever hurried during a decode has got their turn."""
+        if not self.is_busy:
+            super().take_time()
+
+    def computes(self, job: Job) -> bool:
+        """Whether the job is part of that decode."""
+        return any(share.job is job for share, _ in self._begun)
+
     def begin(self, parts: list[Part]) -> None:
-        """Have the pieces read. Until they are taken, their replies wait for nothing else, and are not to be touched.
+        """Have the pieces read. Until they are taken, their sequences are not to be touched; replies whose passes they
+        are wait for nothing else.
 
         Raises RuntimeError if the machine has no more threads.
         """
         if self._thread is None:
             self._thread = self._begin_thread()
-        for share, _ in parts:
+        self._awaited = [share for share, _ in parts if share.job is share.task.job]
+        for share in self._awaited:
             share.task.job = None
+        self.memory.busy = {share.job.sequence for share, _ in parts}
         self._begun = parts
         self._todo.put(parts)
 
     def taken(self) -> list[Part]:
         """What was begun, after `tell` has been called: the replies wait for their passes again."""
         parts, self._begun = self._begun, []
-        for share, _ in parts:
+        for share in self._awaited:
             share.task.job = share.job
+        self.memory.landed()
         return parts
 
     def read(self, parts: list[Part]) -> int:
@@ -127,10 +150,11 @@ class OwnThread(Lane):
         """Stop the decode that is under way, and end the thread; another begins with the next decode."""
         thread, self._thread = self._thread, None
         if thread is not None:
-            if self._begun:
+            if self.is_busy:
                 self._flag.set()
             self._todo.put(None)
             thread.join()
+            self.taken()
 
     def _begin_thread(self) -> threading.Thread:
         thread = threading.Thread(target=self._run, name="edge-wsd decode", daemon=True)

@@ -40,6 +40,9 @@ class Prefixes:
         self._idle: list[Sequence] = []  # the least recently used first
         self.used: list[Sequence] = []
         """The oldest first."""
+        self.busy: set[Sequence] = set()
+        """Those that a decode in another thread reads into."""
+        self._to_give_back: list[Sequence] = []  # once it is over
         self._saved = SavedTexts(most_bytes=most_saved_bytes)
         self._n_left = context.n_sequences
 
@@ -79,6 +82,9 @@ class Prefixes:
 
     def give_back(self, sequence: Sequence) -> None:
         """The sequence is idle now; its text stays in memory until the place is needed."""
+        if sequence in self.busy:
+            self._to_give_back.append(sequence)
+            return
         self.used.remove(sequence)
         if not self.context.is_open:
             return
@@ -88,6 +94,12 @@ class Prefixes:
         self._idle.append(sequence)
         while len(self._idle) > self._most_idle:
             self.drop_idle()
+
+    def landed(self) -> None:
+        """That decode is over."""
+        given_back, self._to_give_back, self.busy = self._to_give_back, [], set()
+        for sequence in given_back:
+            self.give_back(sequence)
 
     def drop_idle(self) -> bool:
         """Drop the idle text that has not been used for longest. Returns whether there was one."""

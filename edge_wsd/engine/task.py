@@ -38,6 +38,9 @@ class Task:
         self.error: BaseException | None = None
         self.job: Job | None = None
         """The pass that it waits for."""
+        self.side: Job | None = None
+        """What may be computed beside that."""
+        self._heard: Callable[[Scores], None] | None = None
         self.is_over = False
         self.alone = False
         """Whether its next pass must not be shared, because a shared one failed."""
@@ -70,6 +73,17 @@ class Task:
         """Hand over the rows that it has waited for, and run up to the next pass."""
         self.alone = False
         self._advance(partial(self._writing.send, scores))
+
+    def hear(self, scores: Scores) -> None:
+        """What was computed beside its pass. Raises what its listener raises."""
+        if self._heard is not None:
+            self._heard(scores)
+        self.side = None
+
+    @property
+    def hears(self) -> bool:
+        """Whether it wants to know the rows of what is computed beside its pass before it goes on."""
+        return self._heard is not None
 
     def fail(self, error: BaseException) -> None:
         """Hand over an error instead of rows; there may be more events before the end."""
@@ -110,7 +124,7 @@ class Task:
             heard()
 
     def _advance(self, go_on: Callable[[], Pass | Event]) -> None:
-        self.job = None
+        self.job = self.side = None
         try:
             while True:
                 asked = go_on()
@@ -119,6 +133,8 @@ class Task:
                     job = Job(asked)
                     if (error := job.too_long) is None:
                         self.job = job
+                        if asked.meanwhile is not None:
+                            self.side, self._heard = Job(asked.meanwhile.asked), asked.meanwhile.heard
                         return
                     go_on = partial(self._writing.throw, error)
                 else:
@@ -129,7 +145,7 @@ class Task:
             self.give_up(error)
 
     def _end(self, last: Finished | BaseException) -> None:
-        self.is_over, self.job = True, None
+        self.is_over, self.job, self.side = True, None, None
         self.error = last if isinstance(last, BaseException) else None
         try:
             self.tell(last)

@@ -247,11 +247,11 @@ class Sequence:
         self.require_open()
         if other is self:
             return
-        other.clear()
-        n = self.shared(len(self.tokens) if n is None else n)
-        if n == 0:
-            return
-        with self.context.lock:
+        with self.context.lock:  # what a decode under way reads into it is known only then
+            other.clear()
+            n = self.shared(len(self.tokens) if n is None else n)
+            if n == 0:
+                return
             if not self.context.is_unified:
                 # llama.cpp copies between streams at the next decode; until then neither may be saved or restored.
                 other.restore(self.save())

@@ -6,6 +6,7 @@ import pytest
 
 from edge_wsd.decoding.protocols import Pass
 from edge_wsd.engine.engine import Engine
+from edge_wsd.engine.steps import Steps
 from edge_wsd.engine.task import Job
 from edge_wsd.engine.turns import Turns
 from edge_wsd.errors import ClosedError, DecodeError, LogitsError
@@ -132,7 +133,7 @@ def test_an_error_around_the_decodes_ends_the_reply_that_it_came_from(monkeypatc
 
 
 @pytest.mark.parametrize(
-    "where", [(Turns, "next_context"), (Turns, "shares"), (Engine, "_parts"), (Engine, "_make_room")]
+    "where", [(Turns, "next_context"), (Turns, "shares"), (Steps, "_parts"), (Steps, "_make_room")]
 )
 @pytest.mark.parametrize("n_times", [1, 2])
 def test_an_error_of_nobody_in_particular_costs_nobody_a_word_if_it_passes(monkeypatch, where, n_times):

@@ -3,6 +3,7 @@
 import os
 import random
 import threading
+import time
 from functools import cache
 
 import pytest
@@ -63,12 +64,14 @@ def test_a_new_reply_begins_while_the_base_is_still_reading_for_another():
         assert len(slow.result().tokens) == 3
 
 
+@pytest.mark.parametrize("overlaps", [False, True])
 @pytest.mark.parametrize("kind", [{}, {"can_share": False}, {"can_cut": False}, {"batch": 16}, {"room": 160}])
 @pytest.mark.parametrize("options", [{"chunk": 1}, {"chunk": 4, "speculation": False}, {"chunk": 8}], ids=str)
 @pytest.mark.parametrize("parallel", [1, 4, 16])
-def test_a_reply_is_the_same_with_overlap(parallel, options, kind):
+def test_a_reply_is_the_same_with_overlap(parallel, options, kind, overlaps):
+    """Between replies, and within one: what was written in vain, and what was read ahead, leaves no trace."""
     with engine_of(parallel=parallel, overlap=True, **kind) as engine:
-        streams = [engine.submit(weak_to_strong_writer(*prompts, **options)) for prompts in PROMPTS]
+        streams = [engine.submit(weak_to_strong_writer(*prompts, overlaps=overlaps, **options)) for prompts in PROMPTS]
         assert [its(stream.result()) for stream in streams] == written_alone(**options)
 
 
@@ -79,7 +82,7 @@ def test_a_seed_draws_the_same_text_with_overlap(seed):
     def writers():
         for n, prompts in enumerate(PROMPTS):
             samplers = [FakeSampler(random.Random(f"{seed} {n} {role}")) for role in range(2)]
-            yield weak_to_strong_writer(*prompts, samplers, chunk=4)
+            yield weak_to_strong_writer(*prompts, samplers, overlaps=True, chunk=4)
 
     expected = [its(alone(writer)) for writer in writers()]
     with engine_of(parallel=4, overlap=True) as engine:
@@ -87,12 +90,24 @@ def test_a_seed_draws_the_same_text_with_overlap(seed):
         assert [its(stream.result()) for stream in streams] == expected
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_replies_that_are_cancelled_at_any_moment_change_nothing_for_the_others(seed):
-    rng, expected = random.Random(seed), written_alone(chunk=4)
+@pytest.mark.parametrize(
+    "options", [{"chunk": 4}, {"chunk": 1}, {"chunk": 3, "threshold": 1}, {"draws": True}], ids=str
+)
+def test_a_thousand_answers_are_those_written_one_by_one_whoever_is_cancelled_and_when(options):
+    """256 with each set of options, whose decodes take any time; six of sixteen are cancelled or dropped somewhere."""
+    rng, options = random.Random(str(options)), {**options}
+    draws = options.pop("draws", 0)
+
+    def writer(n, **ways):
+        samplers = [FakeSampler(random.Random(f"{n} {role}")) for role in range(2)] if draws else (None, None)
+        return weak_to_strong_writer(*PROMPTS[n], samplers, **ways, **options)
+
+    expected = [its(alone(writer(n))) for n in range(16)]
     with engine_of(parallel=5, overlap=True) as engine:
-        for _ in range(10):
-            streams = {n: engine.submit(weak_to_strong_writer(*PROMPTS[n], chunk=4)) for n in range(16)}
+        for context in (engine.drafter, engine.base):
+            context.on_decode = lambda pieces: time.sleep(rng.choice([0, 0, 0.0003, 0.001]))
+        for _ in range(16):
+            streams = {n: engine.submit(writer(n, overlaps=True)) for n in range(16)}
             for n in rng.sample(range(16), 6):
                 stream = streams.pop(n)
                 for _ in range(rng.choice([0, 0, 1, 5, 20])):
@@ -102,6 +117,48 @@ def test_replies_that_are_cancelled_at_any_moment_change_nothing_for_the_others(
             assert all(its(stream.result()) == expected[n] for n, stream in streams.items())
         soon(lambda: not engine._active)
         assert not engine._memories["drafter"].used and not engine._memories["base"].used
+
+
+# Within one reply
+
+
+def test_the_base_reads_its_prompt_while_the_drafter_begins():
+    """Each first decode waits for the other's: the base would otherwise not be asked before the draft is written."""
+    both = threading.Barrier(2)
+    with engine_of(overlap=True) as engine:
+        for context in (engine.drafter, engine.base):
+            context.on_decode = lambda pieces, context=context: len(context.decodes) == 1 and both.wait(PATIENCE_S)
+        reply = engine.submit(weak_to_strong_writer(*PROMPTS[1], overlaps=True)).result()
+        first = engine.base.decodes[0][0]
+    assert (first.position, first.tokens) == (0, tuple(PROMPTS[1][1][:-1]))
+    assert its(reply) == written_alone()[1]
+
+
+def test_the_drafter_writes_on_while_the_base_scores():
+    """The first decode that scores waits for one behind all of the chunk: without overlap there is none before."""
+    both, prompts = threading.Barrier(2), PROMPTS[0]
+    met = set()
+
+    def meet(context, is_it):
+        if is_it and context not in met:
+            met.add(context)
+            both.wait(PATIENCE_S)
+
+    with engine_of(overlap=True) as engine:
+        base, drafter = engine.base, engine.drafter
+        base.on_decode = lambda pieces: meet(base, len(pieces[0].targets) == 3)
+        drafter.on_decode = lambda pieces: meet(drafter, len(pieces[0].sequence.tokens) > len(prompts[0]) + 1)
+        reply = engine.submit(weak_to_strong_writer(*prompts, overlaps=True, chunk=3, threshold=1)).result()
+    assert len(met) == 2 and its(reply) == written_alone(chunk=3, threshold=1)[0]
+
+
+def test_what_is_computed_beside_a_pass_may_fail_and_nobody_is_told():
+    """It is a bet, or comes too early: the reply asks for it again if it needs it."""
+    with engine_of(overlap=True) as engine:
+        main = threading.Event()
+        engine.base.on_decode = lambda pieces: main.is_set() or fail(DecodeError("beside"))
+        engine.drafter.on_decode = lambda pieces: len(engine.drafter.decodes) > 2 and main.set()
+        assert its(engine.submit(weak_to_strong_writer(*PROMPTS[0], overlaps=True)).result()) == written_alone()[0]
 
 
 # Ending
