@@ -60,6 +60,8 @@ class NudgeReply(ReplyState):
     def draft(self) -> Writing[list[int]]:
         """One word."""
         word = yield from self._drafter.word(self.writer.ids, strip=self._strip and not self.writer.ids)
+        if "drafter" in self._paces:
+            self._paces["drafter"].has_read()
         if self._drafter.ended and self._drafter.stop is not None:
             yield from self.writer.stop_at(self._drafter.stop)
         elif self._drafter.ended:

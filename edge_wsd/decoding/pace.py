@@ -122,7 +122,7 @@ class Pace:
             self.skip(1)
             return
         missed_s = self._missed_s()
-        self._n_missed = 0
+        self.has_read()
         if not chances and not asked.stop_below:  # nothing to say is as good as a rejection
             chances = [1.0]
         stopped = len(chances) < asked.n and n_accepted == len(chances)
@@ -137,6 +137,10 @@ class Pace:
         """So many tokens were written without this proposer."""
         self._n_missed += n_tokens
         self._save(_ALLOWANCE * self._pass_s(1))
+
+    def has_read(self) -> None:
+        """The drafter knows all of the text."""
+        self._n_missed = 0
 
     def _decide(self, account: Account) -> Round:
         n, account.n_decided = account.n_decided, account.n_decided + 1
