@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--numbers", type=int, nargs="+", help="the sweep (0 1 2 4 8 16; --before: 1 4 8 16 32)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=96, help="length of the answers")
+    parser.add_argument("--questions", type=int, default=len(QUESTIONS), help=f"answers of a round ({len(QUESTIONS)})")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--drafter-template", default="chat", help="as edge-wsd's (chat)")
     parser.add_argument("--before", action="store_true")
@@ -56,7 +57,7 @@ def main() -> None:
             times: Times = {way: [] for way in ways}
             for number in range(given.rounds + 1):
                 for way, chosen in ways.items():
-                    time_s = measured(pair, chosen, n_replies, before=given.before)
+                    time_s = measured(pair, chosen, QUESTIONS[: given.questions], n_replies, before=given.before)
                     if number:
                         times[way].append(time_s)
             found[str(n_replies)] = summary(times, n_replies)
@@ -69,11 +70,11 @@ def options(given: argparse.Namespace, n: int | None) -> Options:
     return Options(max_tokens=given.tokens, switch_at=6, propose=n, stop_loops=False)
 
 
-def measured(pair: Pair, chosen: Options, n_replies: int, *, before: bool) -> float:
+def measured(pair: Pair, chosen: Options, questions: tuple[str, ...], n_replies: int, *, before: bool) -> float:
     """Seconds of a token, on average over the answers."""
     seconds: list[float] = []
-    for first in range(0, len(QUESTIONS), n_replies):
-        asked = [pair.session(options=chosen).stream(question) for question in QUESTIONS[first : first + n_replies]]
+    for first in range(0, len(questions), n_replies):
+        asked = [pair.session(options=chosen).stream(question) for question in questions[first : first + n_replies]]
         seconds += [token_s(stream.result(), before=before) for stream in asked]
     return statistics.fmean(seconds)
 

@@ -149,13 +149,16 @@ def test_a_lookup_costs_no_steps_and_needs_no_drafter():
         for _ in range(50):
             pair.acceptance.count([0.99] * 4, round(4 * acceptance))
         assert (Pace(8, costs, pair, is_free=True)._best(pair.account).n > 0) == pays
-    dear = Costs()
+    alone = Costs()
     for _ in range(4):
-        dear.took("drafter", n_tokens=1, n_rows=1, n_replies=1, seconds=50.0)
         for n in (1, 4):
-            dear.took("base", n_tokens=n, n_rows=n, n_replies=1, seconds=1 + 0.1 * n)
-    assert Pace(8, dear, is_free=True).next().n > 0
-    assert Pace(8, dear).next().n == 0
+            alone.took("base", n_tokens=n, n_rows=n, n_replies=1, seconds=1 + 0.1 * n)
+    assert Pace(8, alone, is_free=True).next().n > 0
+    assert Pace(8, alone, pair, is_free=True).next().n == 0
+    for _ in range(4):
+        alone.took("drafter", n_tokens=1, n_rows=1, n_replies=1, seconds=50.0)
+    assert Pace(8, alone, is_free=True).next().n > 0
+    assert Pace(8, alone).next().n == 0
 
 
 def test_what_the_drafter_has_missed_must_be_worth_reading():
