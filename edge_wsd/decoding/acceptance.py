@@ -66,7 +66,7 @@ class Acceptance:
 
     @classmethod
     def of(cls, snapshot: Mapping[str, Any]) -> Acceptance:
-        """Raises ValueError, TypeError or KeyError if it is not a snapshot."""
+        """Raises ValueError, TypeError, KeyError or OverflowError if it is not a snapshot."""
         same = cls()
         same.seen, same.tried, same.accepted = (_counts(snapshot[name]) for name in ("seen", "tried", "accepted"))
         if any(accepted > tried for accepted, tried in zip(same.accepted, same.tried, strict=True)):

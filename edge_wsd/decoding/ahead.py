@@ -38,7 +38,7 @@ class Switches:
 
     @classmethod
     def of(cls, snapshot: Any) -> Switches:
-        """Raises ValueError or TypeError if it is not a snapshot."""
+        """Raises ValueError, TypeError or OverflowError if it is not a snapshot."""
         n, n_tokens = (float(x) for x in snapshot)
         if not 0 <= n <= n_tokens < 1e6:
             raise ValueError(f"{snapshot} are no counts of switches")

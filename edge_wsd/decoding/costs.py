@@ -116,7 +116,7 @@ class Costs:
 
     @classmethod
     def of(cls, snapshot: Mapping[str, Any]) -> Costs:
-        """Raises ValueError, TypeError, KeyError or AttributeError if it is not a snapshot."""
+        """Raises ValueError, TypeError, KeyError, AttributeError or OverflowError if it is not a snapshot."""
         curves = {source: dict(_times(snapshot["curves"][source].items())) for source in SOURCES}
         return cls(curves, read_s=_time(snapshot["read_s"], least=0.0))
 

@@ -35,7 +35,7 @@ class Experience:
 
     @classmethod
     def of(cls, snapshot: Mapping[str, Any]) -> Experience:
-        """Raises ValueError, TypeError, KeyError or AttributeError if it is not a snapshot."""
+        """Raises ValueError, TypeError, KeyError, AttributeError or OverflowError if it is not a snapshot."""
         return cls(
             Costs.of(snapshot["costs"]),
             {name: Acceptance.of(snapshot["acceptance"][name]) for name in PROPOSERS},

@@ -53,7 +53,7 @@ class Remembered:
         text = self._memory.get(self._key)
         try:
             return Experience.of(json.loads(text)) if text else Experience()
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             _LOG.debug("what was remembered of passes and proposals is ignored: %s", error)
             return Experience()
 
@@ -64,5 +64,5 @@ def _key(models: Sequence[tuple[Path, ModelSettings]]) -> str:
     for path, settings in models:
         status = path.stat()
         parts.append(f"{path.resolve()}:{status.st_size}:{status.st_mtime_ns}:{status.st_ino}")
-        parts.append(json.dumps(asdict(settings), sort_keys=True))
+        parts.append(json.dumps(asdict(settings), sort_keys=True, default=str))
     return sha256("\n".join(parts).encode(errors="replace")).hexdigest()

@@ -142,6 +142,19 @@ def test_a_reply_that_fares_worse_than_the_pair_is_soon_known():
     assert own.bounds()[0][2] < 0.3
 
 
+def test_where_the_drafter_is_unsure_it_is_tried_again():
+    """It may be right there by now; but where it is stopped nothing shows that."""
+    pace = Pace(8, known_costs(), pair := Proposals())
+    for _ in range(60):
+        pair.acceptance.count([0.99, 0.45], 1)
+    assert pace.next().stop_below > 0.45
+    for _ in range(300):
+        asked = pace.next()
+        chances = [0.99, 0.45] * (asked.n // 2) if asked.stop_below <= 0.45 else [0.99][: asked.n]
+        pace.record(asked, chances, len(chances))
+    assert pace.next().stop_below < 0.45
+
+
 def test_a_lookup_costs_no_steps_and_needs_no_drafter():
     costs = known_costs()
     for acceptance, pays in ((1.0, True), (0.0, False)):

@@ -71,7 +71,7 @@ def damaged():
             yield {**whole, name: wrong}
     for curves in ({}, {"base": [], "drafter": {}}, {"base": {"0": 1.0}, "drafter": {}}, {"base": {"x": 1.0}}):
         yield {**whole, "costs": {"curves": curves, "read_s": 0.0}}
-    for seconds in (-1.0, 0.0, float("nan"), float("inf"), None, [1.0]):
+    for seconds in (-1.0, 0.0, float("nan"), float("inf"), 10**400, None, [1.0]):
         yield {**whole, "costs": {"curves": {"base": {"1": seconds}, "drafter": {}}, "read_s": 0.0}}
         yield {**whole, "switches": [seconds, 1.0]} if seconds != 0.0 else {}
     for counts in ([1.0] * 4, [-1.0] * 5, [float("inf")] * 5, [9.0] * 5, "12345"):
