@@ -25,8 +25,9 @@ from edge_wsd.engine.engine import LONGEST_QUEUE, Engine
 from edge_wsd.engine.remembered import Remembered
 from edge_wsd.errors import BusyError, ClosedError
 from edge_wsd.llama import library
-from edge_wsd.llama.context import Context, most_texts
+from edge_wsd.llama.context import Context
 from edge_wsd.llama.model import Model
+from edge_wsd.llama.new_context import most_texts
 from edge_wsd.llama.settings import AUTO, ModelSettings, Overlap
 from edge_wsd.llama.tools.measure import simulate
 from edge_wsd.llama.vocabulary_verdict import VocabularyVerdict, compare_vocabularies

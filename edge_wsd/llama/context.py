@@ -22,45 +22,26 @@ from edge_wsd.errors import (
     ContextFullError,
     DecodeError,
     LogitsError,
-    ModelLoadError,
     OptionError,
     VocabularyError,
-    WorkerError,
 )
 from edge_wsd.llama import library
 from edge_wsd.llama.attention import Attention
 from edge_wsd.llama.batch import DecodeBatch
 from edge_wsd.llama.binding import llama_cpp
-from edge_wsd.llama.device_signal import MOST_ROWS, DeviceSignal
-from edge_wsd.llama.handle import Handle, require_own_workers
+from edge_wsd.llama.device_signal import DeviceSignal
+from edge_wsd.llama.handle import Handle
 from edge_wsd.llama.model import Model
+from edge_wsd.llama.new_context import block_of, new_context
 from edge_wsd.llama.onward import Beginning, NativeSteps
-from edge_wsd.llama.passes import BLOCK, most_rows, passes
+from edge_wsd.llama.pass_threads import PassThreads
+from edge_wsd.llama.passes import most_rows, passes
 from edge_wsd.llama.row import Row
 from edge_wsd.llama.scores import FLOAT_BYTES, Scores, read_rows
 from edge_wsd.llama.sequence import Going, Piece, Sequence
-from edge_wsd.llama.settings import ModelSettings, n_texts
+from edge_wsd.llama.settings import ModelSettings
 from edge_wsd.llama.signal_check import begin_signal
-from edge_wsd.llama.thread_choice import FEW_TOKENS, ThreadChoice
-from edge_wsd.llama.threads import default_threads
 from edge_wsd.llama.tools.tap import Tap
-
-_GGML_TYPE_BF16 = 30  # the binding has no name for it
-_KV_TYPES = {
-    "f32": llama_cpp.GGML_TYPE_F32,
-    "f16": llama_cpp.GGML_TYPE_F16,
-    "bf16": _GGML_TYPE_BF16,
-    "q8_0": llama_cpp.GGML_TYPE_Q8_0,
-    "q5_1": llama_cpp.GGML_TYPE_Q5_1,
-    "q5_0": llama_cpp.GGML_TYPE_Q5_0,
-    "q4_1": llama_cpp.GGML_TYPE_Q4_1,
-    "q4_0": llama_cpp.GGML_TYPE_Q4_0,
-}
-_FLASH_ATTENTION = {
-    "auto": llama_cpp.LLAMA_FLASH_ATTN_TYPE_AUTO,
-    "on": llama_cpp.LLAMA_FLASH_ATTN_TYPE_ENABLED,
-    "off": llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED,
-}
 
 # The binding's own makes an object of the pointer, and that takes longer than the call.
 _logits_of: Callable[[int], int | None] = library.ggml_function("llama_get_logits", ctypes.c_void_p, ctypes.c_void_p)
@@ -85,21 +66,16 @@ class Context(library.Locked):
         self._tap = tap  # keeps the callback alive that llama.cpp calls
         self.n_sequences = n_sequences
         checks.require_whole("n_sequences", n_sequences, 1, int(llama_cpp.llama_max_parallel_sequences()))
-        self._n_threads = settings.threads or default_threads(model.size_bytes)
         attention = Attention.of(settings, on_gpu=model.on_gpu)
-        # Flash attention sums in another order with another number of threads: nothing may change it then.
-        is_here = not model.on_gpu and not model.relays
-        adapts = settings.threads is None and is_here and not attention.is_flash
-        self._n_threads_set = self._n_threads
-        self._choice = ThreadChoice(self._n_threads) if adapts and self._n_threads > 1 else None
+        self._threads = PassThreads.of(model, settings, attention)
         self.is_unified = n_sequences > 1 and not settings.exact and not model.sliding_window
         """Whether all sequences share their cells, so that what two have in common is there once."""
         self.can_share = not settings.exact
         """Whether a decode may be of several sequences: exact numbers do not depend on what is computed beside."""
-        pointer = _create(model, settings, attention, self._n_threads, n_sequences, self.is_unified, tap)
+        pointer = new_context(model, settings, attention, self._threads.most, n_sequences, self.is_unified, tap)
         self._handle = Handle(pointer, f"{model.path}: this context")
         model.contexts.append(self)
-        self.block = _block(model, settings)
+        self.block = block_of(model, settings)
         """Passes cover whole blocks of so many tokens."""
         self.batch_size = int(llama_cpp.llama_n_batch(self.handle)) // self.block * self.block
         """Tokens of a pass: what the settings say, and no more than the context holds. llama.cpp ends the process
@@ -208,7 +184,7 @@ class Context(library.Locked):
             began, cpu_began = time.perf_counter(), time.process_time()
             texts = [Beginning(*one.last, len(one.sequence.tokens), one.sequence.index, one.stops) for one in going]
             most, stop_below = min(one.n_room for one in going), max(one.stop_below for one in going)
-            self._set_threads(len(going))
+            self._threads.set_for(self.handle, len(going))
             try:
                 steps, code = self._steps.take(texts, most, stop_below, enough)
             except LogitsError as error:
@@ -216,9 +192,7 @@ class Context(library.Locked):
                 self.model.require_workers()
                 raise damaged from error
             seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
-            if self._choice is not None and len(going) <= FEW_TOKENS:
-                for _ in steps:
-                    self._choice.took(seconds / len(steps), cpu_seconds / len(steps))
+            self._threads.took(len(going), seconds, cpu_seconds, n_passes=len(steps))
             self.n_decodes += len(steps) + (code != 0)
             for at, (one, text) in enumerate(zip(going, texts, strict=True)):
                 read = [text.token, *(tokens[at] for tokens, _ in steps)]
@@ -327,19 +301,11 @@ class Context(library.Locked):
 
     def _llama_decode(self) -> int:
         n_tokens = self._batch.n_tokens
-        self._set_threads(n_tokens)
+        self._threads.set_for(self.handle, n_tokens)
         began, cpu_began = time.perf_counter(), time.process_time()
         code = int(llama_cpp.llama_decode(self.handle, self._batch.struct))
-        if self._choice is not None and n_tokens <= FEW_TOKENS:
-            self._choice.took(time.perf_counter() - began, time.process_time() - cpu_began)
+        self._threads.took(n_tokens, time.perf_counter() - began, time.process_time() - cpu_began)
         return code
-
-    def _set_threads(self, n_tokens: int) -> None:
-        """For a pass of so many tokens."""
-        n = self._n_threads if self._choice is None or n_tokens > FEW_TOKENS else self._choice.n
-        if n != self._n_threads_set:
-            llama_cpp.llama_set_n_threads(self.handle, n, n)
-            self._n_threads_set = n
 
     def _logits(self) -> int:
         """Where llama.cpp's buffer of logits begins."""
@@ -378,64 +344,3 @@ class Context(library.Locked):
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self.close()
-
-
-def most_texts(model: Model, settings: ModelSettings) -> int:
-    """How many sequences the context of a pair has."""
-    return n_texts(settings, shares_cells=model.can_cut and not model.sliding_window)
-
-
-def _block(model: Model, settings: ModelSettings) -> int:
-    """Exact passes are over blocks; over single tokens where what was filled up could not be taken out again."""
-    return BLOCK if settings.exact and model.can_cut else 1
-
-
-def _create(
-    model: Model,
-    settings: ModelSettings,
-    attention: Attention,
-    n_threads: int,
-    n_sequences: int,
-    is_unified: bool,
-    tap: Tap | None,
-) -> int:
-    require_own_workers(n_threads)
-    length = model.context_length(settings)
-    parameters = llama_cpp.llama_context_default_params()
-    parameters.n_ctx = length * (settings.parallel if is_unified else n_sequences)
-    parameters.kv_unified = is_unified
-    parameters.n_batch = settings.batch
-    parameters.n_ubatch = _block(model, settings) if settings.exact else attention.micro_batch
-    parameters.n_seq_max = n_sequences
-    parameters.n_outputs_max = max(settings.batch, n_sequences)  # fewer than sequences, and llama.cpp ends the process
-    parameters.n_outputs_max_per_seq = MOST_ROWS  # of sequences with a sampler alone
-    parameters.n_threads = parameters.n_threads_batch = n_threads
-    parameters.type_k = parameters.type_v = _KV_TYPES[settings.kv_type]
-    parameters.flash_attn_type = _FLASH_ATTENTION[attention.flash]
-    parameters.swa_full = True  # a window that forgets could not be cut back
-    parameters.no_perf = True
-    if tap is not None:
-        parameters.cb_eval = tap.callback
-    with library.LOCK, library.error_lines() as lines:
-        handle = llama_cpp.llama_init_from_model(model.handle, parameters)
-        if not handle:
-            model.require_workers()
-            raise ModelLoadError(
-                f"{model.path}: no context of {length} tokens with KV type {settings.kv_type} could be made"
-                f"{library.because(lines)}; try a smaller context length or another KV type"
-            )
-    if not llama_cpp.llama_get_memory(handle):
-        llama_cpp.llama_free(handle)
-        raise ModelLoadError(
-            f"{model.path}: this kind of model keeps nothing of what it has read, so it cannot write a text token by "
-            "token (it makes embeddings, or writes by diffusion); expected a language model"
-        )
-    # Whatever the file says: text is written in one direction, and llama.cpp ends the process at a batch that is read
-    # in pieces otherwise.
-    llama_cpp.llama_set_causal_attn(handle, True)
-    try:
-        model.require_workers()
-    except WorkerError:
-        llama_cpp.llama_free(handle)
-        raise
-    return int(handle)

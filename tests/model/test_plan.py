@@ -13,9 +13,9 @@ import pytest
 from edge_wsd import Pair
 from edge_wsd.demo import files
 from edge_wsd.errors import ModelLoadError, PlanError
-from edge_wsd.llama.context import most_texts
 from edge_wsd.llama.library import Device, install_log, logger
 from edge_wsd.llama.model import Model
+from edge_wsd.llama.new_context import most_texts
 from edge_wsd.llama.settings import AUTO, ModelSettings
 from edge_wsd.llama.tools.measure import simulate
 from edge_wsd.models.gguf.file_types import QUANT_TYPES

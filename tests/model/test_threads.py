@@ -6,7 +6,7 @@ import llama_cpp
 import pytest
 
 from edge_wsd import ModelSettings
-from edge_wsd.llama import context as contexts
+from edge_wsd.llama import pass_threads
 from edge_wsd.llama.context import Context
 from edge_wsd.llama.model import Model
 from tests.tiny_models import TinyModel
@@ -34,7 +34,7 @@ def threads(monkeypatch):
         now[0] += 1.0 if used[-1:] == [SLEPT] else 10.0
         return now[0]
 
-    monkeypatch.setattr(contexts, "default_threads", lambda size: CHOSEN)
+    monkeypatch.setattr(pass_threads, "default_threads", lambda size: CHOSEN)
     monkeypatch.setattr(llama_cpp, "llama_decode", count)
     monkeypatch.setattr(time, "perf_counter", clock)
     monkeypatch.setattr(time, "process_time", lambda: 0.0)

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_wsd.llama import library
-from edge_wsd.llama.context import Context, most_texts
+from edge_wsd.llama.context import Context
 from edge_wsd.llama.model import Model
+from edge_wsd.llama.new_context import most_texts
 from edge_wsd.llama.settings import ModelSettings
 
 _COMPUTE = re.compile(r"(\S+) compute buffer size = +([0-9.]+) MiB")
