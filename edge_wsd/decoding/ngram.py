@@ -15,7 +15,7 @@ from edge_wsd.decoding.protocols import Vocabulary, Writing
 SURE_ENOUGH = 0.4
 """What is right less often is not worth a place in a pass of the base. (`docs/speed.md` has the figures.)"""
 SURER_THAN_A_DRAFTER = 0.8
-"""What is right less often is better left to a drafter."""
+"""What is right less often is better left to a drafter, if that is to propose."""
 _LONGEST = 5
 _FIRST_PRECISION = (0.2, 0.6, 0.7, 0.75, 0.9)
 """How often a match of 1, 2, … tokens is right, before anything is known of a reply: measured on ordinary answers."""
@@ -30,14 +30,10 @@ class NgramLookup:
     each length can be trusted: that is the probability of what is proposed.
     """
 
-    def __init__(self, prompt: list[int], vocabulary: Vocabulary, *, bound: float = SURE_ENOUGH) -> None:
+    def __init__(self, prompt: list[int], vocabulary: Vocabulary) -> None:
         """`prompt` is what stands before the reply, with a given beginning."""
-        self.bound = bound
-        """The probability from which on a proposal is worth its place."""
         self.precision = list(_FIRST_PRECISION)
         """By the length of the match, from 1 on."""
-        self.seconds = 0.0
-        """It makes no passes."""
         self._prompt = prompt
         self._vocabulary = vocabulary
         self._text: list[int] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from edge_wsd.decoding.drafter import Drafter
@@ -91,12 +91,13 @@ class ReplyState:
     def propose(self) -> Writing[list[int]]:
         """A guess at what comes next, as long as pays: what was found in the text, or else what the drafter writes."""
         self._proposed_by = None
+        rounds = {name: pace.next() for name, pace in self._paces.items()}
         for name, proposer in self._proposers.items():
-            asked = self._paces[name].next()
+            asked = rounds[name]
             n = min(asked.n + self.base.sequence.spare(asked.n + 1), self.writer.n_left - 1) if asked.n else 0
             if not n:
                 continue
-            asked = Round(n, max(asked.stop_below, proposer.bound))
+            asked = Round(n, max(asked.stop_below, _bound(name, rounds)))
             proposal = (yield from proposer.propose(self.writer.ids, n, asked.stop_below)).first(n)
             if proposal.tokens or name == "drafter":  # to find nothing costs nothing, to draft nothing does
                 self._asked, self._proposal, self._proposed_by = asked, proposal, name
@@ -181,11 +182,15 @@ def _proposers(
 ) -> dict[ProposerName, Drafter | NgramLookup]:
     """Those that are asked, in this order."""
     found: dict[ProposerName, Drafter | NgramLookup] = {}
-    if options.proposers == "ngram":
-        drafter = None
     if options.speculation and options.proposers != "drafter":
-        bound = SURE_ENOUGH if drafter is None else SURER_THAN_A_DRAFTER
-        found["ngram"] = NgramLookup(base.prompt + base.opening, writer.vocabulary, bound=bound)
-    if options.speculation and drafter is not None:
+        found["ngram"] = NgramLookup(base.prompt + base.opening, writer.vocabulary)
+    if options.speculation and options.proposers != "ngram" and drafter is not None:
         found["drafter"] = drafter
     return found
+
+
+def _bound(proposer: ProposerName, rounds: Mapping[ProposerName, Round]) -> float:
+    """The probability from which on a token is proposed, whatever the pace says. The drafter's is the pace's alone."""
+    if proposer == "drafter":
+        return 0.0
+    return SURER_THAN_A_DRAFTER if "drafter" in rounds and rounds["drafter"].n else SURE_ENOUGH

@@ -340,15 +340,6 @@ def test_a_match_that_is_rarely_right_takes_no_place_in_a_pass():
         assert not expected or state._asked.stop_below >= SURE_ENOUGH, "or its pace took the bound for the text's end"
 
 
-def test_before_a_drafter_a_match_must_be_surer_than_without_one():
-    """Lookup proposes instead of the drafter wherever it finds something."""
-    bounds = {}
-    for proposers in ("ngram", "both"):
-        bench = Bench(1, proposers=proposers)
-        bounds[proposers] = bench.state._proposers["ngram"].bound
-    assert bounds == {"ngram": SURE_ENOUGH, "both": SURER_THAN_A_DRAFTER} and SURE_ENOUGH < SURER_THAN_A_DRAFTER
-
-
 def endless(seed, n):
     """The greedy text of a small model, whatever ends it."""
     history = [1, 2]
@@ -359,8 +350,6 @@ def endless(seed, n):
 
 class Spy:
     """A proposer that keeps what it was asked and what it said."""
-
-    bound = 0.0
 
     def __init__(self, proposer):
         self._proposer = proposer
@@ -381,6 +370,27 @@ def test_the_experience_with_proposals_is_that_of_whoever_made_them():
             experience = Bench(seed, proposers=proposers, max_tokens=80).run().state.experience
             learnt |= {name for name, of in experience.proposals.items() if sum(of.acceptance.tried)}
         assert learnt == known
+
+
+@pytest.mark.parametrize(
+    ("proposers", "of_drafter", "of_lookup", "expected"),
+    [
+        ("both", Round(8), Round(8), SURER_THAN_A_DRAFTER),
+        ("both", Round(0), Round(8), SURE_ENOUGH),
+        ("ngram", Round(8), Round(8), SURE_ENOUGH),
+        ("both", Round(8), Round(8, 0.95), 0.95),
+    ],
+)
+def test_where_a_drafter_would_propose_a_match_must_be_surer(proposers, of_drafter, of_lookup, expected):
+    """Lookup proposes instead of the drafter, wherever it finds something."""
+    bench = Bench(3, max_tokens=60, switch_at=2, proposers=proposers)
+    state, spy = bench.state, Spy(bench.state._proposers["ngram"])
+    state._proposers["ngram"] = spy
+    for name, round_ in (("drafter", of_drafter), ("ngram", of_lookup)):
+        if name in state._paces:
+            state._paces[name].next = lambda round_=round_: round_
+    bench.run()
+    assert set(spy.bounds) == {expected}
 
 
 def test_the_drafter_is_asked_to_stop_where_its_pace_says_so():
