@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from types import SimpleNamespace
 
 import numpy as np
@@ -311,7 +311,9 @@ def weak_to_strong_writer(drafter_prompt, base_prompt, samplers=(None, None), *,
         its_drafter.overlaps = overlaps
         finisher = PromptedModel(base, list(base_prompt), [], sampler=samplers[1])
         try:
-            yield from weak_to_strong(WindowReply(finisher, options, writer, meter, its_drafter, rule))
+            yield from each_reads_its_own(
+                weak_to_strong(WindowReply(finisher, options, writer, meter, its_drafter, rule))
+            )
         except Cancelled:
             yield from writer.end("cancelled")
         finally:
@@ -321,6 +323,25 @@ def weak_to_strong_writer(drafter_prompt, base_prompt, samplers=(None, None), *,
         return Reply(writer.text, tuple(writer.tokens), confidences, writer.finish, None)
 
     return write
+
+
+def each_reads_its_own(writing):
+    """The same; checks that nothing else than its text stands where a pass has read it."""
+    go_on = partial(next, writing)
+    while True:
+        try:
+            asked = go_on()
+        except StopIteration as end:
+            return end.value
+        try:
+            answer = yield asked
+        except BaseException as error:
+            go_on = partial(writing.throw, error)
+            continue
+        if isinstance(asked, Pass):
+            read = asked.sequence.tokens[: len(asked.text)]
+            assert read == asked.text[: len(read)]
+        go_on = partial(writing.send, answer)
 
 
 def alone(write, **settings):

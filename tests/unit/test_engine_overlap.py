@@ -1,5 +1,6 @@
 """Both contexts decode at the same time, each in a thread of its own, and nobody's text depends on it."""
 
+import itertools
 import os
 import random
 import threading
@@ -152,6 +153,61 @@ def test_the_drafter_writes_on_while_the_base_scores():
     assert len(met) == 2 and its(reply) == written_alone(chunk=3, threshold=1)[0]
 
 
+def test_the_drafter_writes_nothing_twice_that_it_wrote_while_the_base_scored():
+    """Also where it is the slower one: the reply waits for what is under way, and knows it then."""
+
+    def until_the_base_is_done(pieces):
+        if engine.base.decodes:
+            with engine.base.lock:
+                pass
+            time.sleep(0.01)  # for the engine to see that first
+
+    drafting = {"chunk": 3, "threshold": 1, "max_tokens": 15}
+    with engine_of(overlap=True) as engine:
+        engine.drafter.on_decode = until_the_base_is_done
+        reply = engine.submit(weak_to_strong_writer(*PROMPTS[0], overlaps=True, **drafting)).result()
+        positions = [read.position for reads in engine.drafter.decodes for read in reads]
+    assert its(reply) == written_alone(**drafting)[0]
+    assert len(positions) > 3 and len(set(positions)) == len(positions)
+
+
+def test_the_next_reply_waits_until_nothing_is_read_for_the_last_one():
+    """It needs its place: a reply can be over, drafted as a whole, while the base still reads its prompt."""
+    go_on = threading.Event()
+    with engine_of(parallel=1, overlap=True, n_sequences=1) as engine:
+        engine.base.on_decode = lambda pieces: go_on.wait(PATIENCE_S)
+        first, second = (
+            engine.submit(weak_to_strong_writer(*PROMPTS[n], overlaps=True, max_tokens=3)) for n in range(2)
+        )
+        assert len(first.result().tokens) == 3
+        go_on.set()
+        assert len(second.result().tokens) == 3
+
+
+def test_a_text_into_which_a_decode_is_about_to_read_is_nobody_elses_beginning():
+    """The decode was begun for a reply that is over by now, and its thread has yet to come to it."""
+    begun, go_on = threading.Event(), threading.Event()
+    n_runs = itertools.count()
+    drafter_prompt, prompt = PROMPTS[0][0], LONG_PROMPT[:40]
+    another = weak_to_strong_writer(drafter_prompt, [*prompt[:10], 1, 2, 5], overlaps=True)
+    with engine_of(parallel=2, overlap=True, batch=16) as engine:
+        run = engine.base.run
+
+        def late(pieces, scores):
+            if next(n_runs) == 1:
+                begun.set()
+                go_on.wait(PATIENCE_S)
+            run(pieces, scores)
+
+        engine.base.run = late
+        engine.drafter.on_decode = lambda pieces: len(engine.drafter.decodes) > 1 and begun.wait(PATIENCE_S)
+        engine.submit(weak_to_strong_writer(drafter_prompt, prompt, overlaps=True, max_tokens=3)).result()
+        stream = engine.submit(another)
+        next(stream)  # it has got its places
+        go_on.set()
+        assert its(stream.result()) == its(alone(another))
+
+
 def test_what_is_computed_beside_a_pass_may_fail_and_nobody_is_told():
     """It is a bet, or comes too early: the reply asks for it again if it needs it."""
     with engine_of(overlap=True) as engine:
@@ -176,6 +232,21 @@ def test_a_cancel_stops_the_decode_of_its_own_context_and_no_other():
         assert cancelled.result().finish_reason == "cancelled" and not engine.drafter.flag.is_set
         go_on.set()
         assert len(kept.result().tokens) == 9
+
+
+def test_a_cancelled_reply_ends_behind_the_decode_that_others_need():
+    """It would give its text back while that is written into, and be handed rows once it is over."""
+    go_on = threading.Event()
+    with engine_of(parallel=3, overlap=True) as engine:
+        engine.base.on_decode = lambda pieces: len(pieces) == 2 and go_on.wait(PATIENCE_S)
+        kept, cancelled = (engine.submit(plain([1 + n, 2], 60)) for n in range(2))
+        soon(lambda: engine.base.decodes and len(engine.base.decodes[-1]) == 2)
+        cancelled.cancel()
+        engine.submit(plain([3, 2], 5, source="drafter")).result()  # the engine has looked at all of them
+        assert [task.is_over for task in engine._active if task.is_cancelled] == [False]
+        go_on.set()
+        assert cancelled.result().finish_reason == "cancelled"
+        assert its(kept.result()) == its(alone(plain([1, 2], 60)))
 
 
 @pytest.mark.parametrize("n_replies", [1, 3])
