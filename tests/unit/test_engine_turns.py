@@ -201,6 +201,19 @@ def test_the_base_waits_for_so_many_steps_of_the_drafter_at_most_each_time_that_
         assert [chooser.next_context(both) for _ in one_round] == one_round
 
 
+def test_steps_that_went_on_by_themselves_count_as_turns():
+    drafter, base = object(), object()
+    both = [SimpleNamespace(job=SimpleNamespace(context=context)) for context in (drafter, base)]
+    chooser = turns.Turns([drafter, base])
+    for _ in range(3):
+        assert chooser.next_context(both) is drafter
+        chooser.went_on(turns.MOST_AHEAD - 1)
+        assert chooser.next_context(both) is base
+    for n_steps in (0, 100):  # of the base, or of a drafter that nobody waited for
+        chooser.went_on(n_steps)
+    assert [chooser.next_context(both) for _ in range(turns.MOST_AHEAD)] == [drafter] * turns.MOST_AHEAD
+
+
 def test_who_writes_with_the_drafter_for_ever_does_not_hold_up_the_base():
     """The drafter's passes once came first as long as there was one."""
     with engine_of(parallel=2) as engine:

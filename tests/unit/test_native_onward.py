@@ -84,6 +84,19 @@ def test_all_stop_with_the_first_that_has_come_to_its_end(texts, stops, n_steps)
     assert code == 0 and len(steps) == len(table.read) == n_steps
 
 
+def test_a_choice_that_is_just_probable_enough_goes_on():
+    steps, _ = Table().go_on([(5, -2.0, 0, 0)], most=1, least=-2.0)
+    assert tokens_of(steps) == [[6]]
+
+
+def test_a_decoder_that_keeps_no_logits_is_an_error():
+    table = Table()
+    nothing = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(lambda _: None)
+    parts = (table.parts[0], ctypes.cast(nothing, ctypes.c_void_p).value, *table.parts[2:])
+    with pytest.raises(LogitsError, match="kept none"):
+        _native.go_on(parts, [(5, -0.1, 0, 0)], 3, [[]], -math.inf, table.flag)
+
+
 def test_an_improbable_choice_is_the_last():
     table = Table()
     table.peak = 1.0

@@ -1,5 +1,7 @@
 """Greedy passes that go on by themselves: when the engine lets them, and that replies are the same as without."""
 
+import pytest
+
 from edge_wsd.decoding.events import Reply
 from edge_wsd.decoding.protocols import Onward, Pass
 from edge_wsd.errors import Cancelled
@@ -7,7 +9,8 @@ from tests.fake_contexts import WORDS, engine_of, held
 
 
 def asking(prompt, n, asked, *, stops=(), told=None):
-    """A writer of about `n` tokens that asks for `asked` at once, and reports how many rows it was given each time."""
+    """A writer of about `n` tokens that asks for `asked` at once, and reports how many rows it was given each time.
+    With None it does not ask to go on, as one that draws its tokens."""
 
     def write(memories):
         memory, text, told_here = memories["drafter"], list(prompt), []
@@ -16,7 +19,8 @@ def asking(prompt, n, asked, *, stops=(), told=None):
         try:
             while len(text) < len(prompt) + n:
                 left = len(prompt) + n - len(text)
-                rows = yield Pass(sequence, text, [], onward=Onward(min(asked, left) - 1, stops))
+                onward = None if asked is None else Onward(min(asked, left) - 1, stops)
+                rows = yield Pass(sequence, text, [], onward=onward)
                 told_here.append(rows.n_rows)
                 text += [rows.choose(row)[0] for row in range(rows.n_rows)]
         except Cancelled:
@@ -67,12 +71,16 @@ def test_replies_go_on_together_until_the_first_has_all_it_asked_for():
     assert told in (together, second_arrived_in_the_first_decode)
 
 
-def test_a_reply_that_asks_for_single_tokens_does_not_wait_for_others_that_ask_for_many():
+@pytest.mark.parametrize("asked", [1, None])
+def test_a_reply_that_asks_for_single_tokens_does_not_wait_for_others_that_ask_for_many(asked):
     told = []
     first, second, *_ = without_end(9)
     with engine_of() as engine:
         with held(engine.drafter):
-            streams = [engine.submit(asking(first, 9, 1, told=told)), engine.submit(asking(second, 9, 9, told=told))]
+            streams = [
+                engine.submit(asking(first, 9, asked, told=told)),
+                engine.submit(asking(second, 9, 9, told=told)),
+            ]
         for stream in streams:
             stream.result()
     assert told[0] == [1] * 9
@@ -120,3 +128,11 @@ def test_a_cancel_ends_the_steps():
             stream = engine.submit(asking(without_end(9)[0], 9, 9, told=told))
         assert stream.result().finish_reason == "cancelled"
     assert told == [[1]]
+
+
+def test_steps_count_as_turns_so_that_others_do_not_wait_for_the_base_all_the_longer():
+    counted = []
+    with engine_of() as engine:
+        engine._turns.went_on = counted.append
+        engine.submit(asking(without_end(12)[0], 12, 6)).result()
+    assert counted == [5, 5]
