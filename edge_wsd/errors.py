@@ -88,6 +88,10 @@ class PlanError(EdgeWsdError):
     """The memory of a pair cannot be planned, or it does not fit."""
 
 
+class BenchError(EdgeWsdError):
+    """A measurement is not possible, or a program to compare with failed; the message names it."""
+
+
 class SessionFileError(EdgeWsdError):
     """A saved conversation cannot be read or written."""
 

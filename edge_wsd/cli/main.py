@@ -32,6 +32,7 @@ COMMANDS = {
     "trace": "Show how an answer comes about, token by token.",
     "batch": "Answer a file of questions, line by line.",
     "eval": "Measure a pair: how aligned and how right its answers are.",
+    "bench": "Measure how fast a pair is, against its base alone and llama.cpp's programs.",
     "pairs": "Name pairs of models, and choose the default one.",
     "models": "List, show and remove the models of the store.",
     "pull": "Download a model from the hub into the store.",

@@ -43,6 +43,9 @@ from edge_wsd.llama.settings import ModelSettings
 from edge_wsd.llama.signal_check import begin_signal
 from edge_wsd.llama.tools.tap import Tap
 
+PassListener = Callable[[list[tuple[int, int]], float], None]
+"""Told of a pass: for each text where the piece that was read begins and its length, and the seconds llama.cpp took."""
+
 # The binding's own makes an object of the pointer, and that takes longer than the call.
 _logits_of: Callable[[int], int | None] = library.ggml_function("llama_get_logits", ctypes.c_void_p, ctypes.c_void_p)
 
@@ -94,6 +97,9 @@ class Context(library.Locked):
         """Tokens that all sequences together can hold."""
         self.n_decodes = 0
         """Rows of logits hold until the next one."""
+        self.on_pass: PassListener | None = None
+        """Told of every pass that succeeds. Steps in native code are one, of all their tokens."""
+        self._computing_s = 0.0  # in llama.cpp, of passes
         self._sequences: list[Sequence | None] = [None] * n_sequences
         self._cancel = CancelFlag()
         self.watch(self._cancel)
@@ -155,7 +161,7 @@ class Context(library.Locked):
         which the pair has to be loaded again.
         """
         with self.lock:  # until the rows are read, nobody may free or overwrite them
-            began = time.perf_counter()
+            began, computed_s = time.perf_counter(), self._computing_s
             on_device = self._asks_device(pieces, scores)
             addresses = self.decode(pieces, on_device=on_device)
             try:
@@ -171,6 +177,9 @@ class Context(library.Locked):
             seconds, n_tokens = time.perf_counter() - began, sum(len(piece.tokens) for piece in pieces)
             for piece, address, new, one in zip(pieces, addresses, rows, scores, strict=True):
                 one.add(new, address, seconds * len(piece.tokens) / n_tokens)
+            if self.on_pass is not None:
+                read = [(len(one.sequence.tokens) - len(one.tokens), len(one.tokens)) for one in pieces]
+                self.on_pass(read, self._computing_s - computed_s)
 
     def go_on(self, going: list[Going], enough: CancelFlag) -> int:
         """Write texts on greedily, one decode of all of them a step, until one has come to its end or `enough` is set;
@@ -204,6 +213,8 @@ class Context(library.Locked):
             for at, one in enumerate(going):
                 rows = [(math.nan, tokens[at], logprobs[at]) for tokens, logprobs in steps]
                 one.scores.add(rows, 0, seconds / len(going))
+            if self.on_pass is not None and steps:
+                self.on_pass([(text.position, len(steps)) for text in texts], seconds)
             return len(steps)
 
     def _damaged(self, error: LogitsError) -> LogitsError:
@@ -304,12 +315,16 @@ class Context(library.Locked):
         self._threads.set_for(self.handle, n_tokens)
         began, cpu_began = time.perf_counter(), time.process_time()
         code = int(llama_cpp.llama_decode(self.handle, self._batch.struct))
-        self._threads.took(n_tokens, time.perf_counter() - began, time.process_time() - cpu_began)
+        seconds = time.perf_counter() - began
+        self._computing_s += seconds
+        self._threads.took(n_tokens, seconds, time.process_time() - cpu_began)
         return code
 
     def _logits(self) -> int:
         """Where llama.cpp's buffer of logits begins."""
-        address = _logits_of(self.handle) or 0
+        began = time.perf_counter()
+        address = _logits_of(self.handle) or 0  # waits for a device that is computing still
+        self._computing_s += time.perf_counter() - began
         self.model.require_workers()  # only now has all that was sent off come back
         return address
 
