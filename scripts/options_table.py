@@ -103,9 +103,13 @@ def _command_text(name: str) -> str:
         arguments.append("[COMMAND]")
     usage = " ".join(["edge-wsd", name, "[OPTIONS]", *arguments])
     about = [" ".join(part.split()) for part in (command.help or "").split("\n\n") if "\b" not in part]
-    shared = sorted({_section(option) for option in _options(name)} - {"Options"}, key=_SECTIONS.index)
+    sections = dict.fromkeys(_section(option) for option in _options(name) if _section(option) != "Options")
+    shared = [section for section in _SECTIONS if section in sections]
     text = f"### edge-wsd {name}\n\n    {usage}\n\n" + "\n\n".join(about) + "\n\n"
     text += _options_table(name, "Options")
+    for section in sections:
+        if section not in shared:
+            text += f"\n*{section}*\n\n" + _options_table(name, section)
     if shared:
         text += "\nAlso the options of " + ", ".join(f"*{section}*" for section in shared) + ".\n"
     return text + "\n"

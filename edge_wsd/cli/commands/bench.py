@@ -40,11 +40,10 @@ if TYPE_CHECKING:
     "--repetitions",
     type=click.IntRange(1, 1000),
     default=3,
-    show_default=True,
     metavar="N",
     cls=SectionOption,
     section="What is measured",
-    help="Measurements of each row, in turns with the others.",
+    help="Measurements of each row, in turns with the others.  [default: 3]",
 )
 @peer_options
 @click.option("--drafter", metavar="MODEL", help="Instead of PAIR: the drafter, a GGUF file or REPO:TYPE.")
