@@ -31,7 +31,7 @@ class BenchCase:
     workload: Workload
     writer: Mode
     switch_at: int | None = None
-    """Drafted tokens before the base takes over; None where one model writes alone, and for the confidence to decide."""
+    """Drafted tokens before the base takes over; None where one model writes alone, or the confidence decides."""
     propose: int | None = None
     """Tokens proposed in each round behind the switch; None for as many as pay."""
 
@@ -61,7 +61,7 @@ Setting = tuple[int, int, "int | None", int]
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """Values to try. The first of each is the reference: the others are tried one at a time, `cross` tries all with all."""
+    """Values to try. The first of each is kept while another is varied; `cross` tries all with all."""
 
     prompts: tuple[int, ...] = (32, 512)
     answers: tuple[int, ...] = (32,)

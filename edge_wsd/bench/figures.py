@@ -56,6 +56,7 @@ class Summary:
     median: float
     least: float
     most: float
+    n: int
 
     @classmethod
     def of(cls, values: Sequence[float | None]) -> Summary | None:
@@ -63,7 +64,7 @@ class Summary:
         known = [value for value in values if value is not None]
         if not known or len(known) < len(values):
             return None
-        return cls(statistics.median(known), min(known), max(known))
+        return cls(statistics.median(known), min(known), max(known), len(known))
 
     @property
     def spread(self) -> float:

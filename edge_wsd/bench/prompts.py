@@ -8,6 +8,7 @@ from edge_wsd.errors import BenchError
 from edge_wsd.prompts.messages import Message
 
 _WORDS = ("list", "the", "largest", "files", "in", "every", "folder")
+_LETTER = "e"
 
 
 class BareTemplate:
@@ -30,7 +31,7 @@ def messages_of(prompt: str) -> tuple[Message, Message]:
 
 
 def prompt_of(n_tokens: int, number: int, count: Callable[[str], int]) -> str:
-    """A text of `n_tokens` by `count`, or of as many as come closest from below. Texts of other numbers begin otherwise.
+    """A text of `n_tokens` by `count`, or of as many as come closest from below. Other numbers begin otherwise.
 
     Raises `BenchError` if that is fewer than a text can have.
     """
@@ -44,4 +45,6 @@ def prompt_of(n_tokens: int, number: int, count: Callable[[str], int]) -> str:
         words += missing
     while count(text) > n_tokens:
         text = text[:-1].rstrip()
+    while count(text) < n_tokens and count(longer := text + _LETTER) <= n_tokens:
+        text = longer
     return text

@@ -21,22 +21,23 @@ class Column:
     name: str
     scale: float = 1.0
     has_spread: bool = False
+    is_count: bool = False
 
 
 COLUMNS = (
     Column("first token ms", "ttft_s", 1e3, True),
     Column("answer s", "answer_s", 1, True),
-    Column("tokens", "n_tokens"),
+    Column("tokens", "n_tokens", is_count=True),
     Column("t/s", "answer_tps"),
     Column("drafter prompt t/s", "drafter_prompt_tps"),
     Column("drafter decode t/s", "drafter_decode_tps"),
     Column("base prompt t/s", "base_prompt_tps"),
     Column("base decode t/s", "base_decode_tps"),
-    Column("base passes", "base_passes"),
-    Column("accepted %", "accepted", 100),
+    Column("base passes", "base_passes", is_count=True),
+    Column("accepted %", "accepted", 100, is_count=True),
     Column("host ms/token", "host_ms"),
-    Column("resident MiB", "resident_mib"),
-    Column("device MiB", "device_mib"),
+    Column("resident MiB", "resident_mib", is_count=True),
+    Column("device MiB", "device_mib", is_count=True),
 )
 RATIOS = (("÷ base", "answer_to_base"), ("first ÷ drafter", "ttft_to_drafter"))
 
@@ -89,8 +90,8 @@ def _written(found: Summary | None, column: Column) -> str:
     if found is None:
         return ""
     median, spread = column.scale * found.median, column.scale * found.spread
-    n_decimals = decimals(median)
-    return f"{median:.{n_decimals}f}" + (f" ±{spread:.{n_decimals}f}" if column.has_spread else "")
+    n_decimals = 0 if column.is_count else decimals(median)
+    return f"{median:.{n_decimals}f}" + (f" ±{spread:.{n_decimals}f}" if column.has_spread and found.n > 1 else "")
 
 
 def decimals(value: float) -> int:

@@ -87,7 +87,13 @@ def sweep_options(function: F) -> F:
         kind = NumbersType(least, most, _WORDS.get(name, {}))
         default = _listed(name, getattr(Sweep(), name))
         decorated = click.option(
-            *flags, name, type=kind, metavar=kind.name, cls=SectionOption, section=_SECTION, help=f"{text}  [default: {default}]"
+            *flags,
+            name,
+            type=kind,
+            metavar=kind.name,
+            cls=SectionOption,
+            section=_SECTION,
+            help=f"{text}  [default: {default}]",
         )(decorated)
     return decorated  # type: ignore[no-any-return]
 
