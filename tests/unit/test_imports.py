@@ -12,13 +12,14 @@ HOMES = {"edge_wsd": ROOT / "edge_wsd", "edge_wsd.converters": ROOT / "converter
 # files and models in memory, and nothing below converters uses them: what pulls and converts stands above both.
 # A room may import from itself, from those named here, and from the plain modules that import from no room.
 ARROWS = {
-    "cli": "batch batch_files conversation_file converters decoding demo engine evaluation llama models pair prompts "
-    "pull session staging",
+    "cli": "batch batch_files bench conversation_file converters decoding demo engine evaluation llama models pair "
+    "prompts pull session staging",
     "serve": "batch conversation_file decoding engine llama models pair prompts session",
     "pull": "models staging",
     "staging": "converters models",
     "converters": "llama models prompts",
     "evaluation": "batch decoding demo prompts",
+    "bench": "decoding llama pair prompts",
     "batch": "decoding engine pair prompts session",
     "batch_files": "decoding prompts",
     "session": "conversation_file decoding engine pair prompts reply",
