@@ -10,8 +10,9 @@ same command then goes on where it stopped, also in the middle of compiling:
     build   llama-cpp-python with CUDA, llama.cpp's own programs over the same libraries, and this project
     test    the tests over real models and against the oracle, with all layers on the GPU
     pairs   pairs shaped like 3B + 8B and 3B + 70B (Q4_0) that agree at 100, 80 and 50 % of positions
-    bench   answers of each: prompt 512, answer 256, 1 and 8 replies at once; llama-speculative-simple behind the same
-            prompt; passes with scores computed on the device, and on the host
+    bench   `edge-wsd bench` of each: prompt 512, answer 256, 1 and 8 answers at once; llama-speculative-simple behind
+            the same prompt; the drafter on the processor, in turns with the base on the GPU and overlapped; passes with
+            scores computed on the device and on the host
     report  results/all.json, and results/section.md with the goals and whether each was met
 
 It needs Python's own library alone, a C++ compiler and CUDA's toolkit; torch and transformers for the oracle. `--device

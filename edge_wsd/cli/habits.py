@@ -243,7 +243,9 @@ def unknown_option(name: str, args: Iterable[str], *, outside_command: bool) -> 
     """What to type instead of an option that does not exist; None if there is nothing to say of it."""
     if outside_command and name in _VERSION:
         return f"there is no option {name}; `edge-wsd --version` shows the version"
-    typed = next((each for each in args if each in OPTIONS and each.startswith(name[:2])), name)
+    typed = name
+    if not name.startswith("--"):  # of -ngl only -n is named
+        typed = next((each for each in args if each in OPTIONS and each.startswith(name)), name)
     if typed in OPTIONS:
         return f"there is no option {typed}; {OPTIONS[typed]}"
     if outside_command:

@@ -179,19 +179,24 @@ def pair_options(function: F, unnamed: str | None = None) -> F:
     return _naming_options(command, default)  # type: ignore[no-any-return]
 
 
-def _naming_options(command: Any, default: str) -> Any:
-    """Adds the options of `pair_options` that name models; `default` is the pair where none is named."""
-    decorated = click.option(
-        "-y", "--yes", is_flag=True, cls=SectionOption, section="The models", help="Pull missing models without asking."
-    )(command)
-    decorated = click.option(
+def overlap_option(function: F) -> F:
+    """Adds `--overlap`."""
+    return click.option(
         "--overlap",
         type=click.Choice(get_args(Overlap)),
         default=AUTO,
         cls=SectionOption,
         section="The models",
         help=f"Let both models compute at the same time; auto: where they lie on different devices.  [default: {AUTO}]",
-    )(decorated)
+    )(function)
+
+
+def _naming_options(command: Any, default: str) -> Any:
+    """Adds the options of `pair_options` that name models; `default` is the pair where none is named."""
+    decorated = click.option(
+        "-y", "--yes", is_flag=True, cls=SectionOption, section="The models", help="Pull missing models without asking."
+    )(command)
+    decorated = overlap_option(decorated)
     for flag, metavar, text in reversed(
         (
             ("--pair", "NAME", f"A pair by name; `edge-wsd pairs` lists them.  [default: {default}]"),

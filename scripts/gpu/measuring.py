@@ -1,4 +1,4 @@
-"""Step `bench`: what the goals compare, for each pair, agreement and number of replies at once."""
+"""Step `bench`: `edge-wsd bench` of each pair and agreement, and what the goals compare in it."""
 
 from __future__ import annotations
 
@@ -12,39 +12,87 @@ from scripts.gpu.build import programs
 from scripts.gpu.pairs import AGREEMENTS, PairOfShapes, set_agreement
 from scripts.gpu.workplace import ROOT, Workplace
 
+PEER = "llama-speculative-simple"
+SWITCH_AT = 32
+"""Forced: how confident a model of random weights is means nothing."""
+OVERLAP_AGREEMENT = 0.8
+
 
 @dataclass(frozen=True)
 class Sizes:
     prompt: int
     answer: int
-    replies: tuple[int, ...]
+    at_once: tuple[int, ...]
     repetitions: int
     gpu_layers: int
 
 
-GPU_SIZES = Sizes(prompt=512, answer=256, replies=(1, 8), repetitions=3, gpu_layers=-1)
-CPU_SIZES = Sizes(prompt=64, answer=48, replies=(1, 2), repetitions=1, gpu_layers=0)
+GPU_SIZES = Sizes(prompt=512, answer=256, at_once=(1, 8), repetitions=3, gpu_layers=-1)
+CPU_SIZES = Sizes(prompt=64, answer=48, at_once=(1, 2), repetitions=1, gpu_layers=0)
 
 
 def measure(place: Workplace, pairs: tuple[PairOfShapes, ...], folder: Path, sizes: Sizes) -> None:
-    """What has been measured in this folder stays."""
+    """What has been measured in this workplace stays."""
     cells: dict[str, Any] = place.read("bench") or {}
     for pair in pairs:
         for goal in AGREEMENTS:
-            for replies in sizes.replies:
-                name = f"{pair.name} {goal} {replies}"
-                if name in cells:
-                    continue
-                found = set_agreement(place, pair, folder, goal)
-                cells[name] = {
-                    "pair": pair.name,
-                    "agreement": goal,
-                    "measured_agreement": found["agreement"],
-                    "replies": replies,
-                    **_bench(place, folder / pair.name, sizes, replies),
-                }
+            if f"{pair.name} {goal} {sizes.at_once[-1]}" not in cells:
+                found = set_agreement(place, pair, folder, goal)["agreement"]
+                common = {"pair": pair.name, "agreement": goal, "measured_agreement": found}
+                for cell in _bench(place, folder / pair.name, sizes):
+                    cells[f"{pair.name} {goal} {cell['at_once']}"] = {**common, **cell}
                 place.write("bench", cells)
+        _overlap(place, pair, folder, sizes)
     _signal(place, pairs, folder, sizes)
+
+
+def _bench(place: Workplace, folder: Path, sizes: Sizes) -> list[dict[str, Any]]:
+    """A cell for each number of answers at once."""
+    rows = _rows(place, folder, sizes, sizes.at_once, ["--gpu-layers", sizes.gpu_layers])
+    cells = [cell_of(rows, at_once) for at_once in sizes.at_once]
+    if peer := programs(place).get(PEER):  # it writes one answer at a time
+        command = [
+            place.python,
+            Path(__file__).with_name("peer.py"),
+            peer,
+            folder / "drafter.gguf",
+            folder / "base.gguf",
+        ]
+        command += ["--prompt", sizes.prompt, "--answer", sizes.answer, "--repetitions", sizes.repetitions]
+        cells[0] |= json.loads(_output(place, PEER, command))
+    return cells
+
+
+def cell_of(rows: list[dict[str, Any]], at_once: int) -> dict[str, Any]:
+    """The figures that goals compare, of the rows of `edge-wsd bench --json` with so many answers at once."""
+    of = {row["name"]: row for row in rows if row["at_once"] == at_once}
+    wsd, base = of["wsd k=auto"], of["base"]["median"]
+    rest_s = wsd["median"]["answer_s"] - wsd["median"]["ttft_s"]
+    return {
+        "at_once": at_once,
+        "base_s": base["answer_s"],
+        "plain_s": of["wsd k=0"]["median"]["answer_s"],
+        "wsd_s": wsd["median"]["answer_s"],
+        "answer_to_base": wsd["ratio"]["answer_to_base"],
+        "wsd_first_s": wsd["median"]["ttft_s"],
+        "first_to_drafter": wsd["ratio"]["ttft_to_drafter"],
+        "wsd_tokens_per_s": wsd["median"]["n_tokens"] / rest_s,
+        "accepted": wsd["median"]["accepted"],
+        "device_mib": wsd["median"]["device_mib"],
+    }
+
+
+def _overlap(place: Workplace, pair: PairOfShapes, folder: Path, sizes: Sizes) -> None:
+    """Seconds of an answer with the drafter on the processor, computing in turns with the base and at the same time."""
+    found: dict[str, Any] = place.read("overlap") or {}
+    if pair.name not in found:
+        set_agreement(place, pair, folder, OVERLAP_AGREEMENT)
+        seconds = {}
+        for how in ("off", "on"):
+            layers = ["--drafter-gpu-layers", 0, "--base-gpu-layers", sizes.gpu_layers, "--overlap", how]
+            rows = _rows(place, folder / pair.name, sizes, sizes.at_once[:1], layers)
+            seconds[how] = cell_of(rows, sizes.at_once[0])["wsd_s"]
+        place.write("overlap", {**found, pair.name: seconds})
 
 
 def _signal(place: Workplace, pairs: tuple[PairOfShapes, ...], folder: Path, sizes: Sizes) -> None:
@@ -57,19 +105,18 @@ def _signal(place: Workplace, pairs: tuple[PairOfShapes, ...], folder: Path, siz
         place.write("signal", f"{text}ended with status {status}: the numbers differ" if status else text)
 
 
-def _output(place: Workplace, name: str, command: list[object]) -> str:
+def _rows(
+    place: Workplace, folder: Path, sizes: Sizes, at_once: tuple[int, ...], options: list[object]
+) -> list[dict[str, Any]]:
+    command = [place.python, "-m", "edge_wsd", "bench", folder, "--json", "--quiet", "--switch-at", SWITCH_AT]
+    command += ["--prompt", sizes.prompt, "--answer", sizes.answer, "--at-once", ",".join(map(str, at_once))]
+    text = _output(place, folder.name, [*command, "--repetitions", sizes.repetitions, *options])
+    rows: list[dict[str, Any]] = json.loads(text)["rows"]
+    return rows
+
+
+def _output(place: Workplace, name: str, command: list[Any]) -> str:
     log = f"bench/{name}.log"
     if status := place.run(command, log=log):
         sys.exit(f"{name} ended with status {status}: see {place.folder / log}")
     return (place.folder / log).read_text(encoding="utf-8")
-
-
-def _bench(place: Workplace, folder: Path, sizes: Sizes, replies: int) -> dict[str, Any]:
-    command: list[object] = [place.python, Path(__file__).with_name("answers.py")]
-    command += [folder / "drafter.gguf", folder / "base.gguf", "--prompt", sizes.prompt, "--answer", sizes.answer]
-    command += ["--replies", replies, "--repetitions", sizes.repetitions, "--gpu-layers", sizes.gpu_layers]
-    peer = programs(place).get("llama-speculative-simple")
-    if peer and replies == 1:  # it writes one at a time
-        command += ["--peer", peer]
-    found: dict[str, Any] = json.loads(_output(place, folder.name, command))
-    return found

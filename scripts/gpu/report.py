@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from scripts.gpu.workplace import Workplace, write_whole
 
 HEADER = (
-    "pair, agreement, replies",
+    "pair, agreement, answers at once",
     "base alone, s",
     "WSD without speculation, s",
     "WSD, s",
@@ -48,24 +48,19 @@ def report(place: Workplace, card: str) -> None:
 
 def goals_of(cell: dict[str, Any]) -> Iterator[Goal]:
     """Those that this cell of the bench decides."""
-    if cell["replies"] != 1:
+    if cell["at_once"] != 1:
         return
     where = f"{cell['pair']} at {100 * cell['agreement']:.0f} %"
     if cell["pair"] == "3B+70B" and cell["agreement"] == 0.8:
-        yield Goal(f"{where}: answer ÷ base alone", 0.5, True, answer_ratio(cell))
-    yield Goal(f"{where}: first token ÷ drafter alone's", 1.1, True, ratio(cell, "wsd_first_s", "drafter_first_s"))
-    tokens = ratio(cell, "wsd_tokens_per_s", "peer_tokens_per_s")
-    yield Goal(f"{where}: tokens/s ÷ llama-speculative-simple's", 1.0, False, tokens)
+        yield Goal(f"{where}: answer ÷ base alone", 0.5, True, cell["answer_to_base"])
+    yield Goal(f"{where}: first token ÷ drafter alone's", 1.1, True, cell["first_to_drafter"])
+    yield Goal(f"{where}: tokens/s ÷ llama-speculative-simple's", 1.0, False, to_peer(cell))
 
 
-def answer_ratio(cell: dict[str, Any]) -> float:
-    """By token, as an answer may happen to end early."""
-    ratio: float = cell["wsd_s"] / cell["wsd_tokens"] / (cell["base_s"] / cell["base_tokens"])
-    return ratio
-
-
-def ratio(cell: dict[str, Any], over: str, under: str) -> float | None:
-    return cell[over] / cell[under] if cell.get(over) and cell.get(under) else None
+def to_peer(cell: dict[str, Any]) -> float | None:
+    """Tokens per second behind the first, over the peer's behind its prompt."""
+    rate: float | None = cell.get("peer_tokens_per_s")
+    return cell["wsd_tokens_per_s"] / rate if rate else None
 
 
 def section(found: dict[str, Any], goals: list[Goal]) -> Iterator[str]:
@@ -81,9 +76,11 @@ def section(found: dict[str, Any], goals: list[Goal]) -> Iterator[str]:
         sign = "≤" if goal.at_most else "≥"
         verdict = {True: "met", False: "missed", None: "not measured"}[goal.met]
         yield f"- {goal.text} {sign} {goal.bound:g}: {_number(goal.found)}, **{verdict}**"
-    for name, title in (("signal", "Scores on the device, off and on"), ("overlap", "Overlap, off and on")):
-        if found[name]:
-            yield f"\n{title}:\n\n```\n{found[name].strip()}\n```"
+    for pair, seconds in (found["overlap"] or {}).items():
+        off, on = (_number(seconds[how]) for how in ("off", "on"))
+        yield f"\n{pair}, drafter on the processor: {off} s in turns, {on} s overlapped."
+    if found["signal"]:
+        yield f"\nScores on the device, off and on:\n\n```\n{found['signal'].strip()}\n```"
 
 
 def _tests(tests: dict[str, Any]) -> Iterator[str]:
@@ -96,16 +93,11 @@ def _tests(tests: dict[str, Any]) -> Iterator[str]:
 
 
 def _numbers(cell: dict[str, Any]) -> list[str]:
+    keys = ("base_s", "plain_s", "wsd_s", "answer_to_base", "wsd_first_s", "first_to_drafter", "wsd_tokens_per_s")
     return [
-        f"{cell['pair']}, {100 * cell['agreement']:.0f} % ({100 * cell['measured_agreement']:.1f}), {cell['replies']}",
-        _number(cell.get("base_s")),
-        _number(cell.get("plain_s")),
-        _number(cell.get("wsd_s")),
-        _number(answer_ratio(cell)),
-        _number(cell.get("wsd_first_s")),
-        _number(ratio(cell, "wsd_first_s", "drafter_first_s")),
-        _number(cell.get("wsd_tokens_per_s")),
-        _number(ratio(cell, "wsd_tokens_per_s", "peer_tokens_per_s")),
+        f"{cell['pair']}, {100 * cell['agreement']:.0f} % ({100 * cell['measured_agreement']:.1f}), {cell['at_once']}",
+        *(_number(cell[key]) for key in keys),
+        _number(to_peer(cell)),
     ]
 
 

@@ -99,6 +99,7 @@ def test_help_may_be_asked_about_one_thing(played, topic, shown):
         (["run", "--temp", "0.5", "hello"], "--temperature"),
         (["run", "-ngl", "99", "hello"], "--gpu-layers"),
         (["run", "-n", "99", "hello"], "--max-tokens"),
+        (["bench", "--prompt", "32", "--nonsense"], "--nonsense"),
         (["run", "--model=x.gguf", "hello"], "--pair NAME"),
         (["-m", "x.gguf", "-p", "hello"], "--pair NAME"),
         (["--pair", "demo", "chat"], "edge-wsd chat --pair"),
@@ -107,7 +108,8 @@ def test_help_may_be_asked_about_one_thing(played, topic, shown):
     ],
 )
 def test_the_program_tells_the_right_way_in_one_line(played, arguments, way):
-    """`edge-wsd eval` said "Missing argument '{demo}'"; `edge-wsd models remove` that there is no such command."""
+    """`edge-wsd eval` said "Missing argument '{demo}'"; `edge-wsd models remove` that there is no such command. Of a
+    command that has --prompt, another option that does not exist was told as "there is no option --prompt"."""
     done = played(*arguments)
     assert done.returncode == 2 and done.stdout == ""
     assert way in done.stderr and done.stderr.count("\n") == 1

@@ -194,15 +194,8 @@ def test_a_file_that_did_not_come_to_its_report_has_nothing_passed(tmp_path):
 
 
 CELL = {
-    **{"pair": "3B+70B", "agreement": 0.8, "measured_agreement": 0.81, "replies": 1},
-    **{
-        "base_s": 10.0,
-        "base_tokens": 256,
-        "wsd_s": 4.0,
-        "wsd_tokens": 256,
-        "wsd_first_s": 0.11,
-        "drafter_first_s": 0.1,
-    },
+    **{"pair": "3B+70B", "agreement": 0.8, "measured_agreement": 0.81, "at_once": 1, "base_s": 10.0, "plain_s": 5.0},
+    **{"wsd_s": 4.0, "answer_to_base": 0.5, "wsd_first_s": 0.11, "first_to_drafter": 1.1},
     **{"wsd_tokens_per_s": 60.0, "peer_tokens_per_s": 50.0},
 }
 
@@ -213,24 +206,25 @@ def verdicts(**changes: object) -> list[bool | None]:
 
 def test_each_goal_is_met_up_to_its_bound_and_missed_beyond():
     assert verdicts() == [True, True, True]
-    assert verdicts(wsd_s=5.0) == [True, True, True] and verdicts(wsd_s=5.01)[0] is False
-    assert verdicts(wsd_s=4.0, wsd_tokens=128)[0] is False, "an answer of half the length in 0.4 of the time"
-    assert verdicts(wsd_first_s=0.111)[1] is False
+    assert verdicts(answer_to_base=0.501)[0] is False
+    assert verdicts(first_to_drafter=1.101)[1] is False
     assert verdicts(peer_tokens_per_s=60.0)[2] is True and verdicts(peer_tokens_per_s=60.1)[2] is False
 
 
 def test_what_was_not_measured_is_not_met():
     assert verdicts(peer_tokens_per_s=None)[2] is None
-    assert verdicts(replies=8) == []
+    assert verdicts(at_once=8) == []
     assert len(verdicts(agreement=0.5)) == len(verdicts(pair="3B+8B")) == 2
 
 
 def test_the_section_tells_goals_and_failures():
     tests = {"tests/a.py": {"passed": 3, "skipped": 1, "failed": ["test_b"], "status": 1}}
     tests["tests/hangs.py"] = {"passed": 0, "skipped": 0, "failed": [], "status": 124}
-    found = {"card": "NVIDIA H100", "tests": tests, "bench": {"": CELL}, "signal": None, "overlap": None}
-    text = "\n".join(section(found, list(goals_of({**CELL, "wsd_s": 9.0}))))
+    found = {"card": "NVIDIA H100", "tests": tests, "bench": {"": CELL}, "signal": None}
+    found["overlap"] = {"3B+8B": {"off": 3.0, "on": 2.0}}
+    text = "\n".join(section(found, list(goals_of({**CELL, "answer_to_base": 0.9}))))
     assert "3B+70B at 80 %: answer ÷ base alone ≤ 0.5: 0.9, **missed**" in text
-    assert "| 3B+70B, 80 % (81.0), 1 | 10 | – | 4 | 0.4 | 0.11 | 1.1 | 60 | 1.2 |" in text
+    assert "| 3B+70B, 80 % (81.0), 1 | 10 | 5 | 4 | 0.5 | 0.11 | 1.1 | 60 | 1.2 |" in text
+    assert "3B+8B, drafter on the processor: 3 s in turns, 2 s overlapped." in text
     assert "3 passed, 1 skipped; 2 of 2 files failed" in text
     assert "tests/a.py: test_b" in text and "tests/hangs.py: status 124" in text

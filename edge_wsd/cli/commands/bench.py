@@ -15,7 +15,7 @@ from edge_wsd.cli.bench_options import peer_options, sweep_options
 from edge_wsd.cli.first_use import Consent
 from edge_wsd.cli.main import FAILED
 from edge_wsd.cli.options import PER_MODEL_NOTE, model_options
-from edge_wsd.cli.pair_choice import PairChoice, choose_pair
+from edge_wsd.cli.pair_choice import PairChoice, choose_pair, overlap_option
 from edge_wsd.cli.sections import SectionCommand, SectionOption
 from edge_wsd.cli.ui.guard import print_json
 from edge_wsd.cli.ui.interruptible import call
@@ -23,7 +23,7 @@ from edge_wsd.cli.ui.progress_bar import progress_bar
 from edge_wsd.cli.ui.rows import tell
 from edge_wsd.errors import BenchError
 from edge_wsd.files import write_atomically
-from edge_wsd.llama.settings import ModelSettings
+from edge_wsd.llama.settings import ModelSettings, Overlap
 from edge_wsd.models.pairs.named_pair import NamedPair
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 @click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values.")
 @click.option("--plot", metavar="FILE.svg", help="Also draw the time of an answer against agreement and against k.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
+@overlap_option
 @model_options
 @click.pass_context
 def command(  # noqa: PLR0913
@@ -69,6 +70,7 @@ def command(  # noqa: PLR0913
     peers: dict[str, str],
     drafter_settings: ModelSettings,
     base_settings: ModelSettings,
+    overlap: Overlap,
 ) -> None:
     """Measure how fast each PAIR is: a pair's name, or a folder with drafter.gguf and base.gguf in it.
 
@@ -99,7 +101,12 @@ def command(  # noqa: PLR0913
         replace(one, context_length=one.context_length or bench.longest + ROOM, cache_ram=0)
         for one in (drafter_settings, base_settings)
     ]
-    loading = {"drafter_settings": settings[0], "base_settings": settings[1], "parallel": bench.most_at_once}
+    loading = {
+        "drafter_settings": settings[0],
+        "base_settings": settings[1],
+        "parallel": bench.most_at_once,
+        "overlap": overlap,
+    }
     results = _run(bench, [(name, _loader(pair, loading)) for name, pair in _chosen(pairs, drafter, base)], quiet)
     if plot is not None:
         _draw(results, plot)
