@@ -191,6 +191,14 @@ def test_what_the_drafter_has_missed_must_be_worth_reading():
     assert asked[-1].n == 0 == asked[-2].n
 
 
+def test_beyond_what_was_measured_no_pass_is_cheaper_for_being_longer():
+    costs = Costs()
+    for _ in range(3):
+        for n, seconds in ((1, 1.0), (4, 2.0), (8, 1.9)):
+            costs.took("base", n_tokens=n, n_rows=n, n_replies=1, seconds=seconds)
+    assert costs.pass_s("base", 6) == pytest.approx(1.95) and costs.pass_s("base", 64) >= 1.9
+
+
 def test_decisions_follow_a_machine_that_changes():
     """Times of sizes that are no longer asked for were kept for good, so that what was once dear stayed dear."""
     costs = Costs()
