@@ -27,9 +27,9 @@ _MOST_PAIRS = 100
 class Remembered:
     """The experience of one pair of files with these settings."""
 
-    def __init__(self, models: Sequence[tuple[Path, ModelSettings]], memory: DiskCache | None = None) -> None:
+    def __init__(self, models: Sequence[tuple[Path, ModelSettings]]) -> None:
         """`models` are the drafter's file and the base's. Something damaged is as good as nothing."""
-        self._memory = memory or DiskCache(
+        self._memory = DiskCache(
             cache_file("experience.json"),
             "pairs",
             most=_MOST_PAIRS,

@@ -8,7 +8,7 @@ import pytest
 from edge_wsd.decoding.acceptance import Acceptance
 from edge_wsd.decoding.ahead import Switches
 from edge_wsd.decoding.experience import Experience
-from edge_wsd.disk_cache import DiskCache
+from edge_wsd.disk_cache import CACHE_VARIABLE
 from edge_wsd.engine.remembered import Remembered
 from edge_wsd.llama.settings import ModelSettings
 
@@ -21,8 +21,9 @@ def models(tmp_path):
 
 
 @pytest.fixture
-def memory(tmp_path):
-    return DiskCache(tmp_path / "experience.json", "pairs", most=3, otherwise="", log_level=logging.DEBUG)
+def file(tmp_path, monkeypatch):
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    return tmp_path / "cache" / "experience.json"
 
 
 def learn(experience):
@@ -34,17 +35,17 @@ def learn(experience):
     experience.switches.count(30, switched=True)
 
 
-def used_once(models, memory):
-    remembered = Remembered(models, memory)
+def used_once(models):
+    remembered = Remembered(models)
     learn(remembered.experience)
     remembered.save()
     return remembered
 
 
-def test_the_next_start_knows_what_was_learnt(models, memory):
-    assert not Remembered(models, memory).experience.costs.are_known("base")
-    before = used_once(models, memory).experience
-    after = Remembered(models, memory).experience
+def test_the_next_start_knows_what_was_learnt(models, file):
+    assert not Remembered(models).experience.costs.are_known("base")
+    before = used_once(models).experience
+    after = Remembered(models).experience
     assert after.snapshot() == before.snapshot()
     assert [after.costs.pass_s("base", n) for n in (1, 4)] == [0.5, 2.0]
     for name in ("drafter", "ngram"):
@@ -52,13 +53,13 @@ def test_the_next_start_knows_what_was_learnt(models, memory):
     assert after.switches.chance == before.switches.chance
 
 
-def test_other_settings_and_other_files_are_measured_anew(models, memory):
-    used_once(models, memory)
+def test_other_settings_and_other_files_are_measured_anew(models, file):
+    used_once(models)
     drafter, base = models
     others = [drafter, (base[0], ModelSettings(threads=2))]
-    assert not Remembered(others, memory).experience.costs.are_known("base")
+    assert not Remembered(others).experience.costs.are_known("base")
     base[0].write_bytes(b"other weights")
-    assert not Remembered(models, memory).experience.costs.are_known("base")
+    assert not Remembered(models).experience.costs.are_known("base")
 
 
 def damaged():
@@ -80,32 +81,34 @@ def damaged():
 
 
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, *map(json.dumps, damaged())])
-def test_a_damaged_entry_is_as_good_as_none_and_the_user_is_not_told(models, memory, text, caplog):
-    remembered = used_once(models, memory)
-    memory.put(remembered._key, text)
+def test_a_damaged_entry_is_as_good_as_none_and_the_user_is_not_told(models, file, text, caplog):
+    used_once(models)
+    entries = json.loads(file.read_text())
+    entries["pairs"] = dict.fromkeys(entries["pairs"], text)
+    file.write_text(json.dumps(entries))
     with caplog.at_level(logging.INFO):
-        assert Remembered(models, memory).experience.snapshot() == Experience().snapshot()
+        assert Remembered(models).experience.snapshot() == Experience().snapshot()
     assert not caplog.records
 
 
-def test_a_damaged_file_is_as_good_as_none_and_the_user_is_not_told(models, memory, caplog):
-    used_once(models, memory)
-    memory.path.write_bytes(b"\xff{")
+def test_a_damaged_file_is_as_good_as_none_and_the_user_is_not_told(models, file, caplog):
+    used_once(models)
+    file.write_bytes(b"\xff{")
     with caplog.at_level(logging.INFO):
-        remembered = Remembered(models, memory)
+        remembered = Remembered(models)
         learn(remembered.experience)
         remembered.save()
     assert not caplog.records
-    assert Remembered(models, memory).experience.costs.are_known("base")
+    assert Remembered(models).experience.costs.are_known("base")
 
 
-def test_what_is_not_known_and_what_is_known_already_are_not_written(models, memory):
-    Remembered(models, memory).save()
-    assert not memory.path.exists()
-    remembered = used_once(models, memory)
-    memory.path.unlink()
+def test_what_is_not_known_and_what_is_known_already_are_not_written(models, file):
+    Remembered(models).save()
+    assert not file.exists()
+    remembered = used_once(models)
+    file.unlink()
     remembered.save()
-    assert not memory.path.exists()
+    assert not file.exists()
 
 
 def test_counts_of_switches_are_bounded():
