@@ -30,12 +30,12 @@ _MORE = {
     "GGML_AVX512_BF16": ("avx512_bf16",),
 }
 _ARM_EXTENSIONS = {"asimdhp": "fp16", "asimddp": "dotprod", "i8mm": "i8mm", "sve": "sve"}
-_GPU_SWITCHES = {"cuda": "GGML_CUDA", "vulkan": "GGML_VULKAN", "hip": "GGML_HIP"}
+_BACKENDS = {"cuda": "GGML_CUDA", "vulkan": "GGML_VULKAN", "hip": "GGML_HIP", "rpc": "GGML_RPC"}
 
 
 def rebuild_command() -> str:
-    """For the shell of this system, with this interpreter's pip and the version and GPU support that are installed."""
-    switches = [*processor_switches(this_processor()), *_gpu_switches()]
+    """For the shell of this system, with this interpreter's pip and the version and backends that are installed."""
+    switches = [*processor_switches(this_processor()), *(f"{switch}=ON" for switch in backend_switches())]
     arguments = " ".join(f"-D{switch}" for switch in switches)
     install = f"-m pip install --force-reinstall --no-deps --no-cache-dir --no-binary {BINDING} {_pinned()}"
     if sys.platform == "win32":
@@ -64,9 +64,10 @@ def _on(processor: Processor, flags: tuple[str, ...]) -> str:
     return "ON" if processor.flags.issuperset(flags) else "OFF"
 
 
-def _gpu_switches() -> list[str]:
+def backend_switches() -> list[str]:
+    """Switches of the backends that the installed llama.cpp has: a new build without them would lose these."""
     names = " ".join(path.name for path in library_files())
-    return [f"{switch}=ON" for part, switch in _GPU_SWITCHES.items() if f"ggml-{part}" in names]
+    return [switch for part, switch in _BACKENDS.items() if f"ggml-{part}" in names]
 
 
 def _pinned() -> str:

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from edge_wsd.cli.commands import doctor
+from edge_wsd.llama import rebuild
 from tests.small_checkpoint import Folder
 from tests.strange_modules import MARK, PROGRAM, fill
 
@@ -65,6 +66,18 @@ def test_doctor_names_the_build_that_fits_the_machine_first(monkeypatch, platfor
     rows = doctor.install_commands("0.3.36")
     assert rows[0][0] == first and {row[0] for row in rows} == {"CUDA", "Metal", "Vulkan"}
     assert all('"llama-cpp-python==0.3.36"' in row[1] and "--extra-index-url https://" in row[2] for row in rows)
+
+
+def test_a_new_build_keeps_the_backends_that_are_there(monkeypatch, tmp_path):
+    """The command for a GPU once took the workers away, and that for workers the GPU."""
+    (tmp_path / "libggml-rpc.so").touch()
+    (tmp_path / "libggml-vulkan.so").touch()
+    monkeypatch.setenv("LLAMA_CPP_LIB_PATH", str(tmp_path))
+    assert rebuild.backend_switches() == ["GGML_VULKAN", "GGML_RPC"]
+    assert "-DGGML_VULKAN=ON -DGGML_RPC=ON" in rebuild.rebuild_command()
+    builds = {row[0]: row[1] for row in doctor.install_commands("0.3.36", rebuild.backend_switches())}
+    assert builds["CUDA"].startswith('CMAKE_ARGS="-DGGML_CUDA=on -DGGML_VULKAN=on -DGGML_RPC=on" pip install ')
+    assert builds["Vulkan"].startswith('CMAKE_ARGS="-DGGML_VULKAN=on -DGGML_RPC=on" pip install ')
 
 
 def test_doctor_explains_a_library_that_cannot_be_loaded(program, tmp_path):

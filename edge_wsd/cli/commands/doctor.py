@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import shutil
 import sys
+from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -76,13 +77,16 @@ def diagnose() -> dict[str, Any]:
     died = not _ask_child(report, "library")
     if (died or report["backends"]) and _examine_kernels(report):
         _ask_child(report, "pair")
+    from edge_wsd.llama.rebuild import backend_switches
+
+    kept = backend_switches()
     if not report["offload"]:
         report["install"] = [
             {"for": name, "build": build, "wheel": wheel, "note": note}
-            for name, build, wheel, note in install_commands(report["versions"][BINDING])
+            for name, build, wheel, note in install_commands(report["versions"][BINDING], kept)
         ]
     if not report["workers"]:
-        report["workers_build"] = build_command(WORKERS_SWITCH, report["versions"][BINDING])
+        report["workers_build"] = build_command([WORKERS_SWITCH, *kept], report["versions"][BINDING])
     return report
 
 
@@ -138,24 +142,25 @@ def _ask_child(report: dict[str, Any], what: str) -> bool:
     return False
 
 
-def install_commands(binding_version: str | None) -> list[tuple[str, str, str, str]]:
+def install_commands(binding_version: str | None, kept: Sequence[str] = ()) -> list[tuple[str, str, str, str]]:
     """For each kind of GPU: its name, the command that builds, the command that fetches a wheel, a remark.
 
-    The kind that fits this machine comes first.
+    The kind that fits this machine comes first. `kept` are switches of backends that a new build shall have as well.
     """
     pip = _pip(binding_version)
     rows = []
     for name, switch, folder, note in GPU_BUILDS:
-        build = build_command(switch, binding_version)
+        build = build_command(dict.fromkeys([switch, *kept]), binding_version)
         wheel = f"{pip} --only-binary {BINDING} --extra-index-url {WHEELS}/{folder}"
         rows.append((name, build, wheel, note))
     likely = _likely_gpu()
     return sorted(rows, key=lambda row: row[0] != likely)
 
 
-def build_command(switch: str, binding_version: str | None) -> str:
-    """What builds llama.cpp from source with this switch of CMake on."""
-    return f'CMAKE_ARGS="-D{switch}=on" {_pip(binding_version)}'
+def build_command(switches: Iterable[str], binding_version: str | None) -> str:
+    """What builds llama.cpp from source with these switches of CMake on."""
+    arguments = " ".join(f"-D{switch}=on" for switch in switches)
+    return f'CMAKE_ARGS="{arguments}" {_pip(binding_version)}'
 
 
 def _pip(binding_version: str | None) -> str:
