@@ -60,9 +60,9 @@ class Summary:
 
     @classmethod
     def of(cls, values: Sequence[float | None]) -> Summary | None:
-        """None if a repetition has no such figure."""
+        """Of those that have such a figure; None if none has. Nothing is accepted where nothing was proposed."""
         known = [value for value in values if value is not None]
-        if not known or len(known) < len(values):
+        if not known:
             return None
         return cls(statistics.median(known), min(known), max(known), len(known))
 

@@ -40,8 +40,7 @@ def svg_of(results: BenchResults) -> bytes:
         _draw_proposals(against_k, results)
         work = results.rows[0].workload
         figure.suptitle(
-            f"Time of an answer ÷ the base alone: prompt {work.n_prompt}, answer {work.n_answer}, "
-            f"{work.at_once} at once\n{results.machine.processor}",
+            f"prompt {work.n_prompt}, answer {work.n_answer}, {work.at_once} at once\n{results.machine.processor}",
             fontsize=10,
         )
         target = io.BytesIO()
@@ -104,8 +103,12 @@ def _line(axes: Axes, name: str, points: list[Point], **style: Any) -> None:
 
 
 def _finish(axes: Axes, x_label: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     axes.axhline(1, color="grey", linewidth=0.8)
     axes.set_xlabel(x_label)
+    axes.set_ylabel("time of an answer ÷ base alone")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.25)
     if axes.get_legend_handles_labels()[0]:

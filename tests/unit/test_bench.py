@@ -74,8 +74,9 @@ def test_a_summary_is_the_median_and_half_of_the_spread():
     assert (found.median, found.spread) == (2.0, 2.0)
 
 
-def test_a_figure_that_a_repetition_lacks_is_none():
-    assert Summary.of([1.0, None]) is None and Summary.of([]) is None
+def test_a_repetition_that_lacks_a_figure_does_not_count():
+    """An adaptive k proposes nothing in some repetitions, and the share of what was accepted was left out for all."""
+    assert Summary.of([1.0, None, 3.0]).median == 2.0 and Summary.of([None]) is None and Summary.of([]) is None
 
 
 def test_a_ratio_is_taken_within_each_repetition():
