@@ -25,6 +25,7 @@ def place(tmp_path, monkeypatch):
     return Workplace(tmp_path / "work", minutes=10)
 
 
+@pytest.mark.slow
 def test_a_pair_is_made_measured_and_reported(place, tmp_path, capsys):
     make_pairs(place, CPU_PAIRS, tmp_path)
     base = tmp_path / PAIR.name / "base.gguf"
