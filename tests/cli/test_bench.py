@@ -13,6 +13,7 @@ import pytest
 
 from edge_wsd.cli.main import run
 from edge_wsd.demo.files import base_path, drafter_path
+from edge_wsd.llama.binding import llama_cpp
 from edge_wsd.llama.context import Context
 from edge_wsd.llama.onward import NativeSteps
 
@@ -67,6 +68,12 @@ def row_of(done, name):
 def test_what_stands_around_a_decode_is_the_hosts(bench, monkeypatch):
     monkeypatch.setattr(Context, "_llama_decode", slowed(Context._llama_decode, 0.01))
     assert row_of(bench("demo", *SHORT, "--json", "-k", "0"), "base")["host_ms"] >= 9
+
+
+def test_what_llama_cpp_takes_is_not_the_hosts(bench, monkeypatch):
+    monkeypatch.setattr(llama_cpp, "llama_decode", slowed(llama_cpp.llama_decode, 0.02))
+    row = row_of(bench("demo", *SHORT, "--json", "-k", "0"), "base")
+    assert 1e3 * row["answer_s"] - row["host_ms"] * row["n_tokens"] >= 19 * row["base_passes"]
 
 
 def test_steps_in_native_code_are_not_the_hosts(bench, monkeypatch):

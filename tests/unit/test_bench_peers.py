@@ -100,6 +100,7 @@ KINDS = (LlamaBench, LlamaBatchedBench, LlamaCompletion, LlamaSpeculativeSimple)
 GARBAGE = (
     "", "{", "[]", "[1, 2]", '{"pp": 1}', "[[[[", '[{"n_gen": 0, "avg_ns": "fast"}]', '{"t_pp": -1, "t_tg": 1e999}',
     '[{"n_gen": 0, "avg_ns": 1}]', "encoded 1 tokens in 1.0 seconds", "\x00\xff", "null",
+    "prompt eval time = 320.00 ms / 32 tokens",
     "encoded 1 tokens in 1.0 seconds decoded 0 tokens in 0.0 seconds",
     "prompt eval time = 0.00 ms / 1 tokens\n eval time = 0.00 ms / 0 runs",
 )  # fmt: skip
