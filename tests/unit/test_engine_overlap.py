@@ -208,6 +208,27 @@ def test_a_text_into_which_a_decode_is_about_to_read_is_nobody_elses_beginning()
         assert its(stream.result()) == its(alone(another))
 
 
+def test_a_reply_that_is_made_room_of_while_it_has_its_rows_goes_on_with_them():
+    """It waited for what the drafter wrote beside its pass, lost its text to an older reply, and was forgotten."""
+    go_on, prompts = threading.Event(), PROMPTS[0]
+    drafting = {"chunk": 3, "threshold": 1, "max_tokens": 9}
+    with engine_of(parallel=2, overlap=True, room=48) as engine:
+
+        def write(pieces):
+            if len(pieces[0].sequence.tokens) > len(prompts[0]) + 1:  # ahead of the first chunk
+                go_on.wait(PATIENCE_S)
+
+        def read(pieces):
+            if len(pieces[0].sequence.tokens) > 43:  # with the other text there would be no room
+                go_on.set()
+
+        engine.drafter.on_decode, engine.base.on_decode = write, read
+        older = engine.submit(plain([3, 2], 44))
+        reply = engine.submit(weak_to_strong_writer(*prompts, overlaps=True, **drafting))
+        assert its(reply.result()) == written_alone(**drafting)[0]
+        assert len(older.result().tokens) == 44
+
+
 def test_what_is_computed_beside_a_pass_may_fail_and_nobody_is_told():
     """It is a bet, or comes too early: the reply asks for it again if it needs it."""
     with engine_of(overlap=True) as engine:
