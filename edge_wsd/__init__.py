@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from edge_wsd.engine.stream import Stream
     from edge_wsd.errors import (
         BatchFileError,
+        BenchError,
         BusyError,
         ClosedError,
         ContextFullError,
@@ -68,6 +69,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Batch",
     "BatchFileError",
+    "BenchError",
     "BusyError",
     "ClosedError",
     "ContextFullError",
