@@ -11,7 +11,7 @@ from tests.other_architectures import hybrid, mamba, sliding_window
 from tests.tiny_models import TinyModel
 
 SETTINGS = ModelSettings(context_length=1024, threads=1, kv_type="f32", flash_attention="off")
-OPTIONS = Options(max_tokens=12, max_draft=12, threshold=0.0, window=3, chunk=4, propose=4)
+OPTIONS = Options(max_tokens=12, max_draft=12, threshold=0.0, window=3, chunk=4, propose=1)
 SYSTEM = "the list of files " * 40
 QUESTIONS = ["hello", "the next is another", "files"]
 KINDS = {
