@@ -204,9 +204,9 @@ class Choice:
 
 def test_steps_count_for_the_choice_of_threads_and_texts_share_their_time(context, monkeypatch):
     going = begun(context, PROMPTS[:2])
-    monkeypatch.setattr(context, "_choice", choice := Choice())
+    monkeypatch.setattr(context._threads, "_choice", choice := Choice())
     n_tokens = []
-    monkeypatch.setattr(context, "_set_threads", n_tokens.append)
+    monkeypatch.setattr(context._threads, "set_for", lambda _, n: n_tokens.append(n))
     before, began = sum(one.scores.seconds for one in going), time.perf_counter()
     assert context.go_on(going, CancelFlag()) == 12
     elapsed = time.perf_counter() - began
