@@ -118,7 +118,7 @@ def test_exact_models_write_the_same_with_speculation_and_without(smollm2: Path,
     with Pair.load(smollm2, base, base_template="chat", drafter_settings=settings, base_settings=settings) as pair:
         for question in (QUESTION, "Explain bread to a child."):
             some, others = (
-                pair.generate(question, max_tokens=40, switch_at=8, speculation=speculation)
+                pair.generate(question, max_tokens=40, switch_at=8, propose=4, speculation=speculation)
                 for speculation in (True, False)
             )
             assert some.stats.n_drafted > others.stats.n_drafted

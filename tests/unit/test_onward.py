@@ -133,6 +133,6 @@ def test_a_cancel_ends_the_steps():
 def test_steps_count_as_turns_so_that_others_do_not_wait_for_the_base_all_the_longer():
     counted = []
     with engine_of() as engine:
-        engine._turns.went_on = counted.append
+        engine._steps._turns.went_on = counted.append
         engine.submit(asking(without_end(12)[0], 12, 6)).result()
     assert counted == [5, 5]
