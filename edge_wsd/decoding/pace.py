@@ -21,7 +21,8 @@ _FIRST = 3
 _WORTH = 1.01
 """Proposals must promise so many times the speed of plain decoding."""
 _ALLOWANCE = 0.015
-"""The share of the time that proposals may cost where they do not seem to pay: to see whether they do by now."""
+"""The share of the time that proposals may cost where they do not seem to pay: to see whether they do by now.
+Of replies that share passes each has its part of it, as one that tries keeps all waiting."""
 _MOST_SAVED = 20
 """Of what proposals gained, in passes of the base: so much may be spent on trying."""
 _REPAID = 30
@@ -129,14 +130,14 @@ class Pace:
         self._pair.acceptance.count(chances, n_accepted, stopped_below=asked.stop_below if stopped else 0.0)
         if self._are_known:
             took_s = missed_s + self._round_s(asked, len(chances))
-            self._save((n_accepted + 1) * self._pass_s(1) - (1 - _ALLOWANCE) * took_s)
+            self._save((n_accepted + 1) * self._pass_s(1) - (1 - self._allowance) * took_s)
         for account in (self._own, self._pair.account):
             account.lately.count(chances, n_accepted)
 
     def skip(self, n_tokens: int) -> None:
         """So many tokens were written without this proposer."""
         self._n_missed += n_tokens
-        self._save(_ALLOWANCE * self._pass_s(1))
+        self._save(self._allowance * self._pass_s(1))
 
     def has_read(self) -> None:
         """The drafter knows all of the text."""
@@ -205,6 +206,10 @@ class Pace:
     @property
     def _together(self) -> int:
         return self._costs.n_replies(self._finisher)
+
+    @property
+    def _allowance(self) -> float:
+        return _ALLOWANCE / self._together
 
     @property
     def _are_known(self) -> bool:
