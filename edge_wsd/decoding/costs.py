@@ -65,6 +65,8 @@ class Curve:
         above = min(max(bisect_left(sizes, size), 1), len(sizes) - 1)
         low, high = sizes[above - 1], sizes[above]
         slope = (seconds[high] - seconds[low]) / (high - low)
+        if size > high:  # two neighbours alone may be anything
+            slope = max(slope, (seconds[high] - seconds[sizes[0]]) / (high - sizes[0]))
         if not low <= size <= high:  # beyond what is known no pass is cheaper for being longer
             slope = max(slope, 0.0)
         return max(seconds[low] + slope * (size - low), 0.1 * seconds[low])

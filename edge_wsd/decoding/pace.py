@@ -217,6 +217,6 @@ class Pace:
 
     def _save(self, seconds: float) -> None:
         """Time that proposals gain may be spent on trying again, and so may a small share of all time."""
+        account = self._own if self._together == 1 else self._pair.account
         most_s = _MOST_SAVED * self._pass_s(1)
-        self._own.saved_s = min(self._own.saved_s + seconds, most_s)
-        self._pair.account.saved_s = min(self._pair.account.saved_s + seconds / self._together, most_s)
+        account.saved_s = min(account.saved_s + seconds / self._together, most_s)
