@@ -148,8 +148,6 @@ class Engine:
                 self._retire()
         except BaseException as error:  # a bug of ours; but nobody may wait for a thread that is gone
             self._give_up(error)
-        if self._on_idle is not None:
-            self._on_idle()
 
     def _admit(self) -> bool:
         """Let the next replies begin. False once there is nothing left to do: then the thread ends."""
@@ -161,6 +159,8 @@ class Engine:
                     if self._queue:
                         continue
                     self._steps.rest()
+                    if self._on_idle is not None:  # before another thread can begin, and `close` waits for it
+                        self._on_idle()
                     self._thread = None
                     return False
             self._steps.take_time()  # what hurried is seen below, and in `_end_cancelled`
