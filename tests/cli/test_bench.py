@@ -121,6 +121,16 @@ def test_a_picture_without_matplotlib_is_refused_before_anything_is_measured(ben
     assert done.code == 1 and done.out == "" and 'pip install "edge-wsd[bench]"' in done.err
 
 
+def test_a_picture_that_cannot_be_written_costs_no_figures(bench, tmp_path):
+    """What had been measured was lost with it."""
+    pytest.importorskip("matplotlib")
+    done = bench("demo", *SHORT, "--plot", "no/such/speed.svg")
+    assert done.code == 1 and done.out == "" and "there is no folder no/such" in done.err
+    (tmp_path / "speed.svg").mkdir()
+    done = bench("demo", *SHORT, "--plot", "speed.svg")
+    assert done.code == 1 and "wsd k=auto" in done.out and "speed.svg: cannot be written" in done.err
+
+
 def test_a_peer_that_fails_loses_its_row_and_nothing_else(bench, tmp_path):
     peer = tmp_path / "broken"
     peer.write_text("#!/bin/sh\necho out of memory >&2\nexit 7\n")

@@ -96,6 +96,8 @@ def command(  # noqa: PLR0913
         from edge_wsd.bench.plot import require_matplotlib
 
         require_matplotlib()
+        if not Path(plot).absolute().parent.is_dir():
+            raise BenchError(f"--plot {plot}: there is no folder {Path(plot).parent}; make it first")
     bench = Bench(sweep, repetitions, makers)
     settings = [
         replace(one, context_length=one.context_length or bench.longest + ROOM, cache_ram=0)
@@ -108,12 +110,12 @@ def command(  # noqa: PLR0913
         "overlap": overlap,
     }
     results = _run(bench, [(name, _loader(pair, loading)) for name, pair in _chosen(pairs, drafter, base)], quiet)
-    if plot is not None:
-        _draw(results, plot)
     if as_object:
         print_json(results.as_dict())
     else:
         click.echo(comma_separated(results) if as_csv else markdown(results))
+    if plot is not None:  # last, so that no figure is lost if the file cannot be written
+        _draw(results, plot)
     for failure in results.failures:
         tell(f"failed: {failure}")
     if results.failures:
