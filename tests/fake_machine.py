@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from edge_wsd.decoding.costs import Costs
 from edge_wsd.decoding.pace import Pace, Proposals, Round
+from edge_wsd.decoding.proposal import Proposal
 
 LIMIT = 16
 """Proposals in a round, at most."""
@@ -50,31 +51,34 @@ class Machine:
                 total_s += self._measure("drafter", len(together) + read, len(together), seconds, len(together))
                 for i in together:
                     missed[i] = 0
-            n_base = sum(len(proposals[i][0]) + 1 for i in at_work)
+            n_base = sum(len(proposals[i][0].tokens) + 1 for i in at_work)
             total_s += self._measure("base", n_base, len(at_work), self.base_s(n_base))
             for i in at_work:
-                chances, n_accepted, n_steps = proposals[i]
-                paces[i].record(rounds[i], chances, n_accepted)
+                proposal, n_accepted, n_steps = proposals[i]
+                if rounds[i].n:
+                    paces[i].record(rounds[i], proposal, n_accepted)
+                else:
+                    paces[i].skip(1)
                 lengths[i] += n_accepted + 1
                 missed[i] += not n_steps or n_accepted == n_steps  # its own last proposal it has not read either
         return total_s
 
-    def _propose(self, asked: Round, length: int, chance: random.Random) -> tuple[list[float], int, int]:
-        """The drafter's probabilities, how many of the tokens are accepted, and how many steps that took."""
+    def _propose(self, asked: Round, length: int, chance: random.Random) -> tuple[Proposal, int, int]:
+        """The proposal, how many of its tokens are accepted, and how many steps it took."""
         chances: list[float] = []
-        n_accepted, n_steps, stands = 0, 0, True
+        n_accepted, n_steps, stands, unsure = 0, 0, True, False
         for i in range(asked.n):
             a = self.acceptance(length + i)
             sure = chance.random() < max(0.0, (a - 0.3) / 0.7) if self.knows_itself else True
             truth = (1.0 if sure else min(a, 0.3)) if self.knows_itself else a
             said = (0.99 if sure else 0.45) if self.knows_itself else 1.0
             n_steps += 1
-            if said < asked.stop_below:
+            if unsure := said < asked.stop_below:
                 break
             stands = stands and chance.random() < truth
             n_accepted += stands
             chances.append(said)
-        return chances, n_accepted, n_steps
+        return Proposal([0] * len(chances), chances, unsure=unsure), n_accepted, n_steps
 
     def _measure(self, source, n_tokens: int, n_replies: int, seconds: float, n_rows: int | None = None) -> float:
         """What the engine would have measured: a little noise, and now and then something else had the processor."""

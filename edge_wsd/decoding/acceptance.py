@@ -19,6 +19,8 @@ _KEEP = 0.998
 """What a trial still counts after the next one: about the last 500 count."""
 _TRUST = 4.0
 """Trials before what happened lately counts more than the pair's."""
+_TRUST_IN_SHARES = 30.0
+"""As `_TRUST`, for how sure the proposer is."""
 _RARE = 0.01
 _MOST = 0.995
 """Nothing is ever certain."""
@@ -55,6 +57,10 @@ class Acceptance:
         """The share of all proposals that is accepted."""
         return sum(share * self.rate(bucket) for bucket, share in enumerate(self.shares()))
 
+    def reach(self, bound: float) -> float:
+        """The share of proposals with at least this probability, which is one of `EDGES`."""
+        return sum(self.shares()[bisect_right(EDGES, bound) :])
+
     def shares(self) -> list[float]:
         """How the proposals are spread over the buckets. Until something is known all are in the last."""
         seen = [*self.seen[:-1], self.seen[-1] + 1]
@@ -75,38 +81,67 @@ class Acceptance:
 
 
 class Lately:
-    """What a reply, or those that share passes, took of late of what the pair's acceptance promised."""
+    """How a reply, or those that share passes, fare of late, against what the pair's acceptance promised."""
 
     def __init__(self, pair: Acceptance, n_lately: int = 20) -> None:
         """About the last `n_lately` proposals count."""
         self._pair = pair
-        self._keep = 1 - 1 / n_lately
-        self._n = self._n_accepted = self._n_promised = 0.0
+        self._accepted, self._reached = _Ratio(1 - 1 / n_lately), _Ratio(1 - 1 / n_lately)
+        self._bound = 0.0
 
-    def count(self, chances: list[float], n_accepted: int) -> None:
-        """A round. What follows the first rejection says nothing."""
-        for i, chance in enumerate(chances[: n_accepted + 1]):
-            self._n = self._keep * self._n + 1
-            self._n_accepted = self._keep * self._n_accepted + (i < n_accepted)
-            self._n_promised = self._keep * self._n_promised + self._pair.rate(bucket_of(chance))
+    def count(self, chances: list[float], n_accepted: int, *, bound: float = 0.0, stopped: bool = False) -> None:
+        """A round with this bound on the proposer's probability. What follows the first rejection says nothing.
+
+        `stopped`: the token behind those would have been below the bound.
+        """
+        self._bound = bound or self._bound
+        for i, chance in enumerate(known := chances[: n_accepted + 1]):
+            self._accepted.count(i < n_accepted, self._pair.rate(bucket_of(chance)))
+        if self._bound:
+            usual = self._pair.reach(self._bound)
+            for reaches in [*(chance >= self._bound for chance in known), *[False] * stopped]:
+                self._reached.count(reaches, usual)
 
     def bounds(self) -> list[tuple[float, float, float]]:
         """Bounds on the proposer's probability, each with the chance that a token reaches it, and then of acceptance.
 
         The first is 0, which every token reaches. Those that make hardly a difference are left out.
         """
-        shares, rates = self._pair.shares(), [self._pair.rate(bucket) for bucket in range(_N)]
-        usual = self._pair.mean
-        ratio = (self._n_accepted + _TRUST * usual) / (self._n_promised + _TRUST * usual)
-        rates = [min(rate * ratio, _MOST) for rate in rates]
+        shares, ratio = self._shares(), self._accepted.value(_TRUST * self._pair.mean)
+        rates = [min(self._pair.rate(bucket) * ratio, _MOST) for bucket in range(_N)]
         bounds = []
         for first, bound in enumerate((0.0, *EDGES)):
             if first and shares[first - 1] < _RARE:
                 continue
-            reach = sum(shares[first:])
+            reach = max(sum(shares[first:]), _RARE)
             accepted = sum(share * rate for share, rate in zip(shares[first:], rates[first:], strict=True))
             bounds.append((bound, min(reach, 1.0), accepted / reach))
         return bounds
+
+    def _shares(self) -> list[float]:
+        """How proposals are spread over the buckets: as the pair's, but for how many reach the latest bound."""
+        shares, first = self._pair.shares(), bisect_right(EDGES, self._bound)
+        below, above = sum(shares[:first]), sum(shares[first:])
+        if not self._bound or not below:
+            return shares
+        reach = min(above * self._reached.value(_TRUST_IN_SHARES * above), 1.0)
+        return [share * ((1 - reach) / below if i < first else reach / above) for i, share in enumerate(shares)]
+
+
+class _Ratio:
+    """What happened of late, in parts of what was promised."""
+
+    def __init__(self, keep: float) -> None:
+        self._keep = keep
+        self._n = self._n_promised = 0.0
+
+    def count(self, happened: bool, promised: float) -> None:
+        self._n = self._keep * self._n + happened
+        self._n_promised = self._keep * self._n_promised + promised
+
+    def value(self, trust: float) -> float:
+        """It begins at 1, as if so much had been promised and had happened before."""
+        return (self._n + trust) / (self._n_promised + trust)
 
 
 def bucket_of(chance: float) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from edge_wsd.decoding.bridge import Bridge, Draft
@@ -84,7 +85,8 @@ class Drafter:
         while len(tokens) < n and (chosen := (yield from self._next(None, n - len(tokens), stop_below))) is not None:
             tokens.append(chosen[0])
             chances.append(math.exp(chosen[1]))
-        return self._echo.to_base(tokens, chances)
+        unsure = len(tokens) < n and self.stop is None and not self._vocabulary.is_end(self._ahead[0][0])
+        return replace(self._echo.to_base(tokens, chances), unsure=unsure)
 
     def ahead(self, n: int, *, of_draft: bool = False) -> Meanwhile | None:
         """A pass that chooses up to `n` tokens more, betting that the reply goes on as this model wrote last.

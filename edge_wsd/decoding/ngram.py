@@ -9,6 +9,8 @@ where the longest match stands is taken, here the latest, and only as far as suc
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from edge_wsd.decoding.proposal import Proposal
 from edge_wsd.decoding.protocols import Vocabulary, Writing
 
@@ -54,7 +56,9 @@ class NgramLookup:
         while at is not None and len(proposal.tokens) < n:
             token = text[at] if at < end else proposal.tokens[at - end]
             chance = self.precision[min(length, _LONGEST) - 1]
-            if chance < stop_below or self._vocabulary.is_end(token):
+            if chance < stop_below:
+                return replace(proposal, unsure=True)
+            if self._vocabulary.is_end(token):
                 break
             proposal.tokens.append(token)
             proposal.chances.append(chance)

@@ -1,8 +1,9 @@
 """How many tokens to propose after the switch, from measured costs and acceptance.
 
 A round of k proposals takes k drafter steps and one pass of the base over k + 1 tokens, and yields
-1 + a + ... + a^k tokens if each proposal is accepted with probability a. Passes over several tokens are nearly free on
-a GPU but not on a CPU. The k of the most tokens per second is chosen; 0, plain decoding, where no proposal pays.
+1 + a + ... + a^k tokens if each is accepted with probability a. A round may also end where the proposer is unsure: then
+fewer are made, and more of them accepted. Passes over several tokens are nearly free on a GPU but not on a CPU. The
+round of the most tokens per second is chosen; none, plain decoding, where no proposal pays.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from edge_wsd.decoding.acceptance import Acceptance, Lately
 from edge_wsd.decoding.costs import Costs
 from edge_wsd.decoding.events import Source
+from edge_wsd.decoding.proposal import Proposal
 
 MOST = 32
 """Proposals in a round."""
@@ -117,22 +119,20 @@ class Pace:
         decided = self._pair.decided[1]
         return Round(min(decided.n, self._limit), decided.stop_below)
 
-    def record(self, asked: Round, chances: list[float], n_accepted: int) -> None:
-        """What came of a round: `chances` are the proposer's probabilities of what it proposed."""
-        if asked.n == 0:
-            self.skip(1)
-            return
+    def record(self, asked: Round, proposal: Proposal, n_accepted: int) -> None:
+        """What came of a round: of the proposal so many tokens stand."""
         missed_s = self._missed_s()
         self.has_read()
-        if not chances and not asked.stop_below:  # nothing to say is as good as a rejection
-            chances = [1.0]
-        stopped = len(chances) < asked.n and n_accepted == len(chances)
+        chances = proposal.chances
+        stopped = proposal.unsure and n_accepted == len(chances)
         self._pair.acceptance.count(chances, n_accepted, stopped_below=asked.stop_below if stopped else 0.0)
         if self._are_known:
             took_s = missed_s + self._round_s(asked, len(chances))
             self._save((n_accepted + 1) * self._pass_s(1) - (1 - self._allowance) * took_s)
+        if not chances and not stopped:  # the proposer's text ends here: as good as a rejection, but of no token
+            chances = [1.0]
         for account in (self._own, self._pair.account):
-            account.lately.count(chances, n_accepted)
+            account.lately.count(chances, n_accepted, bound=asked.stop_below, stopped=stopped)
 
     def skip(self, n_tokens: int) -> None:
         """So many tokens were written without this proposer."""
@@ -151,7 +151,9 @@ class Pace:
             account.best = self._best(account)
         if n % _LEARN != _LEARN - 1:
             return account.best
-        return Round(account.best.n) if account.best.n else self._trial(account)
+        if account.best.n == 0:
+            return self._trial(account)
+        return Round(account.best.n) if account.saved_s > 0 else account.best
 
     def _best(self, account: Account) -> Round:
         """That of the most tokens per second."""

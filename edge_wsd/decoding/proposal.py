@@ -17,7 +17,9 @@ class Proposal:
     chances: list[float] = field(default_factory=list)
     """The proposer's own probability of each token, 0 to 1; 1 where it knows none."""
     proposer: ProposerName = "drafter"
+    unsure: bool = False
+    """Whether it ends because the next token was less probable than asked for."""
 
     def first(self, n: int) -> Proposal:
         """Its first `n` tokens."""
-        return Proposal(self.tokens[:n], self.chances[:n], self.proposer)
+        return Proposal(self.tokens[:n], self.chances[:n], self.proposer, self.unsure and n >= len(self.tokens))

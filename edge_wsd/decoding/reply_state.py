@@ -127,7 +127,7 @@ class ReplyState:
         """Tell every pace what came of the round; it was one without proposals for all but the proposer."""
         for name, pace in self._paces.items():
             if name == self._proposed_by:
-                pace.record(self._asked, self._proposal.chances, n_written - 1)
+                pace.record(self._asked, self._proposal, n_written - 1)
             else:
                 pace.skip(n_written)
 

@@ -82,9 +82,10 @@ class WindowReply(ReplyState):
         self._n_scored += len(proposed)
         self.text += proposed
         kept, reason = self._kept()
-        self.experience.switches.count(max(0, kept - first - certain + 1), switched=reason == "confident")
         if (reason is not None or self._n_scored >= self._limit) and self._take_back(self._drafter.draft.settle()):
             return
+        if self.options.switch_at is None:
+            self.experience.switches.count(max(0, kept - first - certain + 1), switched=reason == "confident")
         self.meter.n_drafted, self.meter.n_accepted = self._n_scored, kept
         scored = self._scored(max(first, 0), kept)
         yield scored

@@ -55,7 +55,7 @@ def _renew_locks() -> None:
 
 def holds_lock() -> bool:
     """Whether this thread is in the middle of using llama.cpp: of a signal handler, then, that has interrupted it."""
-    return any(lock._is_owned() for lock in (LOCK, *(one.lock for one in _locked)))  # type: ignore[attr-defined]
+    return any(lock._is_owned() for lock in (LOCK, *(one.lock for one in list(_locked))))  # type: ignore[attr-defined]
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork

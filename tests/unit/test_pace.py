@@ -10,6 +10,7 @@ import pytest
 from edge_wsd.decoding.acceptance import Acceptance, Lately
 from edge_wsd.decoding.costs import Costs
 from edge_wsd.decoding.pace import Pace, Proposals, Round
+from edge_wsd.decoding.proposal import Proposal
 from tests.fake_machine import LIMIT, Machine
 
 N_TOKENS = 800
@@ -31,6 +32,10 @@ GRID = [
     for base, step_s, chance in itertools.product(BASES, (0.1, 0.5, 0.9), CHANCES)
     for n_replies in ((1, 4) if base in ("flat", "cpu") else (1,))
 ]
+
+
+def of(chances, *, unsure=False):
+    return Proposal([0] * len(chances), chances, unsure=unsure)
 
 
 def machine(base, step_s, chance, **settings):
@@ -63,7 +68,7 @@ def test_a_pinned_number_is_proposed_whatever_it_costs():
     pace = Pace(8, Costs(), pinned=5)
     for _ in range(20):
         assert pace.next() == Round(5)
-        pace.record(Round(5), [1.0] * 5, 0)
+        pace.record(Round(5), of([1.0] * 5), 0)
 
 
 def test_replies_that_share_a_pass_propose_alike():
@@ -72,14 +77,14 @@ def test_replies_that_share_a_pass_propose_alike():
     paces = [Pace(8, costs, pair) for _ in range(4)]
     for pace, n_accepted in zip(paces, (0, 3, 0, 3), strict=True):
         for _ in range(10):
-            pace.record(Round(3), [1.0] * 3, n_accepted)
+            pace.record(Round(3), of([1.0] * 3), n_accepted)
     assert len({pace.next() for pace in paces}) == 1
 
 
-def known_costs(*, n_replies=1):
+def known_costs(*, n_replies=1, step_s=0.1):
     costs = Costs()
     for _ in range(9):
-        costs.took("drafter", n_tokens=n_replies, n_rows=n_replies, n_replies=n_replies, seconds=0.1)
+        costs.took("drafter", n_tokens=n_replies, n_rows=n_replies, n_replies=n_replies, seconds=step_s)
         for n in (n_replies, 4 * n_replies):
             costs.took("base", n_tokens=n, n_rows=n, n_replies=n_replies, seconds=1 + 0.1 * n)
     return costs
@@ -151,8 +156,44 @@ def test_where_the_drafter_is_unsure_it_is_tried_again():
     for _ in range(300):
         asked = pace.next()
         chances = [0.99, 0.45] * (asked.n // 2) if asked.stop_below <= 0.45 else [0.99][: asked.n]
-        pace.record(asked, chances, len(chances))
+        pace.record(asked, of(chances, unsure=len(chances) < asked.n), len(chances))
     assert pace.next().stop_below < 0.45
+
+
+def test_a_reply_whose_drafter_is_always_unsure_is_soon_asked_for_none():
+    """Rounds in which nothing was proposed cost a step of the drafter each, and taught the reply nothing."""
+    pace = Pace(8, known_costs(step_s=0.4), pair := Proposals())
+    for _ in range(100):
+        pair.acceptance.count([0.99, 0.99, 0.45], 2)
+    assert pace.next().stop_below > 0.45
+    n_asked = 0
+    for _ in range(200):
+        asked = pace.next()
+        if asked.n:
+            n_asked += 1
+            unsure = asked.stop_below > 0.45
+            pace.record(asked, of([] if unsure else [0.45] * asked.n, unsure=unsure), 0)
+        else:
+            pace.skip(1)
+    assert n_asked < 30
+
+
+def test_a_text_that_ends_for_the_drafter_is_no_rejection_of_a_probable_token():
+    pace = Pace(8, known_costs(step_s=0.4), pair := Proposals())
+    before = pair.acceptance.snapshot()
+    for _ in range(20):
+        pace.record(Round(4), of([]), 0)
+    assert pair.acceptance.snapshot() == before
+    assert not any(pace.next().n for _ in range(5))
+
+
+def test_what_is_asked_beyond_the_bound_to_learn_is_paid_for_by_what_proposals_gained():
+    """One round in eight went on to its full length, however little proposals gained."""
+    pace = Pace(8, known_costs(), pair := Proposals())
+    for _ in range(100):
+        pair.acceptance.count([0.99, 0.45], 1)
+    asked = [pace.next() for _ in range(32)]
+    assert all(one.n and one.stop_below > 0.45 for one in asked)
 
 
 def test_a_lookup_costs_no_steps_and_needs_no_drafter():
