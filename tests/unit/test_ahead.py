@@ -96,3 +96,9 @@ def test_the_switches_of_a_reply_are_learnt():
         assert n == (reason == "confident")
         assert n_tokens <= max(0, bench.meter.n_until_switch - bench.options.window + 1)
     assert "confident" in reasons and len(reasons) > 1
+
+
+def test_a_forced_switch_tells_nothing_of_confidence():
+    """A benchmark of forced switches taught the pair that it hardly ever switches by itself."""
+    bench = Bench(1, chunk=4, switch_at=6).run()
+    assert bench.switch.reason == "forced" and bench.state.experience.switches.snapshot() == [0.0, 0.0]

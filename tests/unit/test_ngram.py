@@ -54,7 +54,9 @@ def test_longer_matches_are_trusted_more_and_a_proposal_stops_where_it_is_not_tr
     lookup = NgramLookup([1, 2, 3, 4, 5, 6, 7, 8], WORDS)
     assert asked(lookup, [3], 6).chances == [*_FIRST_PRECISION, _FIRST_PRECISION[-1]]
     assert asked(lookup, [3], 6, stop_below=_FIRST_PRECISION[0] + 0.01).tokens == []
-    assert asked(lookup, [3, 4, 5], 6, stop_below=_FIRST_PRECISION[0] + 0.01).tokens[0] == 6
+    assert asked(lookup, [3], 6, stop_below=_FIRST_PRECISION[0] + 0.01).unsure
+    trusted = asked(lookup, [3, 4, 5], 6, stop_below=_FIRST_PRECISION[0] + 0.01)
+    assert trusted.tokens[0] == 6 and not trusted.unsure, "its text ends"
 
 
 def test_what_it_is_trusted_with_follows_what_was_right_whether_proposed_or_not():

@@ -1,6 +1,7 @@
 """The loop against the published algorithm run the slow way, over models that are a fixed function of their input."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -406,7 +407,7 @@ def test_the_drafter_is_asked_to_stop_where_its_pace_says_so():
     assert sum(tried[:-1]) > 0, "they once counted as if the drafter had been certain of each"
 
 
-def test_a_drafter_stops_proposing_where_it_is_unsure_itself():
+def test_a_drafter_stops_proposing_where_it_is_unsure_itself(monkeypatch):
     def proposal(**given):
         with pytest.raises(StopIteration) as end:
             next(drive(drafter.propose([], 8, **given)))
@@ -423,7 +424,11 @@ def test_a_drafter_stops_proposing_where_it_is_unsure_itself():
     assert asked.onward.stop_below == 0.3, "or steps that are taken natively would go on"
     for bound in whole.chances:
         n_sure = next((i for i, chance in enumerate(whole.chances) if chance < bound * 0.999), len(whole.chances))
-        assert proposal(stop_below=bound * 0.999).tokens == whole.tokens[:n_sure]
+        stopped = proposal(stop_below=bound * 0.999)
+        assert stopped.tokens == whole.tokens[:n_sure] and stopped.unsure == (n_sure < len(whole.tokens))
+    assert not whole.unsure and proposal(stop_below=1.0).unsure
+    monkeypatch.setattr(drafter._vocabulary, "is_end", lambda token: True)  # to end is not to be unsure
+    assert proposal(stop_below=0.001) == replace(whole, tokens=[], chances=[])
 
 
 class Hasty:
