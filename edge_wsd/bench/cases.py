@@ -47,7 +47,7 @@ class BenchCase:
         return f"wsd k={'auto' if self.propose is None else self.propose}"
 
     def options(self) -> Options:
-        """Options of one answer. Nothing but its length ends it, except the model's own end of text."""
+        """Options of one answer, which nothing but its length ends."""
         chosen = Options(mode=self.writer, max_tokens=self.workload.n_answer, stop_loops=False)
         if self.writer != "wsd":
             return chosen

@@ -14,6 +14,7 @@ from edge_wsd.bench.figures import Figures
 from edge_wsd.bench.pass_clock import PassClock
 from edge_wsd.bench.prompts import BareTemplate, messages_of, prompt_of
 from edge_wsd.decoding.events import SOURCES, Reply, Source
+from edge_wsd.decoding.experience import Experience
 from edge_wsd.decoding.options import Options
 from edge_wsd.errors import Cancelled
 from edge_wsd.llama.library import devices
@@ -24,12 +25,18 @@ _STATUS = Path("/proc/self/status")
 
 
 class PairBench:
-    """Measures one pair. Its templates are taken away: a prompt has exactly the tokens that are asked for."""
+    """Measures one pair. Its templates and the ends of its texts are taken away: prompts and answers have exactly the
+    tokens that are asked for.
+    """
 
     def __init__(self, pair: Pair, is_cancelled: Callable[[], bool] = lambda: False) -> None:
         self.pair = pair
         self._is_cancelled = is_cancelled
         pair.drafter, pair.base = (replace(model, template=BareTemplate()) for model in (pair.drafter, pair.base))
+        for model in (pair.drafter, pair.base):
+            model.model.vocab.ignores_ends = True
+        self._costs = pair.experience.costs
+        self._learnt: dict[tuple[str, int], Experience] = {}
 
     def prompts(self, work: Workload) -> list[str]:
         """Prompts of so many of the base's tokens, of which no two begin alike."""
@@ -65,8 +72,14 @@ class PairBench:
             self.pair.model(source).context.wipe()
 
     def measure(self, case: BenchCase) -> Figures:
-        """One repetition. Raises `Cancelled` soon after that is asked for."""
+        """One repetition. Raises `Cancelled` soon after that is asked for.
+
+        Rows share what they learn of the machine, but not what they learn of the answers: other rows' proposals are not
+        those that this one would make.
+        """
         self.forget()
+        key = case.name, case.workload.at_once
+        self.pair.experience = self._learnt.setdefault(key, Experience(self._costs))
         options, prompts = case.options(), self.prompts(case.workload)
         with ExitStack() as stack:
             clocks = {source: stack.enter_context(PassClock(self.pair.model(source).context)) for source in SOURCES}
@@ -81,10 +94,10 @@ class PairBench:
                         raise Cancelled("the measurement was stopped")
                 replies.append(stream.result())
             seconds = time.perf_counter() - began
-        return _figures(replies, seconds, clocks)
+        return _figures(replies, seconds, clocks, overlaps=self.pair.overlaps)
 
 
-def _figures(replies: list[Reply], seconds: float, clocks: dict[Source, PassClock]) -> Figures:
+def _figures(replies: list[Reply], seconds: float, clocks: dict[Source, PassClock], *, overlaps: bool) -> Figures:
     stats = [reply.stats for reply in replies]
     n_tokens = sum(one.n_tokens for one in stats)
     drafter = clocks["drafter"].rates(max(one.drafter_prompt_tokens for one in stats))
@@ -102,7 +115,7 @@ def _figures(replies: list[Reply], seconds: float, clocks: dict[Source, PassCloc
         base_decode_tps=base[1],
         base_passes=sum(one.base_passes for one in stats) / len(stats) if clocks["base"].n_passes else None,
         accepted=n_accepted / n_proposed if n_proposed else None,
-        host_ms=1e3 * max(0.0, seconds - computing_s) / n_tokens if n_tokens else None,
+        host_ms=None if overlaps else 1e3 * max(0.0, seconds - computing_s) / n_tokens,
         resident_mib=resident_mib(),
         device_mib=device_mib(),
     )

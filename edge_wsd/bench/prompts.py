@@ -7,7 +7,16 @@ from collections.abc import Callable, Sequence
 from edge_wsd.errors import BenchError
 from edge_wsd.prompts.messages import Message
 
-_WORDS = ("list", "the", "largest", "files", "in", "every", "folder")
+_PROSE = """The harbour wakes before the town does. By five the first boats have come back, and their catch lies in
+grey boxes along the quay, where buyers walk up and down with their hands in their pockets and say little. A woman who
+has sold fish here for thirty years puts ice over the herring, and tells a boy what to carry, and where. Above them the
+gulls argue about everything. At seven the baker opens, an hour later the school, and then nobody looks at the water any
+more, unless a ferry is late. In winter the lamps burn until nine; from the hill the place looks like a necklace that
+somebody dropped. My grandfather built half of these boats. He kept a notebook for each of them, with its length, the
+wood that went into it, what it had cost and who had paid for it, and on the last page the weather of the day on which
+it first went out. Most of them are gone. The notebooks are still in the loft, in the order in which he wrote them, and
+whoever reads them learns a good deal about storms and about money."""
+_WORDS = tuple(_PROSE.split())
 _LETTER = "e"
 
 

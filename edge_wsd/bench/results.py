@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from edge_wsd.bench.cases import BenchCase, Workload
 from edge_wsd.bench.figures import NAMES, Figures, Summary, ratio, summary
 from edge_wsd.bench.machine import BenchMachine
+from edge_wsd.decoding.events import Source
 
 DERIVED = ("answer_tps",)
 
@@ -44,18 +46,30 @@ class BenchPair:
     drafter_mib: float
     base_mib: float
     agreement: float | None
-    threads: tuple[int, int]
-    """Of the drafter and of the base."""
+    overlaps: bool
+    settings: dict[Source, dict[str, object]]
+    """What each model was loaded with, by name."""
 
     @property
     def line(self) -> str:
         """For a person."""
         share = "" if self.agreement is None else f"; agreement {100 * self.agreement:.1f} %"
-        threads = f"{self.threads[0]}" if len(set(self.threads)) == 1 else f"{self.threads[0]} and {self.threads[1]}"
         return (
             f"pair {self.name}: {self.drafter} ({self.drafter_mib:.0f} MiB) drafts for {self.base} "
-            f"({self.base_mib:.0f} MiB); threads {threads}{share}"
+            f"({self.base_mib:.0f} MiB){share}; {self._said}"
         )
+
+    @property
+    def _said(self) -> str:
+        """The settings; both models' where they differ."""
+        drafter, base = self.settings["drafter"], self.settings["base"]
+        said = [
+            f"{name.replace('_', ' ')} {value}"
+            if drafter[name] == value
+            else f"{name.replace('_', ' ')} {drafter[name]} and {value}"
+            for name, value in base.items()
+        ]
+        return ", ".join([*said, f"overlap {'on' if self.overlaps else 'off'}"])
 
 
 @dataclass(slots=True)
@@ -67,7 +81,15 @@ class BenchResults:
     pairs: list[BenchPair] = field(default_factory=list)
     rows: list[BenchRow] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
-    """Peers that failed, and why; their rows are left out."""
+    """Peers that failed, and why; they are not measured again."""
+
+    @contextmanager
+    def without_empty_rows(self) -> Iterator[None]:
+        """Rows that were not measured in the block, for whatever reason, leave at its end."""
+        try:
+            yield
+        finally:
+            self.rows = [row for row in self.rows if row.figures]
 
     def reference(self, row: BenchRow) -> BenchRow | None:
         """The base alone with the same workload, the row that others are compared with."""

@@ -14,14 +14,13 @@ from typing import Any
 
 from edge_wsd.bench.cases import Workload
 from edge_wsd.bench.figures import Figures
-from edge_wsd.bench.peers import TIMEOUT_S, PeerFiles, last_words, number, program
+from edge_wsd.bench.peers import ROOM, TIMEOUT_S, PeerFiles, last_words, number, program
 from edge_wsd.errors import BenchError
 
 _HOST = "127.0.0.1"
 _START_S = 300.0
 _STOP_S = 10.0
 _TICK_S = 0.1
-_ROOM = 64
 
 
 class LlamaServer:
@@ -81,8 +80,8 @@ class LlamaServer:
     def _start(self) -> None:
         files, self._port = self.files, _free_port()
         words = [self.path, "-m", files.base, "--host", _HOST, "--port", self._port, "-np", files.most_at_once,
-                 "-c", files.most_at_once * (files.longest + _ROOM), "-t", files.threads, "-b", files.batch,
-                 "-ub", files.batch, "--cache-ram", 0, "--no-webui"]  # fmt: skip
+                 "-c", files.most_at_once * (files.longest + ROOM), *files.settings, "--cache-ram", 0,
+                 "--no-webui"]  # fmt: skip
         try:
             self._process = subprocess.Popen(
                 [str(word) for word in words], stdin=subprocess.DEVNULL, stdout=self._log, stderr=subprocess.STDOUT

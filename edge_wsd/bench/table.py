@@ -52,9 +52,6 @@ def markdown(results: BenchResults) -> str:
     lines.append(_line(headings))
     lines.append(_line(["---"] + ["---:"] * 4 + ["---", "---:"] + ["---:"] * (len(headings) - 7)))
     lines += [_line(_cells(results, row, shown)) for row in results.rows]
-    early = [row for row in results.rows if _is_early(row)]
-    if early:
-        lines += ["", f"In {len(early)} rows answers ended by themselves before their length: ÷ base is per token."]
     lines += ["", *(f"failed: {failure}" for failure in results.failures)] if results.failures else []
     return "\n".join(lines)
 
@@ -97,10 +94,6 @@ def _written(found: Summary | None, column: Column) -> str:
 def decimals(value: float) -> int:
     """Decimal places that show three digits of a number, and all digits before its point."""
     return 2 if value == 0 else min(4, max(0, 2 - math.floor(math.log10(abs(value)))))
-
-
-def _is_early(row: BenchRow) -> bool:
-    return any(one.n_tokens < row.workload.n_answer * row.workload.at_once for one in row.figures)
 
 
 def _line(cells: Sequence[str]) -> str:

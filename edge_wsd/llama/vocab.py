@@ -39,6 +39,8 @@ class Vocab:
         self._model = model
         self._path = path
         self._pieces: dict[int, bytes] = {}
+        self.ignores_ends = False
+        """Whether texts go on behind their ends, as benchmarks of a certain length want it."""
         self.n_tokens: int = llama_cpp.llama_vocab_n_tokens(self._handle)
         kind = llama_cpp.llama_vocab_type(self._handle)
         self.type: str = _TYPES[kind] if 0 <= kind < len(_TYPES) else f"type {kind}"
@@ -214,7 +216,7 @@ class Vocab:
 
     def is_end(self, token: int) -> bool:
         """Whether `token` ends a text or a turn."""
-        return bool(llama_cpp.llama_vocab_is_eog(self._handle, self._checked(token)))
+        return bool(llama_cpp.llama_vocab_is_eog(self._handle, self._checked(token))) and not self.ignores_ends
 
     def _checked(self, token: int) -> int:
         # llama.cpp aborts the process on an id outside the vocabulary.

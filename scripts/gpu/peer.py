@@ -15,10 +15,7 @@ from pathlib import Path
 from edge_wsd.bench.cases import Workload
 from edge_wsd.bench.peers import LlamaSpeculativeSimple, PeerFiles
 from edge_wsd.bench.prompts import prompt_of
-from edge_wsd.errors import BenchError
 from edge_wsd.llama.threads import physical_cores
-
-MOST_TRIES = 10
 
 
 def main() -> None:
@@ -38,34 +35,26 @@ def main() -> None:
             drafter=arguments.drafter,
             base=arguments.base,
             threads=physical_cores(),
-            batch=max(512, arguments.prompt),
+            batch=(n_batch := max(512, arguments.prompt)),
+            micro_batch=n_batch,
+            flash="auto",
+            kv_type="f16",
+            drafter_layers=-1,
+            base_layers=-1,
             propose=n_proposed,
             most_at_once=1,
             longest=arguments.prompt + arguments.answer,
         )
         peer = LlamaSpeculativeSimple(arguments.program, files)
         prompt = prompt_of(arguments.prompt, 0, n_tokens)
-        rates[n_proposed] = statistics.median(rate(peer, work, prompt) for _ in range(arguments.repetitions))
+        found = [peer.measure(work, [prompt]).base_decode_tps for _ in range(arguments.repetitions)]
+        rates[n_proposed] = statistics.median(rate for rate in found if rate is not None)
     print(json.dumps({"peer_tokens_per_s": max(rates.values()), "peer_rates": rates}))
 
 
 def n_tokens(text: str) -> int:
     """In the vocabulary of scripts/random_model.py: bytes, one merge, and the token that a text begins with."""
     return 1 + len(text) - text.count(" t")
-
-
-def rate(peer: LlamaSpeculativeSimple, work: Workload, prompt: str) -> float:
-    """A thread of its own writes its log, and loses the end where the program ends first: then once more."""
-    for tries_left in reversed(range(MOST_TRIES)):
-        try:
-            found = peer.measure(work, [prompt]).base_decode_tps
-        except BenchError:
-            if not tries_left:
-                raise
-        else:
-            if found is not None:
-                return found
-    raise BenchError(f"{peer.path}: told no rate in {MOST_TRIES} runs")
 
 
 if __name__ == "__main__":

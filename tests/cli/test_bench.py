@@ -11,11 +11,14 @@ from types import SimpleNamespace
 
 import pytest
 
+from edge_wsd.bench.cases import BenchCase, Workload
+from edge_wsd.bench.measure import PairBench
 from edge_wsd.cli.main import run
 from edge_wsd.demo.files import base_path, drafter_path
 from edge_wsd.llama.binding import llama_cpp
 from edge_wsd.llama.context import Context
 from edge_wsd.llama.onward import NativeSteps
+from edge_wsd.pair import Pair
 
 SHORT = ("-p", "16", "-n", "8", "-r", "1", "-q", "--threads", "1")
 
@@ -87,7 +90,7 @@ def test_several_answers_at_once_and_prompts_of_their_length(bench):
     found = json.loads(bench("demo", "-p", "40", "-n", "4", "-r", "2", "-q", "--at-once", "3", "--json").out)
     for row in found["rows"]:
         assert row["at_once"] == 3 and len(row["repetitions"]) == 2
-        assert all(0 < one["n_tokens"] <= 12 for one in row["repetitions"])
+        assert all(one["n_tokens"] == 12 for one in row["repetitions"]), "answers went on behind their ends"
 
 
 def test_a_table_and_comma_separated_values(bench):
@@ -105,6 +108,25 @@ def test_folders_are_pairs_under_their_names(bench, tmp_path):
     found = json.loads(bench("one", "two", *SHORT, "-k", "0", "--json").out)
     assert [pair["name"] for pair in found["pairs"]] == ["one", "two"]
     assert [row["pair"] for row in found["rows"]] == ["one"] * 3 + ["two"] * 3
+
+
+def test_what_was_measured_is_shown_although_a_later_pair_fails(bench, tmp_path):
+    (tmp_path / "half").mkdir()
+    shutil.copy(drafter_path(), tmp_path / "half" / "drafter.gguf")
+    done = bench("demo", "half", *SHORT, "--json")
+    assert done.code == 1 and "base.gguf" in done.err
+    found = json.loads(done.out)
+    assert {row["pair"] for row in found["rows"]} == {"demo"} and all(row["repetitions"] for row in found["rows"])
+
+
+def test_rows_share_what_they_learn_of_the_machine_and_not_of_answers():
+    """Proposals of a pinned number were experience for the row that chooses by itself."""
+    with Pair.load(drafter_path(), base_path()) as pair:
+        bench, seen = PairBench(pair), []
+        for propose in (16, None, 16):
+            bench.measure(BenchCase(Workload(16, 8), "wsd", 2, propose))
+            seen.append(pair.experience)
+    assert seen[0] is seen[2] is not seen[1] and seen[0].costs is seen[1].costs
 
 
 def test_a_picture_is_drawn(bench, tmp_path):

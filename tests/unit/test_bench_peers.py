@@ -21,7 +21,20 @@ from edge_wsd.bench.server_peer import LlamaServer
 from edge_wsd.errors import BenchError
 
 WORK = Workload(32, 16)
-FILES = PeerFiles(Path("d.gguf"), Path("b.gguf"), threads=1, batch=512, propose=8, most_at_once=2, longest=48)
+FILES = PeerFiles(
+    Path("d.gguf"),
+    Path("b.gguf"),
+    threads=1,
+    batch=512,
+    micro_batch=128,
+    flash="off",
+    kv_type="q8_0",
+    drafter_layers=7,
+    base_layers=3,
+    propose=8,
+    most_at_once=2,
+    longest=48,
+)
 
 BENCH = """[
   {"n_prompt": 32, "n_gen": 0, "avg_ns": 400000000, "avg_ts": 80.0},
@@ -88,6 +101,34 @@ def test_llama_completion_tells_its_times_on_stderr(script, tmp_path):
 def test_llama_speculative_simple_is_scaled_to_the_answer(script):
     found = LlamaSpeculativeSimple(script("", SPECULATIVE), FILES).measure(WORK, ["a prompt"])
     assert found.answer_s == pytest.approx(0.4 + 16 / 20) and found.accepted == pytest.approx(0.75)
+
+
+def test_llama_speculative_simple_is_asked_again_where_it_lost_the_end_of_its_log(tmp_path):
+    """Its log has a thread of its own; two of eight runs ended before that did, and the row was lost."""
+    path = tmp_path / "program"
+    path.write_text(
+        f"#!{sys.executable}\nimport os, sys\nseen = {str(tmp_path / 'seen')!r}\n"
+        f"if os.path.exists(seen): sys.stderr.write({SPECULATIVE!r})\nopen(seen, 'w')\n"
+    )
+    path.chmod(0o755)
+    assert LlamaSpeculativeSimple(str(path), FILES).measure(WORK, ["a prompt"]).accepted == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize(
+    ("kind", "out"),
+    [
+        (LlamaBench, BENCH),
+        (LlamaBatchedBench, BATCHED),
+        (LlamaCompletion, COMPLETION),
+        (LlamaSpeculativeSimple, SPECULATIVE),
+    ],
+)
+def test_programs_compute_as_the_pair_does(script, tmp_path, kind, out):
+    """They took flash attention where it is slower, and longer pieces of a prompt."""
+    kind(script(out), FILES).measure(WORK, ["a"])
+    arguments = json.loads((tmp_path / "arguments").read_text())
+    given = {name: arguments[arguments.index(name) + 1] for name in ("-fa", "-ub", "-ctk", "-ctv", "-ngl")}
+    assert given == {"-fa": "off", "-ub": "128", "-ctk": "q8_0", "-ctv": "q8_0", "-ngl": "3"}
 
 
 def test_only_two_can_answer_several_at_once(script):

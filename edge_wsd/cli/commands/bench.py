@@ -88,7 +88,10 @@ def command(  # noqa: PLR0913
     """
     if as_object and as_csv:
         raise click.UsageError("give either --json or --csv, not both")
-    from edge_wsd.bench.runner import ROOM, Bench
+    from edge_wsd.bench.machine import BenchMachine
+    from edge_wsd.bench.peers import ROOM
+    from edge_wsd.bench.results import BenchResults
+    from edge_wsd.bench.runner import Bench
     from edge_wsd.bench.table import comma_separated, markdown
 
     makers = _makers(peers)
@@ -109,11 +112,16 @@ def command(  # noqa: PLR0913
         "parallel": bench.most_at_once,
         "overlap": overlap,
     }
-    results = _run(bench, [(name, _loader(pair, loading)) for name, pair in _chosen(pairs, drafter, base)], quiet)
-    if as_object:
-        print_json(results.as_dict())
-    else:
-        click.echo(comma_separated(results) if as_csv else markdown(results))
+    chosen = [(name, _loader(pair, loading)) for name, pair in _chosen(pairs, drafter, base)]
+    results = BenchResults(BenchMachine.this(), repetitions)
+    try:
+        _run(bench, chosen, results, quiet)
+    finally:
+        if results.rows:
+            if as_object:
+                print_json(results.as_dict())
+            else:
+                click.echo(comma_separated(results) if as_csv else markdown(results))
     if plot is not None:  # last, so that no figure is lost if the file cannot be written
         _draw(results, plot)
     for failure in results.failures:
@@ -131,7 +139,7 @@ def _chosen(names: tuple[str, ...], drafter: str | None, base: str | None) -> li
     found: dict[str, NamedPair] = {}
     for name in names or (None,):
         folder = None if name is None else Path(name)
-        if folder is not None and folder.is_dir():
+        if folder is not None and (folder / "drafter.gguf").is_file():
             pair = NamedPair("", str(folder / "drafter.gguf"), str(folder / "base.gguf"))
             found[folder.resolve().name if folder.resolve().name not in found else str(folder)] = pair
         else:
@@ -160,13 +168,21 @@ def _makers(paths: dict[str, str]) -> list[MakePeer]:
 def _loader(pair: NamedPair, loading: dict[str, Any]) -> Callable[[], AbstractContextManager[Pair]]:
     # Templates are taken away before anything is asked, so a model without one of its own will do.
     choice = PairChoice(pair, {"drafter_template": "plain", "base_template": "plain", **loading}, Consent.NONE)
-    return lambda: choice.open(quiet=True)
+
+    def load() -> Pair:
+        pair = choice.open(quiet=True)
+        choice.warn(pair)
+        return pair
+
+    return load
 
 
 def _run(
-    bench: Bench, pairs: list[tuple[str, Callable[[], AbstractContextManager[Pair]]]], quiet: bool
-) -> BenchResults:
-    """After Ctrl-C nothing is printed: half a measurement is none."""
+    bench: Bench,
+    pairs: list[tuple[str, Callable[[], AbstractContextManager[Pair]]]],
+    results: BenchResults,
+    quiet: bool,
+) -> None:
     stopped: list[bool] = []
     with progress_bar(quiet) as bar:
         task = bar.add_task("loading", total=None)
@@ -174,7 +190,7 @@ def _run(
         def progress(what: str, done: int, total: int) -> None:
             bar.update(task, description=what, completed=done, total=total)
 
-        return call(lambda: bench.run(pairs, progress, lambda: bool(stopped)), cancel=lambda: stopped.append(True))
+        call(lambda: bench.run(pairs, results, progress, lambda: bool(stopped)), cancel=lambda: stopped.append(True))
 
 
 def _draw(results: BenchResults, plot: str) -> None:
