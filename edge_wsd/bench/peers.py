@@ -49,11 +49,10 @@ class PeerFiles:
     longest: int
     """Tokens of prompt and answer together in the longest workload."""
 
-    @property
-    def settings(self) -> list[object]:
-        """Options that all programs have: they compute as the pair's base does."""
+    def settings(self, *, least_batch: int = 0) -> list[object]:
+        """Options that all programs have: they compute as the pair's base does, if that is possible."""
         return [
-            "-t", self.threads, "-b", self.batch, "-ub", self.micro_batch, "-fa", self.flash,
+            "-t", self.threads, "-b", max(self.batch, least_batch), "-ub", self.micro_batch, "-fa", self.flash,
             "-ctk", self.kv_type, "-ctv", self.kv_type, "-ngl", self.base_layers,
         ]  # fmt: skip
 
@@ -175,7 +174,7 @@ class LlamaBench(_OneShot):
         files = self.files
         out, _ = output_of(
             [self.path, "-m", files.base, "-p", work.n_prompt, "-n", 0, "-pg", f"{work.n_prompt},{work.n_answer}",
-             "-r", 1, *files.settings, "-o", "json"]
+             "-r", 1, *files.settings(), "-o", "json"]
         )  # fmt: skip
         return self.figures(out, work)
 
@@ -203,7 +202,7 @@ class LlamaBatchedBench(_OneShot):
         files, n_ctx = self.files, work.at_once * (work.n_prompt + work.n_answer + ROOM)
         out, _ = output_of(
             [self.path, "-m", files.base, "-npp", work.n_prompt, "-ntg", work.n_answer, "-npl", work.at_once,
-             "-c", n_ctx, *files.settings, "--output-format", "jsonl"]
+             "-c", n_ctx, *files.settings(), "--output-format", "jsonl"]
         )  # fmt: skip
         return self.figures(out, work)
 
@@ -231,7 +230,7 @@ class LlamaCompletion(_OneShot):
         files = self.files
         with prompt_file(prompts[0]) as file:
             out, err = output_of(
-                [self.path, "-m", files.base, "-f", file, "-n", work.n_answer, *files.settings,
+                [self.path, "-m", files.base, "-f", file, "-n", work.n_answer, *files.settings(),
                  "-c", work.n_prompt + work.n_answer + ROOM, "--temp", 0, "--ignore-eos", "-no-cnv",
                  "--no-display-prompt", "--perf"]
             )  # fmt: skip
@@ -269,7 +268,8 @@ class LlamaSpeculativeSimple(_OneShot):
         files = self.files
         with prompt_file(prompt) as file:
             out, err = output_of(
-                [self.path, "-m", files.base, "-md", files.drafter, "-f", file, "-n", work.n_answer, *files.settings,
+                [self.path, "-m", files.base, "-md", files.drafter, "-f", file, "-n", work.n_answer,
+                 *files.settings(least_batch=work.n_prompt),
                  "-ngld", files.drafter_layers, "--spec-type", "draft-simple", "--spec-draft-n-max", files.propose,
                  "-c", work.n_prompt + work.n_answer + files.propose + ROOM, "--temp", 0, "--ignore-eos"]
             )  # fmt: skip

@@ -80,7 +80,7 @@ class LlamaServer:
     def _start(self) -> None:
         files, self._port = self.files, _free_port()
         words = [self.path, "-m", files.base, "--host", _HOST, "--port", self._port, "-np", files.most_at_once,
-                 "-c", files.most_at_once * (files.longest + ROOM), *files.settings, "--cache-ram", 0,
+                 "-c", files.most_at_once * (files.longest + ROOM), *files.settings(), "--cache-ram", 0,
                  "--no-webui"]  # fmt: skip
         try:
             self._process = subprocess.Popen(
