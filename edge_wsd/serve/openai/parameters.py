@@ -1,0 +1,69 @@
+"""Parameters that OpenAI's requests have in common, and the options of the library that they stand for.
+
+>>> Parameters(temperature=0.7, max_completion_tokens=100).options(Options(), "wsd").max_tokens
+100
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from pydantic import BaseModel, Field
+
+from edge_wsd.checks import LARGEST
+from edge_wsd.decoding.options import N_SEEDS, Mode, OptionChanges, Options
+from edge_wsd.serve.extension import ExtensionRequest, biases_of, extended
+
+_SMALLEST_TOP_P = 1e-6
+"""Keeps one token, as 0 does for OpenAI."""
+
+
+class Parameters(BaseModel):
+    """Null means the same as absent: what the pair is set to. Unknown fields are ignored, as other servers do.
+
+    `top_k`, `min_p` and `repeat_penalty` are not OpenAI's, but llama.cpp's, vLLM's and Ollama's.
+    """
+
+    temperature: float | None = Field(
+        default=None, description="0 is greedy, between 0 and 10. Absent: the pair's own."
+    )
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    seed: int | None = Field(default=None, description="The same seed gives the same answer; -1 or absent draws one.")
+    stop: str | list[str] | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    repeat_penalty: float | None = None
+    logit_bias: dict[str, float] | None = Field(default=None, description="By token id of the base, or by text.")
+    max_tokens: int | None = Field(default=None, description="Absent or -1: as many as the context holds.")
+    max_completion_tokens: int | None = Field(
+        default=None, description="OpenAI's new name of max_tokens, and preferred to it."
+    )
+    edge_wsd: ExtensionRequest | None = None
+
+    def options(self, default: Options, mode: Mode, **more: Any) -> Options:
+        """`default` with what is given here. `more` are options that the kind of the request asks for.
+
+        Those under `edge_wsd` come last. Raises `OptionError`.
+        """
+        changes: dict[str, Any] = {"mode": mode, "max_tokens": self._most_tokens(default), **more}
+        for name in ("temperature", "top_k", "min_p", "presence_penalty", "frequency_penalty", "repeat_penalty"):
+            if (value := getattr(self, name)) is not None:
+                changes[name] = value
+        if self.top_p is not None:
+            changes["top_p"] = self.top_p or _SMALLEST_TOP_P
+        if self.seed is not None:
+            changes["seed"] = None if self.seed == -1 else self.seed % N_SEEDS
+        if self.stop:
+            changes["stop"] = self.stop
+        if self.logit_bias:
+            changes["logit_bias"] = biases_of(self.logit_bias)
+        return extended(self.edge_wsd, default.with_changes(**cast(OptionChanges, changes)))
+
+    def _most_tokens(self, default: Options) -> int:
+        """Where neither the request nor the pair's settings bound an answer, the context does."""
+        given = self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
+        if given is not None and given != -1:
+            return given
+        return LARGEST if default.max_tokens == Options.max_tokens else default.max_tokens
