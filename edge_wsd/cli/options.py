@@ -29,7 +29,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 REPLY_FLAGS: dict[str, tuple[str, str]] = {
     "mode": ("--mode", "Who writes: both (wsd), or one model alone."),
     "max_tokens": ("--max-tokens", "Maximum length of the answer, in tokens."),
-    "rule": ("--rule", "When the base takes over: once it is confident (window), or word by word (nudge)."),
+    "rule": ("--rule", "When the base takes over: once it is confident (window), word by word (nudge), or never."),
     "threshold": ("--threshold", "Confidence at which the base takes over, 0 to 1."),
     "window": ("--window", "How many drafted tokens the confidence is averaged over."),
     "ignore_repeated": (

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack  # only type checkers need it; typing has it from 3.11 on
 
 Mode = Literal["wsd", "base", "drafter"]
-Rule = Literal["window", "nudge"]
+Rule = Literal["window", "nudge", "never"]
 Proposers = Literal["drafter", "ngram", "both"]
 RULES: tuple[str, ...] = get_args(Rule)
 MODES: tuple[str, ...] = get_args(Mode)
@@ -33,7 +33,7 @@ OF_ONE_RULE: Mapping[str, Rule] = {
     "switch_at": "window",
     "nudge_below": "nudge",
 }
-"""Options that the other rule ignores."""
+"""Options that other rules ignore, or that change no text with them."""
 
 Bias = tuple[int | str, float]
 """A token, by its id in the base or by its text, and the number added to its logit."""
@@ -86,7 +86,8 @@ class Options:
     """Maximum length of the reply in base tokens, exact."""
     rule: Rule = "window"
     """When the base takes over. `window`: once it is confident in what the drafter writes, for good. `nudge`: wherever
-    it is sure of its next token; where it is not, the drafter writes a word."""
+    it is sure of its next token; where it is not, the drafter writes a word. `never`: the drafter writes the whole
+    reply, and the base only scores it, for whoever asks what other settings would have done."""
     threshold: float = 0.8
     """The base takes over once its confidence over the window reaches this. For the rule `window`, like `window`,
     `ignore_repeated` and `switch_at`."""
@@ -187,6 +188,8 @@ class Options:
             raise OptionError('grammar belongs to the rule "window"; with "nudge" both models write in one sentence')
         if self.rule == "nudge" and self.switch_at is not None:
             raise OptionError('switch_at belongs to the rule "window"; with "nudge" the base takes over many times')
+        if self.rule == "never" and self.switch_at is not None:
+            raise OptionError('switch_at belongs to the rule "window"; with "never" the drafter writes the whole reply')
         object.__setattr__(self, "stop", _stop_strings(self.stop))
         object.__setattr__(self, "logit_bias", _biases(self.logit_bias))
         checks.require_choice("grammar_from", self.grammar_from, get_args(GrammarFrom))

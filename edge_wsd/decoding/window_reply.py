@@ -25,7 +25,10 @@ _FIRST_CHUNK = 8
 
 
 class WindowReply(ReplyState):
-    """Drafts in chunks. A given opening is scored like a draft and is part of the confidence window."""
+    """Drafts in chunks. A given opening is scored like a draft and is part of the confidence window.
+
+    With the rule `never` no confidence is enough, and the reply ends with the draft.
+    """
 
     def __init__(
         self,
@@ -39,6 +42,7 @@ class WindowReply(ReplyState):
     ) -> None:
         super().__init__(base, options, writer, meter, drafter, experience)
         self._drafter, self._window = drafter, window
+        self._only_scores = options.rule == "never"
         self.turn = "drafter"
         meter.handed_over()
         self.text = list(base.prompt)  # the base has yet to score the opening
@@ -84,7 +88,7 @@ class WindowReply(ReplyState):
         kept, reason = self._kept()
         if (reason is not None or self._n_scored >= self._limit) and self._take_back(self._drafter.draft.settle()):
             return
-        if self.options.switch_at is None:
+        if self.options.switch_at is None and not self._only_scores:
             self.experience.switches.count(max(0, kept - first - certain + 1), switched=reason == "confident")
         self.meter.n_drafted, self.meter.n_accepted = self._n_scored, kept
         scored = self._scored(max(first, 0), kept)
@@ -99,6 +103,9 @@ class WindowReply(ReplyState):
             self._goal = min(self._n_scored + self._n_ahead(), self._limit)
         else:
             yield self._take_over(kept, reason)
+            if self._only_scores:
+                yield from self.writer.end("stop" if reason == "draft_ended" else "length")
+                return
             yield from self.keep_choices(rows, proposed, kept - first, len(proposed) or 1)
             self.meter.n_until_switch = len(self.writer.ids)
 
@@ -118,7 +125,7 @@ class WindowReply(ReplyState):
 
     def _n_certain(self) -> int:
         """How many tokens behind those that are scored are kept whatever the base says of them."""
-        if self.options.switch_at is not None:
+        if self.options.switch_at is not None or self._only_scores:
             return self._limit - max(self._n_scored, 0)
         return self._window.earliest()
 
@@ -127,7 +134,7 @@ class WindowReply(ReplyState):
         if self.options.switch_at is not None:
             if self._n_scored >= self.options.switch_at:
                 return self.options.switch_at, "forced"
-        elif self._window.index is not None:
+        elif self._window.index is not None and not self._only_scores:
             return max(self._window.index + 1 - self._n_opening, 0), "confident"  # a given opening is never cut
         is_whole = self._n_scored >= len(self._drafter.draft.tokens)
         return self._n_scored, self._drafter.ended if is_whole else None

@@ -115,6 +115,25 @@ def test_a_draft_that_ends_is_kept_whole_and_the_base_goes_on(chunk):
     pytest.fail("no draft ended by itself")
 
 
+@pytest.mark.parametrize("chunk", [1, 4, None])
+@pytest.mark.parametrize("seed", range(N_SEEDS))
+def test_with_the_rule_never_the_whole_draft_is_scored_and_the_base_writes_nothing(seed, chunk):
+    bench = Bench(seed, chunk=chunk, rule="never", window=1, threshold=0.0).run()
+    draft, _, scores = Bench(seed, threshold=1.0).published()
+    assert bench.writer.ids == draft[: len(scores)]
+    assert [token.logprob for token in bench.writer.tokens] == pytest.approx(scores)
+    ends_itself = len(scores) < bench.options.max_draft
+    assert bench.switch.reason == ("draft_ended" if ends_itself else "draft_limit")
+    assert bench.writer.finish == ("stop" if ends_itself else "length")
+    assert bench.state.experience.switches.chance == Bench(seed).state.experience.switches.chance
+
+
+def test_with_the_rule_never_nothing_is_left_unscored_where_the_length_ends_the_draft():
+    bench = Bench(3, chunk=4, rule="never", window=1, max_tokens=7).run()
+    assert bench.writer.finish == "length" and bench.switch is None
+    assert len(bench.writer.tokens) == 7 and all(token.logprob is not None for token in bench.writer.tokens)
+
+
 def test_the_first_batch_is_the_prompt_and_the_first_drafted_tokens():
     bench = Bench(1, chunk=5).run()
     assert bench.base.batches[0] == (len(BASE_PROMPT), 5)

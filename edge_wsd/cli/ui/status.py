@@ -72,7 +72,7 @@ def _switch_part(reply: Reply, options: Options) -> str:
     switch = reply.switch
     if options.rule == "nudge":
         return f"nudged {counted(reply.stats.n_hand_overs, 'times')}"
-    if switch is None:
+    if switch is None or options.rule == "never":
         return "no switch: the drafter wrote it all"
     place = f"switch after {counted(switch.index + 1, 'tokens')}"
     figure = "" if switch.confidence is None else f" {switch.confidence:.2f}"
