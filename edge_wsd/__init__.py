@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         PlanError,
         QuantizationError,
         QueueFullError,
+        SessionError,
         SessionFileError,
         StoreError,
         TemplateError,
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from edge_wsd.pair import Pair
     from edge_wsd.prompts.messages import Message
     from edge_wsd.session import Session
+    from edge_wsd.sessions.store import SessionStore
 
 __version__ = "0.1.0"
 
@@ -105,7 +107,9 @@ __all__ = [
     "Rule",
     "Scored",
     "Session",
+    "SessionError",
     "SessionFileError",
+    "SessionStore",
     "Source",
     "Statistics",
     "StoreError",
@@ -126,6 +130,7 @@ _HOMES = {
     "Batch": "edge_wsd.batch",
     "Pair": "edge_wsd.pair",
     "Session": "edge_wsd.session",
+    "SessionStore": "edge_wsd.sessions.store",
     "Message": "edge_wsd.prompts.messages",
     "ModelSettings": "edge_wsd.llama.settings",
     "ProposerName": "edge_wsd.decoding.proposal",

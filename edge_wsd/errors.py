@@ -92,7 +92,11 @@ class BenchError(EdgeWsdError):
     """A measurement is not possible, or a program to compare with failed; the message names it."""
 
 
-class SessionFileError(EdgeWsdError):
+class SessionError(EdgeWsdError):
+    """A session cannot be opened, or there is none of that name."""
+
+
+class SessionFileError(SessionError):
     """A saved conversation cannot be read or written."""
 
 

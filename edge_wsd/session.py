@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, ref
 
 from edge_wsd._native import CancelFlag
+from edge_wsd.authorship import Authorship
 from edge_wsd.conversation_file import SavedConversation
-from edge_wsd.decoding.events import Dropped, Reply
+from edge_wsd.decoding.events import SOURCES, Dropped, Reply
 from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.options import Options, checked_options
 from edge_wsd.decoding.protocols import Writing
@@ -37,6 +38,8 @@ class _Turns:
     """What has been said so far. Replaced as a whole, so that no thread ever sees half a turn."""
 
     messages: tuple[Message, ...]
+    written: tuple[Authorship | None, ...] = ()
+    """One for each message."""
     answered: tuple[Message, ...] | None = None
     """The messages that the last reply answered."""
     n_left_out: int = 0
@@ -66,7 +69,7 @@ class Session:
         self.system = system
         self.options = checked_options(options, Options())
         self._pair = pair
-        self._turns = _Turns(tuple(parsed))
+        self._turns = _Turns(tuple(parsed), (None,) * len(parsed))
         self._flag = CancelFlag()  # of the reply that is asked for or written
         self._stream: ReferenceType[Stream] | None = None
         self._claims: dict[str, object] = {}  # whoever asks or clears, of all threads
@@ -75,6 +78,16 @@ class Session:
     def messages(self) -> tuple[Message, ...]:
         """All turns, including those that no longer fit into the context, without the system prompt."""
         return self._turns.messages
+
+    @property
+    def written(self) -> tuple[Authorship | None, ...]:
+        """For each of `messages` who wrote which part of it, where the switch came, the seed and the pair. None for a
+        message that was not written by a pair, and of one from a file that does not tell."""
+        return self._turns.written
+
+    @property
+    def pair(self) -> Pair:
+        return self._pair
 
     @property
     def last(self) -> Reply | None:
@@ -127,14 +140,28 @@ class Session:
         with self._claimed():
             self._turns = _Turns(())
 
-    def fork(self) -> Session:
+    def undo(self) -> tuple[Message, ...]:
+        """Take the last turn back: the user's last message and what came after it. Returns these messages.
+
+        Raises `TemplateError` if nothing was said, and `BusyError` while a reply is being written.
+        """
+        with self._claimed():
+            turns = self._turns
+            if not turns.messages:
+                raise TemplateError("nothing has been said that could be taken back")
+            n = max((i for i, message in enumerate(turns.messages) if message.role == "user"), default=0)
+            self._turns = _Turns(turns.messages[:n], turns.written[:n], n_left_out=min(turns.n_left_out, n))
+            return turns.messages[n:]
+
+    def fork(self, pair: Pair | None = None) -> Session:
         """Another conversation that begins like this one: with the same messages, system prompt and options, and the
         same messages left out. Then each goes its own way; what they have in common is in memory only once.
 
         In the middle of a reply, the fork is the conversation as it was before that turn. Nothing is decoded here.
+        With another `pair`, the fork is over that one.
         """
-        child = Session(self._pair, system=self.system, options=self.options)
-        child._turns = self._turns
+        child = Session(pair or self._pair, system=self.system, options=self.options)
+        child._turns = self._turns if child.pair is self._pair else replace(self._turns, n_left_out=0)
         return child
 
     def _with(self, added: tuple[Message, ...]) -> tuple[Message, ...]:
@@ -216,24 +243,41 @@ class Session:
 
     def _keep(self, reply: Reply, messages: tuple[Message, ...], n_left_out: int) -> None:
         """Make the turn part of the conversation, unless it was cancelled before its first word."""
-        last = messages[-1]
+        last, written = messages[-1], self._turns.written
         if not reply.text and reply.finish_reason == "cancelled":
             self._turns = replace(self._turns, last=reply)
-        elif last.role == "assistant":
-            continued = replace(last, content=last.content.rstrip() + reply.text)
-            self._turns = _Turns((*messages[:-1], continued), messages, n_left_out, reply)
-        else:
-            self._turns = _Turns((*messages, Message("assistant", reply.text)), messages, n_left_out, reply)
+            return
+        answered, opening, before = None, "", None
+        if last.role == "assistant":
+            answered, messages = messages, messages[:-1]
+            opening, before = last.content.rstrip(), written[len(messages)] if len(written) > len(messages) else None
+        answer = Message("assistant", opening + reply.text)
+        authorship = Authorship.of(reply, pair=self._pair.name, opening=opening, before=before)
+        kept = (*written, *[None] * len(messages))[: len(messages)]
+        self._turns = _Turns((*messages, answer), (*kept, authorship), answered, n_left_out, reply)
+
+    def saved(self) -> SavedConversation:
+        """What is kept of the conversation in a file."""
+        pair = {"name": self._pair.name}
+        pair.update((role, str(self._pair.model(role).model.path)) for role in SOURCES)
+        return SavedConversation(self.system, self.messages, self.options, self.written, pair)
 
     def save(self, path: str | Path) -> None:
-        """Write messages, system prompt and options as JSON; replaces no other file. Raises `SessionFileError`."""
-        SavedConversation(self.system, self.messages, self.options).write(path)
+        """Write messages, who wrote them, system prompt and options as JSON; replaces no other file. Raises
+        `SessionFileError`."""
+        self.saved().write(path)
 
     @classmethod
     def load(cls, path: str | Path, pair: Pair) -> Session:
         """A saved conversation over `pair`. Raises `SessionFileError`."""
-        saved = SavedConversation.read(path)
+        return cls.of(SavedConversation.read(path), pair, path)
+
+    @classmethod
+    def of(cls, saved: SavedConversation, pair: Pair, path: str | Path) -> Session:
+        """The conversation that was read from `path`, over `pair`. Raises `SessionFileError`."""
         try:
-            return cls(pair, system=saved.system, options=saved.options, messages=saved.messages)
+            session = cls(pair, system=saved.system, options=saved.options, messages=saved.messages)
         except TemplateError as error:
             raise SessionFileError(f"{path}: is a damaged conversation ({error})") from error
+        session._turns = replace(session._turns, written=saved.written[len(saved.written) - len(session.messages) :])
+        return session

@@ -16,7 +16,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, TypeVar
 
 from edge_wsd.decoding.costs import Costs
 from edge_wsd.decoding.events import Reply, Source
@@ -29,6 +29,7 @@ from edge_wsd.engine.task import Task
 from edge_wsd.errors import BusyError, ClosedError, QueueFullError
 from edge_wsd.llama.context import Context
 
+T = TypeVar("T")
 Memories = Mapping[Source, Prefixes]
 """What each model's context holds. A reply takes its sequences from here."""
 LONGEST_QUEUE = 256
@@ -105,6 +106,21 @@ class Engine:
             self._steps.hurry()
             self._work.notify()
         return stream
+
+    def call(self, work: Callable[[Memories], T]) -> T:
+        """Do `work` with what the contexts hold, in the engine's thread and in its turn, and return its result.
+
+        Raises what `work` raises, and as `submit` does.
+        """
+        results: list[T] = []
+
+        def write(memories: Memories) -> Writing[Reply]:
+            results.append(work(memories))
+            yield from ()
+            return Reply("", (), (), "stop", None)
+
+        self.submit(write).result()
+        return results[0]
 
     def close(self) -> None:
         """Cancel all replies, and return when the last has ended. Closing twice does nothing.

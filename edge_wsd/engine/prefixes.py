@@ -16,6 +16,7 @@ from edge_wsd.engine.saved_texts import SavedText, SavedTexts
 from edge_wsd.errors import DecodeError
 from edge_wsd.llama.context import Context
 from edge_wsd.llama.sequence import Sequence
+from edge_wsd.llama.sequence_state import SequenceState
 
 _LOOSE_END = 8
 """An idle text may lose this many tokens: the end of a reply is often split differently in the next prompt."""
@@ -111,6 +112,31 @@ class Prefixes:
             if had_tokens:
                 return True
         return False
+
+    def state_of(self, text: list[int]) -> SequenceState | None:
+        """What is in memory of the beginning of `text`, to be given to another process; None if that is not worth it.
+
+        Raises `DecodeError`.
+        """
+        saved, n_saved = self._saved.longest(text)
+        source, kept = self._longest(text)
+        if max(kept, n_saved) < _FEWEST_SAVED:
+            return None
+        if saved is not None and n_saved > kept:
+            return saved.state
+        return source.save() if source is not None and source.can_be_saved else None
+
+    def adopt(self, state: SequenceState) -> None:
+        """Take a text in that another process has saved, as an idle one. Raises `DecodeError` if it does not fit."""
+        if self._n_left == 0 and not self._idle:
+            raise DecodeError("all sequences of the context are in use")
+        sequence = self._new()
+        try:
+            sequence.restore(state)
+        except BaseException:
+            self._close(sequence)
+            raise
+        self._idle.append(sequence)
 
     def stop_saving(self) -> None:
         """From now on, forget texts that leave the context. May be called from any thread."""

@@ -12,8 +12,8 @@ HOMES = {"edge_wsd": ROOT / "edge_wsd", "edge_wsd.converters": ROOT / "converter
 # files and models in memory, and nothing below converters uses them: what pulls and converts stands above both.
 # A room may import from itself, from those named here, and from the plain modules that import from no room.
 ARROWS = {
-    "cli": "batch batch_files bench conversation_file converters decoding demo engine evaluation llama models pair "
-    "prompts pull session staging",
+    "cli": "authorship batch batch_files bench conversation_file converters decoding demo engine evaluation llama "
+    "models pair prompts pull session sessions staging",
     "serve": "batch conversation_file decoding engine llama models pair prompts session",
     "pull": "models staging",
     "staging": "converters models",
@@ -22,12 +22,14 @@ ARROWS = {
     "bench": "decoding llama pair prompts",
     "batch": "decoding engine pair prompts session",
     "batch_files": "decoding prompts",
-    "session": "conversation_file decoding engine pair prompts reply",
+    "sessions": "conversation_file decoding engine llama pair prompts session",
+    "session": "authorship conversation_file decoding engine pair prompts reply",
     "pair": "decoding demo engine llama loaded_model models prompts reply session",  # it makes sessions, which are data
     "reply": "decoding engine json_schema llama loaded_model prompts",
     "loaded_model": "decoding llama prompts",
     "engine": "decoding llama",
-    "conversation_file": "decoding prompts",
+    "conversation_file": "authorship decoding prompts",
+    "authorship": "decoding",
     "demo": "decoding prompts",
     "models": "decoding demo llama",
     "prompts": "",

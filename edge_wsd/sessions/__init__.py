@@ -1,0 +1,1 @@
+"""Conversations under a name, which survive the program that holds them."""
