@@ -67,7 +67,7 @@ class Authorship:
 
     @classmethod
     def parse(cls, data: object, content: str) -> Authorship:
-        """What `as_json` made, for a message of this content. Raises ValueError or TypeError that says what is wrong."""
+        """What `as_json` made, for a message of this content. Raises ValueError or TypeError that says why not."""
         if not isinstance(data, dict):
             raise TypeError("who wrote a message is not an object")
         spans = tuple(AuthorSpan(author, text) for author, text in data["spans"])

@@ -1,7 +1,7 @@
 """What both models have in memory of a conversation, kept in a file, so that it need not be read again.
 
 >>> keep_memory(chat, kept.memory_path)
->>> bring_memory_back(pair, kept.memory_path)       # in another process; raises `MemoryFileError` where it is not usable
+>>> bring_memory_back(pair, kept.memory_path)  # in another process
 
 The file holds llama.cpp's own bytes, and llama.cpp trusts them. So nothing of a file reaches it before the file is
 known to be whole, sealed by this user's own program, and made of the same models with the same settings.
