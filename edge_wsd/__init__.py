@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from edge_wsd.batch import Batch
     from edge_wsd.decoding.events import (
+        Alternative,
         Dropped,
         Event,
         Finished,
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Alternative",
     "Batch",
     "BatchFileError",
     "BenchError",
@@ -125,7 +127,9 @@ __all__ = [
 ]
 
 # Imported when first used: `import edge_wsd` costs nothing, and the command line answers --help at once.
-_EVENTS = "Dropped Event FinishReason Finished Reading Reply Scored Source Statistics SwitchReason Switched Token"
+_EVENTS = (
+    "Alternative Dropped Event FinishReason Finished Reading Reply Scored Source Statistics SwitchReason Switched Token"
+)
 _HOMES = {
     "Batch": "edge_wsd.batch",
     "Pair": "edge_wsd.pair",

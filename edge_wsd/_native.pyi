@@ -35,6 +35,12 @@ def score_rows(
     those of `score_row` and name the row.
     """
 
+def likeliest(address: int, n_rows: int, n_vocab: int, n: int) -> list[list[tuple[int, float]]]:
+    """Of each row the `n` most probable tokens with their log-probabilities, the best first; of equals the lower id.
+
+    Fewer where fewer have any probability. Raises as `score_rows` does.
+    """
+
 def all_texts(get_text: int, vocabulary: int, n_tokens: int) -> list[bytes]:
     """The text of every token: what the function at the address `get_text` (`llama_vocab_get_text`) says of each.
 

@@ -62,6 +62,15 @@ RowScore score(const float* row, std::size_t size, std::int32_t target);
 // Throws BadLogits for NaN and for rows without a finite or +inf entry.
 RowScore score_irregular(const float* row, std::size_t size, std::int32_t target);
 
+// A token that may come next.
+struct Likely {
+    std::int32_t token;
+    double logprob;
+};
+
+// The `n` most probable entries of a row, the best first; fewer where fewer have any probability. Throws BadLogits.
+std::vector<Likely> likeliest(const float* row, std::size_t size, std::size_t n);
+
 // Names of the implementations that this machine runs, fastest first.
 std::vector<std::string> available_isas();
 std::string current_isa();

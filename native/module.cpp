@@ -7,6 +7,7 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <limits>
 #include <memory>
 #include <optional>
@@ -100,6 +101,22 @@ Scores score_rows(std::uintptr_t address, std::int64_t n_rows, std::int64_t n_vo
         }
     }
     return {logprobs.release(), greedy.release(), greedy_logprobs.release()};
+}
+
+using LikelyTokens = std::vector<std::vector<std::pair<std::int32_t, double>>>;
+
+LikelyTokens likeliest_of_rows(std::uintptr_t address, std::int64_t n_rows, std::int64_t n_vocab, std::int64_t n) {
+    if (n_rows < 0) throw std::invalid_argument("n_rows is " + std::to_string(n_rows) + "; expected 0 or more");
+    if (n < 0) throw std::invalid_argument("n is " + std::to_string(n) + "; expected 0 or more");
+    LikelyTokens found(static_cast<std::size_t>(n_rows));
+    if (n_rows == 0) return found;
+    const float* matrix = matrix_at(address, n_vocab);
+    const std::size_t size = static_cast<std::size_t>(n_vocab);
+    nb::gil_scoped_release unlocked;
+    for (std::size_t i = 0; i < found.size(); ++i)
+        for (const Likely& each : likeliest(matrix + i * size, size, std::min(static_cast<std::size_t>(n), size)))
+            found[i].emplace_back(each.token, each.logprob);
+    return found;
 }
 
 std::tuple<std::int32_t, double> choose(Sampler& sampler, std::uintptr_t address, std::int64_t n_vocab) {
@@ -258,6 +275,7 @@ NB_MODULE(_native, m) {
 
     m.def("score_row", &score_row, "address"_a, "n_vocab"_a, "target"_a = no_target);
     m.def("score_rows", &score_rows, "address"_a, "n_rows"_a, "n_vocab"_a, "targets"_a.noconvert());
+    m.def("likeliest", &likeliest_of_rows, "address"_a, "n_rows"_a, "n_vocab"_a, "n"_a);
     m.def("all_texts", &all_texts, "get_text"_a, "vocabulary"_a, "n_tokens"_a);
     m.def("all_pieces", &all_pieces, "to_piece"_a, "vocabulary"_a, "n_tokens"_a);
     m.def("all_attributes", &all_attributes, "get_attributes"_a, "vocabulary"_a, "n_tokens"_a);

@@ -26,6 +26,9 @@ class FakeVocabulary:
     def piece(self, token: int) -> bytes:
         return self.pieces[token]
 
+    def text(self, token: int) -> str:
+        return "<end>" if token == END else self.pieces[token].decode(errors="replace")
+
     def is_end(self, token: int) -> bool:
         return token == END
 
@@ -80,8 +83,9 @@ class FakeRows:
 
     seconds = 0.0
 
-    def __init__(self, rows: list[list[float]], proposed: list[int], sampler: random.Random | None) -> None:
-        self._rows, self._proposed, self._sampler = rows, proposed, sampler
+    def __init__(self, rows: list[list[float]], asked: Pass) -> None:
+        self._rows, self._proposed, self._sampler = rows, asked.proposed, asked.sampler
+        self._n_likeliest = asked.likeliest
 
     @property
     def n_rows(self) -> int:
@@ -93,6 +97,11 @@ class FakeRows:
 
     def top(self, row: int) -> float:
         return max(self._rows[row])
+
+    def likeliest(self, row: int) -> list[tuple[int, float]]:
+        logprobs = self._rows[row]
+        best = sorted(range(len(logprobs)), key=lambda token: (-logprobs[token], token))
+        return [(token, logprobs[token]) for token in best[: self._n_likeliest]]
 
     def choose(self, row: int) -> tuple[int, float]:
         logprobs = self._rows[row]
@@ -119,7 +128,7 @@ class FakeSequence:
         whole = asked.text + asked.proposed
         self.tokens = list(whole if asked.beyond else whole[:-1])
         rows = [self.model.logprobs(tuple(whole[:n])) for n in range(before, len(self.tokens) + 1)]
-        return FakeRows(rows, asked.proposed, asked.sampler)
+        return FakeRows(rows, asked)
 
     def spare(self, n: int) -> int:
         return 0

@@ -51,6 +51,7 @@ REPLY_FLAGS: dict[str, tuple[str, str]] = {
     "propose": ("--propose", "Tokens drafted per round after the switch; affects speed only."),
     "stop": ("--stop", "Also stop at this text. May be given several times."),
     "stop_loops": ("--stop-loops", "Stop an answer that repeats itself over and over."),
+    "top_logprobs": ("--top-logprobs", "With --json: also the N likeliest tokens at each position, at most 20."),
     "special": ("--special", "Turn text like <|im_end|> in messages into control tokens."),
     "temperature": ("--temperature", "0 is greedy, 1 is the models' own distribution."),
     "top_k": ("--top-k", "Sample from the N likeliest tokens; 0 for all."),

@@ -14,6 +14,19 @@ FinishReason = Literal["stop", "length", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)
+class Alternative:
+    """One of the likeliest tokens at a position, whether or not it came to stand there."""
+
+    id: int
+    text: str
+    """What it stands for, read by itself: half a character is U+FFFD, a control token its name."""
+    piece: bytes
+    """The same as bytes; empty for a control token."""
+    logprob: float
+    """Natural, at temperature 1."""
+
+
+@dataclass(frozen=True, slots=True)
 class Token:
     """One token of the reply, in order.
 
@@ -37,6 +50,11 @@ class Token:
     repeated: bool | None = None
     """With `Options.ignore_repeated`: whether this drafted token was left out of the confidence window, since it only
     repeats the question or the draft. None otherwise, and where `logprob` is not known yet."""
+    piece: bytes = b""
+    """The bytes that it stands for, which need not be whole characters; empty for a control token."""
+    top: tuple[Alternative, ...] = ()
+    """With `Options.top_logprobs`: the likeliest tokens here under the model of `logprob`, the best first, before
+    penalties, biases and grammars. Known when `logprob` is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +68,8 @@ class Scored:
     """Geometric mean over the window that ends at each token; None until the window is full."""
     repeated: tuple[bool, ...] = ()
     """With `Options.ignore_repeated`: which of the tokens the window leaves out. Empty without it."""
+    top: tuple[tuple[Alternative, ...], ...] = ()
+    """With `Options.top_logprobs`: of each token what `Token.top` says. Empty without it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,8 @@ class NudgeReply(ReplyState):
             yield from self.keep_choices(rows, [], 0, 1)
             self._is_dumb = False
             return
-        scored = Scored(len(self.writer.ids), tuple(rows.logprobs), (None,) * len(proposed))
+        tops = tuple(self.top(rows, row) for row in range(len(proposed))) if self.options.top_logprobs else ()
+        scored = Scored(len(self.writer.ids), tuple(rows.logprobs), (None,) * len(proposed), top=tops)
         self._is_word = True
         self._n_left -= len(proposed)
         self.text += proposed

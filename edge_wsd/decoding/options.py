@@ -40,6 +40,7 @@ Bias = tuple[int | str, float]
 
 GrammarFrom = Literal["switch", "start"]
 
+MOST_ALTERNATIVES = 20
 N_SEEDS = 2**32 - 1  # llama.cpp takes the last value for "any"
 
 
@@ -74,6 +75,7 @@ class OptionChanges(TypedDict, total=False):
     grammar_from: GrammarFrom
     stop: str | Iterable[str]
     stop_loops: bool
+    top_logprobs: int
     special: bool
 
 
@@ -149,6 +151,8 @@ class Options:
     inside another text, stops at that token."""
     stop_loops: bool = True
     """End a reply that repeats the same piece so often that it will not end by itself. `Reply.note` says so."""
+    top_logprobs: int = 0
+    """How many of the likeliest tokens `Token.top` tells at each position, with log-probabilities; at most 20."""
     special: bool = False
     """Turn text in messages such as `<|im_end|>` into control tokens; otherwise it stays text."""
 
@@ -162,6 +166,7 @@ class Options:
             ("max_draft", 1, checks.LARGEST),
             ("top_k", 0, checks.LARGEST),
             ("repeat_last_n", -1, checks.LARGEST),
+            ("top_logprobs", 0, MOST_ALTERNATIVES),
         ):
             checks.require_whole(name, getattr(self, name), low, high)
         checks.require_whole("switch_at", self.switch_at, 0, or_none=True)

@@ -65,6 +65,8 @@ class Pass:
     """A wish: whoever answers may give fewer rows of these, or none."""
     meanwhile: Meanwhile | None = None
     """A wish as well: what may be computed beside this pass."""
+    likeliest: int = 0
+    """How many of the likeliest tokens each row shall tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,9 @@ class Rows(Protocol):
     def top(self, row: int) -> float:
         """Log-probability of the most probable token."""
 
+    def likeliest(self, row: int) -> Collection[tuple[int, float]]:
+        """The likeliest tokens, as many as the pass asked for, with their log-probabilities; the best first."""
+
     def choose(self, row: int) -> tuple[int, float]:
         """The token that the pass's sampler chooses, and its log-probability. Each call draws a random number."""
 
@@ -112,6 +117,9 @@ class Vocabulary(Protocol):
     def tokenize(self, text: str, *, special: bool = False, bos: bool = False) -> list[int]: ...
 
     def piece(self, token: int) -> bytes: ...
+
+    def text(self, token: int) -> str:
+        """The vocabulary's own spelling, which control tokens have as well."""
 
     def is_end(self, token: int) -> bool: ...
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from edge_wsd.decoding.alternatives import alternatives
 from edge_wsd.decoding.drafter import Drafter
-from edge_wsd.decoding.events import Event, Source, Switched
+from edge_wsd.decoding.events import Alternative, Event, Source, Switched
 from edge_wsd.decoding.experience import Experience
 from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.ngram import SURE_ENOUGH, SURER_THAN_A_DRAFTER, NgramLookup
@@ -80,7 +81,8 @@ class ReplyState:
 
     def scoring_pass(self, proposed: list[int]) -> Pass:
         """A pass in which the base scores the proposed tokens; without any, what it would write itself."""
-        return Pass(self.base.sequence, self.text, proposed, self.base.sampler, beyond=not proposed)
+        n_top = self.options.top_logprobs
+        return Pass(self.base.sequence, self.text, proposed, self.base.sampler, beyond=not proposed, likeliest=n_top)
 
     def judge(self, rows: Rows, proposed: list[int]) -> Iterator[Event]:
         """Keep the part of the draft that the rule allows."""
@@ -109,7 +111,8 @@ class ReplyState:
         """A pass for the base's own choices."""
         drafter = self._proposes if self._proposed_by == "drafter" else None
         ahead = None if drafter is None else drafter.ahead(self._asked.n + 1)
-        return Pass(self.base.sequence, self.text, proposed, self.base.sampler, meanwhile=ahead)
+        n_top = self.options.top_logprobs
+        return Pass(self.base.sequence, self.text, proposed, self.base.sampler, meanwhile=ahead, likeliest=n_top)
 
     def accept(self, rows: Rows, proposed: list[int]) -> Iterator[Event]:
         """Keep the base's own choices: the proposed tokens that match them, and the choice that follows."""
@@ -142,6 +145,10 @@ class ReplyState:
             is_free=proposer == "ngram",
         )
 
+    def top(self, rows: Rows, row: int) -> tuple[Alternative, ...]:
+        """The likeliest tokens of a row; none where the options do not ask for them."""
+        return alternatives(self.writer.vocabulary, rows.likeliest(row)) if self.options.top_logprobs else ()
+
     def tell_sampler(self, tokens: Iterable[int], *, drafted: bool = False) -> None:
         """Report the tokens that became part of the reply, in order."""
         if self.base.sampler is not None:
@@ -169,7 +176,7 @@ class ReplyState:
                 self.meter.accepted(self._proposed_by)
             self.text.append(token)
             self.tell_sampler([token])
-            yield from self.writer.write(token, self.base.source, logprob)
+            yield from self.writer.write(token, self.base.source, logprob, self.top(rows, row))
             if self.done:
                 return
             if not stands:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from edge_wsd.decoding.ahead import how_far
 from edge_wsd.decoding.drafter import Drafter
-from edge_wsd.decoding.events import Event, Scored, Switched, SwitchReason
+from edge_wsd.decoding.events import Alternative, Event, Scored, Switched, SwitchReason
 from edge_wsd.decoding.experience import Experience
 from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.options import Options
@@ -47,6 +47,7 @@ class WindowReply(ReplyState):
         meter.handed_over()
         self.text = list(base.prompt)  # the base has yet to score the opening
         self._n_opening = len(base.opening)
+        self._tops: list[tuple[Alternative, ...]] = []  # of what the base has scored
         self._n_scored = -self._n_opening  # draft tokens that the base has scored
         most, in_window = writer.n_left, options.window - self._n_opening
         self._limit = most if options.switch_at is None else min(options.switch_at, most)
@@ -83,6 +84,8 @@ class WindowReply(ReplyState):
         self.meter.base_passes += 1
         first, certain = self._n_scored, self._n_certain()
         self._window.extend(rows.logprobs, proposed)
+        if self.options.top_logprobs:
+            self._tops += [self.top(rows, row) for row in range(len(proposed))]
         self._n_scored += len(proposed)
         self.text += proposed
         kept, reason = self._kept()
@@ -158,6 +161,7 @@ class WindowReply(ReplyState):
         del self.text[n:]
         self.base.sequence.cut(n - 1)
         self._window.cut(self._n_opening + changed)
+        del self._tops[self._n_opening + changed :]
         self._n_scored = changed
         return True
 
@@ -165,7 +169,11 @@ class WindowReply(ReplyState):
         span = slice(self._n_opening + first, self._n_opening + kept)
         window = self._window
         return Scored(
-            first, tuple(window.logprobs[span]), tuple(window.confidences[span]), tuple(window.repeated[span])
+            first,
+            tuple(window.logprobs[span]),
+            tuple(window.confidences[span]),
+            tuple(window.repeated[span]),
+            tuple(self._tops[span]) if self.options.top_logprobs else (),
         )
 
     def _write_draft(self, n: int) -> Iterator[Event]:

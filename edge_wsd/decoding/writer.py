@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from edge_wsd.decoding.events import FinishReason, Scored, Source, Token
+from edge_wsd.decoding.events import Alternative, FinishReason, Scored, Source, Token
 from edge_wsd.decoding.loop_watch import Loop, LoopWatch
 from edge_wsd.decoding.protocols import Vocabulary
 from edge_wsd.decoding.text import TextStream
@@ -63,7 +63,9 @@ class ReplyWriter:
         """The stop string that ended the reply."""
         return self._stream.stop or self._stop
 
-    def write(self, token: int, source: Source, logprob: float | None = None) -> tuple[Token, ...]:
+    def write(
+        self, token: int, source: Source, logprob: float | None = None, top: tuple[Alternative, ...] = ()
+    ) -> tuple[Token, ...]:
         """Append a token; returns the events to show. An end token appends nothing and finishes the reply."""
         if token in self._stop_tokens:
             return self.stop_at(self._stop_tokens[token])
@@ -75,7 +77,8 @@ class ReplyWriter:
         self._n_bytes.append(len(data))
         repeated = min(self._n_repeated, len(data))
         self._n_repeated -= repeated
-        written = Token(len(self.tokens), token, self._stream.feed(data[repeated:], mark), source, logprob)
+        text = self._stream.feed(data[repeated:], mark)
+        written = Token(len(self.tokens), token, text, source, logprob, piece=data, top=top)
         if written.text and self.first_shown_s is None:
             self.first_shown_s = time.perf_counter()
         self.tokens.append(replace(written, text=self._shown + written.text))
@@ -113,7 +116,8 @@ class ReplyWriter:
         for i, logprob in enumerate(scored.logprobs[: len(self.tokens) - scored.first]):
             at = scored.first + i
             repeated = scored.repeated[i] if scored.repeated else None
-            self.tokens[at] = replace(self.tokens[at], logprob=logprob, repeated=repeated)
+            top = scored.top[i] if scored.top else ()
+            self.tokens[at] = replace(self.tokens[at], logprob=logprob, repeated=repeated, top=top)
             self._confidences[at] = scored.confidences[i]
 
     @property

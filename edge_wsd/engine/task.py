@@ -169,6 +169,7 @@ class Job:
     def _no_scores(self) -> Scores:
         scores = Scores(self.context)
         scores.sampler = cast("Sampler | None", self._asked.sampler)
+        scores.n_likeliest = self._asked.likeliest
         return scores
 
     @property
@@ -192,7 +193,7 @@ class Job:
     def going(self) -> Going | None:
         """How it goes on by itself once all is read, if it wants to."""
         onward = self._asked.onward
-        if onward is None or self._asked.sampler is not None or self.n_left > 0:
+        if onward is None or self._asked.sampler is not None or self._asked.likeliest or self.n_left > 0:
             return None
         return Going(self.sequence, self.scores, onward.n, onward.stops, onward.stop_below)
 

@@ -226,11 +226,12 @@ class Context(library.Locked):
         )
 
     def _asks_device(self, pieces: list[Piece], scores: list[Scores]) -> bool:
-        """Whether the rows of `pieces` are computed where the logits are; tokens are drawn from logits."""
+        """Whether the rows of `pieces` are computed where the logits are; tokens are drawn from logits, and the
+        likeliest are found there."""
         if self.signal is None or not any(piece.targets for piece in pieces):
             return False
         self.require_open()
-        if any(one.sampler is not None for one in scores):
+        if any(one.sampler is not None or one.n_likeliest for one in scores):
             return False
         return self.signal.prepare([(piece.sequence.index, piece.targets) for piece in pieces if piece.targets])
 

@@ -29,12 +29,20 @@ class Scores:
         self._rows: list[Row] = []
         self._first, self._address, self._decode = 0, 0, -1  # the rows in the buffer, of which decode
         self.sampler: Sampler | None = None
+        self.n_likeliest = 0
+        """How many of the likeliest tokens of each row are kept."""
+        self._likeliest: list[list[tuple[int, float]]] = []
         self.seconds = 0.0
 
     def add(self, rows: list[Row], address: int, seconds: float) -> None:
-        """The rows of one decode, behind those of the one before; the first lies at `address`."""
+        """The rows of one decode, behind those of the one before; the first lies at `address`, and nobody may
+        overwrite it during the call.
+        """
         self._first, self._address, self._decode = len(self._rows), address, self._context.n_decodes
         self._rows += rows
+        if self.n_likeliest and rows:
+            n_vocab = self._context.n_vocab
+            self._likeliest += _native.likeliest(address, len(rows), n_vocab, self.n_likeliest)
         self.seconds += seconds
 
     @property
@@ -49,6 +57,10 @@ class Scores:
     def top(self, row: int) -> float:
         """Log-probability of the most probable token."""
         return self._rows[row][2]
+
+    def likeliest(self, row: int) -> list[tuple[int, float]]:
+        """The `n_likeliest` most probable tokens and their log-probabilities, the best first."""
+        return self._likeliest[row]
 
     def choose(self, row: int) -> tuple[int, float]:
         """The most probable token and its log-probability, or those of one that the sampler draws."""

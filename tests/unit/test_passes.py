@@ -28,7 +28,7 @@ class Rounding:
     def read(self, asked):
         n_rows = len(asked.proposed) + asked.beyond
         whole = (asked.text + asked.proposed)[: len(asked.text) - 1 + n_rows]
-        return FakeRows(self._read(whole[len(self.tokens) :], n_rows), asked.proposed, asked.sampler)
+        return FakeRows(self._read(whole[len(self.tokens) :], n_rows), asked)
 
     def _read(self, new, n_rows):
         plan = passes(len(self.tokens), len(new), n_rows, block=self.block, most=self.longest)

@@ -168,7 +168,11 @@ def _token_as_json(token: Token, confidence: float | None) -> dict[str, Any]:
         "logprob": _finite(token.logprob),
         "confidence": _finite(confidence),
     }
-    return shown if token.repeated is None else {**shown, "repeated": token.repeated}
+    if token.repeated is not None:
+        shown["repeated"] = token.repeated
+    if token.top:
+        shown["top"] = [{"id": one.id, "text": one.text, "logprob": _finite(one.logprob)} for one in token.top]
+    return shown
 
 
 def _finite(value: Any) -> Any:
