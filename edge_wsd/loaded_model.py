@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from edge_wsd.decoding.common_prefix import common_prefix
 from edge_wsd.errors import ContextFullError, TemplateError
@@ -31,12 +32,29 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What can be said of a model in memory. `n_ctx` is the length of its context, 0 for `n_ctx_train` is unknown."""
+
+    path: Path
+    n_params: int
+    size_bytes: int
+    n_ctx: int
+    n_ctx_train: int
+
+
+@dataclass(frozen=True, slots=True)
 class LoadedModel:
     """A drafter or a base: weights, context, and the template of its prompts."""
 
     model: Model
     context: Context
     template: Template
+
+    @property
+    def facts(self) -> ModelFacts:
+        """What can be said of it."""
+        model = self.model
+        return ModelFacts(Path(model.path), model.n_params, model.size_bytes, self.context.n_ctx, model.n_ctx_train)
 
     def encode(self, messages: Sequence[Message], *, special: bool = False) -> Prompt:
         """The conversation as this model's prompt. A final assistant message is left open, to be continued.

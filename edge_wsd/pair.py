@@ -6,48 +6,27 @@
 
 from __future__ import annotations
 
-import os
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import replace
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypedDict, get_args
+from typing import TYPE_CHECKING, Any, TypedDict
 
-from edge_wsd import checks
-from edge_wsd.decoding.bridge import Bridge, SameVocabulary, ThroughText
+from edge_wsd._native import CancelFlag
+from edge_wsd.asked import Asked, Begun
 from edge_wsd.decoding.events import Reply, Source
-from edge_wsd.decoding.experience import Experience
 from edge_wsd.decoding.options import OptionChanges, Options, checked_options
-from edge_wsd.engine.engine import LONGEST_QUEUE, Engine
-from edge_wsd.engine.remembered import Remembered
-from edge_wsd.errors import BusyError, ClosedError
-from edge_wsd.llama import library
-from edge_wsd.llama.context import Context
-from edge_wsd.llama.model import Model
-from edge_wsd.llama.new_context import most_texts
+from edge_wsd.engine.engine import LONGEST_QUEUE
 from edge_wsd.llama.settings import AUTO, ModelSettings, Overlap
-from edge_wsd.llama.tools.measure import simulate
-from edge_wsd.llama.vocabulary_verdict import VocabularyVerdict, compare_vocabularies
-from edge_wsd.loaded_model import LoadedModel
-from edge_wsd.models.gguf.check import check_gguf
-from edge_wsd.models.gguf.shape import shape_of_file
-from edge_wsd.models.plan.planner import Plan, plan_pair, require_possible
-from edge_wsd.models.probe.trial import Candidate, probe_models
-from edge_wsd.prompts.choose import base_template as choose_base_template
-from edge_wsd.prompts.choose import drafter_template as choose_drafter_template
+from edge_wsd.llama.vocabulary_verdict import VocabularyVerdict
+from edge_wsd.loaded_model import LoadedModel, ModelFacts
+from edge_wsd.loaded_pair import LoadedPair
+from edge_wsd.models.plan.planner import Plan
+from edge_wsd.pair_settings import PairProgress, PairSettings
 from edge_wsd.prompts.messages import Message
 from edge_wsd.session import Session
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # only type checkers need it; typing has it from 3.11 on
-
-PairProgress = Callable[[str, float], None]
-"""Called with a stage and a fraction from 0 to 1. The stages are "probe", in which a child process tries the files
-that were not tried before, "drafter" and "base".
-"""
 
 
 class LoadSettings(TypedDict, total=False):
@@ -67,50 +46,12 @@ class LoadSettings(TypedDict, total=False):
 class Pair:
     """Owns both models and the engine that runs them. Close it, or use it as a context manager."""
 
-    def __init__(
-        self,
-        name: str,
-        drafter: LoadedModel,
-        base: LoadedModel,
-        plan: Plan | None = None,
-        *,
-        parallel: int = 1,
-        longest_queue: int = LONGEST_QUEUE,
-        overlap: Overlap = AUTO,
-        remembered: Remembered | None = None,
-    ) -> None:
-        checks.require_choice("overlap", overlap, get_args(Overlap))
-        self.name = name
-        self.plan = plan
-        """Where the two models were put; its `notes` say what had to give way."""
-        self.drafter = drafter
-        self.base = base
-        self.vocabulary: VocabularyVerdict = compare_vocabularies(drafter.model.vocab, base.model.vocab)
-        bridge = SameVocabulary if self.vocabulary.same else ThroughText
-        self.bridge: Bridge = bridge(drafter.model.vocab, base.model.vocab)
-        self.closed = False
+    def __init__(self, home: LoadedPair) -> None:
+        """`home` is where the models live."""
+        self.name = home.name
         self.options = Options()
         """Used for replies and conversations for which no options are given."""
-        self.parallel = parallel
-        """How many replies are written at once."""
-        self.overlaps = overlap == "on" or (overlap == AUTO and plan is not None and plan.lies_apart)
-        """Whether both models compute at the same time."""
-        self._owned = ExitStack()  # what is freed with it
-        self._process = os.getpid()
-        self.experience = Experience() if remembered is None else remembered.experience
-        """What passes cost, and how proposals fared in all replies."""
-        self._users: dict[object, int] = {}  # the threads that ask
-        self._lock = threading.RLock()  # a `Condition` takes it in Python, where Ctrl-C can come right behind that
-        self._unused = threading.Condition(self._lock)
-        self.engine = Engine(
-            {"drafter": drafter.context, "base": base.context},
-            parallel=parallel,
-            longest_queue=longest_queue,
-            costs=self.experience.costs,
-            on_idle=None if remembered is None else remembered.save,
-            cache_bytes={} if plan is None else {"drafter": plan.drafter.cache_bytes, "base": plan.base.cache_bytes},
-            overlap=self.overlaps,
-        )
+        self._home = home
 
     @classmethod
     def load(  # noqa: PLR0913
@@ -147,52 +88,20 @@ class Pair:
         is tried in a child process first, so a file that crashes llama.cpp cannot crash the caller; a frozen
         application sets the program to start with `edge_wsd.child_process.use_program`.
         """
-        checks.require_choice("overlap", overlap, get_args(Overlap))  # before anything is loaded
-        drafter_settings, base_settings = (
-            replace(settings or ModelSettings(), parallel=parallel) for settings in (drafter_settings, base_settings)
+        settings = PairSettings(
+            name or f"{Path(drafter).stem} + {Path(base).stem}",
+            str(drafter),
+            str(base),
+            drafter_settings or ModelSettings(),
+            base_settings or ModelSettings(),
+            drafter_template,
+            base_template,
+            parallel,
+            longest_queue,
+            tuple(workers),
+            overlap,
         )
-        if workers:
-            base_settings = replace(base_settings, workers=tuple(workers))
-        headers = [check_gguf(Path(path)) for path in (drafter, base)]
-        shapes = [shape_of_file(path, header) for path, header in zip((drafter, base), headers, strict=True)]
-        plan = plan_pair(shapes[0], shapes[1], drafter_settings, base_settings)
-        require_possible(plan)
-        probe_models(
-            [
-                Candidate(Path(path), header, planned.settings)
-                for path, header, planned in zip((drafter, base), headers, (plan.drafter, plan.base), strict=True)
-            ],
-            progress=None if progress is None else partial(progress, "probe"),
-        )
-        plan = plan_pair(shapes[0], shapes[1], drafter_settings, base_settings, measure=simulate)
-        require_possible(plan)
-        with ExitStack() as stack:
-            loaded = []
-            for role, path, settings, choose, choice in (
-                ("drafter", drafter, plan.drafter.settings, choose_drafter_template, drafter_template),
-                ("base", base, plan.base.settings, choose_base_template, base_template),
-            ):
-                report = (lambda fraction, role=role: progress(role, fraction)) if progress else None
-                model = stack.enter_context(Model.load(path, settings, progress=report))
-                vocab = model.vocab
-                bos, eos = (vocab.text(token) if token is not None else "" for token in (vocab.bos, vocab.eos))
-                template = choose(choice, model.chat_template, bos, eos)
-                context = stack.enter_context(Context(model, settings, n_sequences=most_texts(model, settings)))
-                loaded.append(LoadedModel(model, context, template))
-            name = name or f"{Path(drafter).stem} + {Path(base).stem}"
-            remembered = Remembered([(Path(drafter), plan.drafter.settings), (Path(base), plan.base.settings)])
-            pair = cls(
-                name,
-                loaded[0],
-                loaded[1],
-                plan,
-                parallel=parallel,
-                longest_queue=longest_queue,
-                overlap=overlap,
-                remembered=remembered,
-            )
-            pair._owned = stack.pop_all()
-            return pair
+        return cls(LoadedPair.load(settings, progress))
 
     @classmethod
     def demo(cls, *, other_vocabulary: bool = False, **settings: Unpack[LoadSettings]) -> Pair:
@@ -239,31 +148,58 @@ class Pair:
         """A new conversation. What two turns have in common is decoded once, in both models."""
         return Session(self, system=system, options=checked_options(options, self.options), messages=messages)
 
+    def answer(self, asked: Asked, cancel: CancelFlag) -> Begun:
+        """What a `Session` does with a conversation: begin a reply to it. `cancel` ends its preparation early."""
+        return self._home.answer(asked, cancel)
+
+    @property
+    def plan(self) -> Plan | None:
+        """Where the two models were put; its `notes` say what had to give way."""
+        return self._home.plan
+
+    @property
+    def vocabulary(self) -> VocabularyVerdict:
+        """Whether the models share their tokens."""
+        return self._home.vocabulary
+
+    @property
+    def parallel(self) -> int:
+        """How many replies are written at once."""
+        return self._home.parallel
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether both models compute at the same time."""
+        return self._home.overlaps
+
+    @property
+    def closed(self) -> bool:
+        return self._home.closed
+
+    def about(self, source: Source) -> ModelFacts:
+        """The file, size and context of the drafter or the base."""
+        return self._home.about(source)
+
+    @property
+    def loaded(self) -> LoadedPair:
+        """The models in memory."""
+        return self._home
+
+    @property
+    def drafter(self) -> LoadedModel:
+        return self.loaded.drafter
+
+    @property
+    def base(self) -> LoadedModel:
+        return self.loaded.base
+
     def model(self, source: Source) -> LoadedModel:
         """The drafter or the base."""
-        return self.drafter if source == "drafter" else self.base
+        return self.loaded.model(source)
 
     def require_open(self) -> None:
         """Raises `ClosedError` once the pair is closed, `ForkedError` in a process that was forked from its own."""
-        if self.closed:
-            raise ClosedError(f"the pair {self.name} is closed; load it again")
-        for loaded in (self.drafter, self.base):
-            loaded.context.require_open()
-
-    @contextmanager
-    def in_use(self) -> Iterator[None]:
-        """Keeps the models in memory while a thread asks. Raises as `require_open` does."""
-        self.require_open()  # before the lock, which another thread may have held when this process was forked
-        me = object()
-        try:
-            with self._lock:
-                self.require_open()
-                self._users[me] = threading.get_ident()
-            yield
-        finally:
-            self._users.pop(me, None)
-            with self._lock:
-                self._unused.notify_all()
+        self._home.require_open()
 
     def close(self) -> None:
         """Cancel what is being written, and free both contexts, then both models. Closing twice does nothing.
@@ -271,17 +207,7 @@ class Pair:
         In a forked child there is nothing to free. Raises `BusyError` in a signal handler that has interrupted this
         thread while it asks the pair or loads another one: it would wait for this thread, which cannot go on.
         """
-        if self._process != os.getpid():
-            self.closed = True
-            return
-        if threading.get_ident() in self._users.values() or library.holds_lock():
-            raise BusyError("a pair cannot be closed while this thread asks it or loads one (in a signal handler?)")
-        self.closed = True
-        self.engine.close()
-        with self._lock:
-            while self._users:
-                self._unused.wait(timeout=0.25)
-            self._owned.close()
+        self._home.close()
 
     def __enter__(self) -> Pair:
         return self

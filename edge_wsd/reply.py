@@ -36,7 +36,7 @@ from edge_wsd.loaded_model import LoadedModel, Prompt
 from edge_wsd.prompts.messages import Message
 
 if TYPE_CHECKING:
-    from edge_wsd.pair import Pair
+    from edge_wsd.loaded_pair import LoadedPair
 
 _OF_THE_BASE = 0x9E3779B9
 
@@ -52,7 +52,7 @@ class Fitted:
 
 
 def fit(
-    pair: Pair, system: Sequence[Message], messages: Sequence[Message], options: Options, cancel: CancelFlag
+    pair: LoadedPair, system: Sequence[Message], messages: Sequence[Message], options: Options, cancel: CancelFlag
 ) -> Fitted:
     """Prompts that leave room for a reply. If they are too long, whole turns are left out, the same for both models.
 
@@ -110,7 +110,7 @@ def _full(model: LoadedModel, prompt: Prompt | ContextFullError, options: Option
     )
 
 
-def write_reply(pair: Pair, fitted: Fitted, options: Options, meter: Meter, memories: Memories) -> Writing[Reply]:
+def write_reply(pair: LoadedPair, fitted: Fitted, options: Options, meter: Meter, memories: Memories) -> Writing[Reply]:
     """Yields the events of one reply except `Finished`, and returns it. Throw `Cancelled` in to end it early."""
     if options.seed is None and options.temperature > 0:
         options = options.with_changes(seed=secrets.randbelow(N_SEEDS))
@@ -127,7 +127,7 @@ def write_reply(pair: Pair, fitted: Fitted, options: Options, meter: Meter, memo
 class _Parts:
     """Makes the parts that a reply is written with. `held` releases sequences and samplers at the end."""
 
-    pair: Pair
+    pair: LoadedPair
     fitted: Fitted
     options: Options
     meter: Meter

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,17 +16,14 @@ from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, ref
 
 from edge_wsd._native import CancelFlag
+from edge_wsd.asked import Asked
 from edge_wsd.authorship import Authorship
 from edge_wsd.conversation_file import SavedConversation
-from edge_wsd.decoding.events import SOURCES, Dropped, Reply
-from edge_wsd.decoding.meter import Meter
+from edge_wsd.decoding.events import SOURCES, Reply
 from edge_wsd.decoding.options import Options, checked_options
-from edge_wsd.decoding.protocols import Writing
-from edge_wsd.engine.engine import Memories
 from edge_wsd.engine.stream import Stream
-from edge_wsd.errors import BusyError, Cancelled, SessionFileError, TemplateError
+from edge_wsd.errors import BusyError, SessionFileError, TemplateError
 from edge_wsd.prompts.messages import Message, parse_messages
-from edge_wsd.reply import fit, write_reply
 
 if TYPE_CHECKING:
     from edge_wsd.pair import Pair
@@ -204,37 +200,19 @@ class Session:
     def _begin(self, messages_of: Callable[[], tuple[Message, ...]]) -> Stream:
         """Start a reply to what `messages_of` returns, with the current options."""
         self._pair.require_open()
-        with self._claimed(), self._pair.in_use():
-            stream = self._asked(messages_of(), self.system, self.options)
+        with self._claimed():
+            stream = self._asked(messages_of())
             self._stream = ref(stream)
             if self._flag.is_set:  # since the prompts were made
                 stream.cancel()
             return stream
 
-    def _asked(self, messages: tuple[Message, ...], system: str | None, options: Options) -> Stream:
-        """The prompts are made here, in the caller's thread; the engine does the rest."""
-        self._flag, meter, n_left_out = CancelFlag(), Meter(), self._turns.n_left_out
-        before = [] if system is None else [Message("system", system)]
-
-        def unwritten() -> Reply:
-            return Reply("", (), (), "cancelled", None, meter.statistics(n_tokens=0, n_draft=0))
-
-        try:
-            fitted = fit(self._pair, before, messages[n_left_out:], options, self._flag)
-        except Cancelled:
-            return Stream.over(unwritten(), on_finish=lambda reply: self._keep(reply, messages, n_left_out))
-        asked_s = time.perf_counter()
-
-        def write(memories: Memories) -> Writing[Reply]:
-            meter.begin(asked_s)
-            if fitted.n_dropped:
-                yield Dropped(fitted.n_dropped)
-            return (yield from write_reply(self._pair, fitted, options, meter, memories))
-
-        n_left_out += fitted.n_dropped
-        return self._pair.engine.submit(
-            write, unwritten=unwritten, on_finish=lambda reply: self._keep(reply, messages, n_left_out)
-        )
+    def _asked(self, messages: tuple[Message, ...]) -> Stream:
+        self._flag, n_left_out = CancelFlag(), self._turns.n_left_out
+        begun = self._pair.answer(Asked(self.system, messages[n_left_out:], self.options), self._flag)
+        n_left_out += begun.n_dropped
+        begun.stream.on_finish = lambda reply: self._keep(reply, messages, n_left_out)
+        return begun.stream
 
     def _unfinished(self) -> Stream | None:
         """The stream of the reply that is being written, if somebody still holds it."""
@@ -259,7 +237,7 @@ class Session:
     def saved(self) -> SavedConversation:
         """What is kept of the conversation in a file."""
         pair = {"name": self._pair.name}
-        pair.update((role, str(self._pair.model(role).model.path)) for role in SOURCES)
+        pair.update((role, str(self._pair.about(role).path)) for role in SOURCES)
         return SavedConversation(self.system, self.messages, self.options, self.written, pair)
 
     def save(self, path: str | Path) -> None:

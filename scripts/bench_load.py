@@ -27,7 +27,7 @@ from scripts.random_model import RandomModel, Shape
 _CHILD = """
 import json, sys, time
 begin = time.perf_counter()
-import edge_wsd.pair as module
+import edge_wsd.loaded_pair as module
 from edge_wsd import ModelSettings, Pair
 seconds = {"import": time.perf_counter() - begin}
 

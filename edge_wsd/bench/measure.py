@@ -32,10 +32,11 @@ class PairBench:
     def __init__(self, pair: Pair, is_cancelled: Callable[[], bool] = lambda: False) -> None:
         self.pair = pair
         self._is_cancelled = is_cancelled
-        pair.drafter, pair.base = (replace(model, template=BareTemplate()) for model in (pair.drafter, pair.base))
+        models = pair.loaded
+        models.drafter, models.base = (replace(one, template=BareTemplate()) for one in (models.drafter, models.base))
         for model in (pair.drafter, pair.base):
             model.model.vocab.ignores_ends = True
-        self._costs = pair.experience.costs
+        self._costs = pair.loaded.experience.costs
         self._learnt: dict[tuple[str, int], Experience] = {}
 
     def prompts(self, work: Workload) -> list[str]:
@@ -79,7 +80,7 @@ class PairBench:
         """
         self.forget()
         key = case.name, case.workload.at_once
-        self.pair.experience = self._learnt.setdefault(key, Experience(self._costs))
+        self.pair.loaded.experience = self._learnt.setdefault(key, Experience(self._costs))
         options, prompts = case.options(), self.prompts(case.workload)
         with ExitStack() as stack:
             clocks = {source: stack.enter_context(PassClock(self.pair.model(source).context)) for source in SOURCES}

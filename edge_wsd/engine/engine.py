@@ -83,16 +83,15 @@ class Engine:
         write: Callable[[Memories], Writing[Reply]],
         *,
         unwritten: Callable[[], Reply] | None = None,
-        on_finish: Callable[[Reply], None] | None = None,
     ) -> Stream:
-        """Queue a reply to be written in its turn. `unwritten` as for `Task`, `on_finish` as for `Stream`.
+        """Queue a reply to be written in its turn. `unwritten` as for `Task`.
 
         Raises `QueueFullError`, `ClosedError`, and `ForkedError` in a forked child.
         """
         for memory in self._memories.values():
             memory.context.require_open()
         task = Task(write(self._memories), self._heard_cancel, unwritten)
-        stream = Stream(task, on_finish)  # if this call is interrupted below, it is dropped and so cancelled
+        stream = Stream(task)  # if this call is interrupted below, it is dropped and so cancelled
         with self._lock:
             if self._closed:
                 raise ClosedError("this pair is closed; load it again")

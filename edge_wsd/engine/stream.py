@@ -32,19 +32,19 @@ class Stream:
 
     _over = True  # until it is whole: Ctrl-C may come before
 
-    def __init__(self, task: Task, on_finish: Callable[[Reply], None] | None = None) -> None:
-        """`on_finish` is called with the reply, in the reading thread, before `Finished` is handed out."""
+    def __init__(self, task: Task) -> None:
         self._task: Final = task
-        self._on_finish = on_finish
+        self.on_finish: Callable[[Reply], object] | None = None
+        """Called with the reply, in the reading thread, before `Finished` is handed out."""
         self._reply: Reply | None = None
         self._ends: deque[None] = deque([None])  # emptied by whatever ends the stream: its last event, or a close
         self._process = os.getpid()
         self._over = False
 
     @classmethod
-    def over(cls, reply: Reply, on_finish: Callable[[Reply], None] | None = None) -> Stream:
+    def over(cls, reply: Reply) -> Stream:
         """A stream of a reply that is complete already."""
-        return cls(Task.over(reply), on_finish)
+        return cls(Task.over(reply))
 
     # Reading
 
@@ -113,8 +113,8 @@ class Stream:
             if isinstance(event, BaseException):
                 raise event
             self._reply = event.reply
-            if self._on_finish is not None:
-                self._on_finish(event.reply)
+            if self.on_finish is not None:
+                self.on_finish(event.reply)
             return event
         finally:
             self._over = True

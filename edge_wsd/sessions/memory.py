@@ -64,7 +64,7 @@ def keep_memory(session: Session, path: Path) -> KeptMemory | None:
         return {source: state for source, state in found.items() if state is not None}
 
     try:
-        states = pair.engine.call(states_of) if texts else {}
+        states = pair.loaded.engine.call(states_of) if texts else {}
     except DecodeError as error:
         raise MemoryFileError(f"what the models have in memory cannot be saved: {error}") from error
     if not states:
@@ -106,7 +106,7 @@ def bring_memory_back(pair: Pair, path: Path) -> KeptMemory:
             memories[source].adopt(state)
 
     try:
-        pair.engine.call(adopt)
+        pair.loaded.engine.call(adopt)
     except (DecodeError, MemoryError) as error:
         raise MemoryFileError(f"{path}: does not fit into the memory of this pair ({error})") from error
     return KeptMemory({source: len(state.tokens) for source, state in states.items()}, n_bytes)

@@ -125,7 +125,7 @@ def test_rows_share_what_they_learn_of_the_machine_and_not_of_answers():
         bench, seen = PairBench(pair), []
         for propose in (16, None, 16):
             bench.measure(BenchCase(Workload(16, 8), "wsd", 2, propose))
-            seen.append(pair.experience)
+            seen.append(pair.loaded.experience)
     assert seen[0] is seen[2] is not seen[1] and seen[0].costs is seen[1].costs
 
 

@@ -28,7 +28,7 @@ def with_one_bad_row(value: float) -> TinyModel:
 @pytest.fixture(params=[float("nan"), float("inf"), float("-inf")], ids=str)
 def damaged(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pair:
     """As if the base was too large to be used when it was tried."""
-    monkeypatch.setattr("edge_wsd.pair.probe_models", lambda *_, **__: None)
+    monkeypatch.setattr("edge_wsd.loaded_pair.probe_models", lambda *_, **__: None)
     drafter = TinyModel(seed=1).write(tmp_path / "drafter.gguf")
     base = with_one_bad_row(request.param).write(tmp_path / "base.gguf")
     settings = ModelSettings(threads=1, context_length=512)

@@ -107,11 +107,11 @@ class Crowd:
         fate = rng.random()
         if fate < 0.05:
             with pytest.raises(ValueError, match="broken on purpose"):
-                self.pair.engine.submit(broken).result()
+                self.pair.loaded.engine.submit(broken).result()
             return
         if fate < 0.08:
             with pytest.raises(ContextFullError):
-                self.pair.engine.submit(too_long).result()
+                self.pair.loaded.engine.submit(too_long).result()
             return
         stream = self.pair.session(options=options).stream(question)
         for _ in range(rng.choice([0, 0, 1, 3])):
@@ -132,7 +132,7 @@ class Crowd:
 def places(pair):
     """How many sequences each context has left, beside those that are idle."""
     found = []
-    for memory in pair.engine._memories.values():
+    for memory in pair.loaded.engine._memories.values():
         assert not memory.used
         while memory.drop_idle():
             pass
@@ -162,7 +162,7 @@ def test_a_thousand_replies_over_eight_places(files, alone, overlap):
         # Every place is free again, and the pair writes as before.
         ids = [token.id for token in pair.generate(QUESTIONS[0], **OPTIONS[0]).tokens]
         assert ids == alone[QUESTIONS[0], 0]
-        pair.engine.close()
+        pair.loaded.engine.close()
         assert places(pair) == [pair.drafter.context.n_sequences, pair.base.context.n_sequences]
 
 

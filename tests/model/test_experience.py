@@ -39,15 +39,15 @@ def test_steps_in_native_code_are_measured_like_other_passes(load, monkeypatch, 
 
 def test_the_next_start_knows_what_the_last_one_measured(load, tmp_path):
     with load() as pair:
-        assert not pair.experience.costs.are_known("base")
+        assert not pair.loaded.experience.costs.are_known("base")
         for _ in range(4):
             pair.generate("hello", switch_at=3, max_tokens=40, stop_loops=False)
-        known = pair.experience.snapshot()
+        known = pair.loaded.experience.snapshot()
     with load() as pair:
-        assert pair.experience.snapshot() == known and pair.experience.costs.are_known("base")
+        assert pair.loaded.experience.snapshot() == known and pair.loaded.experience.costs.are_known("base")
     (tmp_path / "cache" / "experience.json").write_bytes(b"damaged")
     with load() as pair:
-        assert not pair.experience.costs.are_known("base")
+        assert not pair.loaded.experience.costs.are_known("base")
         assert pair.generate("hello", max_tokens=3).tokens
 
 

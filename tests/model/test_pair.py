@@ -58,7 +58,7 @@ def test_when_something_happens_between_loading_and_the_pair_both_models_are_fre
         contexts.append(context)
 
     monkeypatch.setattr(Context, "__init__", made)
-    monkeypatch.setattr("edge_wsd.pair.compare_vocabularies", lambda *_: fail(error()))
+    monkeypatch.setattr("edge_wsd.loaded_pair.compare_vocabularies", lambda *_: fail(error()))
     with pytest.raises(error):
         Pair.load(files["drafter"], files["base"], drafter_settings=SETTINGS, base_settings=SETTINGS)
     assert len(contexts) == 2

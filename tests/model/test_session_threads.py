@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from edge_wsd import BusyError, Options
-from edge_wsd import session as session_module
+from edge_wsd import loaded_pair as loaded_pair_module
 from edge_wsd.engine import engine as engine_module
 from edge_wsd.llama import library
 from tests.interrupts import interrupted_at
@@ -48,14 +48,14 @@ def test_who_asks_while_another_thread_is_asking_is_told_so(pair, monkeypatch, u
     """Between the look whether a reply is being written and the beginning of the next one, both once passed."""
     session = pair.session(options=OPTIONS)
     session.ask("hello")
-    before, real, refusals = session.messages, session_module.fit, []
+    before, real, refusals = session.messages, loaded_pair_module.fit, []
 
     def fit(*given):
-        monkeypatch.setattr(session_module, "fit", real)
+        monkeypatch.setattr(loaded_pair_module, "fit", real)
         refusals.append(elsewhere(lambda: USES[use](session)))
         return real(*given)
 
-    monkeypatch.setattr(session_module, "fit", fit)
+    monkeypatch.setattr(loaded_pair_module, "fit", fit)
     reply = session.ask("more")
     assert [type(error) for error in refusals] == [BusyError]
     assert [message.content for message in session.messages[len(before) :]] == ["more", reply.text]
@@ -95,7 +95,7 @@ def test_an_interruption_while_asking_leaves_the_conversation_free(pair, monkeyp
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(session_module, "fit", fit)
+        patch.setattr(loaded_pair_module, "fit", fit)
         with pytest.raises(KeyboardInterrupt):
             session.ask("hello")
     assert session.messages == () and session.ask("hello").text
@@ -112,8 +112,8 @@ def test_ctrl_c_anywhere_in_asking_leaves_the_pair_as_it_was(pair, monkeypatch):
     while was_interrupted:
         n, session = n + 1, pair.session(options=OPTIONS)
         was_interrupted = interrupted_at(n, partial(session.stream, "hello"))
-        assert not pair._users and not session._claims, n
-        assert not any(lock._is_owned() for lock in (pair._lock, pair.engine._lock, library.LOCK)), n
+        assert not pair.loaded._users and not session._claims, n
+        assert not any(lock._is_owned() for lock in (pair.loaded._lock, pair.loaded.engine._lock, library.LOCK)), n
         assert n % 10 or session.ask("hello").text
     assert n > 100
 

@@ -261,7 +261,7 @@ def test_a_changed_byte_anywhere_is_noticed_before_llama_cpp_sees_any(other, kep
     """llama.cpp's loader trusts what it reads: sizes and positions of a damaged state can end the process."""
     path = kept_memory[1]
     whole = path.read_bytes()
-    monkeypatch.setattr(other.engine, "call", lambda _work: pytest.fail("a damaged file was restored"))
+    monkeypatch.setattr(other.loaded.engine, "call", lambda _work: pytest.fail("a damaged file was restored"))
     places = [*range(0, 1200, 37), *range(1200, len(whole), len(whole) // 60), len(whole) - 1]
     for place in places:
         damaged = bytearray(whole)

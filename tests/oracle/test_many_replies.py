@@ -49,7 +49,7 @@ def begin(pair: Pair, case: Case, options: Options) -> tuple[Session, Stream]:
 @pytest.mark.parametrize("chunk", [1, 4, 16])
 def test_each_of_many_replies_is_that_of_the_published_algorithm(chunk, speculation, vocabulary, many, oracle):
     pair = many[vocabulary]
-    rng = random.Random(f"{chunk} {speculation} {vocabulary} {pair.engine._parallel}")
+    rng = random.Random(f"{chunk} {speculation} {vocabulary} {pair.loaded.engine._parallel}")
     cases = [case for case in CASES if not oracle[vocabulary][case.name].undecided]
     running = []
     for case in rng.sample(cases, N_CASES):

@@ -138,7 +138,8 @@ def test_a_closed_stream_is_over_and_its_end_is_nobodys():
     """Its last event once arrived after the close, and made the reply part of the conversation."""
     kept = []
     with engine_of(parallel=1) as engine:
-        stream = engine.submit(plain([1, 2], 300), on_finish=kept.append)
+        stream = engine.submit(plain([1, 2], 300))
+        stream.on_finish = kept.append
         next(stream)
         stream.close()
         assert stream.is_over and list(stream) == [] and kept == []
@@ -149,7 +150,8 @@ def test_a_closed_stream_is_over_and_its_end_is_nobodys():
 def test_a_close_that_is_on_its_way_as_the_end_arrives_has_come_first():
     kept = []
     with engine_of(parallel=1) as engine:
-        stream = engine.submit(plain([1, 2], 3), on_finish=kept.append)
+        stream = engine.submit(plain([1, 2], 3))
+        stream.on_finish = kept.append
         assert stream._ends_now()  # as far as another thread has come with its close
         assert len(list(stream)) == 3 and kept == [] and stream.is_over
 
@@ -158,16 +160,16 @@ def test_a_stream_whose_end_is_being_read_is_over_only_when_that_is_done():
     """Whoever asked the conversation next once did so before the turn was part of it."""
     states = []
     with engine_of(parallel=1) as engine:
-        stream = engine.submit(
-            plain([1, 2], 3), on_finish=lambda reply: states.append((stream.close(), stream.is_over))
-        )
+        stream = engine.submit(plain([1, 2], 3))
+        stream.on_finish = lambda reply: states.append((stream.close(), stream.is_over))
         assert len(stream.result().tokens) == 3
         assert states == [(None, False)] and stream.is_over
 
 
 def test_a_stream_is_over_for_whom_ctrl_c_interrupts_at_its_end():
     with engine_of(parallel=1) as engine:
-        stream = engine.submit(plain([1, 2], 3), on_finish=lambda reply: fail(KeyboardInterrupt()))
+        stream = engine.submit(plain([1, 2], 3))
+        stream.on_finish = lambda reply: fail(KeyboardInterrupt())
         with pytest.raises(KeyboardInterrupt):
             stream.result()
         assert stream.is_over and list(stream) == []
@@ -176,7 +178,8 @@ def test_a_stream_is_over_for_whom_ctrl_c_interrupts_at_its_end():
 def test_a_stream_that_another_thread_closes_ends_for_its_reader():
     with engine_of(parallel=1) as engine, held(engine.base):
         kept, ended = [], threading.Event()
-        stream = engine.submit(plain([1, 2], 300), on_finish=kept.append)
+        stream = engine.submit(plain([1, 2], 300))
+        stream.on_finish = kept.append
 
         def read():
             list(stream)

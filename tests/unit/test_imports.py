@@ -23,9 +23,13 @@ ARROWS = {
     "batch": "decoding engine pair prompts session",
     "batch_files": "decoding prompts",
     "sessions": "conversation_file decoding engine llama pair prompts session",
-    "session": "authorship conversation_file decoding engine pair prompts reply",
-    "pair": "decoding demo engine llama loaded_model models prompts reply session",  # it makes sessions, which are data
-    "reply": "decoding engine json_schema llama loaded_model prompts",
+    "session": "asked authorship conversation_file decoding engine pair prompts",
+    # It makes sessions, which are data.
+    "pair": "asked decoding demo engine llama loaded_model loaded_pair models pair_settings prompts session",
+    "loaded_pair": "asked decoding engine llama loaded_model models pair_settings prompts reply",
+    "pair_settings": "engine llama",
+    "asked": "decoding engine prompts",
+    "reply": "decoding engine json_schema llama loaded_model loaded_pair prompts",
     "loaded_model": "decoding llama prompts",
     "engine": "decoding llama",
     "conversation_file": "authorship decoding prompts",
@@ -61,9 +65,11 @@ INNER_ARROWS = {
     "converters.verification": "converters converters.quantization converters.families converters.tokenizers "
     "converters.checkpoint converters.writing",
 }
-# A pair makes sessions, which write replies with the pair; a context makes sequences, which are read in the context.
+# A pair makes sessions, which ask it; a pair in memory writes replies, which read its models; a context makes
+# sequences, which are read in the context.
 KNOW_EACH_OTHER = (
-    {"edge_wsd.pair", "edge_wsd.session", "edge_wsd.reply"},
+    {"edge_wsd.pair", "edge_wsd.session"},
+    {"edge_wsd.loaded_pair", "edge_wsd.reply"},
     {"edge_wsd.llama.context", "edge_wsd.llama.sequence", "edge_wsd.llama.scores", "edge_wsd.llama.signal_check"},
 )
 
