@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from edge_wsd.asked import RawPrompt
     from edge_wsd.batch import Batch
     from edge_wsd.decoding.events import (
         Alternative,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
         Event,
         Finished,
         FinishReason,
+        PromptToken,
         Reading,
         Reply,
         Scored,
@@ -100,10 +102,12 @@ __all__ = [
     "Pair",
     "PairsFileError",
     "PlanError",
+    "PromptToken",
     "ProposerName",
     "Proposers",
     "QuantizationError",
     "QueueFullError",
+    "RawPrompt",
     "Reading",
     "Reply",
     "Rule",
@@ -128,9 +132,11 @@ __all__ = [
 
 # Imported when first used: `import edge_wsd` costs nothing, and the command line answers --help at once.
 _EVENTS = (
-    "Alternative Dropped Event FinishReason Finished Reading Reply Scored Source Statistics SwitchReason Switched Token"
+    "Alternative Dropped Event FinishReason Finished PromptToken Reading Reply Scored Source Statistics SwitchReason "
+    "Switched Token"
 )
 _HOMES = {
+    "RawPrompt": "edge_wsd.asked",
     "Batch": "edge_wsd.batch",
     "Pair": "edge_wsd.pair",
     "Session": "edge_wsd.session",

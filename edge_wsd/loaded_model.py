@@ -80,6 +80,22 @@ class LoadedModel:
         # There must be a token before the opening, so that the base can score the opening's first token.
         return Prompt(tokens, tokens[max(1, common_prefix(before, tokens)) :], _without(mark, text))
 
+    def encode_text(self, text: str, *, special: bool = False) -> Prompt:
+        """The text as it stands, without the template; behind BOS where the model's texts begin with it. Raises as
+        `encode` does.
+        """
+        vocab = self.model.vocab
+        if not text and not (vocab.add_bos and vocab.bos is not None):
+            raise TemplateError("the prompt is empty; give it some text")
+        return Prompt(self._tokenize(text, special, None), [], text)
+
+    def encode_tokens(self, tokens: Sequence[int]) -> Prompt:
+        """Tokens of this model as they stand. Raises `VocabularyError` for an id that it does not have."""
+        if not tokens:
+            raise TemplateError("the prompt has no tokens; give it some text")
+        text = b"".join(map(self.model.vocab.piece, tokens)).decode("utf-8", errors="replace")
+        return Prompt(list(tokens), [], text)
+
     def _render(self, messages: Sequence[Message], mark: str | None) -> str:
         text = self.template.render(messages)
         return text if mark is None else restored(text, mark)

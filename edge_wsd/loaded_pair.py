@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from edge_wsd._native import CancelFlag
-from edge_wsd.asked import Asked, Begun
+from edge_wsd.asked import Asked, AskedText, Begun
 from edge_wsd.decoding.bridge import Bridge, SameVocabulary, ThroughText
 from edge_wsd.decoding.events import Dropped, Reply, Source
 from edge_wsd.decoding.experience import Experience
@@ -36,6 +36,7 @@ from edge_wsd.models.probe.trial import Candidate, probe_models
 from edge_wsd.pair_settings import PairProgress, PairSettings
 from edge_wsd.prompts.choose import base_template as choose_base_template
 from edge_wsd.prompts.choose import drafter_template as choose_drafter_template
+from edge_wsd.raw_prompts import fit_raw
 from edge_wsd.reply import fit, write_reply
 
 
@@ -114,10 +115,10 @@ class LoadedPair:
             pair._owned = stack.pop_all()
             return pair
 
-    def answer(self, asked: Asked, cancel: CancelFlag) -> Begun:
+    def answer(self, asked: Asked | AskedText, cancel: CancelFlag) -> Begun:
         """Begin a reply. The prompts are made here, in the caller's thread; the engine does the rest.
 
-        Raises `TemplateError`, `ContextFullError`, and whatever `Engine.submit` raises.
+        Raises `TemplateError`, `ContextFullError`, `VocabularyError`, and whatever `Engine.submit` raises.
         """
         meter = Meter()
 
@@ -126,7 +127,10 @@ class LoadedPair:
 
         with self.in_use():
             try:
-                fitted = fit(self, asked.before, asked.messages, asked.options, cancel)
+                if isinstance(asked, AskedText):
+                    fitted = fit_raw(self, asked)
+                else:
+                    fitted = fit(self, asked.before, asked.messages, asked.options, cancel)
             except Cancelled:
                 return Begun(Stream.over(unwritten()))
             asked_s = time.perf_counter()

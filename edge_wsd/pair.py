@@ -11,11 +11,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from edge_wsd import checks
 from edge_wsd._native import CancelFlag
-from edge_wsd.asked import Asked, Begun
-from edge_wsd.decoding.events import Reply, Source
+from edge_wsd.asked import Asked, AskedText, Begun, RawPrompt
+from edge_wsd.decoding.events import SOURCES, Reply, Source
 from edge_wsd.decoding.options import OptionChanges, Options, checked_options
 from edge_wsd.engine.engine import LONGEST_QUEUE
+from edge_wsd.engine.stream import Stream
 from edge_wsd.llama.settings import AUTO, ModelSettings, Overlap
 from edge_wsd.llama.vocabulary_verdict import VocabularyVerdict
 from edge_wsd.loaded_model import LoadedModel, ModelFacts
@@ -148,9 +150,35 @@ class Pair:
         """A new conversation. What two turns have in common is decoded once, in both models."""
         return Session(self, system=system, options=checked_options(options, self.options), messages=messages)
 
-    def answer(self, asked: Asked, cancel: CancelFlag) -> Begun:
+    def complete(
+        self,
+        prompt: RawPrompt,
+        options: Options | None = None,
+        *,
+        score_prompt: bool = False,
+        **changes: Unpack[OptionChanges],
+    ) -> Stream:
+        """Write on from a text as it stands: both models get it without a template, or one alone (`mode`).
+
+        Token ids are those of the model that finishes the reply. With `score_prompt`, `Reply.prompt` holds the
+        prompt's tokens with their log-probabilities. Raises as `LoadedPair.answer` does.
+        """
+        options = checked_options(options, self.options).with_changes(**changes)
+        return self.answer(AskedText(prompt, options, scores_prompt=score_prompt)).stream
+
+    def score(
+        self, prompt: RawPrompt, source: Source = "base", *, top_logprobs: int = 0, special: bool = False
+    ) -> Stream:
+        """What one model thinks of a text: the result's `prompt` holds each token with its log-probability, and with
+        `top_logprobs` the likeliest tokens in its place. Nothing is written. Raises as `complete` does.
+        """
+        checks.require_choice("source", source, SOURCES)
+        options = Options(mode=source, top_logprobs=top_logprobs, special=special)
+        return self.answer(AskedText(prompt, options, scores_prompt=True, writes=False)).stream
+
+    def answer(self, asked: Asked | AskedText, cancel: CancelFlag | None = None) -> Begun:
         """What a `Session` does with a conversation: begin a reply to it. `cancel` ends its preparation early."""
-        return self._home.answer(asked, cancel)
+        return self._home.answer(asked, cancel or CancelFlag())
 
     @property
     def plan(self) -> Plan | None:

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 from edge_wsd._native import CancelFlag
 from edge_wsd.decoding.bridge import anchor_of
 from edge_wsd.decoding.drafter import Drafter
-from edge_wsd.decoding.events import SOURCES, Reply, Source
+from edge_wsd.decoding.events import SOURCES, PromptToken, Reply, Source
 from edge_wsd.decoding.loop_watch import LoopWatch
 from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.nudge_reply import NudgeReply
 from edge_wsd.decoding.options import N_SEEDS, Options
+from edge_wsd.decoding.prompt_scores import score_prompt
 from edge_wsd.decoding.protocols import Writing
 from edge_wsd.decoding.repetition import Repetition
 from edge_wsd.decoding.reply_state import PromptedModel, ReplyState
@@ -43,12 +44,21 @@ _OF_THE_BASE = 0x9E3779B9
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """The prompts of the models that take part, and how many of the oldest messages were left out of them."""
+    """The prompts of the models that take part, and what is to be done with them."""
 
     prompts: dict[Source, Prompt]
-    n_dropped: int
-    question: str
+    stops: tuple[str, ...]
+    """Stop strings of the template that they were made with."""
+    strips: bool
+    """Whether white space at the beginning of the draft is dropped: a template has put there what belongs there."""
+    n_dropped: int = 0
+    """How many of the oldest messages were left out of them."""
+    question: str = ""
     """The user's last message; empty without one."""
+    scores_prompt: bool = False
+    """Whether the model that finishes the reply tells what it thinks of its prompt."""
+    writes: bool = True
+    """Whether anything is written behind it."""
 
 
 def fit(
@@ -79,31 +89,38 @@ def fit(
         return True
 
     start = 0
-    if any(_full(model, encoded(source, 0), options) for source, model in models.items()):
+    if any(_full(model, encoded(source, 0), options.max_tokens) for source, model in models.items()):
         start = starts[min(bisect_left(starts, True, lo=1, key=half_is_free), len(starts) - 1)]
     fitted: dict[Source, Prompt] = {}
     for source, model in models.items():
         prompt = encoded(source, start)
-        if error := _full(model, prompt, options):
-            raise error
-        assert not isinstance(prompt, ContextFullError)
-        fitted[source] = prompt
+        fitted[source] = require_fit(model, prompt, options.max_tokens)
     question = next((message.content for message in reversed(messages) if message.role == "user"), "")
-    return Fitted(fitted, start, question)
+    finisher: Source = "drafter" if options.mode == "drafter" else "base"
+    stops, strips = models[finisher].template.stops, not fitted[finisher].opening
+    return Fitted(fitted, stops, strips, n_dropped=start, question=question)
 
 
-def _full(model: LoadedModel, prompt: Prompt | ContextFullError, options: Options) -> ContextFullError | None:
+def require_fit(model: LoadedModel, prompt: Prompt | ContextFullError, max_tokens: int) -> Prompt:
+    """The prompt, if it leaves room for a reply of up to `max_tokens`. Raises `ContextFullError`."""
+    if error := _full(model, prompt, max_tokens):
+        raise error
+    assert not isinstance(prompt, ContextFullError)
+    return prompt
+
+
+def _full(model: LoadedModel, prompt: Prompt | ContextFullError, max_tokens: int) -> ContextFullError | None:
     """The error to raise if the prompt leaves too little room: less than the reply needs and less than a quarter."""
     if isinstance(prompt, ContextFullError):
         return prompt
     n_ctx, n_prompt = model.context.n_ctx, len(prompt.tokens)
-    reserve = min(options.max_tokens, max(1, n_ctx // 4))
+    reserve = min(max_tokens, max(1, n_ctx // 4))
     if n_prompt + reserve <= n_ctx:
         return None
     shorter = ", lower max_tokens (--max-tokens)" if n_prompt < n_ctx else ""
     return ContextFullError(
         f"the prompt has {n_prompt} tokens, which leaves {max(0, n_ctx - n_prompt)} of the {n_ctx} in the context of "
-        f"{model.model.path.name} for a reply of up to {options.max_tokens}; shorten the prompt{shorter} or raise "
+        f"{model.model.path.name} for a reply of up to {max_tokens}; shorten the prompt{shorter} or raise "
         "context_length (--ctx)",
         needed=n_prompt + reserve,
         available=n_ctx,
@@ -111,16 +128,25 @@ def _full(model: LoadedModel, prompt: Prompt | ContextFullError, options: Option
 
 
 def write_reply(pair: LoadedPair, fitted: Fitted, options: Options, meter: Meter, memories: Memories) -> Writing[Reply]:
-    """Yields the events of one reply except `Finished`, and returns it. Throw `Cancelled` in to end it early."""
+    """Yields the events of one reply except `Finished`, and returns it. Throw `Cancelled` in to end it early.
+
+    Where the prompt is to be scored, that comes first.
+    """
     if options.seed is None and options.temperature > 0:
         options = options.with_changes(seed=secrets.randbelow(N_SEEDS))
     with ExitStack() as held:
         state = _Parts(pair, fitted, options, meter, memories, held).state()
+        prompt: tuple[PromptToken, ...] = ()
         try:
-            yield from weak_to_strong(state)
+            if fitted.scores_prompt:
+                prompt = yield from score_prompt(state.base, state.writer.vocabulary, options.top_logprobs)
+            if fitted.writes:
+                yield from weak_to_strong(state)
+            else:
+                yield from state.writer.end("length")
         except Cancelled:
             yield from state.writer.end("cancelled")
-        return _reply(state, options.seed)
+        return _reply(state, options.seed, prompt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +168,7 @@ class _Parts:
             return ReplyState(self.prompted(options.mode), options, writer, meter, experience=experience)
         drafter, base = self.drafter(), self.prompted("base")
         if options.rule == "nudge":
-            return NudgeReply(base, options, writer, meter, drafter, experience, strip=not base.opening)
+            return NudgeReply(base, options, writer, meter, drafter, experience, strip=self.fitted.strips)
         return WindowReply(base, options, writer, meter, drafter, self.window(), experience)
 
     def prompted(self, source: Source) -> PromptedModel:
@@ -166,7 +192,7 @@ class _Parts:
             prompt.tokens,
             model.model.vocab,
             self.pair.bridge,
-            self.pair.bridge.draft(anchor_of(base_prompt.text), strip=not base_prompt.opening),
+            self.pair.bridge.draft(anchor_of(base_prompt.text), strip=self.fitted.strips),
             anchor=anchor_of(prompt.text),
             stop_tokens=_stop_tokens(model, self.options.stop),
             sampler=self.sampler("drafter"),
@@ -181,7 +207,7 @@ class _Parts:
         source: Source = "drafter" if self.options.mode == "drafter" else "base"
         model, n_prompt = self.pair.model(source), len(self.fitted.prompts[source].tokens)
         vocabulary = model.model.vocab
-        stops = (*model.template.stops, *self.options.stop)
+        stops = (*self.fitted.stops, *self.options.stop)
         strings = StopStrings.of(stops, vocabulary.special_texts.pieces)
         return ReplyWriter(
             vocabulary,
@@ -247,7 +273,7 @@ def _stop_tokens(model: LoadedModel, stops: Sequence[str]) -> dict[int, str]:
     return {ids[stop]: stop for stop in stops if stop in ids}
 
 
-def _reply(state: ReplyState, seed: int | None) -> Reply:
+def _reply(state: ReplyState, seed: int | None, prompt: tuple[PromptToken, ...]) -> Reply:
     """The result."""
     writer = state.writer
     assert writer.finish is not None
@@ -265,4 +291,5 @@ def _reply(state: ReplyState, seed: int | None) -> Reply:
         stop=writer.stop,
         seed=seed,
         note=None if writer.loop is None else str(writer.loop),
+        prompt=prompt,
     )

@@ -122,6 +122,18 @@ class Statistics:
 
 
 @dataclass(frozen=True, slots=True)
+class PromptToken:
+    """A token of a prompt that was scored. The fields as in `Alternative`."""
+
+    id: int
+    text: str
+    piece: bytes
+    logprob: float | None
+    """Given all tokens before it, natural, at temperature 1; None for the first."""
+    top: tuple[Alternative, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """A whole reply. If the conversation ended with an assistant message, `text` is what was added to it."""
 
@@ -139,6 +151,8 @@ class Reply:
     """The seed of the sampling; the same `Options.seed` gives the same reply again. None if nothing was sampled."""
     note: str | None = None
     """A remark on how it ended: that it was stopped in a loop (`Options.stop_loops`). None otherwise."""
+    prompt: tuple[PromptToken, ...] = ()
+    """What the model that finishes the reply thinks of its prompt, where that was asked for (`Pair.score`)."""
 
 
 @dataclass(frozen=True, slots=True)

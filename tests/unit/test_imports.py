@@ -26,9 +26,10 @@ ARROWS = {
     "session": "asked authorship conversation_file decoding engine pair prompts",
     # It makes sessions, which are data.
     "pair": "asked decoding demo engine llama loaded_model loaded_pair models pair_settings prompts session",
-    "loaded_pair": "asked decoding engine llama loaded_model models pair_settings prompts reply",
+    "loaded_pair": "asked decoding engine llama loaded_model models pair_settings prompts raw_prompts reply",
     "pair_settings": "engine llama",
     "asked": "decoding engine prompts",
+    "raw_prompts": "asked decoding loaded_model loaded_pair reply",
     "reply": "decoding engine json_schema llama loaded_model loaded_pair prompts",
     "loaded_model": "decoding llama prompts",
     "engine": "decoding llama",
@@ -69,7 +70,7 @@ INNER_ARROWS = {
 # sequences, which are read in the context.
 KNOW_EACH_OTHER = (
     {"edge_wsd.pair", "edge_wsd.session"},
-    {"edge_wsd.loaded_pair", "edge_wsd.reply"},
+    {"edge_wsd.loaded_pair", "edge_wsd.reply", "edge_wsd.raw_prompts"},
     {"edge_wsd.llama.context", "edge_wsd.llama.sequence", "edge_wsd.llama.scores", "edge_wsd.llama.signal_check"},
 )
 

@@ -35,6 +35,8 @@ with Pair.demo(drafter_settings=settings, base_template="plain") as pair, Pair.n
         key: str = row["text"]
         ended: Reply | Exception = answer
     raised: type[EdgeWsdError] = BusyError
+    stream = pair.complete([1, 2], score_prompt=True, mode="base", max_tokens=3)
+    scores: list[float | None] = [token.logprob for token in pair.score("hi", "drafter").result().prompt]
 """
 WRONG = {
     'pair.generate("hi", max_tokenz=3)': "max_tokenz",
@@ -44,6 +46,8 @@ WRONG = {
     "Pair.demo(drafter_setting=None)": "drafter_setting",
     'Pair.named("demo", base_template=3)': "base_template",
     'pair.session().stream("hi").cloze()': "cloze",
+    'pair.score("hi", "both")': "both",
+    "pair.complete(3)": "complete",
 }
 
 
