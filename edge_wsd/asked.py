@@ -9,6 +9,7 @@ from edge_wsd import checks
 from edge_wsd.decoding.options import Options
 from edge_wsd.engine.stream import Stream
 from edge_wsd.prompts.messages import Message
+from edge_wsd.prompts.tools import Tool
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,7 @@ class Asked:
     system: str | None
     messages: tuple[Message, ...]
     options: Options
+    tools: tuple[Tool, ...] = ()
 
     @property
     def before(self) -> list[Message]:

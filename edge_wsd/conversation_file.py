@@ -48,7 +48,7 @@ class SavedConversation:
     def as_json(self) -> dict[str, Any]:
         """The JSON object of the file."""
         messages = [
-            {**asdict(message), **({} if authorship is None else {"written": authorship.as_json()})}
+            {**message.as_dict(), **({} if authorship is None else {"written": authorship.as_json()})}
             for message, authorship in zip(self.messages, self.written, strict=True)
         ]
         options, pair = asdict(self.options), dict(self.pair)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from edge_wsd.decoding.common_prefix import common_prefix
@@ -13,6 +14,7 @@ from edge_wsd.llama.model import Model
 from edge_wsd.prompts.mark import free_mark, restored
 from edge_wsd.prompts.messages import Message
 from edge_wsd.prompts.template import Template
+from edge_wsd.prompts.tools import Tool
 
 _LONG_TOKEN = 16
 """Characters per token that only unusual texts reach: longer prompts are measured before they are tokenised."""
@@ -56,7 +58,7 @@ class LoadedModel:
         model = self.model
         return ModelFacts(Path(model.path), model.n_params, model.size_bytes, self.context.n_ctx, model.n_ctx_train)
 
-    def encode(self, messages: Sequence[Message], *, special: bool = False) -> Prompt:
+    def encode(self, messages: Sequence[Message], tools: Sequence[Tool] = (), *, special: bool = False) -> Prompt:
         """The conversation as this model's prompt. A final assistant message is left open, to be continued.
 
         White space at the end of that message is dropped: the model writes its own. Text that looks like a control
@@ -65,18 +67,19 @@ class LoadedModel:
         """
         mark = None
         if not special and self.template.parses_special:
-            mark = free_mark(messages)
-            broken = self.model.vocab.special_texts.broken
-            messages = [replace(message, content=broken(message.content, mark)) for message in messages]
+            given: list[Message | Tool] = [*messages, *tools]
+            mark = free_mark([text for part in given for text in part.texts()])
+            broken = partial(self.model.vocab.special_texts.broken, mark=mark)
+            messages, tools = [message.mapped(broken) for message in messages], [tool.mapped(broken) for tool in tools]
         special = special or self.template.parses_special
         if not messages or messages[-1].role != "assistant":
-            text = self._render(messages, mark)
+            text = self._render(messages, tools, mark)
             return Prompt(self._tokenize(text, special, mark), [], _without(mark, text))
         # A space that only one of the two models saw would be lost between the words.
         last = replace(messages[-1], content=messages[-1].content.rstrip())
-        text = self._render([*messages[:-1], last], mark)
+        text = self._render([*messages[:-1], last], tools, mark)
         tokens = self._tokenize(text, special, mark)
-        before = self._tokenize(self._render(messages[:-1], mark), special, mark)
+        before = self._tokenize(self._render(messages[:-1], tools, mark), special, mark)
         # There must be a token before the opening, so that the base can score the opening's first token.
         return Prompt(tokens, tokens[max(1, common_prefix(before, tokens)) :], _without(mark, text))
 
@@ -96,8 +99,8 @@ class LoadedModel:
         text = b"".join(map(self.model.vocab.piece, tokens)).decode("utf-8", errors="replace")
         return Prompt(list(tokens), [], text)
 
-    def _render(self, messages: Sequence[Message], mark: str | None) -> str:
-        text = self.template.render(messages)
+    def _render(self, messages: Sequence[Message], tools: Sequence[Tool], mark: str | None) -> str:
+        text = self.template.render(messages, tools)
         return text if mark is None else restored(text, mark)
 
     def _tokenize(self, text: str, special: bool, mark: str | None) -> list[int]:

@@ -130,7 +130,7 @@ class LoadedPair:
                 if isinstance(asked, AskedText):
                     fitted = fit_raw(self, asked)
                 else:
-                    fitted = fit(self, asked.before, asked.messages, asked.options, cancel)
+                    fitted = fit(self, asked.before, asked.messages, asked.options, cancel, asked.tools)
             except Cancelled:
                 return Begun(Stream.over(unwritten()))
             asked_s = time.perf_counter()

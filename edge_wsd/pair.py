@@ -25,6 +25,7 @@ from edge_wsd.loaded_pair import LoadedPair
 from edge_wsd.models.plan.planner import Plan
 from edge_wsd.pair_settings import PairProgress, PairSettings
 from edge_wsd.prompts.messages import Message
+from edge_wsd.prompts.tools import Tool
 from edge_wsd.session import Session
 
 if TYPE_CHECKING:
@@ -146,9 +147,11 @@ class Pair:
         system: str | None = None,
         options: Options | None = None,
         messages: Sequence[Message] | Sequence[Mapping[str, Any]] = (),
+        tools: Sequence[Tool] | Sequence[Mapping[str, Any]] = (),
     ) -> Session:
         """A new conversation. What two turns have in common is decoded once, in both models."""
-        return Session(self, system=system, options=checked_options(options, self.options), messages=messages)
+        options = checked_options(options, self.options)
+        return Session(self, system=system, options=options, messages=messages, tools=tools)
 
     def complete(
         self,

@@ -35,6 +35,7 @@ from edge_wsd.llama.sampler import Penalties, Sampler, token_biases
 from edge_wsd.llama.sequence import Sequence as ModelSequence
 from edge_wsd.loaded_model import LoadedModel, Prompt
 from edge_wsd.prompts.messages import Message
+from edge_wsd.prompts.tools import Tool
 
 if TYPE_CHECKING:
     from edge_wsd.loaded_pair import LoadedPair
@@ -62,7 +63,12 @@ class Fitted:
 
 
 def fit(
-    pair: LoadedPair, system: Sequence[Message], messages: Sequence[Message], options: Options, cancel: CancelFlag
+    pair: LoadedPair,
+    system: Sequence[Message],
+    messages: Sequence[Message],
+    options: Options,
+    cancel: CancelFlag,
+    tools: Sequence[Tool] = (),
 ) -> Fitted:
     """Prompts that leave room for a reply. If they are too long, whole turns are left out, the same for both models.
 
@@ -77,7 +83,7 @@ def fit(
         if cancel.is_set:
             raise Cancelled("cancelled")
         try:
-            return models[source].encode([*system, *messages[start:]], special=options.special)
+            return models[source].encode([*system, *messages[start:]], tools, special=options.special)
         except ContextFullError as error:  # too long to ever fit, so it was not even tokenised
             return error
 

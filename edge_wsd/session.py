@@ -24,6 +24,7 @@ from edge_wsd.decoding.options import Options, checked_options
 from edge_wsd.engine.stream import Stream
 from edge_wsd.errors import BusyError, SessionFileError, TemplateError
 from edge_wsd.prompts.messages import Message, parse_messages
+from edge_wsd.prompts.tools import Tool, parse_tools
 
 if TYPE_CHECKING:
     from edge_wsd.pair import Pair
@@ -56,6 +57,7 @@ class Session:
         system: str | None = None,
         options: Options | None = None,
         messages: Sequence[Message] | Sequence[Mapping[str, Any]] = (),
+        tools: Sequence[Tool] | Sequence[Mapping[str, Any]] = (),
     ) -> None:
         parsed = parse_messages(messages) if messages else ()
         if parsed and parsed[0].role == "system":
@@ -64,6 +66,8 @@ class Session:
             system, parsed = parsed[0].content, parsed[1:]
         self.system = system
         self.options = checked_options(options, Options())
+        self.tools = parse_tools(tools)
+        """What the model may call (`edge_wsd.prompts.tools`); its calls are in the text, in the model's own form."""
         self._pair = pair
         self._turns = _Turns(tuple(parsed), (None,) * len(parsed))
         self._flag = CancelFlag()  # of the reply that is asked for or written
@@ -156,7 +160,7 @@ class Session:
         In the middle of a reply, the fork is the conversation as it was before that turn. Nothing is decoded here.
         With another `pair`, the fork is over that one.
         """
-        child = Session(pair or self._pair, system=self.system, options=self.options)
+        child = Session(pair or self._pair, system=self.system, options=self.options, tools=self.tools)
         child._turns = self._turns if child.pair is self._pair else replace(self._turns, n_left_out=0)
         return child
 
@@ -169,6 +173,8 @@ class Session:
             raise TemplateError("the prompt is empty; give it some text")
         if self.system is None and all(message.role == "assistant" for message in messages):
             raise TemplateError("the conversation has only assistant messages; begin it with a user message")
+        if messages[-1].tool_calls:
+            raise TemplateError("the conversation ends with calls of tools; add a message of role 'tool' for each")
         return messages
 
     def _without_last_reply(self) -> tuple[Message, ...]:
@@ -209,7 +215,7 @@ class Session:
 
     def _asked(self, messages: tuple[Message, ...]) -> Stream:
         self._flag, n_left_out = CancelFlag(), self._turns.n_left_out
-        begun = self._pair.answer(Asked(self.system, messages[n_left_out:], self.options), self._flag)
+        begun = self._pair.answer(Asked(self.system, messages[n_left_out:], self.options, self.tools), self._flag)
         n_left_out += begun.n_dropped
         begun.stream.on_finish = lambda reply: self._keep(reply, messages, n_left_out)
         return begun.stream

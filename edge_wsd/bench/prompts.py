@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from edge_wsd.errors import BenchError
 from edge_wsd.prompts.messages import Message
+from edge_wsd.prompts.tools import Tool
 
 _PROSE = """The harbour wakes before the town does. By five the first boats have come back, and their catch lies in
 grey boxes along the quay, where buyers walk up and down with their hands in their pockets and say little. A woman who
@@ -27,7 +28,7 @@ class BareTemplate:
     parses_special = False
     stops = ()
 
-    def render(self, messages: Sequence[Message]) -> str:
+    def render(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
         """The messages' texts, with nothing between them."""
         return "".join(message.content for message in messages)
 

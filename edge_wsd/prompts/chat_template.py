@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Any
 
 from edge_wsd.errors import TemplateError, TemplateStoppedError
 from edge_wsd.prompts.messages import Message
 from edge_wsd.prompts.renderer import RenderingFailed, shared_renderer
+from edge_wsd.prompts.tools import Tool
 
 _MAX_SOURCE_CHARACTERS = 1 << 20
 _MOST_ROLES = 12
@@ -23,8 +25,9 @@ class ChatTemplate:
     """Renders with `messages`, `bos_token`, `eos_token`, `add_generation_prompt`, `tools` and `documents` (none).
 
     A template that refuses a system message, or leaves its text out, is given the conversation once more with the
-    system text at the head of the user's message that follows. Compiled when first used. One that takes more time or
-    memory than `renderer` allows is a `TemplateStoppedError`.
+    system text at the head of the user's message that follows. One that fails on calls of tools is given their
+    arguments as JSON text. One that leaves the tools out is a `TemplateError`. Compiled when first used. One that
+    takes more time or memory than `renderer` allows is a `TemplateStoppedError`.
     """
 
     stops: tuple[str, ...] = ()
@@ -37,12 +40,12 @@ class ChatTemplate:
         self.name = name
         self._source, self._bos, self._eos, self._now = source, bos, eos, now
 
-    def render(self, messages: Sequence[Message]) -> str:
+    def render(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
         if not messages:
             raise TemplateError("there is no message to answer; give at least one")
         merged = merge_system(messages)
         try:
-            prompt = self.render_as_given(messages)
+            prompt = self.render_as_given(messages, tools)
         except TemplateStoppedError:
             raise
         except TemplateError:
@@ -51,15 +54,31 @@ class ChatTemplate:
         else:
             if all(message.content.strip() in prompt for message in messages if message.role == "system"):
                 return prompt
-        return self.render_as_given(merged)
+        return self.render_as_given(merged, tools)
 
-    def render_as_given(self, messages: Sequence[Message]) -> str:
+    def render_as_given(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
         """The conversation with its system messages in their places. Raises `TemplateError` if they are refused."""
+        try:
+            prompt = self._render(messages, tools, arguments_as_text=False)
+        except TemplateStoppedError:
+            raise
+        except TemplateError:
+            if not any(message.tool_calls for message in messages):
+                raise
+            prompt = self._render(messages, tools, arguments_as_text=True)
+        if not all(tool.name in prompt for tool in tools):
+            raise TemplateError(
+                f"template {self.name!r} does not show tools, so the model cannot call any; leave them out, or use a "
+                "model or a template that knows tools"
+            )
+        return prompt
+
+    def _render(self, messages: Sequence[Message], tools: Sequence[Tool], *, arguments_as_text: bool) -> str:
         continues = messages[-1].role == "assistant"
-        conversation = [{"role": message.role, "content": message.content} for message in messages]
+        conversation = _conversation(messages, arguments_as_text=arguments_as_text)
         if continues:
             conversation[-1]["content"] += _OPEN_END
-        prompt = self._run(conversation, add_generation_prompt=not continues)
+        prompt = self._run(conversation, tools, add_generation_prompt=not continues)
         if not continues:
             return prompt
         head, found, _ = prompt.rpartition(_OPEN_END)
@@ -70,7 +89,7 @@ class ChatTemplate:
             )
         return head.replace(_OPEN_END, "")  # a template may show the message more than once
 
-    def _run(self, conversation: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
+    def _run(self, conversation: list[dict[str, Any]], tools: Sequence[Tool], *, add_generation_prompt: bool) -> str:
         if len(self._source) > _MAX_SOURCE_CHARACTERS:
             raise TemplateError(f"template {self.name!r} has {len(self._source)} characters; is it a template?")
         values = {
@@ -78,7 +97,7 @@ class ChatTemplate:
             "bos_token": self._bos,
             "eos_token": self._eos,
             "add_generation_prompt": add_generation_prompt,
-            "tools": None,
+            "tools": [tool.as_dict() for tool in tools] or None,
             "documents": None,
         }
         try:
@@ -102,6 +121,20 @@ class ChatTemplate:
         return TemplateError(
             f"{place}: {error.reason} (roles given: {', '.join(roles)}); use another template or order"
         )
+
+
+def _conversation(messages: Sequence[Message], *, arguments_as_text: bool) -> list[dict[str, Any]]:
+    """The messages as templates expect them: one of a tool also has the tool's name, which some show."""
+    names = {call.id: call.name for message in messages for call in message.tool_calls}
+    conversation = []
+    for message in messages:
+        shown = message.as_dict()
+        if message.tool_calls:
+            shown["tool_calls"] = [call.as_dict(arguments_as_text=arguments_as_text) for call in message.tool_calls]
+        if message.tool_call_id in names:
+            shown["name"] = names[message.tool_call_id]
+        conversation.append(shown)
+    return conversation
 
 
 def merge_system(messages: Sequence[Message]) -> tuple[Message, ...]:

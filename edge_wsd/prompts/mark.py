@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection
 from itertools import chain
 
 from edge_wsd.errors import TemplateError
-from edge_wsd.prompts.messages import Message
 
 _CANDIDATES = tuple(map(chr, chain(range(0xFDD0, 0xFDF0), range(0xE000, 0xF900))))
 """Characters that Unicode keeps for a program's own use, those that no text may have first."""
 
 
-def free_mark(messages: Sequence[Message]) -> str:
-    """A character that is in none of the messages, neither itself nor as JSON may write it. Raises `TemplateError`."""
-    used = set().union(*(message.content for message in messages))
+def free_mark(texts: Collection[str]) -> str:
+    """A character that is in none of the texts, neither itself nor as JSON may write it. Raises `TemplateError`."""
+    used = set().union(*texts)
     for mark in _CANDIDATES:
-        if mark not in used and not any(_in_json(mark) in message.content for message in messages):
+        if mark not in used and not any(_in_json(mark) in text for text in texts):
             return mark
     raise TemplateError("the messages hold every character that Unicode keeps for private use; leave some out")
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from edge_wsd.prompts.messages import Message
+from edge_wsd.prompts.tools import Tool
 
 
 class Template(Protocol):
@@ -23,7 +24,7 @@ class Template(Protocol):
     def parses_special(self) -> bool:
         """Whether texts such as <|im_start|> in the rendered prompt stand for the special tokens of that name."""
 
-    def render(self, messages: Sequence[Message]) -> str:
+    def render(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
         """The prompt. It ends where the assistant's answer begins or, if the last message is the assistant's, with
-        that message, left open for the model to continue. Raises `TemplateError`.
+        that message, left open for the model to continue. Raises `TemplateError`, also if it cannot show the tools.
         """

@@ -25,7 +25,7 @@ def test_messages_are_read_from_dictionaries_and_kept_as_they_are() -> None:
         (["Hello"], "message 1 must be an object"),
         ([{"role": "user"}], "message 1 has no content"),
         ([{"role": "user", "content": "x", "name": "y"}], "message 1 has the unknown key 'name'"),
-        ([{"role": "user", "content": "x"}, {"role": "tool", "content": "y"}], "message 2: role must be .*'tool'"),
+        ([{"role": "user", "content": "x"}, {"role": "robot", "content": "y"}], "message 2: role must be .*'robot'"),
         ([{"role": "user", "content": None}], "message 1: content must be a string, not NoneType"),
         ([{"role": ["user"], "content": "x"}], "message 1: role must be"),
         ([{"role": "user", "content": "ab\ud83d"}], r"message 1: .* half a character \(U\+D83D\) at position 2"),

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from edge_wsd.errors import TemplateError
 from edge_wsd.llama.special_texts import SpecialTexts
 from edge_wsd.prompts.mark import free_mark
-from edge_wsd.prompts.messages import Message
 
 IDS = {"<|end|>": 1, "<|end|><|end|>": 2, "<s>": 3, "§": 4, "|><|": 5, "[X]": 6}
 SPECIALS = SpecialTexts(IDS, lstrip={3}, rstrip={6})
@@ -47,8 +46,8 @@ def test_what_has_no_control_token_in_it_is_not_touched():
 
 
 def test_a_mark_is_a_character_that_no_message_has():
-    assert free_mark([Message("user", MARK)]) != MARK
+    assert free_mark([MARK]) != MARK
     everything = "".join(map(chr, [*range(0xFDD0, 0xFDF0), *range(0xE000, 0xF900)]))
-    assert free_mark([Message("user", everything[:-1])]) == everything[-1]
+    assert free_mark([everything[:-1]]) == everything[-1]
     with pytest.raises(TemplateError, match="private use; leave some out"):
-        free_mark([Message("user", everything)])
+        free_mark([everything])

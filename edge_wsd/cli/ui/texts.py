@@ -7,7 +7,6 @@ import select
 import stat
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any, BinaryIO, TypeVar
 
 import click
@@ -122,7 +121,7 @@ def read_conversation(path: str) -> tuple[list[dict[str, Any]], Options | None]:
     if is_conversation(data):
         saved = SavedConversation.parse(data, path)
         system = [] if saved.system is None else [Message("system", saved.system)]
-        data, options = [asdict(message) for message in (*system, *saved.messages)], saved.options
+        data, options = [message.as_dict() for message in (*system, *saved.messages)], saved.options
     if not isinstance(data, list) or not data or not all(isinstance(entry, dict) for entry in data):
         raise InputError(f"{path} is not a conversation; expected {expected}")
     for number, entry in enumerate(data, start=1):
