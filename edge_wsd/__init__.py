@@ -20,10 +20,10 @@ if TYPE_CHECKING:
         Event,
         Finished,
         FinishReason,
-        PromptToken,
         Reading,
         Reply,
         Scored,
+        ScoredToken,
         Source,
         Statistics,
         Switched,
@@ -102,7 +102,6 @@ __all__ = [
     "Pair",
     "PairsFileError",
     "PlanError",
-    "PromptToken",
     "ProposerName",
     "Proposers",
     "QuantizationError",
@@ -112,6 +111,7 @@ __all__ = [
     "Reply",
     "Rule",
     "Scored",
+    "ScoredToken",
     "Session",
     "SessionError",
     "SessionFileError",
@@ -132,7 +132,7 @@ __all__ = [
 
 # Imported when first used: `import edge_wsd` costs nothing, and the command line answers --help at once.
 _EVENTS = (
-    "Alternative Dropped Event FinishReason Finished PromptToken Reading Reply Scored Source Statistics SwitchReason "
+    "Alternative Dropped Event FinishReason Finished ScoredToken Reading Reply Scored Source Statistics SwitchReason "
     "Switched Token"
 )
 _HOMES = {

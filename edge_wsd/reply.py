@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from edge_wsd._native import CancelFlag
 from edge_wsd.decoding.bridge import anchor_of
 from edge_wsd.decoding.drafter import Drafter
-from edge_wsd.decoding.events import SOURCES, PromptToken, Reply, Source
+from edge_wsd.decoding.events import SOURCES, Reply, ScoredToken, Source
 from edge_wsd.decoding.loop_watch import LoopWatch
 from edge_wsd.decoding.meter import Meter
 from edge_wsd.decoding.nudge_reply import NudgeReply
@@ -142,7 +142,7 @@ def write_reply(pair: LoadedPair, fitted: Fitted, options: Options, meter: Meter
         options = options.with_changes(seed=secrets.randbelow(N_SEEDS))
     with ExitStack() as held:
         state = _Parts(pair, fitted, options, meter, memories, held).state()
-        prompt: tuple[PromptToken, ...] = ()
+        prompt: tuple[ScoredToken, ...] = ()
         try:
             if fitted.scores_prompt:
                 prompt = yield from score_prompt(state.base, state.writer.vocabulary, options.top_logprobs)
@@ -279,7 +279,7 @@ def _stop_tokens(model: LoadedModel, stops: Sequence[str]) -> dict[int, str]:
     return {ids[stop]: stop for stop in stops if stop in ids}
 
 
-def _reply(state: ReplyState, seed: int | None, prompt: tuple[PromptToken, ...]) -> Reply:
+def _reply(state: ReplyState, seed: int | None, prompt: tuple[ScoredToken, ...]) -> Reply:
     """The result."""
     writer = state.writer
     assert writer.finish is not None
@@ -298,4 +298,5 @@ def _reply(state: ReplyState, seed: int | None, prompt: tuple[PromptToken, ...])
         seed=seed,
         note=None if writer.loop is None else str(writer.loop),
         prompt=prompt,
+        end=writer.end_token,
     )

@@ -122,14 +122,14 @@ class Statistics:
 
 
 @dataclass(frozen=True, slots=True)
-class PromptToken:
-    """A token of a prompt that was scored. The fields as in `Alternative`."""
+class ScoredToken:
+    """A token beside the text of a reply: of its prompt, or the one that ended it. The fields as in `Alternative`."""
 
     id: int
     text: str
     piece: bytes
     logprob: float | None
-    """Given all tokens before it, natural, at temperature 1; None for the first."""
+    """Given all tokens before it, natural, at temperature 1; None for the first of a prompt."""
     top: tuple[Alternative, ...] = ()
 
 
@@ -151,8 +151,10 @@ class Reply:
     """The seed of the sampling; the same `Options.seed` gives the same reply again. None if nothing was sampled."""
     note: str | None = None
     """A remark on how it ended: that it was stopped in a loop (`Options.stop_loops`). None otherwise."""
-    prompt: tuple[PromptToken, ...] = ()
+    prompt: tuple[ScoredToken, ...] = ()
     """What the model that finishes the reply thinks of its prompt, where that was asked for (`Pair.score`)."""
+    end: ScoredToken | None = None
+    """The token by which that model ended the reply, which is no part of the text. None if it ended otherwise."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from edge_wsd.decoding.alternatives import alternatives, shown_text
-from edge_wsd.decoding.events import PromptToken, Reading
+from edge_wsd.decoding.events import Reading, ScoredToken
 from edge_wsd.decoding.protocols import Pass, Vocabulary, Writing
 from edge_wsd.decoding.reply_state import PromptedModel
 
@@ -13,7 +13,7 @@ MOST_AT_ONCE = 128
 """Tokens scored in one pass: each needs a row of logits, and other replies wait meanwhile."""
 
 
-def score_prompt(model: PromptedModel, vocabulary: Vocabulary, n_top: int) -> Writing[tuple[PromptToken, ...]]:
+def score_prompt(model: PromptedModel, vocabulary: Vocabulary, n_top: int) -> Writing[tuple[ScoredToken, ...]]:
     """The tokens of the model's prompt, each with its log-probability and `n_top` alternatives; the first has none.
 
     What was in memory of it is read again, since rows are not kept there. It holds all but the last token then.
@@ -34,6 +34,6 @@ def score_prompt(model: PromptedModel, vocabulary: Vocabulary, n_top: int) -> Wr
 
 def _scored(
     vocabulary: Vocabulary, token: int, logprob: float | None, likeliest: Collection[tuple[int, float]]
-) -> PromptToken:
+) -> ScoredToken:
     top = alternatives(vocabulary, likeliest)
-    return PromptToken(token, shown_text(vocabulary, token), vocabulary.piece(token), logprob, top)
+    return ScoredToken(token, shown_text(vocabulary, token), vocabulary.piece(token), logprob, top)

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from edge_wsd.decoding.events import Alternative, FinishReason, Scored, Source, Token
+from edge_wsd.decoding.alternatives import shown_text
+from edge_wsd.decoding.events import Alternative, FinishReason, Scored, ScoredToken, Source, Token
 from edge_wsd.decoding.loop_watch import Loop, LoopWatch
 from edge_wsd.decoding.protocols import Vocabulary
 from edge_wsd.decoding.text import TextStream
@@ -48,6 +49,8 @@ class ReplyWriter:
         """The loop that ended the reply."""
         self.first_shown_s: float | None = None
         """When the first text could be shown, in `time.perf_counter` seconds."""
+        self.end_token: ScoredToken | None = None
+        """The token that ended the reply, if the model that finishes it chose one."""
 
     @property
     def n_left(self) -> int:
@@ -67,10 +70,14 @@ class ReplyWriter:
         self, token: int, source: Source, logprob: float | None = None, top: tuple[Alternative, ...] = ()
     ) -> tuple[Token, ...]:
         """Append a token; returns the events to show. An end token appends nothing and finishes the reply."""
+        is_end = self.vocabulary.is_end(token)
+        if logprob is not None and (is_end or token in self._stop_tokens):
+            text = shown_text(self.vocabulary, token)
+            self.end_token = ScoredToken(token, text, self.vocabulary.piece(token), logprob, top)
         if token in self._stop_tokens:
             return self.stop_at(self._stop_tokens[token])
         mark = self._marks.get(token, "")
-        if self.vocabulary.is_end(token):
+        if is_end:
             return self.end("stop", mark)
         data = self.vocabulary.piece(token)
         self.ids.append(token)

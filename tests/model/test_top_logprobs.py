@@ -101,6 +101,20 @@ def test_an_end_has_a_name_among_the_alternatives(demo: Pair) -> None:
     assert ends and all(one.text == vocab.text(one.id) and one.piece == b"" for one in ends)
 
 
+@pytest.mark.parametrize("options", [{}, {"mode": "base"}, {"mode": "drafter"}, {"rule": "nudge"}])
+def test_the_token_that_ends_a_reply_is_told_beside_it(demo: Pair, options: dict[str, object]) -> None:
+    reply = demo.generate(QUESTION, OPTIONS, max_tokens=200, **options)
+    source: Source = "drafter" if reply.tokens[-1].source == "drafter" else "base"
+    vocab = demo.model(source).model.vocab
+    assert reply.finish_reason == "stop"
+    if reply.end is None:  # the drafter ended it, whom nobody scored
+        assert options == {"rule": "nudge"}
+        return
+    assert vocab.is_end(reply.end.id) and reply.end.top[0].id == reply.end.id
+    assert reply.end.logprob == reply.end.top[0].logprob and reply.end.text == vocab.text(reply.end.id)
+    assert demo.generate(QUESTION, OPTIONS, max_tokens=5, **options).end is None
+
+
 def test_the_text_is_the_same_with_and_without(demo: Pair) -> None:
     for changes in ({}, {"temperature": 1.0, "seed": 5}):
         texts = {demo.generate(QUESTION, OPTIONS, top_logprobs=n, **changes).text for n in (0, 1, 20)}
