@@ -30,6 +30,7 @@ COMMANDS = {
     "run": "Write one answer.",
     "chat": "Hold a conversation in the terminal.",
     "trace": "Show how an answer comes about, token by token.",
+    "serve": "Answer over HTTP, as OpenAI and Ollama do, with a page.",
     "batch": "Answer a file of questions, line by line.",
     "eval": "Measure a pair: how aligned and how right its answers are.",
     "bench": "Measure how fast a pair is, against its base alone and llama.cpp's programs.",

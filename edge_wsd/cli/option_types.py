@@ -63,3 +63,17 @@ class TextOrFile(click.ParamType):  # type: ignore[type-arg,unused-ignore]
             self.fail(f"{value[1:]} cannot be read ({error.strerror}).", param, ctx)
         except UnicodeDecodeError:
             self.fail(f"{value[1:]} is not UTF-8 text.", param, ctx)
+
+
+class DurationType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """Seconds, or a time such as 5m; -1 for ever, which becomes None."""
+
+    name = "TIME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from edge_wsd.serve.settings import parse_duration
+
+        try:
+            return parse_duration(value)
+        except OptionError as error:
+            self.fail(f"{str(error).removeprefix('keep_alive ')}.", param, ctx)

@@ -13,7 +13,7 @@ HOMES = {"edge_wsd": ROOT / "edge_wsd", "edge_wsd.converters": ROOT / "converter
 # A room may import from itself, from those named here, and from the plain modules that import from no room.
 ARROWS = {
     "cli": "authorship batch batch_files bench conversation_file converters decoding demo engine evaluation llama "
-    "models pair prompts pull session sessions staging",
+    "models pair prompts pull serve session sessions staging",
     "serve": "batch conversation_file decoding engine llama models pair prompts session",
     "pull": "models staging",
     "staging": "converters models",

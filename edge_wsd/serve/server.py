@@ -1,0 +1,82 @@
+"""Runs the application until it is told to stop, and stops without cutting anybody off at once.
+
+>>> with listen(settings) as sock:
+...     HttpServer(create_app(settings, models), settings, on_ready=print).run(sockets=[sock])
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import Callable
+
+import uvicorn
+from fastapi import FastAPI
+
+from edge_wsd.errors import EdgeWsdError
+from edge_wsd.serve.settings import ServeSettings
+from edge_wsd.serve.state import Serve
+
+_MOST_CONNECTIONS_WAITING = 128
+_LAST_WORDS_S = 5.0
+"""How long connections may take to close once nothing is written any more."""
+
+
+def listen(settings: ServeSettings) -> socket.socket:
+    """A socket that takes connections from now on. Raises `EdgeWsdError` if the address cannot be had."""
+    host, port = settings.host, settings.port
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        raise EdgeWsdError(f"host {host!r} is no address of this machine: {error}") from error
+    family, _, _, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)  # localhost may be both
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if sys.platform != "win32":  # where it would let two servers share a port
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(_MOST_CONNECTIONS_WAITING)
+    except OSError as error:
+        sock.close()
+        raise EdgeWsdError(
+            f"{host} port {port} cannot be listened on: {error.strerror or error}; choose another with --port"
+        ) from error
+    return sock
+
+
+class HttpServer(uvicorn.Server):
+    """Runs until a signal comes or `should_exit` is set."""
+
+    def __init__(self, app: FastAPI, settings: ServeSettings, on_ready: Callable[[str], object]) -> None:
+        """`on_ready` is called with the server's URL once it takes requests."""
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="on",
+            server_header=False,
+            proxy_headers=False,
+            ws="none",
+            timeout_graceful_shutdown=int(settings.shutdown_s + _LAST_WORDS_S),
+        )
+        super().__init__(config)
+        self._settings, self._on_ready = settings, on_ready
+        self._state: Serve = app.state.serve
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's."""
+        await super().startup(sockets)
+        if self.started and sockets:
+            host, port = sockets[0].getsockname()[:2]
+            self._on_ready(self._settings.url(host, port))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answers may be finished for a while; then they are ended."""
+        limits = self._state.limits
+        limits.begin_closing()
+        stopping = asyncio.get_running_loop().call_later(self._settings.shutdown_s, limits.stop)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            stopping.cancel()

@@ -1,0 +1,84 @@
+"""An answer that is sent while it is written.
+
+>>> return await live_response(request, chunks)  # an async generator of bytes
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Final
+
+from fastapi import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from edge_wsd.serve.errors import ClientGone
+from edge_wsd.serve.state import serve_of
+
+SSE = "text/event-stream"
+NDJSON = "application/x-ndjson"
+_HEARTBEAT: Final = b": still working\n\n"
+_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+
+
+class LiveResponse(Response):
+    """Sends what a generator yields, and closes the generator however it ends.
+
+    While nothing comes, a stream of server-sent events gets a line of comment every `heartbeat_s` seconds.
+    """
+
+    def __init__(self, chunks: AsyncGenerator[bytes, None], media_type: str, heartbeat_s: float) -> None:
+        super().__init__(None, 200, _HEADERS, media_type)
+        del self.headers["content-length"]
+        self._chunks = chunks
+        self._heartbeat_s = heartbeat_s if media_type == SSE else None
+        self._sent_at = 0.0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        self._sent_at = time.monotonic()
+        beating = None if self._heartbeat_s is None else asyncio.ensure_future(self._beat(send, self._heartbeat_s))
+        try:
+            async for chunk in self._chunks:
+                self._sent_at = time.monotonic()
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        except ClientGone:
+            return
+        finally:
+            if beating is not None:
+                beating.cancel()
+            await self._chunks.aclose()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _beat(self, send: Send, every_s: float) -> None:
+        while True:
+            quiet_s = time.monotonic() - self._sent_at
+            if quiet_s >= every_s:
+                self._sent_at = time.monotonic()
+                await send({"type": "http.response.body", "body": _HEARTBEAT, "more_body": True})
+            else:
+                await asyncio.sleep(every_s - quiet_s)
+
+
+async def live_response(request: Request, chunks: AsyncIterator[bytes], media_type: str = SSE) -> Response:
+    """Waits for the first chunk, so that what fails before it is an ordinary error, and then sends as they come.
+
+    Let the generator yield an empty chunk once it has its slot and its stream: nothing is sent for it. After that an
+    error must be a chunk of its own (`error_body`), since the status has been sent.
+    """
+    first = await anext(chunks)
+
+    async def whole() -> AsyncGenerator[bytes, None]:
+        try:
+            if first:
+                yield first
+            async for chunk in chunks:
+                yield chunk
+        finally:
+            if isinstance(chunks, AsyncGenerator):
+                await chunks.aclose()
+
+    return LiveResponse(whole(), media_type, serve_of(request).settings.heartbeat_s)
