@@ -14,7 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match
 
 from edge_wsd import __version__
-from edge_wsd.serve import errors, plain_routes
+from edge_wsd.serve import errors, plain_routes, prompt_routes
 from edge_wsd.serve.limits import Limits
 from edge_wsd.serve.metrics import CountedRequests, Metrics
 from edge_wsd.serve.requests import BoundedBodies, LenientPaths
@@ -23,7 +23,7 @@ from edge_wsd.serve.served_models import ServedModels
 from edge_wsd.serve.settings import ServeSettings
 from edge_wsd.serve.state import Serve
 
-ROUTERS = (plain_routes.router,)
+ROUTERS = (plain_routes.router, prompt_routes.router)
 
 
 def create_app(settings: ServeSettings, models: ServedModels) -> FastAPI:
@@ -69,6 +69,6 @@ def create_app(settings: ServeSettings, models: ServedModels) -> FastAPI:
         )
     names = [*settings.allow_hosts, *([] if settings.is_loopback else [settings.host, socket.gethostname()])]
     app.add_middleware(OwnNames, names=names, origins=settings.allow_origins)
-    app.add_middleware(LenientPaths, is_route=is_route)
     app.add_middleware(CountedRequests, metrics=metrics)
+    app.add_middleware(LenientPaths, is_route=is_route)
     return app

@@ -109,10 +109,9 @@ class CountedRequests:
                 status = message["status"]
             await send(message)
 
-        scope.setdefault("state", {})
         try:
             await self._app(scope, receive, counted)
         finally:
-            route = scope["state"].get("route") or "other"
+            route = getattr(scope.get("route"), "path", "other")  # the pattern, of which there are few
             self._metrics.requests.labels(route, str(status)).inc()
             self._metrics.seconds.labels(route).observe(time.monotonic() - began)

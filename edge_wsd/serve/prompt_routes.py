@@ -1,0 +1,129 @@
+"""llama-server's routes to look at prompts: texts to tokens and back, and a conversation as a model reads it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+
+from edge_wsd.decoding.events import Source
+from edge_wsd.llama.vocab import CONTROL, Vocab
+from edge_wsd.loaded_model import LoadedModel
+from edge_wsd.prompts.messages import parse_messages
+from edge_wsd.serve.errors import OPENAI_ERRORS
+from edge_wsd.serve.served_models import Served
+from edge_wsd.serve.state import serve_of
+
+router = APIRouter(responses=OPENAI_ERRORS)
+
+
+class OfOneModel(BaseModel):
+    """What all these requests have in common."""
+
+    model: str | None = Field(default=None, description="NAME or NAME:base for the base, NAME:drafter for the drafter.")
+
+
+class TokenizeRequest(OfOneModel):
+    """A text, or texts and ids of tokens in turns."""
+
+    content: str | list[str | int]
+    add_special: bool = Field(default=False, description="Put BOS in front, where the model has one.")
+    parse_special: bool = Field(default=True, description="Turn texts like <|im_end|> into control tokens.")
+    with_pieces: bool = False
+
+
+class TokenPiece(BaseModel):
+    """A token and what it stands for: a text, or bytes that are no whole characters."""
+
+    id: int
+    piece: str | list[int]
+
+
+class TokenizeAnswer(BaseModel):
+    """The tokens of a text."""
+
+    tokens: list[int] | list[TokenPiece]
+
+
+class DetokenizeRequest(OfOneModel):
+    """Ids of tokens."""
+
+    tokens: list[int]
+
+
+class DetokenizeAnswer(BaseModel):
+    """Their text; bytes that are no whole characters become U+FFFD."""
+
+    content: str
+
+
+class TemplateRequest(OfOneModel):
+    """A conversation."""
+
+    messages: list[dict[str, Any]]
+
+
+class TemplateAnswer(BaseModel):
+    """The text that the model would continue."""
+
+    prompt: str
+
+
+@router.post("/tokenize")
+async def tokenize(request: Request, body: TokenizeRequest) -> TokenizeAnswer:
+    """The tokens of a text."""
+    async with serve_of(request).models.use(body.model) as served:
+        return await asyncio.to_thread(_tokenized, _model(served).model.vocab, body)
+
+
+def _tokenized(vocab: Vocab, body: TokenizeRequest) -> TokenizeAnswer:
+    parts = [body.content] if isinstance(body.content, str) else body.content
+    tokens: list[int] = []
+    for number, part in enumerate(parts):
+        if isinstance(part, str):
+            bos = body.add_special and vocab.add_bos and number == 0
+            tokens += vocab.tokenize(part, special=body.parse_special, bos=bos)
+        else:
+            vocab.piece(part)  # raises for an id that there is not
+            tokens.append(part)
+    if not body.with_pieces:
+        return TokenizeAnswer(tokens=tokens)
+    return TokenizeAnswer(tokens=[TokenPiece(id=token, piece=_readable(_piece(vocab, token))) for token in tokens])
+
+
+@router.post("/detokenize")
+async def detokenize(request: Request, body: DetokenizeRequest) -> DetokenizeAnswer:
+    """The text of tokens."""
+    async with serve_of(request).models.use(body.model) as served:
+        vocab = _model(served).model.vocab
+        data = await asyncio.to_thread(lambda: b"".join(_piece(vocab, token) for token in body.tokens))
+        return DetokenizeAnswer(content=data.decode(errors="replace"))
+
+
+@router.post("/apply-template")
+async def apply_template(request: Request, body: TemplateRequest) -> TemplateAnswer:
+    """A conversation as the base reads it, or as `NAME:drafter` does."""
+    async with serve_of(request).models.use(body.model) as served:
+        messages = parse_messages(body.messages)
+        prompt = await asyncio.to_thread(_model(served).encode, messages)
+        return TemplateAnswer(prompt=prompt.text)
+
+
+def _model(served: Served) -> LoadedModel:
+    """The one of the two that a name means. The base finishes the answers of both, in its own tokens."""
+    source: Source = "drafter" if served.mode == "drafter" else "base"
+    return served.pair.model(source)
+
+
+def _piece(vocab: Vocab, token: int) -> bytes:
+    piece = vocab.piece(token)
+    return vocab.text(token).encode() if not piece and vocab.attributes(token) & CONTROL else piece
+
+
+def _readable(piece: bytes) -> str | list[int]:
+    try:
+        return piece.decode()
+    except UnicodeDecodeError:
+        return list(piece)
