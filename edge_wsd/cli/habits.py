@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 _LEAVE = "to leave, type /quit or press Ctrl-D"
 _HELP = "/help lists the commands"
-_BLOCK = 'Alt-Enter breaks a line; between lines of """ a message may have several'
+_BLOCK = 'between lines of """, or of !multi and !end, a message may have several lines; Alt-Enter breaks one'
 _NO_SERVER = (
     'there is no server; `edge-wsd chat` talks in the terminal, and `edge-wsd run "..." --json` is for programs'
 )
@@ -27,9 +27,7 @@ MESSAGES: Mapping[str, str] = {
     **dict.fromkeys(("exit", "quit", "bye", "q", ":q", ":q!", ":wq", "exit()", "quit()", "logout"), _LEAVE),
     **dict.fromkeys(("help", "h", "?", "/", "//"), _HELP),
     **dict.fromkeys(("clear", "reset", "r"), "/clear forgets what was said"),
-    **dict.fromkeys(("!multi", "!end"), _BLOCK),
-    "!edit": "Ctrl-X Ctrl-E opens your message in $EDITOR",
-    "!fragment": "/read FILE puts a text file in front of your next message",
+    "!end": _BLOCK,
 }
 """Whole messages that are meant as commands."""
 
@@ -39,42 +37,45 @@ FOREIGN_SLASH_COMMANDS: Mapping[str, str] = {
     **dict.fromkeys(("run", "ask", "say", "chat"), "a question is typed as it is, without a command"),
     **dict.fromkeys(("tokens", "usage", "status", "perf"), "/stats shows all figures of the last answer"),
     **dict.fromkeys(("compact", "compress"), "the oldest messages are left out by themselves once the context is full"),
-    **dict.fromkeys(("new", "reset", "restart", "forget", "undo"), "/clear forgets what was said"),
-    **dict.fromkeys(("retry", "regenerate", "redo", "again"), "/regen writes the last answer again"),
+    **dict.fromkeys(("restart", "forget"), "/clear forgets what was said"),
+    **dict.fromkeys(("again", "continue"), "/regen writes the last answer again"),
+    **dict.fromkeys(("back", "delete", "rewind"), "/undo takes the last question and its answer back"),
     **dict.fromkeys(("history", "messages"), "/show messages shows what was said"),
-    **dict.fromkeys(("info", "pair", "settings"), "/show shows the pair and the options"),
-    **dict.fromkeys(
-        ("model", "models", "switch"), "one pair for a chat: leave with /quit, then `edge-wsd chat --pair NAME`"
-    ),
+    **dict.fromkeys(("info", "settings"), "/show shows the pair and the options"),
+    **dict.fromkeys(("model", "models", "switch"), "/pair shows the pairs, /pair NAME goes on with another one"),
     **dict.fromkeys(("params", "parameters", "options", "opt"), "/set shows the options, /set NAME VALUE changes one"),
     **dict.fromkeys(("prompt", "sys"), "/system TEXT sets what the models are told first"),
     **dict.fromkeys(("file", "open", "attach", "include"), "/read FILE puts a text file in front of your next message"),
-    "glob": "/read FILE takes one file; use it several times for several",
     **dict.fromkeys(("image", "audio", "video"), _WORDS_ONLY),
     **dict.fromkeys(("multi", "multiline"), _BLOCK),
-    **dict.fromkeys(("edit", "editor"), "Ctrl-X Ctrl-E opens your message in $EDITOR"),
-    **dict.fromkeys(("export", "write"), "/save FILE saves the conversation"),
-    **dict.fromkeys(("import", "resume"), "/load FILE takes up a saved conversation"),
+    "editor": "/edit opens $EDITOR, and so does Ctrl-X Ctrl-E with the message that you are typing",
+    **dict.fromkeys(
+        ("export", "write"), "/save FILE saves the conversation; `edge-wsd sessions export` one of a session"
+    ),
+    **dict.fromkeys(("import", "resume"), "/load takes up the conversation of a file or of a session"),
+    **dict.fromkeys(("sessions", "chats"), "`edge-wsd sessions` lists the sessions; /load NAME takes one up"),
+    **dict.fromkeys(("branch", "fork"), "/save FILE keeps the conversation as it is now, and /load FILE returns to it"),
+    **dict.fromkeys(("diff", "vs", "both"), "/compare answers with the drafter alone, the base alone and both"),
+    **dict.fromkeys(("yank", "clipboard", "paste"), "/copy puts the last answer into the clipboard"),
     **dict.fromkeys(("stop", "abort"), "Ctrl-C stops an answer"),
     "verbose": "/stats on shows a line of figures after each answer, /stats all of the last one",
     **dict.fromkeys(("quiet", "silent"), "/stats off hides the line after each answer"),
     "shortcuts": "/help lists the keys as well",
-    **dict.fromkeys(("copy", "think"), _HELP),
+    "think": _HELP,
 }
 """Names behind a slash."""
 
 SET_NAMES: Mapping[str, str] = {
     **dict.fromkeys(("history", "nohistory"), "the conversation always counts; /clear forgets it"),
     **dict.fromkeys(("wordwrap", "nowordwrap"), _LEFT_ALONE),
-    **dict.fromkeys(("format", "noformat"), 'for JSON use `edge-wsd run "..." --json`'),
-    "verbose": "/stats on",
-    "quiet": "/stats off",
+    "format": """/set json_schema '{"type": "object"}' has answers follow a schema""",
+    "noformat": "/set json_schema none",
     **dict.fromkeys(("think", "nothink"), "there is nothing of the kind to set; /set lists the options"),
     "template": when_loaded("a template", "--drafter-template"),
     **dict.fromkeys(("num_ctx", "ctx", "ctx_size", "n_ctx", "context_length"), when_loaded("the context", "--ctx")),
     **dict.fromkeys(("num_gpu", "n_gpu_layers", "ngl", "gpu_layers"), when_loaded("the number", "--gpu-layers")),
     **dict.fromkeys(("num_thread", "n_threads", "threads"), when_loaded("the number", "--threads")),
-    **dict.fromkeys(("model", "pair", "drafter", "base"), when_loaded("a model", "--pair")),
+    **dict.fromkeys(("model", "drafter", "base"), "/pair NAME goes on with another pair"),
     **dict.fromkeys(
         ("mirostat", "mirostat_eta", "mirostat_tau", "typical_p", "tfs_z"),
         _OTHER_SAMPLING,
@@ -95,12 +96,8 @@ SAME_OPTIONS: Mapping[str, str] = {
 """Other names for options of a reply."""
 
 SHOW_NAMES: Mapping[str, str] = {
-    "info": "/show alone shows the pair and the options",
-    **dict.fromkeys(("parameters", "options"), "/set shows the options"),
-    "system": "/system shows the system text",
     "template": "`edge-wsd models show FILE --template` shows a model's template",
     **dict.fromkeys(("license", "licence", "modelfile", "model"), "`edge-wsd models show FILE` tells all of a model"),
-    **dict.fromkeys(("history", "conversation"), "/show messages shows what was said"),
     "stats": "/stats shows the figures of the last answer",
 }
 """Names behind `/show`."""
@@ -124,7 +121,9 @@ FOREIGN_COMMANDS: Mapping[str, str] = {
         "`hf auth login` keeps a token of the hub, and HF_TOKEN names one",
     ),
     **dict.fromkeys(("generate", "complete", "prompt", "ask", "cli"), '`edge-wsd run "..."` writes one answer'),
-    **dict.fromkeys(("logs", "history"), "nothing is logged; /save keeps a conversation of `edge-wsd chat`"),
+    **dict.fromkeys(
+        ("logs", "history"), "nothing is logged; `edge-wsd sessions` lists what `chat --session NAME` keeps"
+    ),
     "stats": '`edge-wsd run "..."` shows its rates, --json all figures',
     "benchmark": "`edge-wsd bench` measures how fast a pair is",
     "version": "`edge-wsd --version` shows the version, `edge-wsd doctor` those of all parts",
@@ -183,6 +182,10 @@ OPTIONS: Mapping[str, str] = {
     **dict.fromkeys(("-f", "--file", "--fragment"), 'a text comes from stdin: edge-wsd run "..." < FILE'),
     **dict.fromkeys(("-o", "--option"), "options have names of their own, such as --temperature 0.7"),
     **dict.fromkeys(("-i", "--interactive", "-cnv", "--conversation"), "`edge-wsd chat` holds a conversation"),
+    **dict.fromkeys(
+        ("--continue", "--cid", "--resume", "--prompt-cache"),
+        "`edge-wsd chat --session NAME` goes on with a conversation",
+    ),
     **dict.fromkeys(("-v", "--verbose"), "--json prints all figures, --debug the traceback of an error"),
     **dict.fromkeys(("--no-stream", "--keepalive", "--nowordwrap", "--hidethinking"), "it is not needed here"),
     "--format": "for JSON use --json",

@@ -29,6 +29,7 @@ SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 COMMANDS = {
     "run": "Write one answer.",
     "chat": "Hold a conversation in the terminal.",
+    "sessions": "List, show, rename, remove and export the conversations of `chat --session`.",
     "trace": "Show how an answer comes about, token by token.",
     "serve": "Answer over HTTP, as OpenAI and Ollama do, with a page.",
     "batch": "Answer a file of questions, line by line.",

@@ -50,6 +50,15 @@ class PairChoice:
         """The pair's templates, where `loading` has none."""
         return cls(pair, {**pair.templates, **loading}, consent)
 
+    def instead(self, pair: NamedPair) -> PairChoice:
+        """Another pair with the same settings and its own templates."""
+        settings = {key: value for key, value in self.loading.items() if not key.endswith("_template")}
+        return PairChoice.of(pair, settings, self.consent)
+
+    def pull_missing(self) -> None:
+        """Pulls what is not in the store, if the user consents; raises `StoreError` otherwise."""
+        models_of(self.pair, self.consent)
+
     @property
     def is_demo(self) -> bool:
         return self.pair.is_built_in and self.pair.name in DEMO_PAIRS

@@ -104,8 +104,12 @@ class SessionStore:
 
     def read(self, name: str) -> SavedConversation:
         """The conversation of a session, which another process may have open."""
+        return SavedConversation.read(self.path_of(name))
+
+    def path_of(self, name: str) -> Path:
+        """The file of a session's conversation, which is like one that `/save` writes."""
         self._require(name)
-        return SavedConversation.read(self.folder / name / _CONVERSATION)
+        return self.folder / name / _CONVERSATION
 
     def open(self, name: str) -> KeptSession:
         """The session of this name for this process alone; a new one if there is none."""

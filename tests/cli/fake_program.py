@@ -18,12 +18,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from edge_wsd.authorship import Authorship
 from edge_wsd.cli.main import main
 from edge_wsd.conversation_file import SavedConversation
 from edge_wsd.decoding.events import Event, Finished, Reading, Reply, Scored, Source, Statistics, Switched, Token
 from edge_wsd.decoding.loop_watch import Loop
 from edge_wsd.decoding.options import Options
-from edge_wsd.errors import ContextFullError
+from edge_wsd.errors import ContextFullError, TemplateError
 from edge_wsd.prompts.messages import Message
 
 DRAFTED = 3
@@ -36,7 +37,29 @@ class Session:
         self.system, self.options = system, options
         self.messages = tuple(Message(**entry) for entry in messages)
         self.last: Reply | None = None
+        self.name = "played"
+        self._written: dict[int, Authorship] = {}
         self._cancelled = threading.Event()
+
+    @property
+    def written(self) -> tuple[Authorship | None, ...]:
+        return tuple(self._written.get(i) for i in range(len(self.messages)))
+
+    def saved(self) -> SavedConversation:
+        return SavedConversation(self.system, self.messages, self.options, self.written, {"name": "played"})
+
+    def undo(self) -> tuple[Message, ...]:
+        if not self.messages:
+            raise TemplateError("nothing has been said that could be taken back")
+        n = max(i for i, message in enumerate(self.messages) if message.role == "user")
+        taken, self.messages = self.messages[n:], self.messages[:n]
+        return taken
+
+    def fork(self, pair: Pair | None = None) -> Session:
+        child = Session(self.system, self.options, [])
+        child.messages, child._written = self.messages, dict(self._written)
+        child.name = self.name if pair is None else pair.name
+        return child
 
     def stream(self, prompt: str | None = None) -> Iterator[Event]:
         self._cancelled.clear()
@@ -123,6 +146,7 @@ class Session:
         stop = "[User]" if reason == "stop" and note is None else None
         self.last = Reply(text, tuple(kept), confidences, reason, switch, stats, stop, seed, note)
         if tokens:
+            self._written[len(self.messages)] = Authorship.of(self.last, pair=self.name)
             self.messages += (Message(role="assistant", content=text),)
         else:  # cancelled before the first word: the turn did not happen
             self.messages = self.messages[:-1]
@@ -139,13 +163,14 @@ class Session:
         self.messages = ()
 
     def save(self, path: Path) -> None:
-        messages = tuple(Message(message.role, message.content) for message in self.messages)
-        SavedConversation(self.system, messages, self.options).write(path)
+        self.saved().write(path)
 
     @classmethod
-    def load(cls, path: Path, _pair: Pair) -> Session:
-        saved = SavedConversation.read(path)
-        return cls(saved.system, saved.options, [asdict(message) for message in saved.messages])
+    def of(cls, saved: SavedConversation, pair: Pair, _path: Path) -> Session:
+        session = cls(saved.system, saved.options, [asdict(message) for message in saved.messages])
+        session._written = {i: one for i, one in enumerate(saved.written) if one is not None}
+        session.name = pair.name
+        return session
 
 
 class Pair:
@@ -176,6 +201,9 @@ class Pair:
 
     def session(self, system: str | None = None, options: Options | None = None, messages: Any = ()) -> Session:
         return Session(system, options or Options(), list(messages))
+
+    def close(self) -> None:
+        pass
 
     def __enter__(self) -> Pair:
         return self

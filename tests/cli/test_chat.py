@@ -54,7 +54,7 @@ def test_a_path_is_a_message_and_no_command(played):
 def test_regen_writes_the_answer_again_and_clear_forgets(played):
     done = played("chat", "-q", stdin="one\n/regen\n/show messages\n/clear\n/show messages\n")
     assert done.stdout == "Sure, you said one\n" * 2
-    assert done.stderr.count("assistant") == 1 and "nothing has been said" in done.stderr
+    assert done.stderr.count(">>> one\nSure, you said one\n") == 1 and "nothing has been said" in done.stderr
 
 
 def test_set_changes_what_the_next_answer_does(played):

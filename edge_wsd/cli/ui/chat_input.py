@@ -1,6 +1,7 @@
 '''Where the lines of a conversation come from: a file or pipe, or a person at a terminal, however simple it is.
 
-A message of several lines is put between lines of `"""`; with line editing Alt-Enter breaks the line as well.
+A message of several lines is put between lines of `"""`, or of `!multi` and `!end` as in `llm`; a line that ends with a
+backslash goes on with the next; with line editing Alt-Enter breaks the line as well.
 '''
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class LineSource(Protocol):
     """Gives one message or command after the other."""
 
     def read(self) -> str:
-        """The next one, a block still in its quotes.
+        """The next one, with the quotes and backslashes that made it one; `message_of` takes them out.
 
         Raises EOFError at the end and KeyboardInterrupt for Ctrl-C.
         """
@@ -40,17 +41,36 @@ class LineSource(Protocol):
 
 
 def is_open_block(text: str) -> bool:
-    """Whether the text begins a block of several lines that has not been closed yet."""
+    """Whether the text begins a message of several lines that has not been ended yet."""
     stripped = text.strip()
-    return stripped.startswith(QUOTES) and not (len(stripped) >= 2 * len(QUOTES) and stripped.endswith(QUOTES))
+    if stripped.startswith(QUOTES):
+        return not (len(stripped) >= 2 * len(QUOTES) and stripped.endswith(QUOTES))
+    if (end := _end_of_multi(stripped)) is not None:
+        return "\n" not in stripped or stripped.rpartition("\n")[2].strip() != end
+    return _goes_on(text) and not stripped.startswith("/")  # a command may end with a folder of Windows
 
 
-def without_quotes(text: str) -> str:
-    """The inside of a block; other text as it is."""
+def message_of(text: str) -> str:
+    """The inside of a block, and the lines that backslashes join; other text as it is."""
     stripped = text.strip()
-    if not stripped.startswith(QUOTES):
-        return text
-    return stripped.removeprefix(QUOTES).removesuffix(QUOTES).strip("\n")
+    if stripped.startswith(QUOTES):
+        return stripped.removeprefix(QUOTES).removesuffix(QUOTES).strip("\n")
+    if (end := _end_of_multi(stripped)) is not None:
+        lines = stripped.split("\n")[1:]
+        return "\n".join(lines[:-1] if lines and lines[-1].strip() == end else lines)
+    lines = text.split("\n")
+    return "\n".join([*(line[:-1] if _goes_on(line) else line for line in lines[:-1]), lines[-1]])
+
+
+def _end_of_multi(text: str) -> str | None:
+    """The line that ends a block begun by `!multi [WORD]`; None for other text."""
+    first, *words = text.partition("\n")[0].split() or [""]
+    return " ".join(["!end", *words]) if first.lower() == "!multi" else None
+
+
+def _goes_on(line: str) -> bool:
+    """Whether it ends with a backslash that is not itself escaped."""
+    return (len(line) - len(line.rstrip("\\"))) % 2 == 1
 
 
 class LineReader:

@@ -100,12 +100,12 @@ class Painter:
         self._width = self._screen_width - 1 if wrap else None
         self._source: Source | None = None
         self._column = 0
-        self._word: list[tuple[str, Source]] = []  # what has been written since the last space
+        self._word: list[tuple[str, Source | None]] = []  # what has been written since the last space
         self._breaks = ""  # marks stand around text and not around the line breaks at its ends
         self._at_line_start = True
 
-    def write(self, text: str, source: Source) -> None:
-        """Shows the next piece of the answer at once."""
+    def write(self, text: str, source: Source | None) -> None:
+        """Shows the next piece of the answer at once; without a source it is in no colour."""
         if not text:
             return
         self._at_line_start = text.endswith("\n")
@@ -150,7 +150,7 @@ class Painter:
                 self._column = 0
             self._column += width
 
-    def _marked(self, text: str, source: Source) -> str:
+    def _marked(self, text: str, source: Source | None) -> str:
         inside = text.strip("\n")
         if not inside:
             self._breaks += text
@@ -169,7 +169,7 @@ class Painter:
             return RESET if source is None else colour_of(source)
         return "\u00bb" if self._style is Style.MARKS and before == "drafter" else ""
 
-    def _place(self, character: str, source: Source, pieces: list[str]) -> None:
+    def _place(self, character: str, source: Source | None, pieces: list[str]) -> None:
         assert self._width is not None
         width = _TAB_WIDTH - self._column % _TAB_WIDTH if character == "\t" else get_character_cell_size(character)
         if character == "\n":

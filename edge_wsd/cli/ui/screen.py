@@ -7,13 +7,16 @@ import sys
 from collections.abc import Sequence
 from typing import TextIO
 
+from edge_wsd.authorship import Authorship
 from edge_wsd.cli.ui.guard import drawing_on
 from edge_wsd.cli.ui.paint import BOLD, DIM, RESET, Painter, Style, legend
 from edge_wsd.cli.ui.rows import broken, row_lines
 from edge_wsd.cli.ui.status import status_lines
 from edge_wsd.cli.ui.terminal import colours_wanted, is_terminal, neutralise, one_line
+from edge_wsd.cli.ui.transcript import said_lines, show_transcript
 from edge_wsd.decoding.events import Reply, Token
 from edge_wsd.decoding.options import Options
+from edge_wsd.prompts.messages import Message
 from edge_wsd.redaction import redacted
 
 _RED = "\x1b[31m"
@@ -76,6 +79,21 @@ class Screen:
         """One line about what went wrong."""
         for line in self._lines(one_line(redacted(text))):
             self._say(line, _RED)
+
+    def heading(self, text: str) -> None:
+        """A line above an answer."""
+        for line in self._lines(one_line(text)):
+            self._say(line, BOLD)
+
+    def said(self, text: str) -> None:
+        """A message of the user's that was not typed here."""
+        for line in said_lines(text, self._n_columns() if self._wrap else None):
+            self._say(line, DIM)
+
+    def transcript(self, messages: Sequence[Message], written: Sequence[Authorship | None]) -> None:
+        """A whole conversation, in the two models' colours."""
+        n_columns = self._n_columns() if self._wrap else None
+        show_transcript(self._aside, messages, written, self._style, n_columns=n_columns, bold=self._bold)
 
     def table(self, rows: Sequence[tuple[str, str]]) -> None:
         """Names and values: the values aligned, or each below its name where there is no space for that."""

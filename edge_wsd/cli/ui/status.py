@@ -43,6 +43,8 @@ def status_parts(reply: Reply, options: Options) -> list[str]:
     if reused:
         prompt = stats.drafter_prompt_tokens + stats.base_prompt_tokens
         parts.append(f"{reused} of {counted(prompt, 'prompt tokens')} reused")
+    if reply.seed is not None:
+        parts.append(f"seed {reply.seed}")
     if reply.finish_reason in _ENDINGS:
         parts.append(_ENDINGS[reply.finish_reason])
     return parts
