@@ -63,7 +63,10 @@ class ChatSession:
 
     def leave(self, session: Session, *, quiet: bool) -> str | None:
         """Keeps the models' memory, if that is wanted. Returns what there is to say of it, None for nothing."""
-        if not self._saves_memory or not session.messages:
+        if not self._saves_memory:
+            return None
+        if not session.messages:
+            self.kept.memory_path.unlink(missing_ok=True)
             return None
         from edge_wsd.sessions.memory import keep_memory
 

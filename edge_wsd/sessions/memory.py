@@ -53,7 +53,7 @@ class KeptMemory:
 
 
 def keep_memory(session: Session, path: Path) -> KeptMemory | None:
-    """Write what the pair has in memory of the conversation; None, and no file, if that is nothing.
+    """Write what the pair has in memory of the conversation; None, and no file is touched, if that is nothing.
 
     Raises `SessionError`: a `MemoryFileError` for a file that cannot be written.
     """
@@ -68,7 +68,6 @@ def keep_memory(session: Session, path: Path) -> KeptMemory | None:
     except DecodeError as error:
         raise MemoryFileError(f"what the models have in memory cannot be saved: {error}") from error
     if not states:
-        path.unlink(missing_ok=True)
         return None
     parts = [(source, part) for source, state in states.items() for part in (state, *state.checkpoints)]
     header = {

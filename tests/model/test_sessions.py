@@ -223,9 +223,12 @@ def test_memory_comes_back_in_both_models_and_the_answer_is_the_same(pair, other
     assert there.stats.base_reused_tokens == here.stats.base_reused_tokens >= brought.n_tokens["base"] - 2
 
 
-def test_without_a_conversation_no_memory_is_kept(pair, tmp_path):
-    (tmp_path / "memory.kv").write_bytes(b"of before")
-    assert keep_memory(pair.session(), tmp_path / "memory.kv") is None and not (tmp_path / "memory.kv").exists()
+def test_what_is_not_in_memory_takes_no_file_away(pair, other, kept_memory):
+    """A pair with other settings, in which nothing was said, left none for the next one."""
+    chat, path = kept_memory
+    before = path.read_bytes()
+    assert keep_memory(pair.session(), path) is None and keep_memory(chat.fork(other), path) is None
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize(

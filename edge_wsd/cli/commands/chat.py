@@ -104,8 +104,8 @@ def command(
                 screen.note(note)
             if notes:
                 screen.space()
+        stack.callback(_leave, chat)
         _hold(chat, _line_source(choice) if interactive else LineReader())
-        _leave(chat)
 
 
 def _choice(context: click.Context, choice: PairChoice, kept: KeptSession | None) -> PairChoice:

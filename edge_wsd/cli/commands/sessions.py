@@ -11,7 +11,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from edge_wsd.cli.chat_options import changed_options
-from edge_wsd.cli.main import AdvisingGroup
+from edge_wsd.cli.main import FAILED, AdvisingGroup, complain
 from edge_wsd.cli.ui.guard import drawing_on, print_json
 from edge_wsd.cli.ui.paint import BOLD, RESET, Style, style_options
 from edge_wsd.cli.ui.rows import columns_of_stdout, table_lines, tell
@@ -64,20 +64,25 @@ def command() -> None:
 
 @command.command("list")
 @click.option("--json", "as_object", is_flag=True, help="Print one JSON object.")
-def list_(*, as_object: bool) -> None:
-    """List the sessions, the last used first."""
+@click.pass_context
+def list_(context: click.Context, *, as_object: bool) -> None:
+    """List the sessions, the last used first. One that cannot be read is told on stderr, and the exit code is 1."""
     store = SessionStore()
     summaries = store.summaries()
     if as_object:
         print_json({"folder": str(store.folder), "sessions": [_summary_object(one) for one in summaries]})
-        return
-    if not summaries:
+    elif not summaries:
         tell("no session has been kept yet; `edge-wsd chat --session NAME` begins one")
-        return
-    rows = [("session", "messages", "pair", "last used", "begins with"), *map(_summary_row, summaries)]
-    for line in table_lines(rows, columns_of_stdout(), words=(0, 2, 3, 4)):
-        click.echo(line)
-    tell(f"the sessions are in {store.folder}")
+    else:
+        rows = [("session", "messages", "pair", "last used", "begins with"), *map(_summary_row, summaries)]
+        for line in table_lines(rows, columns_of_stdout(), words=(0, 2, 3, 4)):
+            click.echo(line)
+        tell(f"the sessions are in {store.folder}")
+    problems = [one.problem for one in summaries if one.problem is not None]
+    for problem in problems:
+        complain(problem)
+    if problems:
+        context.exit(FAILED)
 
 
 @command.command()
@@ -163,7 +168,7 @@ def _is_readable(store: SessionStore, name: str) -> bool:
 
 
 def _summary_row(one: SessionSummary) -> tuple[str, ...]:
-    first = one_line(one.first if one.problem is None else one.problem)
+    first = one_line(one.first) if one.problem is None else "(cannot be read)"
     shown = first if len(first) <= _SHOWN_CHARACTERS else f"{first[: _SHOWN_CHARACTERS - 3]}..."
     return one.name, str(one.n_messages), one.pair, f"{one.changed:%Y-%m-%d %H:%M}", shown
 

@@ -1,0 +1,192 @@
+"""`chat --session` and `edge-wsd sessions`: what was said is there again, whatever ended the program."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import select
+import subprocess
+import time
+
+import pytest
+
+from edge_wsd.sessions.store import SessionStore
+
+QUESTIONS = ("How do I list files by size?", "How much disk space is left?", "hello")
+
+
+@pytest.fixture
+def store(tmp_path, environment):
+    environment["EDGE_WSD_SESSIONS"] = str(tmp_path / "sessions")
+    return SessionStore(tmp_path / "sessions")
+
+
+def test_a_session_goes_on_where_it_was_left(played, store):
+    done = played("chat", "--session", "work", stdin="/set window 3\n/system Short.\none\n")
+    assert "a new session: work, kept after every turn" in done.stderr
+    done = played("chat", "--session", "work", stdin="/show\n/show messages\ntwo\n")
+    assert "2 messages loaded from the session work, a system text, window 3" in done.stderr
+    assert ">>> one\nSure, you said one\n" in done.stderr and "session       work" in done.stderr
+    assert [message.content for message in store.read("work").messages][::2] == ["one", "two"]
+
+
+def test_what_is_changed_inside_is_kept_without_an_answer_too(played, store):
+    played("chat", "-q", "--session", "work", stdin="one\ntwo\n/undo\n/set window 3\n")
+    kept = store.read("work")
+    assert [message.content for message in kept.messages] == ["one", "Sure, you said one"] and kept.options.window == 3
+    played("chat", "-q", "--session", "work", stdin="/clear\n")
+    assert store.read("work").messages == ()
+
+
+def test_a_session_in_which_nothing_was_said_is_not_kept(played, store):
+    played("chat", "-q", "--session", "work", stdin="/show\n")
+    assert store.names() == []
+
+
+def test_an_answer_that_failed_leaves_the_session_as_it_was(played, store):
+    assert played("chat", "-q", "--session", "work", stdin="one\ntoo full\n").returncode == 1
+    assert [message.content for message in store.read("work").messages] == ["one", "Sure, you said one"]
+
+
+def test_two_chats_cannot_have_one_session(played, person, store):
+    person("--session", "work").line("one")
+    done = played("chat", "-q", "--session", "work", stdin="two\n")
+    assert done.returncode == 1 and "the session 'work' is open in another program" in done.stderr
+
+
+def test_a_conversation_becomes_a_session_inside(played, store):
+    shown = played("chat", "-q", stdin="/session\none\n/session work\ntwo\n/session\n/save\n").stderr
+    assert "kept in no session; /session NAME keeps it" in shown and "kept in the session work" in shown
+    assert "session: work, kept after every turn" in shown and "the session work is kept" in shown
+    assert len(store.read("work").messages) == 4
+    done = played("chat", "-q", stdin="one\n/session work\n")
+    assert done.returncode == 1 and "there is a session work already" in done.stderr
+
+
+def test_the_conversation_of_a_session_can_be_loaded(played, store):
+    played("chat", "-q", "--session", "work", stdin="one\n")
+    assert "2 messages loaded from the session work" in played("chat", "-q", stdin="/load work\n").stderr
+    assert "/pair demo-other goes on" in played("chat", "-q", stdin="/load demo-other\n").stderr
+
+
+@pytest.mark.parametrize("name", ["../work", ".hidden", "a b", ""])
+def test_a_name_that_is_none_is_told_in_one_line(played, store, name):
+    done = played("chat", "-q", "--session", name, stdin="one\n")
+    assert done.returncode == 1 and "is not a name for a session" in done.stderr and done.stdout == ""
+
+
+def test_options_that_do_not_go_together_are_wrong_usage(played, store, tmp_path):
+    assert played("chat", "--save-kv", stdin="").returncode == 2
+    played("chat", "-q", "--session", "work", stdin="one\n/save talk.json\n")
+    assert played("chat", "--session", "work", "--load", "talk.json", stdin="").returncode == 2
+    played("chat", "-q", "--session", "new", "--load", "talk.json", stdin="two\n")
+    assert len(store.read("new").messages) == 4
+
+
+def test_a_damaged_session_is_told_and_left_alone(played, store):
+    played("chat", "-q", "--session", "work", stdin="one\n")
+    store.path_of("work").write_text("{")
+    done = played("chat", "-q", "--session", "work", stdin="one\n")
+    assert done.returncode == 1 and "is not a saved conversation" in done.stderr
+    assert store.path_of("work").read_text() == "{"
+    listed = played("sessions")
+    assert listed.returncode == 1 and "(cannot be read)" in listed.stdout and "is not a saved" in listed.stderr
+
+
+def test_sessions_are_listed_shown_renamed_and_removed(played, store):
+    assert "no session has been kept yet" in played("sessions").stderr
+    played("chat", "-q", "--session", "work", stdin="one\n")
+    listed = played("sessions").stdout.splitlines()
+    assert listed[0].split() == ["session", "messages", "pair", "last", "used", "begins", "with"]
+    assert listed[1].split()[:3] == ["work", "2", "demo"] and listed[1].endswith("one")
+    (entry,) = json.loads(played("sessions", "--json").stdout)["sessions"]
+    assert (entry["name"], entry["n_messages"], entry["pair"], entry["first"]) == ("work", 2, "demo", "one")
+    assert played("sessions", "show", "work", "--marks").stdout == ">>> one\n«Sure, you said» one\n"
+    assert played("sessions", "rename", "work", "play").returncode == 0
+    assert "there is no session 'work'" in played("sessions", "show", "work").stderr
+    done = played("sessions", "rm", "play")
+    assert done.returncode == 1 and "-y deletes it" in done.stderr and store.names() == ["play"]
+    assert played("sessions", "rm", "play", "-y").returncode == 0 and store.names() == []
+
+
+def test_a_session_is_exported_with_who_wrote_what(played, store, tmp_path):
+    played("chat", "-q", "--session", "work", "--temperature", "1", stdin="one\n")
+    text = played("sessions", "export", "work").stdout
+    assert "# work\n\n## You\n\none\n\n## Answer\n\nSure, you said one\n" in text
+    assert "drafter: `Sure, you said`; base: `one`" in text and "switch after 3 tokens" in text and "seed 7" in text
+    assert played("sessions", "export", "work", "talk.json").returncode == 0
+    assert "2 messages loaded" in played("chat", "-q", stdin="/load talk.json\n").stderr
+    exported = json.loads(played("sessions", "export", "work", "--json").stdout)
+    assert exported["messages"][1]["written"]["spans"] == [["drafter", "Sure, you said"], ["base", " one"]]
+    (tmp_path / "notes.md").write_text("my notes")
+    done = played("sessions", "export", "work", "notes.md")
+    assert done.returncode == 1 and (tmp_path / "notes.md").read_text() == "my notes"
+    assert played("sessions", "export", "work", "notes.md", "--force").returncode == 0
+    assert (tmp_path / "notes.md").read_text() == text
+
+
+def test_a_session_comes_back_with_its_pair_and_what_the_models_had_in_memory(program, store):
+    first = program("chat", "--session", "work", "--save-kv", "--pair", "demo-other", stdin=f"{QUESTIONS[0]}\n")
+    assert "kept in memory.kv" in first.stderr and first.returncode == 0, first.stderr
+    again = program("chat", "--session", "work", stdin=f"/show\n{QUESTIONS[1]}\n/stats\n")
+    assert "pair          demo-other" in again.stderr and "is read again" not in again.stderr
+    reused = [line for line in again.stderr.splitlines() if "'s prompt" in line]
+    assert len(reused) == 2 and not any(", 0 of them reused" in line for line in reused), again.stderr
+    other = program("chat", "--session", "work", "--ctx", "512", stdin="/show\n")
+    assert "the conversation is read again" in other.stderr and "another context of the drafter" in other.stderr
+    memory = store.path_of("work").with_name("memory.kv")
+    memory.write_bytes(memory.read_bytes()[:-100])
+    damaged = program("chat", "--session", "work", stdin="hello\n")
+    assert damaged.returncode == 0 and "is damaged" in damaged.stderr and damaged.stdout
+    program("chat", "--session", "work", "--no-save-kv", stdin="hello\n")
+    assert not memory.exists()
+
+
+def test_a_kill_at_any_of_50_moments_loses_at_most_the_answer_being_written(start, store):
+    """Each of 50 programs goes on with the session that the one before was killed in."""
+    moments = random.Random(11)
+    n_before, unanswered = 0, []
+    for _ in range(50):
+        leaves, n_turns = moments.random() < 0.3, moments.randrange(3)
+        process = start(
+            "chat", "-q", "--session", "work", "--save-kv", "--max-tokens", "12", real=True, stdin=subprocess.PIPE
+        )
+        asked = [*QUESTIONS[:n_turns], *([] if leaves else [QUESTIONS[n_turns]])]
+        # each turn is kept before the next line is read, and only then does /system tell something
+        n_kept = _hear(
+            process, "".join(f"{question}\n/system\n" for question in asked[:n_turns]) + "/system\n", n_turns
+        )
+        if leaves:
+            process.stdin.close()
+        else:
+            process.stdin.write(f"{asked[-1]}\n".encode())
+            process.stdin.flush()
+        time.sleep(moments.random() * 0.04)
+        process.kill()
+        process.wait()
+        assert n_kept == n_turns
+        messages = store.read("work").messages if store.names() else ()
+        roles = [message.role for message in messages]
+        assert roles == ["user", "assistant"] * (len(roles) // 2) + ["user"] * (len(roles) % 2)
+        questions = [message.content for message in messages if message.role == "user"][n_before:]
+        assert questions in (asked[:n_turns] or unanswered, asked or unanswered), (questions, asked)
+        assert len(messages) // 2 >= n_before + n_kept and all(message.content for message in messages)
+        n_before, unanswered = len(messages) // 2, questions[len(messages) // 2 - n_before :]
+        if n_before > 8:
+            store.remove("work")
+            n_before, unanswered = 0, []
+
+
+def _hear(process, text, n_turns):
+    """Hands the lines over, and returns how many turns were kept once the last of them was carried out."""
+    process.stdin.write(text.encode())
+    process.stdin.flush()
+    heard, end = b"", time.monotonic() + 60
+    while heard.count(b"system: (none)") <= n_turns:
+        assert time.monotonic() < end, heard
+        if select.select([process.stderr], [], [], 1)[0]:
+            piece = os.read(process.stderr.fileno(), 65536)
+            assert piece, heard
+            heard += piece
+    return heard.count(b"system: (none)") - 1
