@@ -13,7 +13,11 @@ from edge_wsd.cli.ui.clipboard import copy
 from edge_wsd.cli.ui.texts import checked
 from edge_wsd.decoding.options import Mode
 
-_HEADINGS: dict[Mode, str] = {"drafter": "the drafter alone", "base": "the base alone", "wsd": "both"}
+_HEADINGS: dict[Mode, str] = {
+    "drafter": "the drafter alone",
+    "base": "the base alone",
+    "wsd": "both: the drafter begins, the base finishes",
+}
 assert set(_HEADINGS) == set(get_args(Mode))
 
 
@@ -45,6 +49,8 @@ def compare(chat: Chat, rest: str) -> None:
         fork = chat.session.fork()
         fork.options = fork.options.with_changes(mode=mode)
         again = fork.stream if chat.unanswered is not None else fork.regenerate
+        if mode != "drafter":
+            chat.screen.space()
         chat.screen.heading(heading)
         reply = chat.show(fork, again if question is None else partial(fork.stream, question))
         if reply is None or reply.finish_reason == "cancelled":

@@ -67,7 +67,9 @@ def read(chat: Chat, rest: str) -> None:
     if rest.lower() == "none":
         chat.screen.note(chat.drop_enclosed().removeprefix(", ") or "no text was read")
         return
-    _enclose(chat, [given_file(rest, "/read FILE, or /read none")])
+    path = given_file(rest, "/read FILE, or /read none")
+    several = [typed_path(word) for word in rest.split()]
+    _enclose(chat, several if not path.exists() and all(each.exists() for each in several) else [path])
 
 
 def glob(chat: Chat, rest: str) -> None:

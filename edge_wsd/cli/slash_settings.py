@@ -132,7 +132,8 @@ def stats(chat: Chat, rest: str) -> None:
 def pair(chat: Chat, rest: str) -> None:
     """Shows the pairs there are, or goes on with another one."""
     if not rest:
-        chat.screen.table([("pair", chat.pair.name), ("others", ", ".join(known_pairs()))])
+        others = [name for name in known_pairs() if name != chat.pair.name]
+        chat.screen.table([("pair", chat.pair.name), ("others", ", ".join(others))])
         return
     choice = chat.chat_pair.choice.instead(find_pair(unquoted(rest)))
     chat.change_pair(choice)

@@ -123,8 +123,12 @@ def _take_up(chat: Chat, kept: KeptSession, save_kv: bool | None) -> list[str]:
     if kept.conversation is None:
         return [f"a new session: {kept.name}, kept after every turn"]
     chat.take_up(kept.conversation, kept.path)
+    notes = [chat.loaded_note(f"the session {kept.name}")]
+    before = kept.conversation.pair.get("name")
+    if before and before != chat.pair.name:
+        notes.append(f"it was held with the pair {before}; from now on it is {chat.pair.name}")
     about_memory = chat.kept.bring_memory_back(chat.pair, quiet=chat.quiet)
-    return [chat.loaded_note(f"the session {kept.name}"), *([about_memory] if about_memory else [])]
+    return notes + ([about_memory] if about_memory else [])
 
 
 def _leave(chat: Chat) -> None:
