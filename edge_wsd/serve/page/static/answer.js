@@ -1,0 +1,129 @@
+// One answer, as far as it has arrived: its text in pieces, who wrote them, and how sure the base is.
+
+/** What a request asks, and what its answer has become. Draws nothing. */
+export class Answer {
+  /** `options`: those of the request, with `mode`, `rule`, `threshold`, `window` and `nudge_below`. */
+  constructor(options) {
+    this.options = options;
+    this.pieces = []; // {position, author, text}, in the order in which they are shown
+    this.tokens = []; // by position: {text, author, logprob, confidence}
+    this.switch = null; // {index, reason, confidence}
+    this.reading = null; // {model, n_read, n_tokens}
+    this.dropped = 0;
+    this.stats = null;
+    this.seed = null;
+    this.note = null;
+    this.finish = null; // "stop", "length", "cancelled", or "error"
+    this.problem = null;
+  }
+
+  get text() {
+    return this.pieces.map((piece) => piece.text).join("");
+  }
+
+  get isWriting() {
+    return this.finish === null;
+  }
+
+  /** Takes one chunk of the stream in, and returns the new pieces of text. */
+  take(chunk) {
+    const finish = chunk.choices?.[0]?.finish_reason;
+    if (finish) this.end(finish);
+    const extension = chunk.edge_wsd;
+    if (!extension) return [];
+    if (extension.reading) this.reading = extension.reading;
+    if (extension.dropped) this.dropped += extension.dropped;
+    if (extension.switch) this.switch = extension.switch;
+    const pieces = (extension.tokens ?? []).map((token) => this.#add(token)).filter((piece) => piece.text);
+    if (extension.scored) this.#score(extension.scored);
+    for (const name of ["stats", "seed", "note"]) this[name] = extension[name] ?? this[name];
+    if (this.stats) this.tokens.length = Math.min(this.tokens.length, this.stats.n_tokens);
+    return pieces;
+  }
+
+  end(finish, problem = null) {
+    this.finish ??= finish;
+    this.problem = problem ?? this.problem;
+    this.reading = null;
+  }
+
+  /** A position may come twice: with text that was held back, or with another cut of the same text. */
+  #add({ position, text, author, logprob, confidence }) {
+    this.reading = null;
+    const known = this.tokens[position];
+    const shown = (known?.text ?? "") + text;
+    this.tokens[position] = {
+      text: shown,
+      author,
+      logprob: logprob ?? known?.logprob ?? null,
+      confidence: confidence ?? known?.confidence ?? null,
+    };
+    const piece = { position, author, text };
+    this.pieces.push(piece);
+    return piece;
+  }
+
+  #score({ first, logprobs, confidences }) {
+    logprobs.forEach((logprob, i) => {
+      const token = this.tokens[first + i];
+      if (token) Object.assign(token, { logprob, confidence: confidences[i] });
+    });
+  }
+}
+
+/** From 0 to 1; null while nobody has scored the token. */
+export function probability(token) {
+  return token.logprob === null ? null : Math.exp(token.logprob);
+}
+
+export const percent = (share) => {
+  const digits = share > 0.995 && share < 1 ? 2 : share < 0.01 ? 2 : 0;
+  return `${(100 * share).toFixed(digits)} %`;
+};
+
+/** Models by their role in a sentence. */
+export const AUTHORS = { drafter: "the drafter", base: "the base" };
+
+const REASONS = {
+  confident: "confident enough",
+  draft_limit: "the draft reached its limit",
+  draft_ended: "the drafter had ended its text",
+  forced: "as asked for",
+};
+
+/** Why the base took over, in one line. */
+export function switchText({ index, reason, confidence }) {
+  const sure = confidence === null ? "" : `, confidence ${confidence.toFixed(2)}`;
+  return `the base takes over after ${count(index + 1, "token")} (${REASONS[reason] ?? reason}${sure})`;
+}
+
+export const count = (n, noun) => `${n} ${noun}${n === 1 ? "" : "s"}`;
+
+/** What is known about an answer, in one line. */
+export function summary(answer) {
+  const { stats, finish, reading, options } = answer;
+  if (answer.isWriting) {
+    if (reading) return `${AUTHORS[reading.model]} reads ${reading.n_read} of ${count(reading.n_tokens, "token")} …`;
+    return answer.tokens.length ? "writing …" : "waiting for the first word …";
+  }
+  const parts = [];
+  if (finish === "cancelled") parts.push("stopped");
+  if (finish === "length") parts.push("cut off at max tokens");
+  if (answer.switch && options.rule !== "nudge") parts.push(switchText(answer.switch));
+  if (stats) parts.push(...figures(stats, options.mode));
+  if (answer.seed !== null) parts.push(`seed ${answer.seed}`);
+  if (answer.dropped) parts.push(`${count(answer.dropped, "old message")} left out, for want of room`);
+  if (answer.note) parts.push(answer.note);
+  return parts.join(" · ");
+}
+
+function figures(stats, mode) {
+  const parts = [count(stats.n_tokens, "token")];
+  if (mode === "wsd") parts.push(`${percent(stats.draft_share)} by the drafter`);
+  parts.push(`first word after ${seconds(stats.ttft_s)}`, `all in ${seconds(stats.total_s)}`);
+  return parts;
+}
+
+function seconds(s) {
+  return s < 1 ? `${Math.round(1000 * s)} ms` : `${s.toFixed(1)} s`;
+}

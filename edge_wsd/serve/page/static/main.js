@@ -1,0 +1,95 @@
+// Puts the page together.
+
+import { apiKey, fetchConfig } from "./api.js";
+import { Chat } from "./chat.js";
+import { Compare } from "./compare.js";
+import { el, find } from "./dom.js";
+import { askForKey } from "./key_dialog.js";
+import { applyLook, Settings } from "./settings.js";
+
+const TABS = ["chat", "compare"];
+const UNAUTHORIZED = 401;
+
+/** The server's settings; asks for a key until the server takes it. Null, with the problem shown, if there are none. */
+async function config() {
+  let complaint = null;
+  for (;;) {
+    try {
+      const found = await fetchConfig();
+      showProblem(null);
+      return found;
+    } catch (error) {
+      if (error.status !== UNAUTHORIZED) return showProblem(error.message);
+      if (!(await askForKey(complaint))) return showProblem("This server asks for an API key.");
+      complaint = "The server does not take this key.";
+    }
+  }
+}
+
+function showProblem(text) {
+  const line = find("#problem");
+  line.hidden = text === null;
+  line.replaceChildren(text ?? "", " ", el("button", { type: "button", class: "link", onclick: start }, "Try again"));
+  return null;
+}
+
+async function start() {
+  const found = await config();
+  if (!found) return;
+  const parts = {};
+  const onPair = (pair) => Object.values(parts).forEach((part) => part.showPair(pair));
+  const settings = new Settings(find("#settings"), found, onPair);
+  parts.chat = new Chat(find("#chat"), settings);
+  parts.compare = new Compare(find("#compare"), settings);
+  onPair(settings.pair);
+  addEventListener("keydown", (event) => {
+    if (event.key === "Escape") parts[openTab()].stop();
+  });
+  document.addEventListener("key-refused", async () => {
+    apiKey.forget();
+    await config();
+  });
+  document.body.dataset.ready = "";
+  parts.chat.box.field.focus();
+}
+
+const openTab = () => TABS.find((name) => !find(`#${name}`).hidden);
+
+function open(tab) {
+  for (const name of TABS) {
+    find(`#${name}`).hidden = name !== tab;
+    const button = find(`#tab-${name}`);
+    button.ariaSelected = String(name === tab);
+    button.tabIndex = name === tab ? 0 : -1;
+  }
+}
+
+function installTabs() {
+  TABS.forEach((name, i) => {
+    const button = find(`#tab-${name}`);
+    button.addEventListener("click", () => open(name));
+    button.addEventListener("keydown", (event) => {
+      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+      if (!step) return;
+      const next = TABS[(i + step + TABS.length) % TABS.length];
+      open(next);
+      find(`#tab-${next}`).focus();
+    });
+  });
+}
+
+function installSettingsButton() {
+  const button = find("#settings-button");
+  const panel = find("#settings");
+  const show = (isShown) => {
+    panel.hidden = !isShown;
+    button.ariaExpanded = String(isShown);
+  };
+  button.addEventListener("click", () => show(panel.hidden));
+  show(matchMedia("(min-width: 64rem)").matches);
+}
+
+applyLook();
+installTabs();
+installSettingsButton();
+start();
