@@ -19,7 +19,7 @@ from edge_wsd.cli.ui.rows import tell
 from edge_wsd.cli.ui.waiting import waiting_for
 from edge_wsd.decoding.events import SOURCES
 from edge_wsd.decoding.options import Options
-from edge_wsd.demo.examples import EXAMPLES
+from edge_wsd.demo.examples import DEMO_NOTE, DEMO_WARNING, EXAMPLES
 from edge_wsd.errors import Cancelled, EdgeWsdError
 from edge_wsd.llama.settings import ALL_LAYERS, AUTO, ModelSettings, Overlap
 from edge_wsd.models.pairs.built_in import DEMO_PAIRS
@@ -28,9 +28,6 @@ from edge_wsd.models.pairs.named_pair import NamedPair
 
 if TYPE_CHECKING:
     from edge_wsd.pair import Pair
-
-DEMO_NOTE = "demo pair: a demonstration, not an assistant"
-DEMO_WARNING = "Its commands can be wrong: read them before you run them."
 
 F = TypeVar("F", bound=Callable[..., Any])
 

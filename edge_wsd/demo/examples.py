@@ -1,9 +1,11 @@
-"""Questions to begin with, for greetings and help: the demonstration pair has the right command for each of them."""
+"""What a person is told of the demonstration pair, and questions to begin with: it has the right command for each."""
 
 from __future__ import annotations
 
 from typing import Final
 
+DEMO_NOTE: Final = "demo pair: a demonstration, not an assistant"
+DEMO_WARNING: Final = "Its commands can be wrong: read them before you run them."
 EXAMPLES: Final = (
     "How do I list files by size?",
     "How much disk space is left?",

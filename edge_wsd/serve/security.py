@@ -19,7 +19,7 @@ from edge_wsd.serve.settings import ANY_ORIGIN
 
 _OPEN_TO_ALL = ("/", "/health", "/v1/health", "/favicon.ico")
 """Paths that need no key. The page asks for one, and holds nothing secret itself."""
-PAGE_PREFIX = "/page/"
+PAGE_FILES = "/page/static/"
 
 
 class OwnNames:
@@ -112,7 +112,7 @@ class KeyLock:
         await error_response(scope["path"], refusal)(scope, receive, send)
 
     def _is_open(self, path: str) -> bool:
-        return path in _OPEN_TO_ALL or path.startswith(PAGE_PREFIX)
+        return path in _OPEN_TO_ALL or path.startswith(PAGE_FILES)
 
     def _opens(self, given: bytes) -> bool:
         """Compares with every key, in a time that tells nothing of them."""

@@ -113,6 +113,12 @@ class ServedModels:
         except PairsFileError as error:
             raise _unknown(str(error)) from error
 
+    def options_of(self, named: NamedPair) -> Options:
+        """What answers of this pair have where a request says nothing else, whether or not it is in memory."""
+        if named.name in self._residents:
+            return self._residents[named.name].pair.options
+        return Options(**named.options).with_changes(**self._changes)
+
     def loaded(self) -> dict[str, float | None]:
         """The pairs in memory, with the seconds until each leaves if nobody asks it; None: never, or in use."""
         now = time.monotonic()
@@ -165,7 +171,7 @@ class ServedModels:
                 drafter, base = await asyncio.to_thread(named.find_models)
                 await self._make_room(drafter, base, loading)
                 pair = await asyncio.to_thread(Pair.load, drafter, base, name=named.name, **loading)
-                pair.options = Options(**named.options).with_changes(**self._changes)
+                pair.options = self.options_of(named)
                 resident = self._residents[named.name] = _Resident(pair, self._keep_alive_s)
                 self._leave_later(named.name, resident, at_least_s=_LEAST_KEPT_S)
                 _LOG.info("pair %s was loaded", named.name)

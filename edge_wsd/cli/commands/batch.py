@@ -20,7 +20,7 @@ from edge_wsd.batch_files import Answers, AnswersFile, Line, digest_of, read_lin
 from edge_wsd.cli.first_use import models_of
 from edge_wsd.cli.main import INTERRUPTED, debug_wanted, explained, show_traceback
 from edge_wsd.cli.options import PER_MODEL_NOTE, parallel_option, reply_options
-from edge_wsd.cli.pair_choice import DEMO_NOTE, PairChoice, pair_options
+from edge_wsd.cli.pair_choice import PairChoice, pair_options
 from edge_wsd.cli.sections import SectionCommand
 from edge_wsd.cli.ui.count_bar import Counter, counting
 from edge_wsd.cli.ui.interruptible import Interruptible
@@ -30,6 +30,7 @@ from edge_wsd.cli.ui.status import reply_object
 from edge_wsd.cli.ui.texts import InputError, system_option
 from edge_wsd.decoding.events import SOURCES, Reply
 from edge_wsd.decoding.options import Options
+from edge_wsd.demo.examples import DEMO_NOTE
 from edge_wsd.errors import BatchFileError, EdgeWsdError
 from edge_wsd.reading import open_regular
 from edge_wsd.units import counted

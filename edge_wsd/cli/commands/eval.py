@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edge_wsd.cli.options import parallel_option
-from edge_wsd.cli.pair_choice import DEMO_NOTE, PairChoice, pair_options
+from edge_wsd.cli.pair_choice import PairChoice, pair_options
 from edge_wsd.cli.sections import SectionCommand
 from edge_wsd.cli.ui.guard import print_json
 from edge_wsd.cli.ui.interruptible import Interruptible
@@ -18,6 +18,7 @@ from edge_wsd.cli.ui.paint import aside
 from edge_wsd.cli.ui.rows import broken, row_lines
 from edge_wsd.cli.ui.status import PROPOSER_LABELS
 from edge_wsd.decoding.proposal import PROPOSERS, ProposerName
+from edge_wsd.demo.examples import DEMO_NOTE
 from edge_wsd.demo.held_out import outside_inputs, styled_questions
 from edge_wsd.demo.tasks import held_out_questions, load_tasks
 from edge_wsd.errors import Cancelled

@@ -11,7 +11,7 @@ import click
 from edge_wsd.cli.habits import quoted
 from edge_wsd.cli.main import INTERRUPTED
 from edge_wsd.cli.options import GIVEN, PER_MODEL_NOTE, reply_options
-from edge_wsd.cli.pair_choice import DEMO_NOTE, DEMO_WARNING, PairChoice, pair_options
+from edge_wsd.cli.pair_choice import PairChoice, pair_options
 from edge_wsd.cli.sections import SectionCommand
 from edge_wsd.cli.ui.answer import Answer
 from edge_wsd.cli.ui.guard import print_json
@@ -20,6 +20,7 @@ from edge_wsd.cli.ui.status import reply_object, status_lines
 from edge_wsd.cli.ui.terminal import is_terminal
 from edge_wsd.cli.ui.texts import checked, piped_text, read_conversation, read_stdin, system_option
 from edge_wsd.decoding.options import Options
+from edge_wsd.demo.examples import DEMO_NOTE, DEMO_WARNING
 from edge_wsd.errors import EdgeWsdError
 
 

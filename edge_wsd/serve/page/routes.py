@@ -14,17 +14,16 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from edge_wsd.decoding.options import MODES, OF_ONE_RULE, RULES, Mode, Options, Rule
+from edge_wsd.decoding.options import MODES, OF_ONE_RULE, RULES, Options
 from edge_wsd.demo.examples import DEMO_NOTE, DEMO_WARNING, EXAMPLES
 from edge_wsd.models.pairs.built_in import DEMO_PAIRS
 from edge_wsd.models.pairs.named_pair import NamedPair
 from edge_wsd.serve.errors import OPENAI_ERRORS, RequestError
+from edge_wsd.serve.security import PAGE_FILES
 from edge_wsd.serve.served_models import ServedModels
 from edge_wsd.serve.state import serve_of
 
 router = APIRouter()
-FILES_PREFIX: Final = "/page/static/"
-"""The page's files need no API key, as they hold nothing secret; what they ask for does."""
 
 # Scripts and styles are files of this server alone, and nothing is ever parsed as HTML.
 POLICY: Final = "; ".join((
@@ -82,7 +81,7 @@ async def icon() -> Response:
     return _response("icon.svg")
 
 
-@router.api_route(FILES_PREFIX + "{name}", methods=["GET", "HEAD"], include_in_schema=False)
+@router.api_route(PAGE_FILES + "{name}", methods=["GET", "HEAD"], include_in_schema=False)
 async def file(name: str) -> Response:
     """One of the page's files."""
     if name not in page_files():
@@ -103,9 +102,9 @@ class PageConfig(BaseModel):
     """What the page offers. The first pair is the one that answers where none is named."""
 
     pairs: list[PairOnPage]
-    modes: list[Mode]
-    rules: list[Rule]
-    of_one_rule: dict[str, Rule] = Field(description="Options that mean something with one rule alone.")
+    modes: list[str]
+    rules: list[str]
+    of_one_rule: dict[str, str] = Field(description="Options that mean something with one rule alone.")
 
 
 @router.get("/page/config", responses=OPENAI_ERRORS)

@@ -18,6 +18,9 @@ export class Chat {
   }
 
   showPair(pair) {
+    const note = find(".note", this.welcome);
+    note.textContent = pair.remarks.map((remark) => remark.replace(/[^.]$/, "$&.")).join(" ");
+    note.hidden = pair.remarks.length === 0;
     showExamples(this.examples, pair.examples, (question) => this.box.send(question));
   }
 
