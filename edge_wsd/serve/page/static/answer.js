@@ -7,6 +7,7 @@ export class Answer {
     this.options = options;
     this.pieces = []; // {position, author, text}, in the order in which they are shown
     this.tokens = []; // by position: {text, author, logprob, confidence}
+    this.scores = []; // by position: {logprob, confidence}, of drafted tokens; may come before the token itself
     this.switch = null; // {index, reason, confidence}
     this.reading = null; // {model, n_read, n_tokens}
     this.dropped = 0;
@@ -52,11 +53,12 @@ export class Answer {
     this.reading = null;
     const known = this.tokens[position];
     const shown = (known?.text ?? "") + text;
+    const score = { ...this.scores[position] };
     this.tokens[position] = {
       text: shown,
       author,
-      logprob: logprob ?? known?.logprob ?? null,
-      confidence: confidence ?? known?.confidence ?? null,
+      logprob: logprob ?? score.logprob ?? null,
+      confidence: confidence ?? score.confidence ?? null,
     };
     const piece = { position, author, text };
     this.pieces.push(piece);
@@ -65,8 +67,9 @@ export class Answer {
 
   #score({ first, logprobs, confidences }) {
     logprobs.forEach((logprob, i) => {
-      const token = this.tokens[first + i];
-      if (token) Object.assign(token, { logprob, confidence: confidences[i] });
+      const score = { logprob, confidence: confidences[i] };
+      this.scores[first + i] = score;
+      if (this.tokens[first + i]?.author === "drafter") Object.assign(this.tokens[first + i], score);
     });
   }
 }

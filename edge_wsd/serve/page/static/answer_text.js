@@ -43,6 +43,7 @@ export class AnswerText {
     this.line += text;
     this.lineSpans.push(span);
     const isFence = this.line.startsWith(FENCE);
+    if (isFence) for (const each of this.lineSpans) each.classList.add("fence");
     if (isFence && !this.block.matches(".code")) {
       this.block = this.#newBlock("code");
       this.block.append(...this.lineSpans);
@@ -93,12 +94,14 @@ export function tokenLines(token, position, options) {
   const lines = [`${JSON.stringify(token.text)} · token ${position + 1}, by ${AUTHORS[token.author]}`];
   const reader = options.mode === "drafter" ? "the drafter" : "the base";
   if (token.logprob === null) lines.push(`${reader} has not read it yet`);
-  else lines.push(`probability to ${reader} ${formatted(Math.exp(token.logprob))} (log ${token.logprob.toFixed(2)})`);
+  else lines.push(`probability to ${reader} ${formatted(Math.exp(token.logprob))} (log ${signed(token.logprob)})`);
   if (token.confidence !== null) {
     lines.push(`confidence ${token.confidence.toFixed(3)}; the base takes over from ${options.threshold} on`);
   }
   return lines;
 }
+
+const signed = (logprob) => (logprob > -0.005 ? "0.00" : logprob.toFixed(2).replace("-", "−"));
 
 function formatted(probability) {
   return probability >= 0.001 || probability === 0 ? probability.toFixed(3) : probability.toExponential(1);

@@ -14,12 +14,17 @@ export class Chat {
     this.clearing = find(".clear", root);
     this.turns = []; // {question, view, element}
     this.box = new PromptBox(find("form", root), (question) => this.ask(question), () => this.stop());
+    this.follows = true;
     this.clearing.addEventListener("click", () => this.clear());
+    addEventListener("scroll", () => {
+      const page = document.documentElement;
+      this.follows = page.scrollHeight - page.clientHeight - page.scrollTop < 40;
+    }, { passive: true });
   }
 
   showPair(pair) {
     const note = find(".note", this.welcome);
-    note.textContent = pair.remarks.map((remark) => remark.replace(/[^.]$/, "$&.")).join(" ");
+    note.textContent = pair.remarks.map(asSentence).join(" ");
     note.hidden = pair.remarks.length === 0;
     showExamples(this.examples, pair.examples, (question) => this.box.send(question));
   }
@@ -48,7 +53,8 @@ export class Chat {
     this.turns.push(turn);
     this.#redraw();
     this.#fill(turn);
-    turn.element.scrollIntoView({ block: "nearest" });
+    this.follows = true;
+    this.#follow();
     this.box.setBusy(true);
     this.#showActions(false);
     try {
@@ -122,13 +128,13 @@ export class Chat {
     field.focus();
   }
 
-  /** Keeps the end in sight, unless the reader has gone elsewhere. */
+  /** Keeps the end in sight, unless the reader has scrolled elsewhere. */
   #follow() {
-    const page = document.documentElement;
-    const below = page.scrollHeight - page.clientHeight - page.scrollTop;
-    if (below < 160) page.scrollTop = page.scrollHeight;
+    if (this.follows) scrollTo(0, document.documentElement.scrollHeight);
   }
 }
+
+const asSentence = (text) => text[0].toUpperCase() + text.slice(1).replace(/[^.]$/, "$&.");
 
 async function copy(text) {
   try {

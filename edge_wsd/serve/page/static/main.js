@@ -85,8 +85,17 @@ function installSettingsButton() {
     panel.hidden = !isShown;
     button.ariaExpanded = String(isShown);
   };
-  button.addEventListener("click", () => show(panel.hidden));
-  show(matchMedia("(min-width: 64rem)").matches);
+  const besidesText = matchMedia("(min-width: 64rem)");
+  button.addEventListener("click", () => {
+    show(panel.hidden);
+    if (!panel.hidden) panel.querySelector("select")?.focus();
+  });
+  panel.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || besidesText.matches) return;
+    show(false);
+    button.focus();
+  });
+  show(besidesText.matches);
 }
 
 applyLook();

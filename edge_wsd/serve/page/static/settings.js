@@ -4,8 +4,8 @@ import { el, find } from "./dom.js";
 
 const MODES = { wsd: "both (weak-to-strong)", base: "base alone", drafter: "drafter alone" };
 const RULES = {
-  window: "window: once, when the base is confident",
-  nudge: "nudge: wherever the base is sure",
+  window: "window: once, for good",
+  nudge: "nudge: word by word",
   never: "never: the base only scores",
 };
 const LOOKS = { auto: "as the system", light: "light", dark: "dark" };
@@ -68,9 +68,10 @@ export class Settings {
     return [body, options];
   }
 
-  /** For answers that are to be compared: one seed for all, drawn here where none is set. */
+  /** For answers that are to be compared: one seed for all, drawn here where one is needed and none is set. */
   commonSeed() {
-    return this.#values().seed ?? crypto.getRandomValues(new Uint32Array(1))[0] % (2 ** 32 - 1);
+    const { seed, temperature } = this.#values();
+    return temperature === 0 ? seed : seed ?? crypto.getRandomValues(new Uint32Array(1))[0] % (2 ** 32 - 1);
   }
 
   #values() {
