@@ -12,7 +12,8 @@ from edge_wsd.cli.ui.terminal import can_draw, one_line
 from edge_wsd.redaction import redacted
 
 # The commands tell what matters of our own; llama.cpp's warnings are for those who ask for its log.
-_OURS, _HEARD = "edge_wsd", ("edge_wsd.llama.kernels", "edge_wsd.llama.signal_check")
+_OURS = "edge_wsd"
+_HEARD = ("edge_wsd.llama.kernels", "edge_wsd.llama.signal_check", "edge_wsd.serve")
 
 
 class _Line(logging.Handler):

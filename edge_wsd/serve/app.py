@@ -35,6 +35,7 @@ def create_app(settings: ServeSettings, models: ServedModels) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await models.start()
         yield
         serve.limits.stop()
         await models.aclose()

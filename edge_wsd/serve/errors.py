@@ -16,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge_wsd.errors import (
     BusyError,
@@ -151,7 +152,7 @@ def failure_of(error: BaseException) -> HttpFailure:
     if isinstance(error, EdgeWsdError):
         _LOG.error("%s", error)
         return HttpFailure(500, redacted(str(error)))
-    _LOG.error("internal error", exc_info=error)
+    _LOG.error("internal error: %s: %s", type(error).__name__, error, exc_info=error)
     return HttpFailure(500, f"internal error ({type(error).__name__}); the server's log says more")
 
 
@@ -194,10 +195,36 @@ def error_response(path: str, error: BaseException) -> Response:
 
 
 def install(app: FastAPI) -> None:
-    """Makes `app` answer every error in these forms."""
+    """Makes `app` answer every error in these forms. Before other layers are added, so that they see the answers."""
 
     async def answer(request: Request, error: Exception) -> Response:
         return error_response(request.url.path, error)
 
-    for kind in (EdgeWsdError, RequestValidationError, HTTPException, Exception):
+    for kind in (EdgeWsdError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, answer)
+    app.add_middleware(LastResort)
+
+
+class LastResort:
+    """A layer of ASGI: what nobody expected is an answer too, unless one has begun already."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        has_begun = False
+
+        async def noticed(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noticed)
+        except Exception as error:
+            if scope["type"] != "http":
+                raise
+            response = error_response(scope["path"], error)
+            if not has_begun:  # else the connection is cut, which tells the client that its answer is not whole
+                await response(scope, receive, send)

@@ -128,7 +128,9 @@ class Limits:
                 yield event
                 if isinstance(event, Finished):
                     return
-            raise await watch
+            error = await watch
+            self._metrics.answers.labels(_ends(error)).inc()
+            raise error
         finally:
             watch.cancel()
             stream.close()
@@ -188,6 +190,11 @@ class Limits:
     def _too_late(self) -> RequestError:
         text = f"the answer was not complete after {self._settings.deadline_s:g} seconds, the most allowed"
         return RequestError(text, status=504, code="deadline_exceeded")
+
+
+def _ends(error: Exception) -> str:
+    """How an answer ended that is not whole, for the metrics."""
+    return error.code or "failed" if isinstance(error, RequestError) else "disconnected"
 
 
 def _stopping() -> RequestError:

@@ -12,6 +12,7 @@ from starlette.responses import PlainTextResponse, Response
 from edge_wsd.errors import EdgeWsdError
 from edge_wsd.models.pairs.named_pair import NamedPair
 from edge_wsd.serve.errors import OPENAI_ERRORS, RequestError
+from edge_wsd.serve.served_models import ServedModels
 from edge_wsd.serve.state import serve_of
 
 router = APIRouter(responses=OPENAI_ERRORS)
@@ -56,14 +57,14 @@ class ModelList(BaseModel):
 
 
 @router.get("/v1/models")
-async def models(request: Request) -> ModelList:
+async def model_list(request: Request) -> ModelList:
     """The pairs whose models are on this machine, each also as `NAME:base` and `NAME:drafter`."""
-    return await asyncio.to_thread(_listed, serve_of(request).models.pairs())
+    return await asyncio.to_thread(_listed, serve_of(request).models)
 
 
-def _listed(pairs: dict[str, NamedPair]) -> ModelList:
+def _listed(models: ServedModels) -> ModelList:
     cards = []
-    for name, pair in pairs.items():
+    for name, pair in models.pairs().items():
         created = _created(pair)
         cards += [ModelCard(id=each, created=created) for each in (name, f"{name}:base", f"{name}:drafter")]
     return ModelList(data=cards)

@@ -85,6 +85,11 @@ class ServedModels:
         """Takes over the default pair, loaded already."""
         self._residents[self.default_name] = _Resident(pair, self._keep_alive_s)
 
+    async def start(self) -> None:
+        """Counts the time of pairs that nobody asks, from now on."""
+        for name, resident in self._residents.items():
+            self._leave_later(name, resident)
+
     # Names
 
     def pairs(self) -> dict[str, NamedPair]:

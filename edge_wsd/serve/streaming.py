@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Final
@@ -14,7 +15,7 @@ from fastapi import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from edge_wsd.serve.errors import ClientGone
+from edge_wsd.serve.errors import ClientGone, error_body, failure_of
 from edge_wsd.serve.state import serve_of
 
 SSE = "text/event-stream"
@@ -26,7 +27,8 @@ _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 class LiveResponse(Response):
     """Sends what a generator yields, and closes the generator however it ends.
 
-    While nothing comes, a stream of server-sent events gets a line of comment every `heartbeat_s` seconds.
+    An error of the generator is the last line. While nothing comes, a stream of server-sent events gets a line of
+    comment every `heartbeat_s` seconds.
     """
 
     def __init__(self, chunks: AsyncGenerator[bytes, None], media_type: str, heartbeat_s: float) -> None:
@@ -47,6 +49,10 @@ class LiveResponse(Response):
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
         except ClientGone:
             return
+        except Exception as error:  # the status has been sent: all that is left is a last line
+            failure = json.dumps(error_body(scope["path"], failure_of(error)))
+            line = f"data: {failure}\n\n" if self.media_type == SSE else f"{failure}\n"
+            await send({"type": "http.response.body", "body": line.encode(), "more_body": True})
         finally:
             if beating is not None:
                 beating.cancel()
@@ -66,8 +72,8 @@ class LiveResponse(Response):
 async def live_response(request: Request, chunks: AsyncIterator[bytes], media_type: str = SSE) -> Response:
     """Waits for the first chunk, so that what fails before it is an ordinary error, and then sends as they come.
 
-    Let the generator yield an empty chunk once it has its slot and its stream: nothing is sent for it. After that an
-    error must be a chunk of its own (`error_body`), since the status has been sent.
+    Let the generator yield an empty chunk once it has its slot and its stream: nothing is sent for it. An error that
+    comes later becomes a last line, in OpenAI's or Ollama's form.
     """
     first = await anext(chunks)
 
