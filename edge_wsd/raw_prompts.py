@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edge_wsd.asked import AskedText, RawPrompt
+from edge_wsd.decoding.alternatives import shown_bytes
 from edge_wsd.decoding.events import SOURCES, Source
 from edge_wsd.decoding.options import Options
 from edge_wsd.loaded_model import Prompt
@@ -24,7 +25,7 @@ def fit_raw(pair: LoadedPair, asked: AskedText) -> Fitted:
     Raises `ContextFullError`, `TemplateError` for no text at all, `VocabularyError` for ids that are no tokens.
     """
     prompts: dict[Source, Prompt] = {}
-    for source in SOURCES:
+    for source in reversed(SOURCES):  # ids are the base's: it knows best what is wrong with them
         if asked.options.mode in ("wsd", source):
             prompt = _encoded(pair, source, asked.prompt, asked.options)
             prompts[source] = require_fit(pair.model(source), prompt, asked.options.max_tokens if asked.writes else 0)
@@ -39,8 +40,8 @@ def _encoded(pair: LoadedPair, source: Source, prompt: RawPrompt, options: Optio
         vocab = pair.base.model.vocab
         if not pair.vocabulary.same:
             tokens = prompt[1:] if prompt[0] == vocab.bos else prompt
-            pieces = [vocab.piece(token) or vocab.text(token).encode() for token in tokens]
-            return model.encode_text(b"".join(pieces).decode("utf-8", errors="replace"), special=True)
+            text = b"".join(shown_bytes(vocab, token) for token in tokens)
+            return model.encode_text(text.decode("utf-8", errors="replace"), special=True)
         n_known = model.model.vocab.n_tokens  # the base may have more, which mean nothing
         prompt = [token for token in prompt if token < n_known]
     return model.encode_tokens(prompt)

@@ -20,3 +20,8 @@ def shown_text(vocabulary: Vocabulary, token: int) -> str:
     """What a token stands for, read by itself; of a control token its name."""
     piece = vocabulary.piece(token)
     return piece.decode("utf-8", errors="replace") if piece else vocabulary.text(token)
+
+
+def shown_bytes(vocabulary: Vocabulary, token: int) -> bytes:
+    """The same as bytes, of which only several tokens together need be whole characters."""
+    return vocabulary.piece(token) or vocabulary.text(token).encode()

@@ -152,7 +152,8 @@ class Options:
     stop_loops: bool = True
     """End a reply that repeats the same piece so often that it will not end by itself. `Reply.note` says so."""
     top_logprobs: int = 0
-    """How many of the likeliest tokens `Token.top` tells at each position, with log-probabilities; at most 20."""
+    """How many of the likeliest tokens `Token.top` tells at each position, with log-probabilities; at most 20. The base
+    then reads also a draft that is cut off before its turn, so that each token has a log-probability."""
     special: bool = False
     """Turn text in messages such as `<|im_end|>` into control tokens; otherwise it stays text."""
 

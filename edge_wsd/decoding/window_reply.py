@@ -66,6 +66,7 @@ class WindowReply(ReplyState):
             self._take_back(changed)
             yield from self._write_draft(self._certain)
             if self.done:
+                yield from self._score_rest()
                 return []
         # No more than the goal, even if a word became many tokens: the goal fits into a pass.
         opening = self.base.opening if self._n_scored < 0 else []
@@ -81,13 +82,8 @@ class WindowReply(ReplyState):
 
     def judge(self, rows: Rows, proposed: list[int]) -> Iterator[Event]:
         """Keep the draft up to the token at which the base is confident; the base continues from there at once."""
-        self.meter.base_passes += 1
         first, certain = self._n_scored, self._n_certain()
-        self._window.extend(rows.logprobs, proposed)
-        if self.options.top_logprobs:
-            self._tops += [self.top(rows, row) for row in range(len(proposed))]
-        self._n_scored += len(proposed)
-        self.text += proposed
+        self._count(rows, proposed)
         kept, reason = self._kept()
         if (reason is not None or self._n_scored >= self._limit) and self._take_back(self._drafter.draft.settle()):
             return
@@ -111,6 +107,27 @@ class WindowReply(ReplyState):
                 return
             yield from self.keep_choices(rows, proposed, kept - first, len(proposed) or 1)
             self.meter.n_until_switch = len(self.writer.ids)
+
+    def _count(self, rows: Rows, proposed: list[int]) -> None:
+        """The base has scored these tokens of the opening and the draft."""
+        self.meter.base_passes += 1
+        self._window.extend(rows.logprobs, proposed)
+        if self.options.top_logprobs:
+            self._tops += [self.top(rows, row) for row in range(len(proposed))]
+        self._n_scored += len(proposed)
+        self.text += proposed
+
+    def _score_rest(self) -> Writing[None]:
+        """The reply is over before the base has read all of it: that does so where somebody asks what it thinks."""
+        first = max(self._n_scored, 0)
+        rest = self.writer.ids[first:]
+        if self.options.top_logprobs and rest:
+            proposed = self.base.opening + rest if self._n_scored < 0 else rest
+            rows = yield super().scoring_pass(proposed)
+            self._count(rows, proposed)
+            scored = self._scored(first, self._n_scored)
+            yield scored
+            self.writer.score(scored)
 
     def _n_ahead(self) -> int:
         """How many tokens to draft before the base scores them."""

@@ -162,6 +162,7 @@ def test_a_template_has_no_say(demo: Pair) -> None:
         ("\ud800", OptionError, "whole characters"),
         ([5, 10**6], VocabularyError, "1000000"),
         ([5, -1], VocabularyError, "-1"),
+        ([10**6], VocabularyError, "1000000"),
         ("ls " * 2000, ContextFullError, "512"),
     ],
 )

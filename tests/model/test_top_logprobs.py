@@ -88,6 +88,26 @@ def test_drafted_tokens_get_theirs_with_their_scores(demo: Pair) -> None:
     assert drafted and drafted.items() <= told.items()
 
 
+@pytest.mark.parametrize("options", [{"max_tokens": 3}, {"switch_at": 30, "max_tokens": 9}, {"stop": ["let"]}])
+def test_a_draft_that_is_cut_off_before_the_base_has_read_it_is_scored_all_the_same(
+    demo: Pair, options: dict[str, object]
+) -> None:
+    """Clients count on a number for every token."""
+    reply = demo.generate(QUESTION, OPTIONS.with_changes(**options))
+    assert {token.source for token in reply.tokens} == {"drafter"}
+    assert_tops_are_the_rows(demo, "base", reply)
+    unasked = demo.generate(QUESTION, OPTIONS.with_changes(**options), top_logprobs=0)
+    assert unasked.text == reply.text and unasked.stats.base_passes == reply.stats.base_passes - 1
+
+
+def test_so_is_one_behind_a_given_beginning(demo: Pair) -> None:
+    beginning = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": "Sure, I"}]
+    reply = demo.generate(beginning, OPTIONS, max_tokens=2)
+    assert all(token.logprob is not None and token.top for token in reply.tokens)
+    longer = demo.generate(beginning, OPTIONS)
+    assert [token.top for token in longer.tokens[:2]] == [token.top for token in reply.tokens]
+
+
 def test_nothing_is_told_unasked(demo: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr("edge_wsd._native.likeliest")
     reply = demo.generate(QUESTION, OPTIONS, top_logprobs=0)
