@@ -1,0 +1,121 @@
+"""Asking a pair for one or several answers at once, and reading them as they come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+from fastapi import Request
+
+from edge_wsd.decoding.events import Event, Finished, Reply
+from edge_wsd.decoding.options import N_SEEDS, Options
+from edge_wsd.engine.stream import Stream
+from edge_wsd.prompts.messages import Message
+from edge_wsd.prompts.tools import Tool
+from edge_wsd.serve.served_models import Served
+from edge_wsd.serve.state import serve_of
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A conversation, and how it is to be answered: `n` times, each with a seed of its own."""
+
+    messages: Sequence[Message]
+    options: Options
+    tools: tuple[Tool, ...] = ()
+    n: int = 1
+
+    def all_options(self) -> list[Options]:
+        """Of each answer."""
+        seed = self.options.seed
+        if seed is None:
+            return [self.options] * self.n
+        return [self.options.with_changes(seed=(seed + number) % N_SEEDS) for number in range(self.n)]
+
+
+async def started(request: Request, served: Served, question: Question) -> list[Stream]:
+    """The streams of all answers. Prompts are made in a thread, as a template or a long text takes its time.
+
+    Raises what the library says of the question.
+    """
+    limits = serve_of(request).limits
+
+    def start() -> list[Stream]:
+        parts: list[Message | Tool] = [*question.messages, *question.tools]
+        texts = [text for part in parts for text in part.texts()]
+        limits.check_prompt(served.pair, texts)
+        streams: list[Stream] = []
+        try:
+            for options in question.all_options():
+                session = served.pair.session(options=options, messages=question.messages, tools=question.tools)
+                streams.append(session.stream())
+        except BaseException:
+            for stream in streams:
+                stream.close()
+            raise
+        return streams
+
+    return await asyncio.to_thread(start)
+
+
+async def replies(request: Request, streams: Sequence[Stream]) -> list[Reply]:
+    """All answers, whole. The first that fails ends the others."""
+    found: dict[int, Reply] = {}
+    async for number, event in events(request, streams):
+        if isinstance(event, Finished):
+            found[number] = event.reply
+    return [found[number] for number in range(len(streams))]
+
+
+def events(request: Request, streams: Sequence[Stream]) -> AsyncGenerator[tuple[int, Event], None]:
+    """The events of all answers as they come, each with the number of its stream."""
+    limits = serve_of(request).limits
+    return merged([limits.events(request, stream) for stream in streams])
+
+
+async def merged(sources: Sequence[AsyncIterator[T]]) -> AsyncGenerator[tuple[int, T], None]:
+    """What several sources yield, as it comes. The first error ends all. They are closed however it ends."""
+    arrived: asyncio.Queue[tuple[int, T] | BaseException | None] = asyncio.Queue()
+    tasks = [asyncio.ensure_future(_read(number, source, arrived)) for number, source in enumerate(sources)]
+    n_running = len(tasks)
+    try:
+        while n_running:
+            item = await arrived.get()
+            if isinstance(item, BaseException):
+                raise item
+            if item is None:
+                n_running -= 1
+            else:
+                yield item
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _read(
+    number: int, source: AsyncIterator[T], arrived: asyncio.Queue[tuple[int, T] | BaseException | None]
+) -> None:
+    try:
+        async for item in source:
+            arrived.put_nowait((number, item))
+        arrived.put_nowait(None)
+    except Exception as error:  # for whoever reads the queue
+        arrived.put_nowait(error)
+    finally:
+        if isinstance(source, AsyncGenerator):
+            await source.aclose()
+
+
+@asynccontextmanager
+async def asked(request: Request, name: str | None) -> AsyncIterator[Served]:
+    """The pair of this name, in a slot of the server."""
+    serve = serve_of(request)
+    async with AsyncExitStack() as held:
+        await held.enter_async_context(serve.limits.slot(request))
+        yield await held.enter_async_context(serve.models.use(name))

@@ -1,0 +1,153 @@
+"""`/v1/chat/completions`: whole answers, and answers in a stream."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from edge_wsd import __version__
+from edge_wsd.decoding.events import Reply
+from edge_wsd.decoding.options import Mode
+from edge_wsd.serve.errors import OPENAI_ERRORS, RequestError
+from edge_wsd.serve.extension import Extension, extension_of_reply
+from edge_wsd.serve.openai.asking import Question, asked, events, replies, started
+from edge_wsd.serve.openai.chat_types import (
+    AnswerDelta,
+    ChatChoice,
+    ChatChunk,
+    ChatCompletion,
+    ChatRequest,
+    ChunkChoice,
+    PromptTokensDetails,
+    Usage,
+)
+from edge_wsd.serve.openai.choice import ChoiceWriter, Wanted, chunk_choice, whole_choice
+from edge_wsd.serve.openai.messages import messages_of
+from edge_wsd.serve.openai.sse import data_line, ended_by_done
+from edge_wsd.serve.openai.tools import ToolsAsked, asked_tools, schema_of_format
+from edge_wsd.serve.served_models import Served
+from edge_wsd.serve.streaming import SSE, live_response
+
+router = APIRouter(responses=OPENAI_ERRORS)
+_TOOL_HEADING = "\n[Tool]"
+"""With this the base would begin to invent a tool's answer, in the plain template's form."""
+
+
+@router.post(
+    "/v1/chat/completions",
+    response_model=ChatCompletion,
+    responses={200: {"content": {SSE: {"schema": {"type": "string"}}}, "description": "With stream: chunks."}},
+)
+async def chat_completions(request: Request, body: ChatRequest) -> Response:
+    """Answers a conversation, as OpenAI's interface of this name does."""
+    chat = Chat.of(body)
+    if body.stream:
+        return await live_response(request, ended_by_done(chat.chunks(request)))
+    async with asked(request, body.model) as served:
+        question = chat.question(served)
+        whole = await replies(request, await started(request, served, question))
+    completion = chat.completion(served.name, whole, question.options.mode)
+    return Response(completion.model_dump_json(exclude_unset=True), media_type="application/json")
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A request whose fields are known to make sense, and the head that all parts of its answer share."""
+
+    body: ChatRequest
+    asked_tools: ToolsAsked
+    wanted: Wanted
+    id: str = field(default_factory=lambda: f"chatcmpl-{uuid4().hex}")
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    @classmethod
+    def of(cls, body: ChatRequest) -> Chat:
+        """Raises `RequestError`."""
+        if body.top_logprobs and not body.logprobs:
+            raise RequestError("top_logprobs needs logprobs to be true", code="invalid_value", param="top_logprobs")
+        tools = asked_tools(body.tools, body.tool_choice)
+        return cls(body, tools, Wanted(tools.tools, bool(body.logprobs), body.edge_wsd is not None))
+
+    def question(self, served: Served) -> Question:
+        """What the pair is asked. Raises `RequestError` and `OptionError`."""
+        body, tools = self.body, self.asked_tools
+        schema = tools.schema or schema_of_format(body.response_format)
+        more = {} if schema is None else {"json_schema": schema, "grammar_from": "start"}
+        options = body.options(served.pair.options, served.mode, top_logprobs=body.top_logprobs or 0, **more)
+        if tools.tools:
+            options = options.with_changes(stop=(*options.stop, _TOOL_HEADING))
+        return Question(messages_of(body.messages), options, tools.tools, body.n or 1)
+
+    def completion(self, model: str, whole: Sequence[Reply], mode: Mode) -> ChatCompletion:
+        """The whole answer. With one choice the extension field stands at the top."""
+        choices = [whole_choice(number, reply, self.wanted) for number, reply in enumerate(whole)]
+        completion = ChatCompletion(
+            **self._head(model), object="chat.completion", choices=choices, usage=usage_of(whole, mode)
+        )
+        if self.wanted.extension:
+            holders: list[ChatCompletion | ChatChoice] = [completion] if len(whole) == 1 else [*choices]
+            for holder, reply in zip(holders, whole, strict=True):
+                holder.edge_wsd = extension_of_reply(reply)
+        return completion
+
+    async def chunks(self, request: Request) -> AsyncGenerator[bytes, None]:
+        """Its lines, of which the first is empty: from then on an error is one of them."""
+        async with asked(request, self.body.model) as served:
+            question = self.question(served)
+            streams = await started(request, served, question)
+            yield b""
+            writers = [ChoiceWriter(self.wanted) for _ in streams]
+            role = AnswerDelta(role="assistant", content="", refusal=None)
+            for number in range(len(writers)):
+                first = ChunkChoice(index=number, delta=role, logprobs=None, finish_reason=None)
+                yield self._line(served.name, [first])
+            async for number, event in events(request, streams):
+                writer = writers[number]
+                for piece in writer.pieces(event):
+                    yield self._line(served.name, [chunk_choice(number, piece)], piece.extension)
+            if self._tells_usage:
+                whole = [writer.reply for writer in writers if writer.reply is not None]
+                yield self._line(served.name, [], usage=usage_of(whole, question.options.mode))
+
+    @property
+    def _tells_usage(self) -> bool:
+        return self.body.stream_options is not None and bool(self.body.stream_options.include_usage)
+
+    def _line(
+        self, model: str, choices: list[ChunkChoice], extension: Extension | None = None, usage: Usage | None = None
+    ) -> bytes:
+        chunk = ChatChunk(**self._head(model), object="chat.completion.chunk", choices=choices)
+        if self._tells_usage:
+            chunk.usage = usage
+        if extension is not None:
+            chunk.edge_wsd = extension
+        return data_line(chunk)
+
+    def _head(self, model: str) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "created": self.created,
+            "model": model,
+            "system_fingerprint": f"edge-wsd-{__version__}",
+        }
+
+
+def usage_of(whole: Sequence[Reply], mode: Mode) -> Usage:
+    """Tokens of the model that finishes the answers. Their prompt counts once, as it is the same."""
+    first = whole[0].stats
+    is_base = mode != "drafter"
+    n_prompt = first.base_prompt_tokens if is_base else first.drafter_prompt_tokens
+    n_cached = first.base_reused_tokens if is_base else first.drafter_reused_tokens
+    n_written = sum(reply.stats.n_tokens for reply in whole)
+    return Usage(
+        prompt_tokens=n_prompt,
+        completion_tokens=n_written,
+        total_tokens=n_prompt + n_written,
+        prompt_tokens_details=PromptTokensDetails(cached_tokens=n_cached),
+    )

@@ -1,0 +1,145 @@
+"""One answer on its way to a client: the library's events become deltas, or the whole reply a message."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from edge_wsd.decoding.events import Event, Finished, Reply, Scored, Token
+from edge_wsd.prompts.tool_calls import ToolCallReader
+from edge_wsd.prompts.tools import Tool, ToolCall
+from edge_wsd.serve.errors import RequestError
+from edge_wsd.serve.extension import Extension, extension_of_event
+from edge_wsd.serve.openai.chat_types import (
+    AnswerDelta,
+    AnswerEnd,
+    AnswerMessage,
+    AnswerToolCall,
+    CalledFunction,
+    ChatChoice,
+    ChoiceLogprobs,
+    ChunkChoice,
+    TokenLogprob,
+)
+from edge_wsd.serve.openai.logprobs import LogprobOrder, ShownToken, token_logprob
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a client wants to be told besides the text."""
+
+    tools: tuple[Tool, ...] = ()
+    logprobs: bool = False
+    extension: bool = False
+
+    def reader(self) -> ToolCallReader | None:
+        """What finds calls of tools in the text."""
+        return ToolCallReader([tool.name for tool in self.tools]) if self.tools else None
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What one event adds to an answer."""
+
+    text: str = ""
+    call: ToolCall | None = None
+    call_index: int = 0
+    logprobs: tuple[TokenLogprob, ...] = ()
+    extension: Extension | None = None
+    finish_reason: AnswerEnd | None = None
+
+
+@dataclass
+class ChoiceWriter:
+    """Pieces of one answer from its events, in order."""
+
+    wanted: Wanted
+    reply: Reply | None = None
+    """Once it is complete."""
+    n_calls: int = 0
+    _order: LogprobOrder = field(default_factory=LogprobOrder)
+
+    def __post_init__(self) -> None:
+        self._reader = self.wanted.reader()
+
+    def pieces(self, event: Event) -> Iterator[Piece]:
+        """What the event adds. Raises `RequestError` if the answer was ended by the server."""
+        extension = extension_of_event(event) if self.wanted.extension else None
+        if isinstance(event, Finished):
+            yield from self._ending(event.reply, extension)
+            return
+        shown = list(self._shown(event))
+        logprobs = tuple(token_logprob(each.token) for each in shown if each.counts) if self.wanted.logprobs else ()
+        yield from self._pieces("".join(each.token.text for each in shown), logprobs, extension)
+
+    def _shown(self, event: Event) -> Iterable[ShownToken]:
+        match event:
+            case Token():
+                return self._order.token(event) if self.wanted.logprobs else (ShownToken(event, counts=True),)
+            case Scored() if self.wanted.logprobs:
+                return self._order.scored(event)
+            case _:
+                return ()
+
+    def _pieces(
+        self, text: str, logprobs: tuple[TokenLogprob, ...], extension: Extension | None, *, ends: bool = False
+    ) -> Iterator[Piece]:
+        parts: list[str | ToolCall] = [text] if text and self._reader is None else []
+        if self._reader is not None:
+            parts = [*self._reader.feed(text), *(self._reader.end() if ends else ())]
+        if not parts and (logprobs or extension is not None):
+            parts = [""]
+        for part in parts:
+            if isinstance(part, ToolCall):
+                yield Piece("", part, self.n_calls, logprobs, extension)
+                self.n_calls += 1
+            else:
+                yield Piece(part, logprobs=logprobs, extension=extension)
+            logprobs, extension = (), None
+
+    def _ending(self, reply: Reply, extension: Extension | None) -> Iterator[Piece]:
+        shown = list(self._order.end(reply.tokens))
+        logprobs = tuple(token_logprob(each.token) for each in shown if each.counts)
+        yield from self._pieces("".join(each.token.text for each in shown), logprobs, None, ends=True)
+        self.reply = reply
+        yield Piece(extension=extension, finish_reason=end_of(reply, self.n_calls))
+
+
+def end_of(reply: Reply, n_calls: int) -> AnswerEnd:
+    """Why it ended, in OpenAI's words. Raises `RequestError` for one that was ended from outside."""
+    if reply.finish_reason == "cancelled":
+        raise RequestError("the answer was ended by the server", status=503, code="cancelled")
+    return "tool_calls" if n_calls else reply.finish_reason
+
+
+def chunk_choice(index: int, piece: Piece) -> ChunkChoice:
+    """The piece as a chunk has it."""
+    delta = AnswerDelta()
+    if piece.text:
+        delta.content = piece.text
+    if piece.call is not None:
+        delta.tool_calls = [_call(piece.call, piece.call_index)]
+    logprobs = ChoiceLogprobs(content=list(piece.logprobs), refusal=None) if piece.logprobs else None
+    return ChunkChoice(index=index, delta=delta, logprobs=logprobs, finish_reason=piece.finish_reason)
+
+
+def whole_choice(index: int, reply: Reply, wanted: Wanted) -> ChatChoice:
+    """A whole answer. Raises `RequestError` if it was ended by the server."""
+    reader = wanted.reader()
+    parts = [reply.text] if reader is None else [*reader.feed(reply.text), *reader.end()]
+    text = "".join(part for part in parts if isinstance(part, str))
+    calls = [part for part in parts if isinstance(part, ToolCall)]
+    message = AnswerMessage(role="assistant", content=text if text or not calls else None, refusal=None)
+    if calls:
+        message.tool_calls = [_call(call) for call in calls]
+    logprobs = None
+    if wanted.logprobs:
+        logprobs = ChoiceLogprobs(content=[token_logprob(token) for token in reply.tokens], refusal=None)
+    end = end_of(reply, len(calls))
+    return ChatChoice(index=index, message=message, logprobs=logprobs, finish_reason=end)
+
+
+def _call(call: ToolCall, index: int | None = None) -> AnswerToolCall:
+    function = CalledFunction(name=call.name, arguments=call.arguments_text)
+    place = {} if index is None else {"index": index}
+    return AnswerToolCall(id=call.id, type="function", function=function, **place)

@@ -1,0 +1,86 @@
+"""What `tools`, `tool_choice` and `response_format` ask for.
+
+>>> asked_tools(request.tools, request.tool_choice)
+ToolsAsked(tools=(...), schema=None)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edge_wsd.errors import TemplateError
+from edge_wsd.prompts.tools import Tool, parse_tools
+from edge_wsd.serve.errors import RequestError
+
+_ANY_OBJECT = {"type": "object", "additionalProperties": True}
+
+
+@dataclass(frozen=True, slots=True)
+class ToolsAsked:
+    """The tools that the model is told of. `schema` is that of its whole answer, where it must call one."""
+
+    tools: tuple[Tool, ...] = ()
+    schema: Mapping[str, Any] | None = None
+
+
+def asked_tools(tools: Sequence[Mapping[str, Any]] | None, choice: str | Mapping[str, Any] | None) -> ToolsAsked:
+    """With the choice "none" the model hears of no tools. Raises `RequestError`."""
+    try:
+        known = parse_tools(tools or ())
+    except TemplateError as error:
+        raise RequestError(str(error), code="invalid_value", param="tools") from None
+    if choice in (None, "auto"):
+        return ToolsAsked(known)
+    if choice == "none":
+        return ToolsAsked()
+    callable_ones = known if choice == "required" else tuple(tool for tool in known if tool.name == _named(choice))
+    if not callable_ones:
+        raise RequestError(
+            f'tool_choice must be "auto", "none", "required" or one of the tools, not {choice!r}',
+            code="invalid_value",
+            param="tool_choice",
+        )
+    return ToolsAsked(known, _schema_of_call(callable_ones))
+
+
+def _named(choice: str | Mapping[str, Any] | None) -> object:
+    """The name in {"type": "function", "function": {"name": ...}}, or without the inner object."""
+    if not isinstance(choice, Mapping):
+        return None
+    function = choice.get("function")
+    return function.get("name") if isinstance(function, Mapping) else choice.get("name")
+
+
+def _schema_of_call(tools: Sequence[Tool]) -> dict[str, Any]:
+    """A call is JSON alone: the form that needs no text that only some models know."""
+    definitions: dict[str, Any] = {}
+    calls = []
+    for tool in tools:
+        parameters = dict(tool.parameters)
+        definitions |= parameters.pop("$defs", {})
+        calls.append({
+            "type": "object",
+            "properties": {"name": {"const": tool.name}, "arguments": parameters},
+            "required": ["name", "arguments"],
+        })  # fmt: skip
+    return {"anyOf": calls, **({"$defs": definitions} if definitions else {})}
+
+
+def schema_of_format(given: Mapping[str, Any] | None) -> Mapping[str, Any] | str | None:
+    """The schema that `response_format` asks for; None for text. Raises `RequestError`."""
+    kind = "text" if given is None else given.get("type")
+    if kind == "text":
+        return None
+    if kind == "json_object":
+        return _ANY_OBJECT
+    described = given.get("json_schema", given) if given is not None else None
+    schema = described.get("schema") if isinstance(described, Mapping) else None
+    if kind == "json_schema" and isinstance(schema, Mapping):
+        return schema
+    raise RequestError(
+        'response_format must be of type "text", "json_object", or "json_schema" with a schema',
+        code="invalid_value",
+        param="response_format",
+    )
