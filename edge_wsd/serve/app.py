@@ -17,6 +17,7 @@ from edge_wsd import __version__
 from edge_wsd.serve import errors, plain_routes, prompt_routes
 from edge_wsd.serve.limits import Limits
 from edge_wsd.serve.metrics import CountedRequests, Metrics
+from edge_wsd.serve.openai import chat
 from edge_wsd.serve.page import routes as page_routes
 from edge_wsd.serve.requests import BoundedBodies, LenientPaths
 from edge_wsd.serve.security import KeyLock, OwnNames
@@ -24,7 +25,12 @@ from edge_wsd.serve.served_models import ServedModels
 from edge_wsd.serve.settings import ServeSettings
 from edge_wsd.serve.state import Serve
 
-ROUTERS = (plain_routes.router, prompt_routes.router, page_routes.router)
+ROUTERS = (
+    plain_routes.router,
+    prompt_routes.router,
+    chat.router,
+    page_routes.router,
+)
 
 
 def create_app(settings: ServeSettings, models: ServedModels) -> FastAPI:

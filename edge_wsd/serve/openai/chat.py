@@ -72,17 +72,26 @@ class Chat:
         if body.top_logprobs and not body.logprobs:
             raise RequestError("top_logprobs needs logprobs to be true", code="invalid_value", param="top_logprobs")
         tools = asked_tools(body.tools, body.tool_choice)
-        return cls(body, tools, Wanted(tools.tools, bool(body.logprobs), body.edge_wsd is not None))
+        return cls(
+            body,
+            tools,
+            Wanted(tools.tools, body.top_logprobs or 0 if body.logprobs else None, body.edge_wsd is not None),
+        )
 
     def question(self, served: Served) -> Question:
         """What the pair is asked. Raises `RequestError` and `OptionError`."""
         body, tools = self.body, self.asked_tools
         schema = tools.schema or schema_of_format(body.response_format)
         more = {} if schema is None else {"json_schema": schema, "grammar_from": "start"}
-        options = body.options(served.pair.options, served.mode, top_logprobs=body.top_logprobs or 0, **more)
+        options = body.options(served.pair.options, served.mode, top_logprobs=self._n_alternatives, **more)
         if tools.tools:
             options = options.with_changes(stop=(*options.stop, _TOOL_HEADING))
         return Question(messages_of(body.messages), options, tools.tools, body.n or 1)
+
+    @property
+    def _n_alternatives(self) -> int:
+        """At least one, or a reply may end before the base has read what the drafter wrote."""
+        return max(1, self.body.top_logprobs or 0) if self.body.logprobs else 0
 
     def completion(self, model: str, whole: Sequence[Reply], mode: Mode) -> ChatCompletion:
         """The whole answer. With one choice the extension field stands at the top."""
@@ -97,17 +106,16 @@ class Chat:
         return completion
 
     async def chunks(self, request: Request) -> AsyncGenerator[bytes, None]:
-        """Its lines, of which the first is empty: from then on an error is one of them."""
+        """Its lines."""
         async with asked(request, self.body.model) as served:
             question = self.question(served)
             streams = await started(request, served, question)
-            yield b""
             writers = [ChoiceWriter(self.wanted) for _ in streams]
             role = AnswerDelta(role="assistant", content="", refusal=None)
-            for number in range(len(writers)):
-                first = ChunkChoice(index=number, delta=role, logprobs=None, finish_reason=None)
-                yield self._line(served.name, [first])
+            firsts = [ChunkChoice(index=n, delta=role, logprobs=None, finish_reason=None) for n in range(len(streams))]
             async for number, event in events(request, streams):
+                while firsts:  # not before the first event, so that most errors still have their status
+                    yield self._line(served.name, [firsts.pop(0)])
                 writer = writers[number]
                 for piece in writer.pieces(event):
                     yield self._line(served.name, [chunk_choice(number, piece)], piece.extension)

@@ -29,7 +29,8 @@ class Wanted:
     """What a client wants to be told besides the text."""
 
     tools: tuple[Tool, ...] = ()
-    logprobs: bool = False
+    logprobs: int | None = None
+    """How many alternatives of each token; None for no log-probabilities at all."""
     extension: bool = False
 
     def reader(self) -> ToolCallReader | None:
@@ -69,21 +70,24 @@ class ChoiceWriter:
             yield from self._ending(event.reply, extension)
             return
         shown = list(self._shown(event))
-        logprobs = tuple(token_logprob(each.token) for each in shown if each.counts) if self.wanted.logprobs else ()
-        yield from self._pieces("".join(each.token.text for each in shown), logprobs, extension)
+        yield from self._pieces(shown, extension)
 
     def _shown(self, event: Event) -> Iterable[ShownToken]:
         match event:
             case Token():
-                return self._order.token(event) if self.wanted.logprobs else (ShownToken(event, counts=True),)
-            case Scored() if self.wanted.logprobs:
+                return (
+                    self._order.token(event) if self.wanted.logprobs is not None else (ShownToken(event, counts=True),)
+                )
+            case Scored() if self.wanted.logprobs is not None:
                 return self._order.scored(event)
             case _:
                 return ()
 
-    def _pieces(
-        self, text: str, logprobs: tuple[TokenLogprob, ...], extension: Extension | None, *, ends: bool = False
-    ) -> Iterator[Piece]:
+    def _pieces(self, shown: list[ShownToken], extension: Extension | None, *, ends: bool = False) -> Iterator[Piece]:
+        text = "".join(each.token.text for each in shown)
+        logprobs: tuple[TokenLogprob, ...] = ()
+        if (n_top := self.wanted.logprobs) is not None:
+            logprobs = tuple(token_logprob(each.token, n_top) for each in shown if each.counts)
         parts: list[str | ToolCall] = [text] if text and self._reader is None else []
         if self._reader is not None:
             parts = [*self._reader.feed(text), *(self._reader.end() if ends else ())]
@@ -98,9 +102,7 @@ class ChoiceWriter:
             logprobs, extension = (), None
 
     def _ending(self, reply: Reply, extension: Extension | None) -> Iterator[Piece]:
-        shown = list(self._order.end(reply.tokens))
-        logprobs = tuple(token_logprob(each.token) for each in shown if each.counts)
-        yield from self._pieces("".join(each.token.text for each in shown), logprobs, None, ends=True)
+        yield from self._pieces(list(self._order.end(reply.tokens)), None, ends=True)
         self.reply = reply
         yield Piece(extension=extension, finish_reason=end_of(reply, self.n_calls))
 
@@ -133,8 +135,8 @@ def whole_choice(index: int, reply: Reply, wanted: Wanted) -> ChatChoice:
     if calls:
         message.tool_calls = [_call(call) for call in calls]
     logprobs = None
-    if wanted.logprobs:
-        logprobs = ChoiceLogprobs(content=[token_logprob(token) for token in reply.tokens], refusal=None)
+    if (n_top := wanted.logprobs) is not None:
+        logprobs = ChoiceLogprobs(content=[token_logprob(token, n_top) for token in reply.tokens], refusal=None)
     end = end_of(reply, len(calls))
     return ChatChoice(index=index, message=message, logprobs=logprobs, finish_reason=end)
 

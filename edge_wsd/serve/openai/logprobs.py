@@ -11,13 +11,13 @@ from edge_wsd.serve.extension import floored_logprob
 from edge_wsd.serve.openai.chat_types import TokenLogprob, TopLogprob
 
 
-def token_logprob(token: Token) -> TokenLogprob:
-    """The entry of a token whose log-probability is known."""
+def token_logprob(token: Token, n_top: int) -> TokenLogprob:
+    """The entry of a token whose log-probability is known, with so many of its alternatives."""
     return TokenLogprob(
         token=token.piece.decode("utf-8", errors="replace"),
         bytes=list(token.piece),
         logprob=floored_logprob(token.logprob if token.logprob is not None else float("-inf")),
-        top_logprobs=[_top(alternative) for alternative in token.top],
+        top_logprobs=[_top(alternative) for alternative in token.top[:n_top]],
     )
 
 
