@@ -116,6 +116,10 @@ class ClosedError(EdgeWsdError):
     """A model, context or pair was used after it was closed."""
 
 
+class PairDiedError(EdgeWsdError):
+    """The process that the models of an isolated pair lived in has ended. The next question starts another one."""
+
+
 class ForkedError(EdgeWsdError):
     """A model, context or pair was used in a process forked from its own, where llama.cpp cannot work."""
 

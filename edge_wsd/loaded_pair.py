@@ -115,6 +115,10 @@ class LoadedPair:
             pair._owned = stack.pop_all()
             return pair
 
+    @property
+    def process_id(self) -> int:
+        return self._process
+
     def answer(self, asked: Asked | AskedText, cancel: CancelFlag) -> Begun:
         """Begin a reply. The prompts are made here, in the caller's thread; the engine does the rest.
 

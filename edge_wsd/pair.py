@@ -18,6 +18,8 @@ from edge_wsd.decoding.events import SOURCES, Reply, Source
 from edge_wsd.decoding.options import OptionChanges, Options, checked_options
 from edge_wsd.engine.engine import LONGEST_QUEUE
 from edge_wsd.engine.stream import Stream
+from edge_wsd.errors import OptionError
+from edge_wsd.isolation.pair_process import PairProcess
 from edge_wsd.llama.settings import AUTO, ModelSettings, Overlap
 from edge_wsd.llama.vocabulary_verdict import VocabularyVerdict
 from edge_wsd.loaded_model import LoadedModel, ModelFacts
@@ -44,12 +46,13 @@ class LoadSettings(TypedDict, total=False):
     longest_queue: int
     workers: Sequence[str]
     overlap: Overlap
+    isolate: bool
 
 
 class Pair:
     """Owns both models and the engine that runs them. Close it, or use it as a context manager."""
 
-    def __init__(self, home: LoadedPair) -> None:
+    def __init__(self, home: LoadedPair | PairProcess) -> None:
         """`home` is where the models live."""
         self.name = home.name
         self.options = Options()
@@ -72,6 +75,7 @@ class Pair:
         workers: Sequence[str] = (),
         overlap: Overlap = AUTO,
         name: str | None = None,
+        isolate: bool = False,
     ) -> Pair:
         """Load two GGUF files. Frees both if it raises: `ModelFileError`, `ModelLoadError` or `TemplateError`.
 
@@ -86,6 +90,10 @@ class Pair:
 
         With `overlap` "on" both models compute at the same time, each in a thread of its own; "auto" is "on" where no
         device computes layers of both. The texts are the same.
+
+        With `isolate` the models live in a process of their own. A crash of native code ends that process alone: what
+        is being written raises `PairDiedError`, and the next question loads the models into a new one, with `progress`.
+        `drafter`, `base` and `loaded` cannot be reached then.
 
         A template is "chat" (the file's own), "plain" (the paper's base prompt) or the path of a Jinja file. Each file
         is tried in a child process first, so a file that crashes llama.cpp cannot crash the caller; a frozen
@@ -104,7 +112,7 @@ class Pair:
             tuple(workers),
             overlap,
         )
-        return cls(LoadedPair.load(settings, progress))
+        return cls(PairProcess(settings, progress) if isolate else LoadedPair.load(settings, progress))
 
     @classmethod
     def demo(cls, *, other_vocabulary: bool = False, **settings: Unpack[LoadSettings]) -> Pair:
@@ -212,8 +220,22 @@ class Pair:
         return self._home.about(source)
 
     @property
+    def process_id(self) -> int:
+        """The process that the models live in: this one, or with `isolate` another, which may change."""
+        return self._home.process_id
+
+    @property
+    def is_isolated(self) -> bool:
+        return isinstance(self._home, PairProcess)
+
+    @property
     def loaded(self) -> LoadedPair:
-        """The models in memory."""
+        """The models in memory. Raises `OptionError` for an isolated pair, whose models are in no memory of ours."""
+        if isinstance(self._home, PairProcess):
+            raise OptionError(
+                "the models of an isolated pair live in a process of their own and cannot be reached; load it without "
+                "isolate (--isolate) for this"
+            )
         return self._home
 
     @property

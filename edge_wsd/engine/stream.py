@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Final
 
 from edge_wsd.decoding.events import Event, Finished, Reply
+from edge_wsd.engine.event_queue import EventQueue
 from edge_wsd.engine.task import Task
 from edge_wsd.errors import BusyError, ClosedError, ForkedError
 
@@ -32,7 +33,7 @@ class Stream:
 
     _over = True  # until it is whole: Ctrl-C may come before
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: EventQueue) -> None:
         self._task: Final = task
         self.on_finish: Callable[[Reply], object] | None = None
         """Called with the reply, in the reading thread, before `Finished` is handed out."""
@@ -101,6 +102,41 @@ class Stream:
             raise self._task.error or ClosedError("this stream was closed before its reply was written")
         return self._reply
 
+    def available(self) -> Iterator[Event]:
+        """The events that have come, without waiting: for a program that looks now and then, as a timer of Tk's does.
+
+        Raises what ended the reply. `is_over` says whether there will be more.
+        """
+        self._require_own_process()
+        while not self._over:
+            try:
+                event = self._taken(self._task.events.get_nowait())
+            except queue.Empty:
+                return
+            if event is not None:
+                yield event
+
+    def deliver(
+        self,
+        on_event: Callable[[Event], object],
+        on_error: Callable[[BaseException], object],
+        *,
+        call: Callable[[Callable[[], None]], object],
+    ) -> None:
+        """Have events handed to `on_event`, and what ended the reply without `Finished` to `on_error`, in a thread of
+        your choice. Returns at once; the reply is written to its end even if nobody holds this stream any more.
+
+        `call` gets a function without arguments and sees that it is run soon in that thread. It is called in another
+        thread and must not run the function itself: `loop.call_soon_threadsafe`, `queue.put`, the `emit` of a Qt signal
+        with a slot in the right thread. What `on_event` raises closes the stream and passes through that function.
+        """
+        if self._task.on_event is not None:
+            raise BusyError("this stream is being read already; let one reader pass its events on")
+        self._require_own_process()
+        delivery = Delivery(self, on_event, on_error, call)
+        self._task.on_event = delivery.wake
+        delivery.wake()
+
     def _taken(self, event: Event | BaseException) -> Event | None:
         """The event for the reader; None once another thread has closed the stream."""
         if self._over:
@@ -162,6 +198,46 @@ class Stream:
     def __del__(self) -> None:
         if not self._over:
             self._task.cancel()
+
+
+class Delivery:
+    """Who hands the events of a stream out, in the thread that `call` leads to."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        on_event: Callable[[Event], object],
+        on_error: Callable[[BaseException], object],
+        call: Callable[[Callable[[], None]], object],
+    ) -> None:
+        self._stream = stream
+        self._on_event = on_event
+        self._on_error = on_error
+        self._call = call
+        self._is_coming = False
+
+    def wake(self) -> None:
+        """Something has come. One call suffices for all that comes before it is made."""
+        if not self._is_coming:
+            self._is_coming = True
+            self._call(self._hand_out)
+
+    def _hand_out(self) -> None:
+        self._is_coming = False
+        events = self._stream.available()
+        while True:
+            try:
+                event = next(events)
+            except StopIteration:
+                return
+            except BaseException as error:  # what ended the reply
+                self._on_error(error)
+                return
+            try:
+                self._on_event(event)
+            except BaseException:
+                self._stream.close()
+                raise
 
 
 def _wake(loop: asyncio.AbstractEventLoop, arrived: asyncio.Event) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 from collections.abc import Callable
 from functools import partial
 from typing import cast
@@ -10,6 +9,7 @@ from typing import cast
 from edge_wsd.decoding.common_prefix import common_prefix
 from edge_wsd.decoding.events import Event, Finished, Reading, Reply, Source
 from edge_wsd.decoding.protocols import Pass, Writing
+from edge_wsd.engine.event_queue import EventQueue
 from edge_wsd.errors import Cancelled, ContextFullError
 from edge_wsd.llama.context import Context
 from edge_wsd.llama.sampler import Sampler
@@ -20,7 +20,7 @@ SHORT = 32
 """Tokens: a text with fewer left to read takes no noticeable time, and is read together with answers."""
 
 
-class Task:
+class Task(EventQueue):
     """Everything but `cancel` is for the engine's thread alone, and raises nothing: an error ends the reply."""
 
     def __init__(
@@ -30,12 +30,10 @@ class Task:
         unwritten: Callable[[], Reply] | None = None,
     ) -> None:
         """`unwritten` makes the reply of a task that is cancelled before it begins."""
+        super().__init__()
         self._writing = writing
         self._on_cancel = on_cancel
         self._unwritten = unwritten
-        self.events: queue.SimpleQueue[Event | BaseException] = queue.SimpleQueue()
-        self.on_event: Callable[[], object] | None = None
-        self.error: BaseException | None = None
         self.job: Job | None = None
         """The pass that it waits for."""
         self.side: Job | None = None
@@ -116,12 +114,6 @@ class Task:
             another.__context__ = error
             error = another
         self._end(error)
-
-    def tell(self, event: Event | BaseException) -> None:
-        """Send an event to the reader. Raises what the reader's `on_event` raises."""
-        self.events.put(event)
-        if (heard := self.on_event) is not None:
-            heard()
 
     def _advance(self, go_on: Callable[[], Pass | Event]) -> None:
         self.job = self.side = None

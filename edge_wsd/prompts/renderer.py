@@ -21,8 +21,9 @@ from datetime import datetime
 from typing import Any, Literal
 
 from edge_wsd import child_process
+from edge_wsd.frames import read_frame, write_frame
 from edge_wsd.prompts.process_memory import memory_of
-from edge_wsd.prompts.renderer_child import CPU_SECONDS, MEMORY_BYTES, read_frame, write_frame
+from edge_wsd.prompts.renderer_child import CPU_SECONDS, MEMORY_BYTES
 
 _MODULE = "edge_wsd.prompts.renderer_child"
 _WATCHDOG_SECONDS = 30.0

@@ -1,6 +1,6 @@
 """The process that renders chat templates. Started by `renderer`; ends with the pipe it is asked through.
 
-A request and its answer are JSON behind their length in 8 bytes. Request: source, values, now. Answer: text, or the
+A request and its answer are frames of JSON. Request: source, values, now. Answer: text, or the
 stage that failed with reason and line.
 """
 
@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from edge_wsd.child_process import keep_crashes_quiet
+from edge_wsd.frames import read_frame, write_frame
 
 if TYPE_CHECKING:  # Jinja is for the child alone; the parent imports this file for the protocol
     import jinja2
@@ -27,23 +28,6 @@ CPU_SECONDS = 2.0
 MEMORY_BYTES = 256 << 20
 MAX_CHARACTERS = 1 << 25
 _MOST_TEMPLATES = 8
-_LENGTH_BYTES = 8
-
-
-def read_frame(pipe: IO[bytes]) -> bytes | None:
-    """None at the end of the pipe, also in the middle of a frame."""
-    head = pipe.read(_LENGTH_BYTES)
-    if len(head) < _LENGTH_BYTES:
-        return None
-    length = int.from_bytes(head, "big")
-    data = pipe.read(length)
-    return data if len(data) == length else None
-
-
-def write_frame(pipe: IO[bytes], data: bytes) -> None:
-    pipe.write(len(data).to_bytes(_LENGTH_BYTES, "big"))
-    pipe.write(data)
-    pipe.flush()
 
 
 def main(_arguments: list[str]) -> None:

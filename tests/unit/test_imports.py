@@ -25,7 +25,9 @@ ARROWS = {
     "sessions": "conversation_file decoding engine llama pair prompts session",
     "session": "asked authorship conversation_file decoding engine pair prompts",
     # It makes sessions, which are data.
-    "pair": "asked decoding demo engine llama loaded_model loaded_pair models pair_settings prompts session",
+    "pair": "asked decoding demo engine isolation llama loaded_model loaded_pair models pair_settings prompts session",
+    # Its process has a pair in memory.
+    "isolation": "asked decoding engine llama loaded_model loaded_pair models pair_settings prompts",
     "loaded_pair": "asked decoding engine llama loaded_model models pair_settings prompts raw_prompts reply",
     "pair_settings": "engine llama",
     "asked": "decoding engine prompts",
@@ -43,8 +45,8 @@ ARROWS = {
     "json_schema": "",
 }
 PLAIN = {
-    "__main__", "_native", "checks", "child_process", "control_groups", "errors", "files", "gbnf", "json_text",
-    "progress", "reading", "redaction", "disk_cache", "units", "user_folders",
+    "__main__", "_native", "checks", "child_process", "control_groups", "errors", "files", "frames", "gbnf",
+    "json_text", "progress", "reading", "redaction", "disk_cache", "units", "user_folders",
 }  # fmt: skip
 # The same inside rooms; a room that is not named holds one layer.
 INNER_ARROWS = {

@@ -1,0 +1,202 @@
+"""What an application and the process of its models say to each other, and how it is written: as JSON.
+
+The process has read files that others made, so nothing that it says is run: a message is made of the types named here,
+and of nothing else. A tuple is a list of JSON; every object of JSON names its type.
+
+>>> decode(encode(CancelReply(3)))
+CancelReply(number=3)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any, get_args
+
+from edge_wsd import errors
+from edge_wsd.asked import Asked, AskedText
+from edge_wsd.decoding.events import Alternative, Event, PromptToken, Reply, Source, Statistics
+from edge_wsd.decoding.options import Options
+from edge_wsd.errors import EdgeWsdError
+from edge_wsd.llama.library import Device
+from edge_wsd.llama.settings import ModelSettings
+from edge_wsd.llama.vocabulary_verdict import VocabularyVerdict
+from edge_wsd.loaded_model import ModelFacts
+from edge_wsd.models.gguf.shape import ModelShape, WeightShape
+from edge_wsd.models.plan.memory import ModelMemory, Sizes
+from edge_wsd.models.plan.planner import Plan, PlannedDevice, PlannedModel
+from edge_wsd.pair_settings import PairSettings
+from edge_wsd.prompts.messages import Message
+from edge_wsd.prompts.tools import Tool, ToolCall
+
+# From the application
+
+
+@dataclass(frozen=True, slots=True)
+class LoadModels:
+    """The first message. `log_levels` are those of the application's loggers, so that nothing is sent in vain."""
+
+    settings: PairSettings
+    log_levels: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class BeginReply:
+    number: int
+    """The application's, for all that concerns this reply."""
+    asked: Asked | AskedText
+
+
+@dataclass(frozen=True, slots=True)
+class CancelReply:
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class CloseModels:
+    """The last message: what is written ends as cancelled."""
+
+
+# From the process of the models
+
+
+@dataclass(frozen=True, slots=True)
+class LoadingProgress:
+    stage: str
+    fraction: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelsLoaded:
+    """All that is known of a pair without asking it."""
+
+    plan: Plan | None
+    vocabulary: VocabularyVerdict
+    overlaps: bool
+    facts: Mapping[Source, ModelFacts]
+
+
+@dataclass(frozen=True, slots=True)
+class PackedError:
+    """An error on its way: the name of its type, its message and its numbers."""
+
+    name: str
+    text: str
+    numbers: Mapping[str, int]
+
+    @classmethod
+    def of(cls, error: BaseException) -> PackedError:
+        numbers = {key: value for key, value in vars(error).items() if isinstance(value, int)}
+        return cls(type(error).__name__, str(error), numbers)
+
+    def unpacked(self) -> Exception:
+        """The same error; a RuntimeError where it is none that this package raises on purpose."""
+        kind = getattr(errors, self.name, None)
+        if isinstance(kind, type) and issubclass(kind, EdgeWsdError):
+            return kind(self.text, **self.numbers)
+        return RuntimeError(f"{self.name}: {self.text}")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadingFailed:
+    error: PackedError
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyBegun:
+    number: int
+    n_dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyRefused:
+    number: int
+    error: PackedError
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyEvent:
+    number: int
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyFailed:
+    number: int
+    error: PackedError
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    logger: str
+    level: int
+    text: str
+
+
+_TYPES: dict[str, type] = {
+    kind.__name__: kind
+    for kind in (
+        *(LoadModels, BeginReply, CancelReply, CloseModels, LoadingProgress, ModelsLoaded, LoadingFailed, PackedError),
+        *(ReplyBegun, ReplyRefused, ReplyEvent, ReplyFailed, LogLine),
+        *(PairSettings, ModelSettings, Asked, AskedText, Message, Options, Tool, ToolCall),
+        *(*get_args(Event), Reply, Statistics, Alternative, PromptToken),
+        *(Plan, PlannedModel, PlannedDevice, ModelMemory, Sizes, ModelShape, WeightShape, Device),
+        *(VocabularyVerdict, ModelFacts),
+    )
+}
+
+
+def encode(message: object) -> bytes:
+    """A message of the types of this module."""
+    return json.dumps(_packed(message), separators=(",", ":")).encode()
+
+
+def _packed(value: Any) -> Any:
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, tuple):
+        return [_packed(each) for each in value]
+    if _TYPES.get(type(value).__name__) is type(value):
+        return {"$type": type(value).__name__, **{name: _packed(getattr(value, name)) for name in _names(type(value))}}
+    if isinstance(value, bytes):
+        return {"$type": "bytes", "value": value.hex()}
+    if isinstance(value, Path):
+        return {"$type": "path", "value": str(value)}
+    if isinstance(value, list):
+        return {"$type": "list", "value": [_packed(each) for each in value]}
+    if isinstance(value, Mapping):
+        return {"$type": "mapping", "value": [[key, _packed(each)] for key, each in value.items()]}
+    raise TypeError(f"{type(value).__name__} is no part of a message")
+
+
+@cache
+def _names(kind: Any) -> tuple[str, ...]:
+    return tuple(each.name for each in fields(kind))
+
+
+def decode(data: bytes) -> object:
+    """The message. Raises ValueError for anything else, and for what the types of its parts refuse."""
+    try:
+        return _unpacked(json.loads(data))
+    except (TypeError, KeyError, RecursionError, EdgeWsdError) as error:
+        raise ValueError(f"not a message: {error}") from error
+
+
+def _unpacked(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_unpacked(each) for each in value)
+    if not isinstance(value, dict):
+        return value
+    match value:
+        case {"$type": "bytes", "value": data}:
+            return bytes.fromhex(data)
+        case {"$type": "path", "value": path}:
+            return Path(path)
+        case {"$type": "list", "value": parts}:
+            return [_unpacked(each) for each in parts]
+        case {"$type": "mapping", "value": pairs}:
+            return {key: _unpacked(each) for key, each in pairs}
+    return _TYPES[value.pop("$type")](**{name: _unpacked(each) for name, each in value.items()})

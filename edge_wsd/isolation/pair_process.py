@@ -1,0 +1,98 @@
+"""Where the models of an isolated pair live: a process of their own, started again when it is asked after its end.
+
+>>> with Pair.load("drafter.gguf", "base.gguf", isolate=True) as pair: ...
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from edge_wsd._native import CancelFlag
+from edge_wsd.asked import Asked, AskedText, Begun
+from edge_wsd.decoding.events import Source
+from edge_wsd.errors import ClosedError, ForkedError
+from edge_wsd.isolation.messages import ModelsLoaded
+from edge_wsd.isolation.model_process import ModelProcess
+from edge_wsd.llama.vocabulary_verdict import VocabularyVerdict
+from edge_wsd.loaded_model import ModelFacts
+from edge_wsd.models.plan.planner import Plan
+from edge_wsd.pair_settings import PairProgress, PairSettings
+
+
+class PairProcess:
+    """Does for a `Pair` what `LoadedPair` does, over there."""
+
+    def __init__(self, settings: PairSettings, progress: PairProgress | None = None) -> None:
+        """Starts the process and loads the models; raises as `Pair.load` does."""
+        self.name = settings.name
+        self.parallel = settings.parallel
+        self.closed = False
+        self._settings = settings
+        self._progress = progress
+        self._owner = os.getpid()
+        self._starting = threading.RLock()
+        self._process: ModelProcess | None = None
+        self._about: ModelsLoaded = self._started()[1]
+
+    @property
+    def plan(self) -> Plan | None:
+        return self._about.plan
+
+    @property
+    def vocabulary(self) -> VocabularyVerdict:
+        return self._about.vocabulary
+
+    @property
+    def overlaps(self) -> bool:
+        return self._about.overlaps
+
+    @property
+    def process_id(self) -> int:
+        """Of the process that was started last."""
+        assert self._process is not None
+        return self._process.process_id
+
+    def about(self, source: Source) -> ModelFacts:
+        return self._about.facts[source]
+
+    def answer(self, asked: Asked | AskedText, cancel: CancelFlag) -> Begun:
+        """Begin a reply, in a new process if the last one has ended; its models are loaded first."""
+        self.require_open()
+        return self._running().answer(asked, cancel)
+
+    def require_open(self) -> None:
+        if self.closed:
+            raise ClosedError(f"the pair {self.name} is closed; load it again")
+        if self._owner != os.getpid():
+            raise ForkedError(f"the pair {self.name} belongs to the process that this one was forked from")
+
+    def close(self) -> None:
+        """As `Pair.close` says. Takes no lock: a signal handler may call it."""
+        self.closed = True
+        if self._process is not None and self._owner == os.getpid():
+            self._process.close()
+
+    def __del__(self) -> None:
+        process = getattr(self, "_process", None)
+        if process is not None and not self.closed and self._owner == os.getpid():
+            process.leave()
+
+    def _running(self) -> ModelProcess:
+        process = self._process
+        if process is None or not process.is_alive:
+            with self._starting:  # one of all who ask
+                process = self._process
+                if process is None or not process.is_alive:
+                    process, self._about = self._started()
+        return process
+
+    def _started(self) -> tuple[ModelProcess, ModelsLoaded]:
+        process = self._process = ModelProcess()
+        try:
+            loaded = process.load(self._settings, self._progress)
+            self.require_open()  # closed in the meantime
+        except BaseException:
+            process.kill()
+            raise
+        return process, loaded
