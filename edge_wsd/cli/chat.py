@@ -25,7 +25,7 @@ from edge_wsd.errors import SessionError
 from edge_wsd.units import counted
 
 if TYPE_CHECKING:
-    from edge_wsd.loaded_model import LoadedModel
+    from edge_wsd.loaded_model import ModelFacts
     from edge_wsd.pair import Pair
     from edge_wsd.session import Session
 
@@ -221,14 +221,13 @@ class Chat:
         """The two models and their vocabularies, for `/show`."""
         return [
             ("pair", self.pair.name),
-            ("drafter", _described(self.pair.drafter)),
-            ("base", _described(self.pair.base)),
+            ("drafter", _described(self.pair.about("drafter"))),
+            ("base", _described(self.pair.about("base"))),
             ("vocabularies", f"{self.pair.vocabulary.verdict} ({self.pair.vocabulary.reason})"),
         ]
 
 
-def _described(loaded: LoadedModel) -> str:
-    model = loaded.model
+def _described(model: ModelFacts) -> str:
     size = f"{model.n_params / 1e9:.1f} B" if model.n_params >= 1e9 else f"{model.n_params / 1e6:.1f} M"
-    memory = f"{model.size_bytes / 2**20:.0f} MiB, context {loaded.context.n_ctx}"
-    return f"{Path(model.path).name}: {size} parameters, {memory}"
+    memory = f"{model.size_bytes / 2**20:.0f} MiB, context {model.n_ctx}"
+    return f"{model.path.name}: {size} parameters, {memory}"

@@ -120,8 +120,8 @@ class PairChoice:
         for flag in (flag for flag, is_asked in asked.items() if is_asked):
             if not _has_gpu() and not any(one.workers for one in settings.values()):
                 found.append(f"{flag} does nothing: llama.cpp finds no GPU; `edge-wsd doctor` tells what to install")
-        for role, loaded in zip(SOURCES, (pair.drafter, pair.base), strict=True):
-            wanted, trained = settings[role].context_length, loaded.model.n_ctx_train
+        for role in SOURCES:
+            wanted, trained = settings[role].context_length, pair.about(role).n_ctx_train
             if wanted is not None and 0 < trained < wanted:
                 found.append(beyond_training(role, wanted, trained))
         return found + list(pair.plan.notes if pair.plan else ())
@@ -160,6 +160,7 @@ def pair_options(function: F, unnamed: str | None = None) -> F:
         drafter_template: str | None,
         base_template: str | None,
         overlap: Overlap,
+        isolate: bool,
         yes: bool,
         drafter_settings: ModelSettings,
         base_settings: ModelSettings,
@@ -169,6 +170,7 @@ def pair_options(function: F, unnamed: str | None = None) -> F:
             "drafter_settings": drafter_settings,
             "base_settings": base_settings,
             "overlap": overlap,
+            "isolate": isolate,
         }
         for key, template in (("drafter_template", drafter_template), ("base_template", base_template)):
             if template is not None:
@@ -202,6 +204,13 @@ def _naming_options(command: Any, default: str) -> Any:
     decorated = click.option(
         "-y", "--yes", is_flag=True, cls=SectionOption, section="The models", help="Pull missing models without asking."
     )(command)
+    decorated = click.option(
+        "--isolate",
+        is_flag=True,
+        cls=SectionOption,
+        section="The models",
+        help="Keep the models in a process of their own: if it crashes, the next question starts another one.",
+    )(decorated)
     decorated = overlap_option(decorated)
     for flag, metavar, text in reversed(
         (

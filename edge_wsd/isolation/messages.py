@@ -147,6 +147,7 @@ _TYPES: dict[str, type] = {
         *(VocabularyVerdict, ModelFacts),
     )
 }
+_KINDS = frozenset(_TYPES.values())
 
 
 def encode(message: object) -> bytes:
@@ -159,8 +160,9 @@ def _packed(value: Any) -> Any:
         return value
     if isinstance(value, tuple):
         return [_packed(each) for each in value]
-    if _TYPES.get(type(value).__name__) is type(value):
-        return {"$type": type(value).__name__, **{name: _packed(getattr(value, name)) for name in _names(type(value))}}
+    kind: Any = type(value)
+    if kind in _KINDS:
+        return {"$type": kind.__name__, **{name: _packed(getattr(value, name)) for name in _names(kind)}}
     if isinstance(value, bytes):
         return {"$type": "bytes", "value": value.hex()}
     if isinstance(value, Path):

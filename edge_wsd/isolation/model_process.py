@@ -96,7 +96,7 @@ class ModelProcess:
 
     @property
     def is_alive(self) -> bool:
-        return self._death is None and self._child.poll() is None
+        return self._death is None
 
     # Asking
 

@@ -11,7 +11,7 @@ import threading
 from edge_wsd._native import CancelFlag
 from edge_wsd.asked import Asked, AskedText, Begun
 from edge_wsd.decoding.events import Source
-from edge_wsd.errors import ClosedError, ForkedError
+from edge_wsd.errors import ClosedError, ForkedError, PairDiedError
 from edge_wsd.isolation.messages import ModelsLoaded
 from edge_wsd.isolation.model_process import ModelProcess
 from edge_wsd.llama.vocabulary_verdict import VocabularyVerdict
@@ -59,7 +59,13 @@ class PairProcess:
     def answer(self, asked: Asked | AskedText, cancel: CancelFlag) -> Begun:
         """Begin a reply, in a new process if the last one has ended; its models are loaded first."""
         self.require_open()
-        return self._running().answer(asked, cancel)
+        before, process = self._process, self._running()
+        try:
+            return process.answer(asked, cancel)
+        except PairDiedError:
+            if process is not before:
+                raise
+        return self._running().answer(asked, cancel)  # it had died before it was asked, most likely
 
     def require_open(self) -> None:
         if self.closed:

@@ -125,7 +125,7 @@ class ServedPair:
         facts = {source: pair.about(source) for source in SOURCES}
         self._sender.send(ModelsLoaded(pair.plan, pair.vocabulary, pair.overlaps, facts))
 
-    def begin(self, number: int, asked: Asked) -> None:
+    def begin(self, number: int, asked: Asked | AskedText) -> None:
         """Begin a reply, and send its events as they come. Its prompts are made in a thread of their own."""
         flag = CancelFlag()
         with self._lock:

@@ -57,7 +57,9 @@ def keep_memory(session: Session, path: Path) -> KeptMemory | None:
 
     Raises `SessionError`: a `MemoryFileError` for a file that cannot be written.
     """
-    pair, texts = session.pair, _texts(session)
+    pair = session.pair
+    _require_in_memory(pair)
+    texts = _texts(session)
 
     def states_of(memories: Memories) -> dict[Source, SequenceState]:
         found = {source: memories[source].state_of(text) for source, text in texts.items()}
@@ -93,6 +95,7 @@ def bring_memory_back(pair: Pair, path: Path) -> KeptMemory:
 
     Raises `SessionError`, mostly a `MemoryFileError` that says why it cannot be used; then the texts are just read.
     """
+    _require_in_memory(pair)
     try:
         with open_regular(path) as file:
             states = _read(file, pair, path)
@@ -109,6 +112,11 @@ def bring_memory_back(pair: Pair, path: Path) -> KeptMemory:
     except (DecodeError, MemoryError) as error:
         raise MemoryFileError(f"{path}: does not fit into the memory of this pair ({error})") from error
     return KeptMemory({source: len(state.tokens) for source, state in states.items()}, n_bytes)
+
+
+def _require_in_memory(pair: Pair) -> None:
+    if pair.is_isolated:
+        raise MemoryFileError("the memory of an isolated pair (--isolate) is neither kept nor brought back")
 
 
 def _texts(session: Session) -> dict[Source, list[int]]:

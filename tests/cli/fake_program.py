@@ -178,14 +178,9 @@ class Pair:
         if "show-settings" in files[0]:
             print(arguments["drafter_settings"], arguments["base_settings"], file=sys.stderr)
         self.name = "played"
-        context = types.SimpleNamespace(n_ctx=512)
-        self.drafter, self.base = (
-            types.SimpleNamespace(
-                model=types.SimpleNamespace(path=Path(name), n_params=3e5, size_bytes=2**20, n_ctx_train=512),
-                context=context,
-            )
-            for name in files
-        )
+        sizes = {"n_params": 3e5, "size_bytes": 2**20, "n_ctx": 512, "n_ctx_train": 512}
+        drafter, base = (types.SimpleNamespace(path=Path(name), **sizes) for name in files)
+        self.about = {"drafter": drafter, "base": base}.get
         self.plan = None
         self.vocabulary = types.SimpleNamespace(verdict="identical", reason="all 512 tokens are the same")
 

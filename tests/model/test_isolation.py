@@ -1,0 +1,386 @@
+"""A pair whose models live in a process of their own: the same answers, and a death that is survived."""
+
+import asyncio
+import gc
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from edge_wsd import (
+    Batch,
+    Finished,
+    Options,
+    Pair,
+    Session,
+    Statistics,
+    child_process,
+)
+from edge_wsd.errors import (
+    BusyError,
+    ClosedError,
+    ContextFullError,
+    ForkedError,
+    ModelFileError,
+    OptionError,
+    PairDiedError,
+    QueueFullError,
+    TemplateError,
+    VocabularyError,
+)
+from edge_wsd.llama.settings import ModelSettings
+
+ROOT = Path(__file__).parents[2]
+QUESTION = "How do I list files by size?"
+SETTINGS = ModelSettings(threads=1, context_length=512)
+ANSWER = Options(max_tokens=40)
+END = 1  # the demonstration pair's end of a text
+LONG = Options(max_tokens=300, stop_loops=False, logit_bias={END: -float("inf")})
+
+
+def demo(**settings):
+    return Pair.demo(drafter_settings=SETTINGS, base_settings=SETTINGS, **settings)
+
+
+@pytest.fixture(scope="module")
+def here():
+    with demo(parallel=2) as pair:
+        yield pair
+
+
+@pytest.fixture(scope="module")
+def isolated():
+    with demo(isolate=True, parallel=2) as pair:
+        yield pair
+
+
+def wait_until(holds, *, seconds=30.0):
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it does not come about"
+        time.sleep(0.005)
+
+
+def is_gone(process_id):
+    return not psutil.pid_exists(process_id) or psutil.Process(process_id).status() == psutil.STATUS_ZOMBIE
+
+
+def kill(pair, number=signal.SIGKILL):
+    os.kill(pair.process_id, number)
+
+
+def timeless(reply):
+    return replace(reply, stats=Statistics(), seed=None)
+
+
+# The same as a pair in memory
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"top_logprobs": 3},
+        {"temperature": 0.9, "seed": 7, "logit_bias": {"Sure": -3.0, 300: -float("inf")}},
+        {"mode": "base", "stop": ("\n",)},
+        {"mode": "drafter", "json_schema": {"type": "object", "properties": {"a": {"const": 1}}, "required": ["a"]}},
+        {"rule": "nudge", "ignore_repeated": False},
+        {"ignore_repeated": True, "switch_at": 9},
+    ],
+    ids=str,
+)
+def test_the_answer_is_that_of_a_pair_in_memory(here, isolated, changes):
+    options = ANSWER.with_changes(chunk=4, propose=4, **changes)
+    ours, theirs = (pair.session(system="Be brief.", options=options) for pair in (here, isolated))
+    for question in (QUESTION, "And only directories?"):
+        mine, others = ours.stream(question), list(theirs.stream(question))
+        assert timeless(others[-1].reply) == timeless(mine.result())
+        assert {type(event) for event in others} >= {Finished}
+        assert "".join(event.text for event in others if hasattr(event, "text")) == ours.last.text
+    assert theirs.messages == ours.messages and theirs.last.seed == ours.last.seed
+    assert theirs.last.stats.base_reused_tokens == ours.last.stats.base_reused_tokens
+
+
+def test_a_text_is_scored_and_continued_as_in_memory(here, isolated):
+    for pair in (here, isolated):
+        assert pair.is_isolated == (pair is isolated)
+    ours, theirs = (pair.score("List the files", top_logprobs=2).result() for pair in (here, isolated))
+    assert theirs.prompt == ours.prompt and len(ours.prompt) > 2
+    prompt = [token.id for token in ours.prompt]
+    ours, theirs = (pair.complete(prompt, ANSWER, chunk=4).result() for pair in (here, isolated))
+    assert theirs.text == ours.text
+
+
+def test_what_is_known_of_the_models_is_known_here(here, isolated):
+    assert isolated.name == "demo" and isolated.parallel == 2
+    assert [isolated.about(source) for source in ("drafter", "base")] == [here.about(s) for s in ("drafter", "base")]
+    assert isolated.vocabulary == here.vocabulary and isolated.overlaps == here.overlaps
+    assert isolated.plan.base.settings == here.plan.base.settings and isolated.plan.notes == here.plan.notes
+    assert isolated.process_id != os.getpid() == here.process_id
+    with pytest.raises(OptionError, match="isolate"):
+        _ = isolated.base
+
+
+def test_a_conversation_is_written_again_forked_saved_and_loaded(isolated, tmp_path):
+    chat = isolated.session(options=ANSWER)
+    first = chat.ask(QUESTION)
+    assert chat.regenerate().result().text == first.text and len(chat.messages) == 2
+    chat.fork().ask("And only directories?")
+    assert len(chat.messages) == 2
+    chat.save(tmp_path / "talk.json")
+    assert Session.load(tmp_path / "talk.json", isolated).messages == chat.messages
+
+
+def test_many_questions_are_answered_at_once(here, isolated):
+    questions = [f"How do I {what}?" for what in ("list files", "delete a file", "see free space", "find a word")]
+    options = ANSWER.with_changes(chunk=4, propose=4)
+    ours, theirs = ([reply.text for _, reply in Batch(pair, questions, options=options)] for pair in (here, isolated))
+    assert theirs == ours
+
+
+def test_several_streams_are_read_at_once_by_coroutines(isolated):
+    async def read(n):
+        return [event async for event in isolated.session(options=ANSWER).stream(f"How do I list {n} files?")]
+
+    async def together():
+        return await asyncio.gather(*map(read, range(5)))
+
+    for events in asyncio.run(together()):
+        assert isinstance(events[-1], Finished) and events[-1].reply.text
+
+
+def test_a_reply_is_cancelled_and_closed(isolated):
+    chat = isolated.session(options=LONG)
+    stream = chat.stream(QUESTION)
+    next(stream)
+    chat.cancel()
+    reply = stream.result()
+    assert reply.finish_reason == "cancelled" and 0 < len(reply.tokens) < LONG.max_tokens
+    assert chat.messages[-1].content == reply.text
+    before = chat.messages
+    with chat.stream("More") as stream, pytest.raises(BusyError):
+        chat.ask("meanwhile")
+    assert chat.messages == before and chat.stream("More").result().text
+
+
+def test_a_stream_that_nobody_holds_makes_room_for_others(isolated):
+    for _ in range(4):
+        isolated.session(options=LONG.with_changes(max_tokens=450)).stream(QUESTION)
+    gc.collect()
+    assert isolated.session(options=ANSWER).ask(QUESTION).text
+
+
+# Errors are those of a pair in memory
+
+
+def test_what_cannot_be_answered_is_the_same_error(isolated):
+    with pytest.raises(ContextFullError) as caught:
+        isolated.session(options=ANSWER).ask("word " * 5000)
+    assert caught.value.needed > caught.value.available == 512
+    with pytest.raises(VocabularyError):
+        isolated.score([10**6])
+    with pytest.raises(TemplateError, match="empty"):
+        isolated.session().ask(" ")
+    with pytest.raises(OptionError):
+        isolated.session(options=ANSWER.with_changes(logit_bias={10**7: 1.0})).ask(QUESTION)
+    assert isolated.session(options=ANSWER).ask(QUESTION).text
+
+
+def test_a_full_queue_is_refused():
+    with demo(isolate=True, longest_queue=1) as pair:
+        streams = [pair.session(options=LONG).stream(QUESTION) for _ in range(2)]
+        with pytest.raises(QueueFullError, match="1 reply is waiting"):
+            pair.session(options=LONG).stream(QUESTION)
+        del streams
+
+
+def test_what_cannot_be_loaded_is_the_same_error_and_leaves_no_process(tmp_path):
+    (tmp_path / "bad.gguf").write_bytes(b"GGUF and no more")
+    before = set(psutil.Process().children(recursive=True))
+    with pytest.raises(ModelFileError, match=r"bad\.gguf"):
+        Pair.load(tmp_path / "bad.gguf", tmp_path / "bad.gguf", isolate=True)
+    wait_until(lambda: all(is_gone(one.pid) for one in set(psutil.Process().children(recursive=True)) - before))
+
+
+def test_loading_is_told_and_can_be_stopped():
+    told = []
+    with demo(isolate=True, progress=lambda stage, share: told.append((stage, share))):
+        assert {stage for stage, _ in told} >= {"drafter", "base"} and told[-1] == ("base", 1.0)
+
+    def stop(*_):
+        raise InterruptedError("enough")
+
+    before = {one.pid for one in psutil.Process().children()}
+    with pytest.raises(InterruptedError, match="enough"):
+        demo(isolate=True, progress=stop)
+    wait_until(lambda: all(is_gone(one.pid) for one in psutil.Process().children() if one.pid not in before))
+
+
+def test_log_lines_come_over(caplog):
+    with caplog.at_level("DEBUG", logger="edge_wsd.llama"), demo(isolate=True):
+        pass
+    assert any(record.name.startswith("edge_wsd.llama") for record in caplog.records)
+
+
+# A death is survived
+
+
+def moments(n):
+    """Fractions of an answer, of loading, and pauses: always the same ones."""
+    dice = random.Random(1)
+    kinds = ["answering"] * 3 + ["loading", "idle"]
+    return [(kinds[i % len(kinds)], dice.random()) for i in range(n)]
+
+
+def test_the_process_may_be_killed_at_any_moment():
+    """50 of them: in the middle of an answer, while the models are loaded for the next one, between two answers."""
+    kill_at, pair = None, None
+
+    def progress(stage, share):
+        if pair is not None and kill_at is not None and stage == "base" and share >= kill_at:
+            kill(pair)
+
+    pair = demo(isolate=True, progress=progress)
+    survived, expected = 0, {}
+    with pair:
+        for n, (kind, fraction) in enumerate(moments(50)):
+            chat, question = pair.session(options=ANSWER), f"How do I list {n % 3} files?"
+            if kind != "answering":
+                chat.ask(question)
+                kill(pair)
+                wait_until(lambda: is_gone(pair.process_id))
+            if kind != "idle":
+                kill_at = fraction if kind == "loading" else None
+                before, chat.options = chat.messages, LONG
+                with pytest.raises(PairDiedError, match="SIGKILL"):
+                    for position, _ in enumerate(chat.stream(QUESTION)):
+                        if position >= fraction * 100:
+                            kill(pair)
+                kill_at, chat.options = None, ANSWER
+                assert chat.messages == before
+            chat.clear()
+            assert (reply := chat.ask(question)).text == expected.setdefault(question, reply.text)
+            survived += 1
+    assert survived == 50 and len(expected) == 3
+
+
+def test_all_who_are_answered_hear_of_the_death(in_bounded_time):
+    with demo(isolate=True, parallel=2) as pair:
+        streams = [pair.session(options=LONG).stream(QUESTION) for _ in range(4)]
+        next(streams[0])
+        kill(pair, signal.SIGSEGV)
+        for stream in streams:
+            with pytest.raises(PairDiedError, match="SIGSEGV, invalid memory access"):
+                stream.result()
+
+
+def test_an_assertion_in_native_code_is_an_error_that_quotes_it(monkeypatch, tmp_path, in_bounded_time):
+    """The whole process would have ended: this is what isolation is for."""
+    script = tmp_path / "aborting.py"
+    script.write_text(
+        "import ctypes, sys\n"
+        "from edge_wsd import child_process\n"
+        "from edge_wsd.llama import context, library\n"
+        "run, n = context.Context.run, []\n"
+        "def runs(*given):\n"
+        "    n.append(1)\n"
+        "    if len(n) == 6:\n"
+        "        library._ggml.ggml_abort(b'some.cpp', 42, b'GGML_ASSERT(%s) failed', b'all is well')\n"
+        "    return run(*given)\n"
+        "context.Context.run = runs\n"
+        "child_process.main(sys.argv[1:])\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setattr(child_process, "_program", [sys.executable, str(script)])
+    with demo(isolate=True) as pair:
+        with pytest.raises(PairDiedError, match=r"SIGABRT.*GGML_ASSERT\(all is well\) failed"):
+            pair.session(options=ANSWER.with_changes(chunk=1, propose=0)).ask(QUESTION)
+        monkeypatch.setattr(child_process, "_program", [])
+        assert pair.session(options=ANSWER).ask(QUESTION).text
+
+
+def test_a_process_that_talks_nonsense_is_ended(monkeypatch, tmp_path, in_bounded_time):
+    script = tmp_path / "nonsense.py"
+    script.write_text(
+        "import sys, time\n"
+        'data = b\'{"$type": "Popen", "args": "ls"}\'\n'
+        "sys.stdout.buffer.write(len(data).to_bytes(8, 'big') + data)\n"
+        "sys.stdout.flush(); time.sleep(600)\n"
+    )
+    monkeypatch.setattr(child_process, "_program", [sys.executable, str(script)])
+    with pytest.raises(PairDiedError, match="not a message"):
+        demo(isolate=True)
+
+
+# The process ends with its parent
+
+
+@pytest.mark.parametrize("when", ["idle", "answering", "loading"])
+def test_a_parent_that_is_killed_takes_the_process_along(when):
+    program = (
+        "import os, signal, sys\n"
+        "from edge_wsd import *\n"
+        "when, seen = sys.argv[1], []\n"
+        "def progress(*_):\n"
+        "    if when == 'loading':\n"
+        "        import psutil\n"
+        "        die(psutil.Process().children()[0].pid)\n"
+        "def die(process_id):\n"
+        "    print(process_id, flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "pair = Pair.demo(isolate=True, progress=progress)\n"
+        "if when == 'answering':\n"
+        "    next(pair.session(options=Options(max_tokens=900, mode='base', stop_loops=False)).stream('hello'))\n"
+        "die(pair.process_id)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, when], cwd=ROOT, capture_output=True, check=False, timeout=60)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    wait_until(lambda: is_gone(int(done.stdout)))
+
+
+def test_a_program_that_forgets_to_close_leaves_nothing_behind():
+    program = "from edge_wsd import Pair; pair = Pair.demo(isolate=True); print(pair.process_id)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, check=True, timeout=60)
+    assert done.stderr == b""
+    wait_until(lambda: is_gone(int(done.stdout)))
+
+
+def test_closing_ends_what_is_written_and_the_process(in_bounded_time):
+    pair = demo(isolate=True)
+    stream, chat = pair.session(options=LONG).stream(QUESTION), pair.session(options=ANSWER)
+    next(stream)
+    pair.close()
+    pair.close()
+    assert is_gone(pair.process_id) and stream.result().finish_reason == "cancelled"
+    with pytest.raises(ClosedError):
+        chat.ask(QUESTION)
+
+
+def test_a_pair_that_nobody_holds_any_more_leaves(in_bounded_time):
+    pair = demo(isolate=True)
+    process_id = pair.process_id
+    del pair
+    gc.collect()
+    wait_until(lambda: is_gone(process_id))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_child_is_told(isolated):
+    child = os.fork()
+    if child == 0:
+        try:
+            isolated.session(options=ANSWER).ask(QUESTION)
+        except ForkedError:
+            isolated.close()
+            os._exit(7)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert isolated.session(options=ANSWER).ask(QUESTION).text
