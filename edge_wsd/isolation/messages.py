@@ -18,7 +18,7 @@ from typing import Any, get_args
 
 from edge_wsd import errors
 from edge_wsd.asked import Asked, AskedText
-from edge_wsd.decoding.events import Alternative, Event, PromptToken, Reply, Source, Statistics
+from edge_wsd.decoding.events import Alternative, Event, Reply, ScoredToken, Source, Statistics
 from edge_wsd.decoding.options import Options
 from edge_wsd.errors import EdgeWsdError
 from edge_wsd.llama.library import Device
@@ -142,7 +142,7 @@ _TYPES: dict[str, type] = {
         *(LoadModels, BeginReply, CancelReply, CloseModels, LoadingProgress, ModelsLoaded, LoadingFailed, PackedError),
         *(ReplyBegun, ReplyRefused, ReplyEvent, ReplyFailed, LogLine),
         *(PairSettings, ModelSettings, Asked, AskedText, Message, Options, Tool, ToolCall),
-        *(*get_args(Event), Reply, Statistics, Alternative, PromptToken),
+        *(*get_args(Event), Reply, Statistics, Alternative, ScoredToken),
         *(Plan, PlannedModel, PlannedDevice, ModelMemory, Sizes, ModelShape, WeightShape, Device),
         *(VocabularyVerdict, ModelFacts),
     )

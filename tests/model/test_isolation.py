@@ -235,7 +235,7 @@ def test_log_lines_come_over(caplog):
 def moments(n):
     """Fractions of an answer, of loading, and pauses: always the same ones."""
     dice = random.Random(1)
-    kinds = ["answering"] * 3 + ["loading", "idle"]
+    kinds = ["answering"] * 8 + ["loading", "idle"]
     return [(kinds[i % len(kinds)], dice.random()) for i in range(n)]
 
 
