@@ -397,9 +397,7 @@ def test_a_context_longer_than_trained_is_one_warning_per_model(played):
 def test_what_is_asked_of_a_gpu_that_is_not_there_is_one_warning(monkeypatch, asked, offload, warned):
     monkeypatch.setattr("edge_wsd.llama.library.supports_offload", lambda: offload)
     settings = {"drafter_settings": ModelSettings(), "base_settings": ModelSettings(**asked)}
-    model = SimpleNamespace(model=SimpleNamespace(n_ctx_train=512))
-    warnings = PairChoice(BUILT_IN_PAIRS["demo"], settings).warnings(
-        SimpleNamespace(drafter=model, base=model, plan=None)
-    )
+    pair = SimpleNamespace(about=lambda _source: SimpleNamespace(n_ctx_train=512), plan=None)
+    warnings = PairChoice(BUILT_IN_PAIRS["demo"], settings).warnings(pair)
     assert [warning.split()[0] for warning in warnings] == warned
     assert all("edge-wsd doctor" in warning for warning in warnings)
