@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class ChatQuestion:
     """A conversation, and how it is to be answered: `n` times, each with a seed of its own."""
 
     messages: Sequence[Message]
@@ -38,7 +38,7 @@ class Question:
         return [self.options.with_changes(seed=(seed + number) % N_SEEDS) for number in range(self.n)]
 
 
-async def started(request: Request, served: Served, question: Question) -> list[Stream]:
+async def started(request: Request, served: Served, question: ChatQuestion) -> list[Stream]:
     """The streams of all answers. Prompts are made in a thread, as a template or a long text takes its time.
 
     Raises what the library says of the question.

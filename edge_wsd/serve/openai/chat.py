@@ -16,7 +16,7 @@ from edge_wsd.decoding.events import Reply
 from edge_wsd.decoding.options import Mode
 from edge_wsd.serve.errors import OPENAI_ERRORS, RequestError
 from edge_wsd.serve.extension import Extension, extension_of_reply
-from edge_wsd.serve.openai.asking import Question, asked, events, replies, started
+from edge_wsd.serve.openai.asking import ChatQuestion, asked, events, replies, started
 from edge_wsd.serve.openai.chat_types import (
     AnswerDelta,
     ChatChoice,
@@ -27,7 +27,7 @@ from edge_wsd.serve.openai.chat_types import (
     PromptTokensDetails,
     Usage,
 )
-from edge_wsd.serve.openai.choice import ChoiceWriter, Wanted, chunk_choice, whole_choice
+from edge_wsd.serve.openai.choice import ChoiceWriter, Details, chunk_choice, whole_choice
 from edge_wsd.serve.openai.messages import messages_of
 from edge_wsd.serve.openai.sse import data_line, ended_by_done
 from edge_wsd.serve.openai.tools import ToolsAsked, asked_tools, schema_of_format
@@ -46,7 +46,7 @@ _TOOL_HEADING = "\n[Tool]"
 )
 async def chat_completions(request: Request, body: ChatRequest) -> Response:
     """Answers a conversation, as OpenAI's interface of this name does."""
-    chat = Chat.of(body)
+    chat = ChatAnswering.of(body)
     if body.stream:
         return await live_response(request, ended_by_done(chat.chunks(request)))
     async with asked(request, body.model) as served:
@@ -57,17 +57,17 @@ async def chat_completions(request: Request, body: ChatRequest) -> Response:
 
 
 @dataclass(frozen=True)
-class Chat:
+class ChatAnswering:
     """A request whose fields are known to make sense, and the head that all parts of its answer share."""
 
     body: ChatRequest
     asked_tools: ToolsAsked
-    wanted: Wanted
+    wanted: Details
     id: str = field(default_factory=lambda: f"chatcmpl-{uuid4().hex}")
     created: int = field(default_factory=lambda: int(time.time()))
 
     @classmethod
-    def of(cls, body: ChatRequest) -> Chat:
+    def of(cls, body: ChatRequest) -> ChatAnswering:
         """Raises `RequestError`."""
         if body.top_logprobs and not body.logprobs:
             raise RequestError("top_logprobs needs logprobs to be true", code="invalid_value", param="top_logprobs")
@@ -75,10 +75,10 @@ class Chat:
         return cls(
             body,
             tools,
-            Wanted(tools.tools, body.top_logprobs or 0 if body.logprobs else None, body.edge_wsd is not None),
+            Details(tools.tools, body.top_logprobs or 0 if body.logprobs else None, body.edge_wsd is not None),
         )
 
-    def question(self, served: Served) -> Question:
+    def question(self, served: Served) -> ChatQuestion:
         """What the pair is asked. Raises `RequestError` and `OptionError`."""
         body, tools = self.body, self.asked_tools
         schema = tools.schema or schema_of_format(body.response_format)
@@ -86,7 +86,7 @@ class Chat:
         options = body.options(served.pair.options, served.mode, top_logprobs=self._n_alternatives, **more)
         if tools.tools:
             options = options.with_changes(stop=(*options.stop, _TOOL_HEADING))
-        return Question(messages_of(body.messages), options, tools.tools, body.n or 1)
+        return ChatQuestion(messages_of(body.messages), options, tools.tools, body.n or 1)
 
     @property
     def _n_alternatives(self) -> int:

@@ -25,7 +25,7 @@ from edge_wsd.serve.openai.logprobs import LogprobOrder, ShownToken, token_logpr
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Details:
     """What a client wants to be told besides the text."""
 
     tools: tuple[Tool, ...] = ()
@@ -39,7 +39,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class AnswerPiece:
     """What one event adds to an answer."""
 
     text: str = ""
@@ -54,7 +54,7 @@ class Piece:
 class ChoiceWriter:
     """Pieces of one answer from its events, in order."""
 
-    wanted: Wanted
+    wanted: Details
     reply: Reply | None = None
     """Once it is complete."""
     n_calls: int = 0
@@ -63,7 +63,7 @@ class ChoiceWriter:
     def __post_init__(self) -> None:
         self._reader = self.wanted.reader()
 
-    def pieces(self, event: Event) -> Iterator[Piece]:
+    def pieces(self, event: Event) -> Iterator[AnswerPiece]:
         """What the event adds. Raises `RequestError` if the answer was ended by the server."""
         extension = extension_of_event(event) if self.wanted.extension else None
         if isinstance(event, Finished):
@@ -83,7 +83,9 @@ class ChoiceWriter:
             case _:
                 return ()
 
-    def _pieces(self, shown: list[ShownToken], extension: Extension | None, *, ends: bool = False) -> Iterator[Piece]:
+    def _pieces(
+        self, shown: list[ShownToken], extension: Extension | None, *, ends: bool = False
+    ) -> Iterator[AnswerPiece]:
         text = "".join(each.token.text for each in shown)
         logprobs: tuple[TokenLogprob, ...] = ()
         if (n_top := self.wanted.logprobs) is not None:
@@ -95,16 +97,16 @@ class ChoiceWriter:
             parts = [""]
         for part in parts:
             if isinstance(part, ToolCall):
-                yield Piece("", part, self.n_calls, logprobs, extension)
+                yield AnswerPiece("", part, self.n_calls, logprobs, extension)
                 self.n_calls += 1
             else:
-                yield Piece(part, logprobs=logprobs, extension=extension)
+                yield AnswerPiece(part, logprobs=logprobs, extension=extension)
             logprobs, extension = (), None
 
-    def _ending(self, reply: Reply, extension: Extension | None) -> Iterator[Piece]:
+    def _ending(self, reply: Reply, extension: Extension | None) -> Iterator[AnswerPiece]:
         yield from self._pieces(list(self._order.end(reply.tokens)), None, ends=True)
         self.reply = reply
-        yield Piece(extension=extension, finish_reason=end_of(reply, self.n_calls))
+        yield AnswerPiece(extension=extension, finish_reason=end_of(reply, self.n_calls))
 
 
 def end_of(reply: Reply, n_calls: int) -> AnswerEnd:
@@ -114,7 +116,7 @@ def end_of(reply: Reply, n_calls: int) -> AnswerEnd:
     return "tool_calls" if n_calls else reply.finish_reason
 
 
-def chunk_choice(index: int, piece: Piece) -> ChunkChoice:
+def chunk_choice(index: int, piece: AnswerPiece) -> ChunkChoice:
     """The piece as a chunk has it."""
     delta = AnswerDelta()
     if piece.text:
@@ -125,7 +127,7 @@ def chunk_choice(index: int, piece: Piece) -> ChunkChoice:
     return ChunkChoice(index=index, delta=delta, logprobs=logprobs, finish_reason=piece.finish_reason)
 
 
-def whole_choice(index: int, reply: Reply, wanted: Wanted) -> ChatChoice:
+def whole_choice(index: int, reply: Reply, wanted: Details) -> ChatChoice:
     """A whole answer. Raises `RequestError` if it was ended by the server."""
     reader = wanted.reader()
     parts = [reply.text] if reader is None else [*reader.feed(reply.text), *reader.end()]
