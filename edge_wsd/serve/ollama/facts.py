@@ -1,0 +1,86 @@
+"""What Ollama's lists tell of a model, read from the headers of its files."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from edge_wsd.models.gguf.check import check_gguf, n_parts, part_paths
+from edge_wsd.models.gguf.file_types import QUANT_TYPES
+from edge_wsd.models.summary import summarize
+from edge_wsd.serve.ollama.wire import OllamaDetails
+
+_UNITS = ((1e9, "B", 1), (1e6, "M", 2), (1e3, "K", 2))
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """Of one GGUF file, or of all parts of a split one."""
+
+    architecture: str
+    n_parameters: int
+    type_name: str
+    n_bytes: int
+    modified_at: datetime
+    licence: str | None
+    chat_template: str | None
+    metadata: dict[str, Any]
+    """Without the vocabulary and other lists."""
+    identity: str
+    """Name, size and time of each file."""
+
+
+def facts_of(path: Path) -> ModelFacts:
+    """Read once, and again when the file changes. Raises `ModelFileError`."""
+    status = path.stat()
+    return _facts(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _facts(path: Path, _size: int, _time: int) -> ModelFacts:
+    header = check_gguf(path, need_weights=False)
+    summary = summarize(path)
+    parts = [(part.name, part.stat()) for part in part_paths(path, n_parts(header))]
+    by_number = {kind.file_type: name for name, kind in QUANT_TYPES.items()}
+    types = summary["tensor_types"]
+    return ModelFacts(
+        architecture=summary["architecture"],
+        n_parameters=summary["n_parameters"],
+        type_name=by_number.get(header.metadata.get("general.file_type"), types[0]["type"] if types else "unknown"),
+        n_bytes=summary["n_bytes"],
+        modified_at=datetime.fromtimestamp(max(status.st_mtime for _, status in parts), timezone.utc),
+        licence=summary["licence"],
+        chat_template=summary["chat_template"],
+        metadata={key: value for key, value in header.metadata.items() if not isinstance(value, list | array)},
+        identity=repr([(name, status.st_size, status.st_mtime_ns) for name, status in parts]),
+    )
+
+
+def details_of(models: Sequence[ModelFacts]) -> OllamaDetails:
+    """Of a pair, the base before its drafter, or of one model."""
+    first = models[0]
+    return OllamaDetails(
+        family=first.architecture,
+        families=list(dict.fromkeys(model.architecture for model in models)),
+        parameter_size=parameter_size(first.n_parameters),
+        quantization_level=first.type_name,
+    )
+
+
+def digest_of(models: Sequence[ModelFacts]) -> str:
+    """64 hexadecimal digits, as clients expect."""
+    return hashlib.sha256("".join(model.identity for model in models).encode()).hexdigest()
+
+
+def parameter_size(count: int) -> str:
+    """As Ollama writes it: `8.0B`, `134.52M`."""
+    for unit, letter, digits in _UNITS:
+        if count >= unit:
+            return f"{count / unit:.{digits}f}{letter}"
+    return str(count)
