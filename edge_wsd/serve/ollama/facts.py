@@ -47,12 +47,11 @@ def _facts(path: Path, _size: int, _time: int) -> ModelFacts:
     header = check_gguf(path, need_weights=False)
     summary = summarize(path)
     parts = [(part.name, part.stat()) for part in part_paths(path, n_parts(header))]
-    by_number = {kind.file_type: name for name, kind in QUANT_TYPES.items()}
     types = summary["tensor_types"]
     return ModelFacts(
         architecture=summary["architecture"],
         n_parameters=summary["n_parameters"],
-        type_name=by_number.get(header.metadata.get("general.file_type"), types[0]["type"] if types else "unknown"),
+        type_name=_type_of(header.metadata.get("general.file_type")) or (types[0]["type"] if types else "unknown"),
         n_bytes=summary["n_bytes"],
         modified_at=datetime.fromtimestamp(max(status.st_mtime for _, status in parts), timezone.utc),
         licence=summary["licence"],
@@ -60,6 +59,10 @@ def _facts(path: Path, _size: int, _time: int) -> ModelFacts:
         metadata={key: value for key, value in header.metadata.items() if not isinstance(value, list | array)},
         identity=repr([(name, status.st_size, status.st_mtime_ns) for name, status in parts]),
     )
+
+
+def _type_of(number: object) -> str | None:
+    return next((name for name, kind in QUANT_TYPES.items() if kind.file_type == number), None)
 
 
 def details_of(models: Sequence[ModelFacts]) -> OllamaDetails:

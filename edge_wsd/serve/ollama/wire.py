@@ -25,7 +25,9 @@ class NamedModelRequest(BaseModel):
         return self.model or self.name or ""
 
 
-class _Asked(NamedModelRequest):
+class OllamaAsked(NamedModelRequest):
+    """What chat and generate have in common."""
+
     stream: bool | None = Field(default=None, description="Absent: true, a line of JSON for each piece of text.")
     format: OllamaFormat | None = Field(default=None, description='"json" or a JSON schema.')
     options: OllamaOptions | None = None
@@ -51,12 +53,12 @@ class OllamaMessage(BaseModel):
     tool_name: str | None = Field(default=None, description="Of a message of the role `tool`: what was called.")
 
 
-class OllamaChatRequest(_Asked):
+class OllamaChatRequest(OllamaAsked):
     messages: list[OllamaMessage] | None = Field(default=None, description="None: load or unload the model.")
     tools: list[dict[str, Any]] | None = None
 
 
-class OllamaGenerateRequest(_Asked):
+class OllamaGenerateRequest(OllamaAsked):
     prompt: str | None = Field(default=None, description="Absent or empty: load or unload the model.")
     system: str | None = None
     raw: bool | None = Field(default=None, description="The prompt goes to both models as it is, without a template.")
@@ -70,7 +72,9 @@ class OllamaShowRequest(NamedModelRequest):
     verbose: bool | None = None
 
 
-class _Answer(BaseModel):
+class OllamaAnswer(BaseModel):
+    """What answers of both kinds have."""
+
     model: str
     created_at: datetime
     done: bool
@@ -90,13 +94,13 @@ class OllamaReplyMessage(BaseModel):
     tool_calls: list[OllamaToolCall] | None = None
 
 
-class OllamaChatAnswer(_Answer):
+class OllamaChatAnswer(OllamaAnswer):
     """A whole answer, or one line of a stream."""
 
     message: OllamaReplyMessage
 
 
-class OllamaGenerateAnswer(_Answer):
+class OllamaGenerateAnswer(OllamaAnswer):
     """A whole answer, or one line of a stream."""
 
     response: str

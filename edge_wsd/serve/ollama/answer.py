@@ -1,0 +1,65 @@
+"""An answer in Ollama's form: whole, or a line of JSON for each piece of text."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+from edge_wsd.decoding.events import Event, Finished, Reply, Token
+from edge_wsd.serve.extension import Extension, extension_of_event, extension_of_reply
+from edge_wsd.serve.ollama.durations import nanoseconds
+from edge_wsd.serve.ollama.wire import DoneReason, OllamaAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerForm:
+    """How one kind of request is answered. `shape` makes its model of the fields that all have and of the text."""
+
+    model: str
+    shape: Callable[[str, dict[str, Any]], OllamaAnswer]
+    extends: bool
+    """Whether the field `edge_wsd` was asked for."""
+    began: float = field(default_factory=time.perf_counter)
+
+    def without_text(self, reason: DoneReason) -> OllamaAnswer:
+        """Of a request that only loads or unloads."""
+        return self._made("", done=True, done_reason=reason)
+
+    def whole(self, reply: Reply, load_s: float) -> OllamaAnswer:
+        return self._made(reply.text, extension_of_reply(reply), **self._ending(reply, load_s))
+
+    def line(self, event: Event, load_s: float) -> OllamaAnswer | None:
+        """None for an event that this client has not asked to hear of."""
+        if isinstance(event, Finished):
+            return self._made("", extension_of_event(event), **self._ending(event.reply, load_s))
+        text = event.text if isinstance(event, Token) else ""
+        if not text and not self.extends:
+            return None
+        return self._made(text, extension_of_event(event), done=False)
+
+    def _made(self, text: str, extension: Extension | None = None, **fields: Any) -> OllamaAnswer:
+        if self.extends and extension is not None:
+            fields["edge_wsd"] = extension
+        return self.shape(text, {"model": self.model, "created_at": datetime.now(timezone.utc), **fields})
+
+    def _ending(self, reply: Reply, load_s: float) -> dict[str, Any]:
+        stats = reply.stats
+        read_s = max(0.0, stats.ttft_s - stats.queued_s)
+        return {
+            "done": True,
+            "done_reason": "length" if reply.finish_reason == "length" else "stop",
+            "total_duration": nanoseconds(time.perf_counter() - self.began),
+            "load_duration": nanoseconds(load_s),
+            "prompt_eval_count": stats.base_prompt_tokens or stats.drafter_prompt_tokens,
+            "prompt_eval_duration": nanoseconds(read_s),
+            "eval_count": stats.n_tokens,
+            "eval_duration": nanoseconds(stats.total_s - stats.ttft_s),
+        }
+
+
+def as_json(answer: OllamaAnswer) -> bytes:
+    """With what is there, nulls inside the extension included."""
+    return answer.model_dump_json(exclude_unset=True).encode()
