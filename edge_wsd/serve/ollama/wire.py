@@ -158,7 +158,3 @@ class OllamaShowAnswer(BaseModel):
 class OllamaVersion(BaseModel):
     version: str = Field(description="The release of Ollama whose interface this is; clients compare it.")
     edge_wsd: str
-
-
-class OllamaError(BaseModel):
-    error: str
