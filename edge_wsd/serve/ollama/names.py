@@ -1,19 +1,12 @@
-"""Names of models as Ollama writes them: `NAME:TAG`, where no tag means `latest`.
+"""Names of models as Ollama's lists have them: `NAME:TAG`.
 
->>> served_name("demo:latest"), tagged_name("demo"), tagged_name("demo:base")
-('demo', 'demo:latest', 'demo:base')
+>>> tagged_name("demo"), tagged_name("demo:base")
+('demo:latest', 'demo:base')
 """
 
 from __future__ import annotations
 
-_LATEST = ":latest"
-
-
-def served_name(given: str) -> str:
-    """The name of a pair, or of one of its models, that a client means."""
-    return given.strip().removesuffix(_LATEST)
-
 
 def tagged_name(name: str) -> str:
-    """The name as Ollama's lists have it."""
-    return name if ":" in name else name + _LATEST
+    """What Ollama's clients expect: no tag means `latest`, which requests may leave out."""
+    return name if ":" in name else f"{name}:latest"

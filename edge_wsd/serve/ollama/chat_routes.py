@@ -1,0 +1,81 @@
+"""`/api/chat` and `/api/generate`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from edge_wsd.engine.stream import Stream
+from edge_wsd.serve.errors import OLLAMA_ERRORS
+from edge_wsd.serve.ollama.answer import AnswerForm
+from edge_wsd.serve.ollama.conversation import messages_of_chat, messages_of_prompt, refuse_unknown
+from edge_wsd.serve.ollama.request import options_of
+from edge_wsd.serve.ollama.respond import load, respond
+from edge_wsd.serve.ollama.wire import (
+    OllamaAnswer,
+    OllamaAsked,
+    OllamaChatAnswer,
+    OllamaChatRequest,
+    OllamaGenerateAnswer,
+    OllamaGenerateRequest,
+    OllamaReplyMessage,
+)
+from edge_wsd.serve.served_models import Served
+from edge_wsd.serve.streaming import NDJSON
+
+router = APIRouter(prefix="/api", tags=["Ollama"], responses=OLLAMA_ERRORS)
+
+
+def _documented(model: type[OllamaAnswer]) -> dict[int | str, dict[str, Any]]:
+    schema = {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}
+    return {200: {"model": model, "content": {NDJSON: schema}, "description": "A line for each piece of text, or one."}}
+
+
+@router.post("/chat", responses=_documented(OllamaChatAnswer))
+async def chat(request: Request, asked: OllamaChatRequest) -> Response:
+    """The next message of a conversation. Without messages the pair is loaded."""
+    form = AnswerForm(asked.wanted, _chat_answer, asked.edge_wsd is not None)
+    if not asked.messages:
+        return await load(request, asked, form)
+    messages = messages_of_chat(asked)
+
+    def begin(served: Served) -> Stream:
+        _check_prompt(request, served, messages)
+        options = options_of(asked, served.pair.options, served.mode)
+        return served.pair.session(options=options, messages=messages).stream()
+
+    return await respond(request, asked, form, begin)
+
+
+@router.post("/generate", responses=_documented(OllamaGenerateAnswer))
+async def generate(request: Request, asked: OllamaGenerateRequest) -> Response:
+    """The answer to one prompt. Without a prompt the pair is loaded."""
+    form = AnswerForm(asked.wanted, _generate_answer, asked.edge_wsd is not None)
+    refuse_unknown(asked)
+    if not asked.prompt:
+        return await load(request, asked, form)
+    prompt = asked.prompt
+    messages = messages_of_prompt(asked)
+
+    def begin(served: Served) -> Stream:
+        _check_prompt(request, served, messages)
+        options = options_of(asked, served.pair.options, served.mode)
+        if asked.raw:
+            return served.pair.complete(prompt, options)
+        return served.pair.session(options=options, messages=messages).stream()
+
+    return await respond(request, asked, form, begin)
+
+
+def _check_prompt(request: Request, served: Served, messages: list[dict[str, Any]]) -> None:
+    request.app.state.serve.limits.check_prompt(served.pair, [message["content"] for message in messages])
+
+
+def _chat_answer(text: str, fields: dict[str, Any]) -> OllamaAnswer:
+    return OllamaChatAnswer(message=OllamaReplyMessage(role="assistant", content=text), **fields)
+
+
+def _generate_answer(text: str, fields: dict[str, Any]) -> OllamaAnswer:
+    return OllamaGenerateAnswer(response=text, **fields)

@@ -1,0 +1,152 @@
+"""`/api/tags`, `/api/show`, `/api/ps`, `/api/version`, and what is refused because it would change models."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from edge_wsd import __version__
+from edge_wsd.decoding.options import Mode
+from edge_wsd.models.pairs.named_pair import NamedPair
+from edge_wsd.pair import Pair
+from edge_wsd.serve.errors import OLLAMA_ERRORS, RequestError
+from edge_wsd.serve.ollama.facts import ModelFacts, details_of, digest_of, facts_of
+from edge_wsd.serve.ollama.names import tagged_name
+from edge_wsd.serve.ollama.wire import (
+    OllamaListedModel,
+    OllamaLoadedModel,
+    OllamaProcesses,
+    OllamaShowAnswer,
+    OllamaShowRequest,
+    OllamaTags,
+    OllamaVersion,
+)
+
+router = APIRouter(prefix="/api", tags=["Ollama"], responses=OLLAMA_ERRORS)
+SPOKEN_VERSION = "0.12.11"
+"""The release of Ollama whose interface this is. Clients compare it: Copilot wants 0.6.4 or later."""
+FOR_EVER = timedelta(days=36500)
+"""How far away Ollama says the end of a model is that never leaves."""
+
+
+@router.get("/version")
+async def version() -> OllamaVersion:
+    """Which interface this is, and whose."""
+    return OllamaVersion(version=SPOKEN_VERSION, edge_wsd=__version__)
+
+
+@router.get("/tags")
+async def tags(request: Request) -> OllamaTags:
+    """The pairs whose models are on this machine, each also as its base and its drafter alone."""
+    pairs = await asyncio.to_thread(request.app.state.serve.models.pairs)
+    return await asyncio.to_thread(lambda: OllamaTags(models=[*_listed(pairs)]))
+
+
+def _listed(pairs: dict[str, NamedPair]) -> Iterator[OllamaListedModel]:
+    for name, pair in pairs.items():
+        for tag, mode in (("latest", None), ("base", "base"), ("drafter", "drafter")):
+            models = _facts(pair, mode)
+            yield OllamaListedModel(
+                name=f"{name}:{tag}",
+                model=f"{name}:{tag}",
+                modified_at=max(model.modified_at for model in models),
+                size=sum(model.n_bytes for model in models),
+                digest=digest_of(models),
+                details=details_of(models),
+            )
+
+
+def _facts(pair: NamedPair, mode: Mode | str | None) -> list[ModelFacts]:
+    """Of the models that a name means, the base first. Raises `ModelFileError` and `StoreError`."""
+    drafter, base = pair.find_models()
+    paths = {"base": [base], "drafter": [drafter]}.get(mode or "", [base, drafter])
+    return [facts_of(path) for path in paths]
+
+
+@router.get("/ps")
+async def processes(request: Request) -> OllamaProcesses:
+    """The pairs in memory."""
+    loaded = request.app.state.serve.models.loaded_pairs()
+    return await asyncio.to_thread(lambda: OllamaProcesses(models=[_loaded(*each) for each in loaded]))
+
+
+def _loaded(name: str, named: NamedPair, pair: Pair, leaves_s: float | None) -> OllamaLoadedModel:
+    models = _facts(named, None)
+    memories = [] if pair.plan is None else [pair.plan.drafter.memory, pair.plan.base.memory]
+    n_gpu = sum(part.total for memory in memories for part in memory.gpus)
+    left = FOR_EVER if leaves_s is None else timedelta(seconds=leaves_s)
+    return OllamaLoadedModel(
+        name=tagged_name(name),
+        model=tagged_name(name),
+        size=sum(memory.all.total for memory in memories),
+        size_vram=n_gpu,
+        digest=digest_of(models),
+        details=details_of(models),
+        expires_at=datetime.now(timezone.utc) + left,
+        context_length=min((memory.n_ctx for memory in memories), default=0),
+    )
+
+
+@router.post("/show")
+async def show(request: Request, asked: OllamaShowRequest) -> OllamaShowAnswer:
+    """What clients decide by: capabilities, the length of the context, sizes, template."""
+    models = request.app.state.serve.models
+    named, mode = models.parse(asked.wanted or None)
+    n_ctx = {name: min(pair.plan.base.memory.n_ctx, pair.plan.drafter.memory.n_ctx) for name, _, pair, _ in models.loaded_pairs()}
+    return await asyncio.to_thread(_shown, named, mode, n_ctx.get(named.name))
+
+
+def _shown(named: NamedPair, mode: Mode | None, n_ctx: int | None) -> OllamaShowAnswer:
+    models = _facts(named, mode)
+    first = models[0]
+    drafter = None if mode == "base" else models[-1]
+    info = dict(first.metadata)
+    info.pop("tokenizer.chat_template", None)
+    key = f"{first.architecture}.context_length"
+    if n_ctx is not None:  # what can be used: clients fill what they are told
+        info[key] = n_ctx
+    info["general.parameter_count"] = first.n_parameters
+    parameters = {"num_ctx": info.get(key), **named.options}
+    return OllamaShowAnswer(
+        license=first.licence,
+        parameters="\n".join(f"{name:<30} {value}" for name, value in parameters.items() if value is not None),
+        template=None if drafter is None else drafter.chat_template,
+        details=details_of(models),
+        model_info={name: value for name, value in info.items() if not _is_nan(value)},
+        capabilities=["completion"],
+        modified_at=max(model.modified_at for model in models),
+    )
+
+
+def _is_nan(value: Any) -> bool:
+    """JSON has no such number."""
+    return isinstance(value, float) and not math.isfinite(value)
+
+
+_INSTEAD = {
+    "/pull": "`edge-wsd pull OWNER/REPO:TYPE` fetches models, and `edge-wsd pairs` makes pairs of them",
+    "/push": "`edge-wsd convert` and `edge-wsd quantize` make files, which you may publish yourself",
+    "/create": "`edge-wsd pairs add NAME` makes a pair of two models",
+    "/copy": "`edge-wsd pairs add NAME` makes another pair of the same models",
+    "/delete": "`edge-wsd models rm NAME` deletes a model, and `edge-wsd pairs rm NAME` forgets a pair",
+    "/embed": "edge-wsd makes no embeddings",
+    "/embeddings": "edge-wsd makes no embeddings",
+}
+
+
+def _refuse(path: str, instead: str) -> None:
+    async def refused() -> None:
+        raise RequestError(f"not supported over HTTP: {instead}", status=501, code="not_supported")
+
+    method = "DELETE" if path == "/delete" else "POST"
+    name = path.removeprefix("/")
+    router.add_api_route(path, refused, methods=[method], status_code=501, name=name, summary="Refused")
+
+
+for _path, _text in _INSTEAD.items():
+    _refuse(_path, _text)
