@@ -40,9 +40,10 @@ def test_a_whole_answer_has_text_counts_and_durations(client, name):
 
 def test_a_stream_says_what_the_whole_answer_says(client):
     lines = list(client.chat(model="demo", messages=QUESTION, stream=True))
-    assert "".join(line.message.content for line in lines) == client.chat(model="demo", messages=QUESTION)[
-        "message"
-    ]["content"]
+    assert (
+        "".join(line.message.content for line in lines)
+        == client.chat(model="demo", messages=QUESTION)["message"]["content"]
+    )
     assert [line.done for line in lines] == [False] * (len(lines) - 1) + [True]
     assert lines[-1].eval_count > 0
     assert len(lines) > 5

@@ -7,9 +7,9 @@ import pytest
 from edge_wsd.decoding.options import Options
 from edge_wsd.errors import OptionError
 from edge_wsd.serve.ollama.conversation import messages_of_chat, messages_of_prompt
+from edge_wsd.serve.ollama.details import parameter_size
 from edge_wsd.serve.ollama.durations import keep_alive_seconds, nanoseconds
-from edge_wsd.serve.ollama.facts import parameter_size
-from edge_wsd.serve.ollama.names import served_name, tagged_name
+from edge_wsd.serve.ollama.names import tagged_name
 from edge_wsd.serve.ollama.options import OllamaOptions
 from edge_wsd.serve.ollama.request import options_of
 from edge_wsd.serve.ollama.wire import OllamaChatRequest, OllamaGenerateRequest
@@ -19,10 +19,9 @@ def options(**fields):
     return options_of(OllamaChatRequest(model="demo", **fields), Options(), "wsd")
 
 
-@pytest.mark.parametrize("name", ["demo", "demo:base", "demo:drafter"])
-def test_a_listed_name_leads_back_to_its_model(name):
-    assert served_name(tagged_name(name)) == name
-    assert ":" in tagged_name(name)
+@pytest.mark.parametrize(("name", "listed"), [("demo", "demo:latest"), ("demo:base", "demo:base")])
+def test_a_listed_name_always_has_a_tag(name, listed):
+    assert tagged_name(name) == listed
 
 
 @pytest.mark.parametrize(

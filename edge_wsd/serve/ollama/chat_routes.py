@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from edge_wsd.engine.stream import Stream
+from edge_wsd.prompts.tool_calls import ToolCallReader
+from edge_wsd.prompts.tools import ToolCall, parse_tools
 from edge_wsd.serve.errors import OLLAMA_ERRORS
 from edge_wsd.serve.ollama.answer import AnswerForm
 from edge_wsd.serve.ollama.conversation import messages_of_chat, messages_of_prompt, refuse_unknown
@@ -15,12 +18,13 @@ from edge_wsd.serve.ollama.request import options_of
 from edge_wsd.serve.ollama.respond import load, respond
 from edge_wsd.serve.ollama.wire import (
     OllamaAnswer,
-    OllamaAsked,
     OllamaChatAnswer,
     OllamaChatRequest,
+    OllamaFunction,
     OllamaGenerateAnswer,
     OllamaGenerateRequest,
     OllamaReplyMessage,
+    OllamaToolCall,
 )
 from edge_wsd.serve.served_models import Served
 from edge_wsd.serve.streaming import NDJSON
@@ -36,7 +40,9 @@ def _documented(model: type[OllamaAnswer]) -> dict[int | str, dict[str, Any]]:
 @router.post("/chat", responses=_documented(OllamaChatAnswer))
 async def chat(request: Request, asked: OllamaChatRequest) -> Response:
     """The next message of a conversation. Without messages the pair is loaded."""
-    form = AnswerForm(asked.wanted, _chat_answer, asked.edge_wsd is not None)
+    tools = parse_tools(asked.tools or ())
+    reader = ToolCallReader([tool.name for tool in tools]) if tools else None
+    form = AnswerForm(asked.wanted, _chat_answer, asked.edge_wsd is not None, reader)
     if not asked.messages:
         return await load(request, asked, form)
     messages = messages_of_chat(asked)
@@ -44,7 +50,7 @@ async def chat(request: Request, asked: OllamaChatRequest) -> Response:
     def begin(served: Served) -> Stream:
         _check_prompt(request, served, messages)
         options = options_of(asked, served.pair.options, served.mode)
-        return served.pair.session(options=options, messages=messages).stream()
+        return served.pair.session(options=options, messages=messages, tools=tools).stream()
 
     return await respond(request, asked, form, begin)
 
@@ -73,9 +79,13 @@ def _check_prompt(request: Request, served: Served, messages: list[dict[str, Any
     request.app.state.serve.limits.check_prompt(served.pair, [message["content"] for message in messages])
 
 
-def _chat_answer(text: str, fields: dict[str, Any]) -> OllamaAnswer:
-    return OllamaChatAnswer(message=OllamaReplyMessage(role="assistant", content=text), **fields)
+def _chat_answer(text: str, calls: Sequence[ToolCall], fields: dict[str, Any]) -> OllamaAnswer:
+    message = OllamaReplyMessage(role="assistant", content=text)
+    if calls:
+        functions = [OllamaFunction(name=call.name, arguments=dict(call.arguments)) for call in calls]
+        message.tool_calls = [OllamaToolCall(function=function) for function in functions]
+    return OllamaChatAnswer(message=message, **fields)
 
 
-def _generate_answer(text: str, fields: dict[str, Any]) -> OllamaAnswer:
+def _generate_answer(text: str, _calls: Sequence[ToolCall], fields: dict[str, Any]) -> OllamaAnswer:
     return OllamaGenerateAnswer(response=text, **fields)

@@ -13,9 +13,10 @@ from fastapi import APIRouter, Request
 from edge_wsd import __version__
 from edge_wsd.decoding.options import Mode
 from edge_wsd.models.pairs.named_pair import NamedPair
-from edge_wsd.pair import Pair
+from edge_wsd.models.plan.planner import Plan
 from edge_wsd.serve.errors import OLLAMA_ERRORS, RequestError
-from edge_wsd.serve.ollama.facts import ModelFacts, details_of, digest_of, facts_of
+from edge_wsd.serve.model_facts import ModelFacts, context_length, facts_of
+from edge_wsd.serve.ollama.details import details_of, digest_of
 from edge_wsd.serve.ollama.names import tagged_name
 from edge_wsd.serve.ollama.wire import (
     OllamaListedModel,
@@ -26,6 +27,7 @@ from edge_wsd.serve.ollama.wire import (
     OllamaTags,
     OllamaVersion,
 )
+from edge_wsd.serve.served_models import ServedModels
 
 router = APIRouter(prefix="/api", tags=["Ollama"], responses=OLLAMA_ERRORS)
 SPOKEN_VERSION = "0.12.11"
@@ -71,40 +73,45 @@ def _facts(pair: NamedPair, mode: Mode | str | None) -> list[ModelFacts]:
 @router.get("/ps")
 async def processes(request: Request) -> OllamaProcesses:
     """The pairs in memory."""
-    loaded = request.app.state.serve.models.loaded_pairs()
-    return await asyncio.to_thread(lambda: OllamaProcesses(models=[_loaded(*each) for each in loaded]))
+    models: ServedModels = request.app.state.serve.models
+    leaving = models.loaded()
+    found = [(models.parse(name)[0], pair.plan, leaving.get(name)) for name, pair in models.in_memory().items()]
+    return await asyncio.to_thread(lambda: OllamaProcesses(models=[_loaded(*each) for each in found]))
 
 
-def _loaded(name: str, named: NamedPair, pair: Pair, leaves_s: float | None) -> OllamaLoadedModel:
+def _loaded(named: NamedPair, plan: Plan | None, leaves_s: float | None) -> OllamaLoadedModel:
     models = _facts(named, None)
-    memories = [] if pair.plan is None else [pair.plan.drafter.memory, pair.plan.base.memory]
+    memories = [] if plan is None else [plan.drafter.memory, plan.base.memory]
     n_gpu = sum(part.total for memory in memories for part in memory.gpus)
     left = FOR_EVER if leaves_s is None else timedelta(seconds=leaves_s)
     return OllamaLoadedModel(
-        name=tagged_name(name),
-        model=tagged_name(name),
+        name=tagged_name(named.name),
+        model=tagged_name(named.name),
         size=sum(memory.all.total for memory in memories),
         size_vram=n_gpu,
         digest=digest_of(models),
         details=details_of(models),
         expires_at=datetime.now(timezone.utc) + left,
-        context_length=min((memory.n_ctx for memory in memories), default=0),
+        context_length=0 if plan is None else context_length(plan),
     )
 
 
 @router.post("/show")
 async def show(request: Request, asked: OllamaShowRequest) -> OllamaShowAnswer:
     """What clients decide by: capabilities, the length of the context, sizes, template."""
-    models = request.app.state.serve.models
+    models: ServedModels = request.app.state.serve.models
     named, mode = models.parse(asked.wanted or None)
-    n_ctx = {name: min(pair.plan.base.memory.n_ctx, pair.plan.drafter.memory.n_ctx) for name, _, pair, _ in models.loaded_pairs()}
-    return await asyncio.to_thread(_shown, named, mode, n_ctx.get(named.name))
+    pair = models.in_memory().get(named.name)
+    n_ctx = None if pair is None or pair.plan is None else context_length(pair.plan)
+    return await asyncio.to_thread(_shown, named, mode, n_ctx)
 
 
 def _shown(named: NamedPair, mode: Mode | None, n_ctx: int | None) -> OllamaShowAnswer:
     models = _facts(named, mode)
     first = models[0]
     drafter = None if mode == "base" else models[-1]
+    chat_template = None if drafter is None else drafter.chat_template
+    shows_tools = named.drafter_template in (None, "chat") and "tools" in (chat_template or "")
     info = dict(first.metadata)
     info.pop("tokenizer.chat_template", None)
     key = f"{first.architecture}.context_length"
@@ -115,10 +122,10 @@ def _shown(named: NamedPair, mode: Mode | None, n_ctx: int | None) -> OllamaShow
     return OllamaShowAnswer(
         license=first.licence,
         parameters="\n".join(f"{name:<30} {value}" for name, value in parameters.items() if value is not None),
-        template=None if drafter is None else drafter.chat_template,
+        template=chat_template,
         details=details_of(models),
         model_info={name: value for name, value in info.items() if not _is_nan(value)},
-        capabilities=["completion"],
+        capabilities=["completion", *(["tools"] if shows_tools else [])],
         modified_at=max(model.modified_at for model in models),
     )
 

@@ -1,10 +1,8 @@
-"""What Ollama's lists tell of a model, read from the headers of its files."""
+"""What lists tell of a model, read from the headers of its files."""
 
 from __future__ import annotations
 
-import hashlib
 from array import array
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import lru_cache
@@ -13,10 +11,8 @@ from typing import Any
 
 from edge_wsd.models.gguf.check import check_gguf, n_parts, part_paths
 from edge_wsd.models.gguf.file_types import QUANT_TYPES
+from edge_wsd.models.plan.planner import Plan
 from edge_wsd.models.summary import summarize
-from edge_wsd.serve.ollama.wire import OllamaDetails
-
-_UNITS = ((1e9, "B", 1), (1e6, "M", 2), (1e3, "K", 2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,25 +61,6 @@ def _type_of(number: object) -> str | None:
     return next((name for name, kind in QUANT_TYPES.items() if kind.file_type == number), None)
 
 
-def details_of(models: Sequence[ModelFacts]) -> OllamaDetails:
-    """Of a pair, the base before its drafter, or of one model."""
-    first = models[0]
-    return OllamaDetails(
-        family=first.architecture,
-        families=list(dict.fromkeys(model.architecture for model in models)),
-        parameter_size=parameter_size(first.n_parameters),
-        quantization_level=first.type_name,
-    )
-
-
-def digest_of(models: Sequence[ModelFacts]) -> str:
-    """64 hexadecimal digits, as clients expect."""
-    return hashlib.sha256("".join(model.identity for model in models).encode()).hexdigest()
-
-
-def parameter_size(count: int) -> str:
-    """As Ollama writes it: `8.0B`, `134.52M`."""
-    for unit, letter, digits in _UNITS:
-        if count >= unit:
-            return f"{count / unit:.{digits}f}{letter}"
-    return str(count)
+def context_length(plan: Plan) -> int:
+    """Tokens that a conversation may have: both models read it."""
+    return min(plan.drafter.memory.n_ctx, plan.base.memory.n_ctx)

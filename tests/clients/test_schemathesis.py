@@ -1,0 +1,44 @@
+"""The server keeps what its own OpenAPI document promises, whatever it is sent."""
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+schemathesis = pytest.importorskip("schemathesis")
+
+N_FEW = 4
+"""Tokens of an answer: what is tried are requests, and there are many."""
+CHECKS = [
+    schemathesis.checks.not_a_server_error,
+    schemathesis.checks.status_code_conformance,
+    schemathesis.checks.content_type_conformance,
+    schemathesis.checks.response_schema_conformance,
+]
+
+
+@pytest.fixture
+def api(address):
+    return schemathesis.openapi.from_url(f"{address}/openapi.json")
+
+
+schema = schemathesis.pytest.from_fixture("api")
+
+
+@schema.parametrize()
+@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+def test_every_operation_keeps_its_promises(case):
+    if isinstance(case.body, dict):
+        case.body = shortened(case.body)
+    case.call_and_validate(checks=CHECKS, timeout=60)
+
+
+def shortened(body):
+    """The same request for a short answer, where it asks for none of a certain length."""
+    for name in ("max_tokens", "max_output_tokens"):
+        if body.get(name) is None:
+            body = {**body, name: N_FEW}
+    options = body.get("options")
+    if options is None:
+        return {**body, "options": {"num_predict": N_FEW}}
+    if isinstance(options, dict) and options.get("num_predict") is None:
+        return {**body, "options": {**options, "num_predict": N_FEW}}
+    return body
