@@ -14,7 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match
 
 from edge_wsd import __version__
-from edge_wsd.serve import errors, plain_routes, prompt_routes
+from edge_wsd.serve import errors, ollama, plain_routes, prompt_routes, props
 from edge_wsd.serve.limits import Limits
 from edge_wsd.serve.metrics import CountedRequests, Metrics
 from edge_wsd.serve.openai import chat
@@ -29,6 +29,8 @@ ROUTERS = (
     plain_routes.router,
     prompt_routes.router,
     chat.router,
+    props.router,
+    *ollama.ROUTERS,
     page_routes.router,
 )
 

@@ -13,7 +13,7 @@ from edge_wsd.decoding.options import Options
 from edge_wsd.models.pairs.named_pair import NamedPair
 from edge_wsd.serve.errors import OPENAI_ERRORS
 from edge_wsd.serve.model_facts import context_length, facts_of
-from edge_wsd.serve.served_models import ServedModels
+from edge_wsd.serve.state import serve_of
 
 router = APIRouter(responses=OPENAI_ERRORS)
 _SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty", "presence_penalty", "frequency_penalty")
@@ -42,8 +42,8 @@ class Props(BaseModel):
 @router.get("/props")
 async def props(request: Request, model: str | None = None) -> Props:
     """Of the pair named `model`, or of the default one."""
-    serve = request.app.state.serve
-    models: ServedModels = serve.models
+    serve = serve_of(request)
+    models = serve.models
     named, _ = models.parse(model)
     pair = models.in_memory().get(named.name)
     plan = None if pair is None else pair.plan

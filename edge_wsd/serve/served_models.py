@@ -132,6 +132,10 @@ class ServedModels:
             for name, one in self._residents.items()
         }
 
+    def in_memory(self) -> dict[str, Pair]:
+        """The pairs in memory, to look at: they may leave at any time."""
+        return {name: one.pair for name, one in self._residents.items()}
+
     # Use
 
     @asynccontextmanager

@@ -17,7 +17,7 @@ pytest.importorskip("fastapi")
 def address(_cache_of_its_own: None) -> Iterator[str]:
     """Where it listens, without a path. One process for all tests of clients."""
     reading, writing = os.pipe()
-    command = [sys.executable, "-m", "edge_wsd", "serve", "--demo", "--port", "0", "--parallel", "4", "--quiet"]
+    command = [sys.executable, "-m", "edge_wsd", "serve", "--pair", "demo", "--port", "0", "--parallel", "4", "--quiet"]
     with subprocess.Popen(
         [*command, "--ready-fd", str(writing), "--until-stdin-closes"], pass_fds=[writing], stdin=subprocess.PIPE
     ) as process:
@@ -27,8 +27,9 @@ def address(_cache_of_its_own: None) -> Iterator[str]:
         assert line, f"the server ended with {process.wait()}"
         yield json.loads(line)["url"]
         assert process.poll() is None, "the server died"
-        process.terminate()
-        assert process.wait(30) == 0
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(60) == 0
 
 
 @pytest.fixture(autouse=True)

@@ -27,6 +27,7 @@ from edge_wsd.serve.ollama.wire import (
     OllamaToolCall,
 )
 from edge_wsd.serve.served_models import Served
+from edge_wsd.serve.state import serve_of
 from edge_wsd.serve.streaming import NDJSON
 
 router = APIRouter(prefix="/api", tags=["Ollama"], responses=OLLAMA_ERRORS)
@@ -76,7 +77,7 @@ async def generate(request: Request, asked: OllamaGenerateRequest) -> Response:
 
 
 def _check_prompt(request: Request, served: Served, messages: list[dict[str, Any]]) -> None:
-    request.app.state.serve.limits.check_prompt(served.pair, [message["content"] for message in messages])
+    serve_of(request).limits.check_prompt(served.pair, [message["content"] for message in messages])
 
 
 def _chat_answer(text: str, calls: Sequence[ToolCall], fields: dict[str, Any]) -> OllamaAnswer:

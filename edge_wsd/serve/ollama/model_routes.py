@@ -27,7 +27,7 @@ from edge_wsd.serve.ollama.wire import (
     OllamaTags,
     OllamaVersion,
 )
-from edge_wsd.serve.served_models import ServedModels
+from edge_wsd.serve.state import serve_of
 
 router = APIRouter(prefix="/api", tags=["Ollama"], responses=OLLAMA_ERRORS)
 SPOKEN_VERSION = "0.12.11"
@@ -45,7 +45,7 @@ async def version() -> OllamaVersion:
 @router.get("/tags")
 async def tags(request: Request) -> OllamaTags:
     """The pairs whose models are on this machine, each also as its base and its drafter alone."""
-    pairs = await asyncio.to_thread(request.app.state.serve.models.pairs)
+    pairs = await asyncio.to_thread(serve_of(request).models.pairs)
     return await asyncio.to_thread(lambda: OllamaTags(models=[*_listed(pairs)]))
 
 
@@ -73,7 +73,7 @@ def _facts(pair: NamedPair, mode: Mode | str | None) -> list[ModelFacts]:
 @router.get("/ps")
 async def processes(request: Request) -> OllamaProcesses:
     """The pairs in memory."""
-    models: ServedModels = request.app.state.serve.models
+    models = serve_of(request).models
     leaving = models.loaded()
     found = [(models.parse(name)[0], pair.plan, leaving.get(name)) for name, pair in models.in_memory().items()]
     return await asyncio.to_thread(lambda: OllamaProcesses(models=[_loaded(*each) for each in found]))
@@ -99,7 +99,7 @@ def _loaded(named: NamedPair, plan: Plan | None, leaves_s: float | None) -> Olla
 @router.post("/show")
 async def show(request: Request, asked: OllamaShowRequest) -> OllamaShowAnswer:
     """What clients decide by: capabilities, the length of the context, sizes, template."""
-    models: ServedModels = request.app.state.serve.models
+    models = serve_of(request).models
     named, mode = models.parse(asked.wanted or None)
     pair = models.in_memory().get(named.name)
     n_ctx = None if pair is None or pair.plan is None else context_length(pair.plan)

@@ -8,7 +8,6 @@ import math
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING
 
 from fastapi import Request
 from starlette.responses import Response
@@ -20,10 +19,8 @@ from edge_wsd.serve.ollama.answer import AnswerForm, as_json
 from edge_wsd.serve.ollama.durations import keep_alive_seconds
 from edge_wsd.serve.ollama.wire import OllamaAsked
 from edge_wsd.serve.served_models import Served
+from edge_wsd.serve.state import Serve, serve_of
 from edge_wsd.serve.streaming import NDJSON, live_response
-
-if TYPE_CHECKING:
-    from edge_wsd.serve.app import Serve
 
 Begin = Callable[[Served], Stream]
 """Starts the answer with the pair that was asked for. Runs in a thread of its own, since it makes the prompts."""
@@ -31,7 +28,7 @@ Begin = Callable[[Served], Stream]
 
 async def respond(request: Request, asked: OllamaAsked, form: AnswerForm, begin: Begin) -> Response:
     """The answer to what `begin` asks the pair. Raises what goes wrong before the first event."""
-    serve: Serve = request.app.state.serve
+    serve = serve_of(request)
     using = _use(serve, asked)
     if asked.stream is False:
         async with serve.limits.slot(request), using as served:
@@ -63,7 +60,7 @@ async def _lines(
 
 async def load(request: Request, asked: OllamaAsked, form: AnswerForm) -> Response:
     """Answers a request without a prompt: the pair is loaded, or unloaded if `keep_alive` is 0."""
-    serve: Serve = request.app.state.serve
+    serve = serve_of(request)
     named, _ = serve.models.parse(asked.wanted or None)
     unloads = asked.keep_alive is not None and keep_alive_seconds(asked.keep_alive) == 0
     if not unloads or named.name in serve.models.loaded():
