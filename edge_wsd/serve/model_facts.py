@@ -16,7 +16,7 @@ from edge_wsd.models.summary import summarize
 
 
 @dataclass(frozen=True, slots=True)
-class ModelFacts:
+class ListedFacts:
     """Of one GGUF file, or of all parts of a split one."""
 
     architecture: str
@@ -32,19 +32,19 @@ class ModelFacts:
     """Name, size and time of each file."""
 
 
-def facts_of(path: Path) -> ModelFacts:
+def facts_of(path: Path) -> ListedFacts:
     """Read once, and again when the file changes. Raises `ModelFileError`."""
     status = path.stat()
     return _facts(path, status.st_size, status.st_mtime_ns)
 
 
 @lru_cache(maxsize=64)
-def _facts(path: Path, _size: int, _time: int) -> ModelFacts:
+def _facts(path: Path, _size: int, _time: int) -> ListedFacts:
     header = check_gguf(path, need_weights=False)
     summary = summarize(path)
     parts = [(part.name, part.stat()) for part in part_paths(path, n_parts(header))]
     types = summary["tensor_types"]
-    return ModelFacts(
+    return ListedFacts(
         architecture=summary["architecture"],
         n_parameters=summary["n_parameters"],
         type_name=_type_of(header.metadata.get("general.file_type")) or (types[0]["type"] if types else "unknown"),

@@ -17,7 +17,7 @@ from edge_wsd.serve.ollama.wire import DoneReason, OllamaAnswer
 
 
 @dataclass(frozen=True, slots=True)
-class AnswerForm:
+class AnswerLines:
     """How one request is answered. `shape` makes the model of an answer of its text, its calls and other fields."""
 
     model: str

@@ -12,7 +12,7 @@ from edge_wsd.engine.stream import Stream
 from edge_wsd.prompts.tool_calls import ToolCallReader
 from edge_wsd.prompts.tools import ToolCall, parse_tools
 from edge_wsd.serve.errors import OLLAMA_ERRORS
-from edge_wsd.serve.ollama.answer import AnswerForm
+from edge_wsd.serve.ollama.answer import AnswerLines
 from edge_wsd.serve.ollama.conversation import messages_of_chat, messages_of_prompt, refuse_unknown
 from edge_wsd.serve.ollama.request import options_of
 from edge_wsd.serve.ollama.respond import load, respond
@@ -43,7 +43,7 @@ async def chat(request: Request, asked: OllamaChatRequest) -> Response:
     """The next message of a conversation. Without messages the pair is loaded."""
     tools = parse_tools(asked.tools or ())
     reader = ToolCallReader([tool.name for tool in tools]) if tools else None
-    form = AnswerForm(asked.wanted, _chat_answer, asked.edge_wsd is not None, reader)
+    form = AnswerLines(asked.wanted, _chat_answer, asked.edge_wsd is not None, reader)
     if not asked.messages:
         return await load(request, asked, form)
     messages = messages_of_chat(asked)
@@ -59,7 +59,7 @@ async def chat(request: Request, asked: OllamaChatRequest) -> Response:
 @router.post("/generate", responses=_documented(OllamaGenerateAnswer))
 async def generate(request: Request, asked: OllamaGenerateRequest) -> Response:
     """The answer to one prompt. Without a prompt the pair is loaded."""
-    form = AnswerForm(asked.wanted, _generate_answer, asked.edge_wsd is not None)
+    form = AnswerLines(asked.wanted, _generate_answer, asked.edge_wsd is not None)
     refuse_unknown(asked)
     if not asked.prompt:
         return await load(request, asked, form)

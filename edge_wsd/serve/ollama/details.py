@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from edge_wsd.serve.model_facts import ModelFacts
+from edge_wsd.serve.model_facts import ListedFacts
 from edge_wsd.serve.ollama.wire import OllamaDetails
 
 _UNITS = ((1e9, "B", 1), (1e6, "M", 2), (1e3, "K", 2))
 
 
-def details_of(models: Sequence[ModelFacts]) -> OllamaDetails:
+def details_of(models: Sequence[ListedFacts]) -> OllamaDetails:
     """Of a pair, the base before its drafter, or of one model."""
     first = models[0]
     return OllamaDetails(
@@ -22,7 +22,7 @@ def details_of(models: Sequence[ModelFacts]) -> OllamaDetails:
     )
 
 
-def digest_of(models: Sequence[ModelFacts]) -> str:
+def digest_of(models: Sequence[ListedFacts]) -> str:
     """64 hexadecimal digits, as clients expect."""
     return hashlib.sha256("".join(model.identity for model in models).encode()).hexdigest()
 

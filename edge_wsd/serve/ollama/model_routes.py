@@ -15,7 +15,7 @@ from edge_wsd.decoding.options import Mode
 from edge_wsd.models.pairs.named_pair import NamedPair
 from edge_wsd.models.plan.planner import Plan
 from edge_wsd.serve.errors import OLLAMA_ERRORS, RequestError
-from edge_wsd.serve.model_facts import ModelFacts, context_length, facts_of
+from edge_wsd.serve.model_facts import ListedFacts, context_length, facts_of
 from edge_wsd.serve.ollama.details import details_of, digest_of
 from edge_wsd.serve.ollama.names import tagged_name
 from edge_wsd.serve.ollama.wire import (
@@ -63,7 +63,7 @@ def _listed(pairs: dict[str, NamedPair]) -> Iterator[OllamaListedModel]:
             )
 
 
-def _facts(pair: NamedPair, mode: Mode | str | None) -> list[ModelFacts]:
+def _facts(pair: NamedPair, mode: Mode | str | None) -> list[ListedFacts]:
     """Of the models that a name means, the base first. Raises `ModelFileError` and `StoreError`."""
     drafter, base = pair.find_models()
     paths = {"base": [base], "drafter": [drafter]}.get(mode or "", [base, drafter])

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from edge_wsd.decoding.events import Finished
 from edge_wsd.engine.stream import Stream
 from edge_wsd.serve.errors import ClientGone, failure_of, ollama_error
-from edge_wsd.serve.ollama.answer import AnswerForm, as_json
+from edge_wsd.serve.ollama.answer import AnswerLines, as_json
 from edge_wsd.serve.ollama.durations import keep_alive_seconds
 from edge_wsd.serve.ollama.wire import OllamaAsked
 from edge_wsd.serve.served_models import Served
@@ -26,7 +26,7 @@ Begin = Callable[[Served], Stream]
 """Starts the answer with the pair that was asked for. Runs in a thread of its own, since it makes the prompts."""
 
 
-async def respond(request: Request, asked: OllamaAsked, form: AnswerForm, begin: Begin) -> Response:
+async def respond(request: Request, asked: OllamaAsked, form: AnswerLines, begin: Begin) -> Response:
     """The answer to what `begin` asks the pair. Raises what goes wrong before the first event."""
     serve = serve_of(request)
     using = _use(serve, asked)
@@ -42,7 +42,7 @@ async def respond(request: Request, asked: OllamaAsked, form: AnswerForm, begin:
 
 
 async def _lines(
-    request: Request, serve: Serve, using: AbstractAsyncContextManager[Served], form: AnswerForm, begin: Begin
+    request: Request, serve: Serve, using: AbstractAsyncContextManager[Served], form: AnswerLines, begin: Begin
 ) -> AsyncGenerator[bytes, None]:
     async with serve.limits.slot(request), using as served:
         load_s = time.perf_counter() - form.began
@@ -58,7 +58,7 @@ async def _lines(
             yield json.dumps(ollama_error(failure_of(error))).encode() + b"\n"
 
 
-async def load(request: Request, asked: OllamaAsked, form: AnswerForm) -> Response:
+async def load(request: Request, asked: OllamaAsked, form: AnswerLines) -> Response:
     """Answers a request without a prompt: the pair is loaded, or unloaded if `keep_alive` is 0."""
     serve = serve_of(request)
     named, _ = serve.models.parse(asked.wanted or None)

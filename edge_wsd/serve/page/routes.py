@@ -47,6 +47,7 @@ HEADERS: Final = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Cache-Control": "no-cache",  # a newer server has newer files
+    "Vary": "Accept",
 }
 _TYPES: Final = {
     ".css": "text/css; charset=utf-8",
@@ -54,6 +55,7 @@ _TYPES: Final = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
+OLLAMA_IS_THERE: Final = "Ollama is running"
 _OPTIONS: Final = ("mode", "rule", "threshold", "window", "nudge_below", "max_tokens", "temperature", "seed")
 
 
@@ -70,8 +72,10 @@ def _response(name: str) -> Response:
 
 
 @router.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
-async def page() -> Response:
-    """The page itself."""
+async def page(request: Request) -> Response:
+    """The page for a browser; other programs learn here whether Ollama is there, in its own words."""
+    if "text/html" not in request.headers.get("accept", ""):
+        return Response(OLLAMA_IS_THERE, media_type="text/plain", headers={"Vary": "Accept"})
     return _response("index.html")
 
 

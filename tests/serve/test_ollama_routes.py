@@ -1,0 +1,160 @@
+"""Ollama's interface as it is on the wire; tests/clients has what Ollama's own client makes of it."""
+
+import json
+
+import pytest
+
+QUESTION = [{"role": "user", "content": "How do I list files by size?"}]
+CLOCK = {
+    "type": "function",
+    "function": {"name": "clock", "description": "Tells the time.", "parameters": {"type": "object", "properties": {}}},
+}
+
+
+@pytest.fixture
+def http(live_server):
+    with live_server.client() as client:
+        yield client
+
+
+def lines_of(answer):
+    return [json.loads(line) for line in answer.text.splitlines()]
+
+
+def ask(http, path="/api/chat", **fields):
+    return http.post(path, json={"model": "demo", "messages": QUESTION, **fields})
+
+
+def test_a_browser_gets_the_page_and_a_program_what_ollama_says(http):
+    assert http.get("/", headers={"Accept": "text/html,*/*;q=0.8"}).headers["content-type"].startswith("text/html")
+    for accept in ("*/*", "application/json"):
+        assert http.get("/", headers={"Accept": accept}).text == "Ollama is running"
+    head = http.head("/")
+    assert (head.status_code, head.content) == (200, b"")
+
+
+def test_the_version_is_one_that_clients_take(http):
+    version = http.get("/api/version").json()
+    assert tuple(map(int, version["version"].split("."))) >= (0, 6, 4)
+    assert version["edge_wsd"]
+
+
+def test_a_stream_is_one_object_a_line_and_only_the_last_is_done(http):
+    answer = ask(http)
+    assert answer.headers["content-type"].startswith("application/x-ndjson")
+    *pieces, last = lines_of(answer)
+    for piece in pieces:
+        assert set(piece) == {"model", "created_at", "message", "done"}
+        assert piece["message"]["role"] == "assistant"
+        assert piece["message"]["content"]
+    assert last["message"]["content"] == ""
+    assert last["done_reason"] == "stop"
+    assert {"total_duration", "load_duration", "prompt_eval_count", "eval_count", "eval_duration"} <= set(last)
+
+
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "application/json", None])
+def test_what_curl_sends_with_d_is_taken_for_json(http, kind):
+    headers = {} if kind is None else {"Content-Type": kind}
+    body = json.dumps({"model": "demo", "prompt": "hello", "stream": False})
+    answer = http.post("/api/generate", content=body, headers=headers)
+    assert answer.json()["response"]
+
+
+def test_the_extension_tells_who_wrote_what_also_in_a_stream(http):
+    whole = ask(http, stream=False, edge_wsd={}).json()
+    lines = lines_of(ask(http, edge_wsd={}))
+    extension = whole["edge_wsd"]
+    assert "".join(token["text"] for token in extension["tokens"]) == whole["message"]["content"]
+    told = [token for line in lines for token in line.get("edge_wsd", {}).get("tokens", [])]
+    assert [token["author"] for token in told if token["text"]] == [
+        token["author"] for token in extension["tokens"] if token["text"]
+    ]
+    assert None in [token["logprob"] for token in told]  # it is there, though nothing is known yet
+    (switch,) = [line["edge_wsd"]["switch"] for line in lines if "switch" in line.get("edge_wsd", {})]
+    assert switch["index"] == extension["switch"]["index"]
+    assert lines[-1]["edge_wsd"]["stats"]["n_tokens"] == lines[-1]["eval_count"]
+    assert "edge_wsd" not in ask(http, stream=False).json()
+
+
+def test_options_of_weak_to_strong_decoding_are_taken(http):
+    answer = ask(http, stream=False, edge_wsd={"switch_at": 3}).json()
+    assert answer["edge_wsd"]["switch"] == {"index": 2, "reason": "forced", "confidence": None}
+
+
+def test_one_model_alone_answers_by_its_tag(http):
+    for tag, author in (("base", "base"), ("drafter", "drafter")):
+        answer = ask(http, model=f"demo:{tag}", stream=False, edge_wsd={}, options={"num_predict": 8}).json()
+        assert {token["author"] for token in answer["edge_wsd"]["tokens"]} == {author}
+        assert answer["prompt_eval_count"] > 0
+
+
+def test_an_error_in_the_middle_of_a_stream_is_its_last_line(server_with):
+    server = server_with()
+    without_end = {"logit_bias": ["1=-inf"], "stop_loops": False}
+    body = {"model": "demo:base", "messages": QUESTION, "options": {"num_predict": 450}, "edge_wsd": without_end}
+    with server.client() as http, http.stream("POST", "/api/chat", json=body) as answer:
+        lines = answer.iter_lines()
+        assert "error" not in json.loads(next(lines))
+        server.call(server.serve.limits.stop)
+        *_, last = lines
+    assert "stopping" in json.loads(last)["error"]
+
+
+def test_what_is_wrong_before_the_first_word_is_a_status_and_one_sentence(http):
+    for fields, status, named in (
+        ({"model": "no-such-pair"}, 404, "no-such-pair"),
+        ({"messages": "hello"}, 400, "messages"),
+        ({"options": {"top_k": "many"}}, 400, "top_k"),
+        ({"edge_wsd": {"thresold": 1}}, 400, "thresold"),
+        ({"messages": [{"role": "user", "content": "hello", "images": ["aGVsbG8="]}]}, 400, "images"),
+        ({"messages": [{"role": "user", "content": "word " * 2000}]}, 400, "context"),
+    ):
+        answer = ask(http, **fields)
+        assert answer.status_code == status
+        assert set(answer.json()) == {"error"}
+        assert named in answer.json()["error"]
+
+
+def test_keep_alive_decides_when_the_pair_leaves(server_with):
+    server = server_with()
+    with server.client() as http:
+
+        def loaded():
+            return [model["name"] for model in http.get("/api/ps").json()["models"]]
+
+        assert loaded() == []
+        assert http.post("/api/generate", json={"model": "demo", "keep_alive": 0}).json()["done_reason"] == "unload"
+        assert loaded() == []
+        assert http.post("/api/generate", json={"model": "demo", "keep_alive": -1}).json()["done_reason"] == "load"
+        assert loaded() == ["demo:latest"]
+        assert server.call(server.serve.models.loaded) == {"demo": None}
+        assert http.post("/api/chat", json={"model": "demo", "keep_alive": "1h"}).json()["done_reason"] == "load"
+        assert 3000 < server.call(server.serve.models.loaded)["demo"] <= 3600
+        http.post("/api/chat", json={"model": "demo", "messages": [], "keep_alive": "0s"})
+        wait_until(lambda: loaded() == [])
+
+
+def wait_until(holds):
+    """It is let go a moment later. Ends by the clock, so that a failure says so."""
+    import time
+
+    end = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_tools_that_the_template_cannot_show_are_refused_clearly(http):
+    answer = ask(http, tools=[CLOCK])
+    assert answer.status_code == 400
+    assert "tools" in answer.json()["error"]
+    assert ask(http, tools=[], stream=False).status_code == 200
+    assert http.post("/api/show", json={"model": "demo"}).json()["capabilities"] == ["completion"]
+
+
+def test_the_key_is_asked_for_here_too(server_with):
+    with server_with(api_keys=("secret",)).client() as http:
+        refused = ask(http)
+        assert refused.status_code == 401
+        assert "key" in refused.json()["error"]
+        assert http.get("/api/tags", headers={"Authorization": "Bearer secret"}).status_code == 200
