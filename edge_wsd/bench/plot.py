@@ -1,51 +1,33 @@
-"""Results as a picture: the time of an answer against agreement, and against the number of tokens proposed.
-
-matplotlib draws it; it is not installed with edge-wsd, but with `edge-wsd[bench]`.
-"""
+"""Results as a picture: the time of an answer against agreement, and against the number of tokens proposed."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from edge_wsd.bench.results import BenchResults, BenchRow
-from edge_wsd.errors import BenchError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SIZE = (11.0, 4.6)
+"""Inches."""
 
 Point = tuple[float, float, float]
 """x, and median and spread of y."""
 
 
-def require_matplotlib() -> None:
-    """Raises `BenchError` where nothing can be drawn; before anything is measured."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise BenchError('--plot needs matplotlib: pip install "edge-wsd[bench]"') from None
-
-
-def svg_of(results: BenchResults) -> bytes:
-    """An SVG of two plots side by side: the reference workload of each pair, ÷ the base alone."""
-    require_matplotlib()
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "edge-wsd"}):
-        figure = Figure(figsize=(11, 4.6), layout="constrained")
-        against_agreement, against_k = figure.subplots(1, 2)
-        _draw_agreement(against_agreement, results)
-        _draw_proposals(against_k, results)
-        work = results.rows[0].workload
-        figure.suptitle(
-            f"prompt {work.n_prompt}, answer {work.n_answer}, {work.at_once} at once\n{results.machine.processor}",
-            fontsize=10,
-        )
-        target = io.BytesIO()
-        figure.savefig(target, format="svg", metadata={"Date": None})
-    return target.getvalue()
+def draw_bench(figure: Figure, results: BenchResults) -> None:
+    """Two plots side by side: the reference workload of each pair, ÷ the base alone."""
+    against_agreement, against_k = figure.subplots(1, 2)
+    _draw_agreement(against_agreement, results)
+    _draw_proposals(against_k, results)
+    work = results.rows[0].workload
+    figure.suptitle(
+        f"prompt {work.n_prompt}, answer {work.n_answer}, {work.at_once} at once\n{results.machine.processor}",
+        fontsize=10,
+    )
 
 
 def _draw_agreement(axes: Axes, results: BenchResults) -> None:

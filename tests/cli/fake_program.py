@@ -21,7 +21,18 @@ from typing import Any
 from edge_wsd.authorship import Authorship
 from edge_wsd.cli.main import main
 from edge_wsd.conversation_file import SavedConversation
-from edge_wsd.decoding.events import Event, Finished, Reading, Reply, Scored, Source, Statistics, Switched, Token
+from edge_wsd.decoding.events import (
+    Event,
+    Finished,
+    Reading,
+    Reply,
+    Scored,
+    Source,
+    Statistics,
+    Switched,
+    SwitchReason,
+    Token,
+)
 from edge_wsd.decoding.loop_watch import Loop
 from edge_wsd.decoding.options import Options
 from edge_wsd.errors import ContextFullError, TemplateError
@@ -87,6 +98,8 @@ class Session:
         if "reads" in prompt:
             yield from self._read("drafter", 20)
         texts = self._texts(prompt)
+        if self.options.rule == "never":
+            texts = texts[:DRAFTED]
         tokens: list[Token] = []
         for position, text in enumerate(texts):
             if self._cancelled.is_set() or position >= self.options.max_tokens:
@@ -98,12 +111,16 @@ class Session:
             yield token
             if position == DRAFTED - 1:
                 yield Scored(0, SCORED, CONFIDENCES, REPEATED if self.options.ignore_repeated else ())
-                yield Switched(DRAFTED - 1, "confident", 0.9)
+                yield Switched(DRAFTED - 1, self._reason, 0.9)
             if "slow" in prompt:
                 time.sleep(0.05)
             if "pauses" in prompt and position == DRAFTED - 1:
                 yield from self._read("base", 2)
         yield self._finish(tokens, str(Loop(4, 30)) if "loops" in prompt and self.options.stop_loops else None)
+
+    @property
+    def _reason(self) -> SwitchReason:
+        return "draft_ended" if self.options.rule == "never" else "confident"
 
     def _read(self, model: Source, seconds: float) -> Iterator[Event]:
         yield Reading(model, 512, 2476)
@@ -133,7 +150,7 @@ class Session:
             base_prompt_tokens=24,
             base_reused_tokens=13,
         )
-        switch = Switched(DRAFTED - 1, "confident", 0.9) if len(tokens) >= DRAFTED else None
+        switch = Switched(DRAFTED - 1, self._reason, 0.9) if len(tokens) >= DRAFTED else None
         is_full = len(tokens) >= self.options.max_tokens
         reason = "cancelled" if self._cancelled.is_set() else "length" if is_full else "stop"
         repeated = REPEATED if self.options.ignore_repeated else [None] * DRAFTED

@@ -65,7 +65,6 @@ def test_the_version_is_the_packages(program):
     [
         ["nonsense"],
         ["run", "--nonsense", "hello"],
-        ["run", "hello", "again"],
         ["run", "hello", "--threshold", "1.5"],
         ["run", "hello", "--threshold", "nan"],
         ["run", "hello", "--max-tokens", "0"],

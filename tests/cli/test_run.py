@@ -344,6 +344,19 @@ def test_ctrl_c_while_the_prompt_is_read_exits_with_130(start):
     assert process.returncode == 130 and b"Traceback" not in err and out.strip() == b""
 
 
+def test_a_question_needs_no_quotes(played):
+    done = played("run", "how", "do", "--max-tokens", "20", "I", "list files", "-q")
+    assert done.returncode == 0 and done.stdout == "Sure, you said how do I list files\n"
+
+
+def test_a_question_that_begins_with_a_pair_is_answered_and_the_way_to_choose_it_told(played):
+    done = played("run", "demo", "say hello")
+    assert done.stdout == "Sure, you said demo say hello\n"
+    assert "--pair demo chooses that pair" in done.stderr
+    assert "--pair" not in played("run", "demo", "say hello", "--pair", "demo").stderr
+    assert "--pair" not in played("run", "say", "demo").stderr
+
+
 def test_ctrl_c_with_json_prints_the_object_of_what_there_is(start):
     process = start("run", "reads", "--json")
     assert process.stderr.readline().startswith(b"demo pair")

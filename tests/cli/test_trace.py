@@ -1,10 +1,26 @@
-"""`edge-wsd trace` over a played pair: every token, who wrote it, and what the base thinks of it."""
+"""`edge-wsd trace`: every token, who wrote it, and what the base thinks of it; the signal of the whole draft."""
 
 from __future__ import annotations
 
+import json
+import math
+import re
+
+import pytest
+
+from edge_wsd import Options, Pair
+from edge_wsd.calibration.draft import ScoredDraft, scoring_options
+from edge_wsd.calibration.draft_signal import DraftSignal
+from edge_wsd.calibration.settings import SettingGrid, WindowSetting
+from edge_wsd.cli.ui.signal_chart import ASCII, UNICODE, chart_lines, marks_for
+from edge_wsd.decoding.events import Switched
+
+QUESTION = "How do I delete the file notes.txt?"
+SHORT = ("--max-tokens", "60", "--threads", "1")
+
 
 def test_every_token_is_a_row_with_the_switch_noted(played):
-    done = played("trace", "hello\nthere")
+    done = played("trace", "hello\nthere", "--no-signal")
     assert done.returncode == 0
     assert done.stdout.splitlines() == [
         "#  token     by       probability  confidence  note",
@@ -19,17 +35,16 @@ def test_every_token_is_a_row_with_the_switch_noted(played):
 
 
 def test_repeated_tokens_and_a_loop_are_noted(played):
-    done = played("trace", "loops", "--ignore-repeated")
+    done = played("trace", "loops", "--ignore-repeated", "--no-signal")
     lines = done.stdout.splitlines()
     assert [line.endswith("  repeated") for line in lines] == [False, False, True, False, False]
     assert lines[-1].endswith("  stopped in a loop")
     assert "stopped in a loop: the same 4 tokens came 30 times in a row" in done.stderr
 
 
-def test_the_question_is_one_argument_or_comes_on_stdin(played):
-    assert played("trace", stdin="hello\n").stdout == played("trace", "hello").stdout
-    wrong = played("trace", "hello", "there")
-    assert wrong.returncode == 2 and 'edge-wsd trace "hello there"' in wrong.stderr
+def test_the_question_may_stand_without_quotes_or_come_on_stdin(played):
+    assert played("trace", stdin="hello there\n").stdout == played("trace", "hello there").stdout
+    assert played("trace", "hello", "there").stdout == played("trace", "hello there").stdout
 
 
 def test_a_narrow_terminal_loses_no_figure(at_terminal):
@@ -43,3 +58,119 @@ def test_eighty_columns_hold_a_row_per_token(at_terminal):
     somebody = at_terminal("trace", "hello", columns=80)
     assert somebody.leaves() == 0
     assert '3  " said"   drafter        0.905       0.900  switch: confident' in somebody.seen
+
+
+def test_the_signal_of_a_played_answer_is_drawn_and_other_settings_are_told(played):
+    done = played("trace", "hello", "--threshold", "0.5", "--window", "1")
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert lines[6].startswith("1.0 \u2502") and "0.5 \u2502" in done.stdout
+    assert "The whole draft:\nSure, you said" in done.stdout.replace("\u2502", "")
+    assert "      0.5   -    -    -    -     -" in lines  # of three tokens one is impossible
+    assert played("trace", "hello", "--mode", "base").stdout.count("\n") == 5
+
+
+def test_json_has_the_answer_and_what_every_setting_would_have_done(program):
+    done = program("trace", QUESTION, *SHORT, "--json", "-q")
+    assert done.returncode == 0 and done.stderr == ""
+    found = json.loads(done.stdout)
+    with Pair.demo() as pair:
+        options = Options(max_tokens=60)
+        reply, draft = (
+            pair.generate(QUESTION, options),
+            ScoredDraft.of(pair.generate(QUESTION, scoring_options(options))),
+        )
+    assert found["answer"]["text"] == reply.text
+    signal = found["signal"]
+    assert signal["setting"] == {"rule": "window", "threshold": 0.8, "window": 6, "ignore_repeated": False}
+    assert signal["switch"]["index"] == reply.switch.index and signal["switch"]["reason"] == "confident"
+    assert [token["id"] for token in signal["draft"]] == list(draft.ids)
+    assert len(signal["draft"]) > reply.switch.index + 1  # also behind the switch
+    for token in signal["draft"]:
+        assert token["probability"] == pytest.approx(math.exp(token["logprob"]))
+    told = {(o["threshold"], o["window"], o["ignore_repeated"]): o["switch"] for o in signal["others"]}
+    assert len(told) == 60
+    for setting, switch in told.items():
+        expected = draft.switch(WindowSetting(*setting))
+        assert (switch["index"], switch["reason"]) == (expected.index, expected.reason)
+
+
+def test_a_picture_is_written_in_the_format_of_its_name(program, tmp_path):
+    pytest.importorskip("matplotlib")
+    for name, begins in (("t.svg", b"<?xml"), ("t.png", b"\x89PNG")):
+        done = program("trace", QUESTION, *SHORT, "--plot", name, "-q")
+        assert done.returncode == 0 and done.stderr == ""
+        assert (tmp_path / name).read_bytes().startswith(begins)
+    text = (tmp_path / "t.svg").read_text()
+    for said in ("threshold 0.8", "switch after 7 tokens (confident)", "confidence over 6 tokens", "delete"):
+        assert said in text
+
+
+def test_a_picture_that_cannot_be_is_refused_before_the_pair_is_loaded(played):
+    pytest.importorskip("matplotlib")
+    for name, why in (("t.gif", "ends with .svg or .png"), ("nowhere/t.svg", "there is no folder nowhere")):
+        done = played("trace", "hello", "--plot", name)
+        assert done.returncode == 1 and why in done.stderr and done.stdout == ""
+    for more in (["--mode", "base"], ["--no-signal"]):
+        done = played("trace", "hello", "--plot", "t.svg", *more)
+        assert done.returncode == 2 and more[0] in done.stderr
+
+
+def test_drawn_tokens_are_drawn_again_for_the_signal(program):
+    done = program("trace", QUESTION, *SHORT, "--json", "--temperature", "1", "-q")
+    found = json.loads(done.stdout)
+    n_kept = found["answer"]["switch"]["index"] + 1
+    kept = [token["id"] for token in found["answer"]["tokens"]][:n_kept]
+    assert kept == [token["id"] for token in found["signal"]["draft"]][:n_kept]
+
+
+def signal_of(probabilities, *, threshold=0.8, window=2, index=None):
+    n = len(probabilities)
+    draft = ScoredDraft(("x",) * n, (1,) * n, tuple(map(math.log, probabilities)), (False,) * n, "draft_ended")
+    return DraftSignal(
+        draft, WindowSetting(threshold, window), None if index is None else Switched(index, "confident", 0.9)
+    )
+
+
+def plain(lines):
+    return [re.sub("\x1b[^m]*m", "", line) for line in lines]
+
+
+def test_the_chart_shows_both_curves_the_threshold_and_the_switch():
+    rows = chart_lines(signal_of([0.1, 0.9, 0.9, 0.3], index=2), 9, ASCII, colours=False)
+    assert rows[:13] == [
+        "1.0 |  |",
+        "    | x@",
+        "0.8 |--|-",
+        "    |  |",
+        "0.6 |  |",
+        "    |  |o",
+        "0.4 |  |",
+        "    | o|x",
+        "0.2 |  |",
+        "    |x |",
+        "0.0 |  |",
+        "    ++---",
+        "     1",
+    ]
+    assert "switch after 3 tokens" in " ".join(rows[14:])
+
+
+@pytest.mark.parametrize("n_columns", [40, 80, 200])
+@pytest.mark.parametrize("n", [1, 34, 36, 80, 500])
+def test_the_chart_fits_and_loses_no_low_token_and_no_high_confidence(n_columns, n):
+    signal = signal_of([0.5] * (n - 1) + [0.05], index=n - 1)
+    lines = chart_lines(signal, n_columns, UNICODE, colours=False)
+    assert all(len(line) <= n_columns for line in lines)
+    assert UNICODE.probability in lines[9] + lines[10]
+    assert plain(chart_lines(signal, n_columns, UNICODE, colours=True)) == lines
+
+
+def test_a_stream_without_utf8_gets_marks_that_it_can_show():
+    assert marks_for("utf-8") is UNICODE
+    assert marks_for("ascii") is ASCII and marks_for("latin-1") is ASCII and marks_for(None) is ASCII
+
+
+def test_nothing_is_drawn_of_an_empty_draft():
+    assert chart_lines(signal_of([]), 80, UNICODE, colours=False) == []
+    assert list(signal_of([]).others(SettingGrid((0.5,), (3,))))[0][1] == Switched(-1, "draft_ended", None)

@@ -12,14 +12,15 @@ HOMES = {"edge_wsd": ROOT / "edge_wsd", "edge_wsd.converters": ROOT / "converter
 # files and models in memory, and nothing below converters uses them: what pulls and converts stands above both.
 # A room may import from itself, from those named here, and from the plain modules that import from no room.
 ARROWS = {
-    "cli": "authorship batch batch_files bench conversation_file converters decoding demo engine evaluation llama "
-    "models pair prompts pull serve session sessions staging",
+    "cli": "authorship batch batch_files bench calibration conversation_file converters decoding demo engine "
+    "evaluation llama models pair prompts pull serve session sessions staging",
     "serve": "batch conversation_file decoding demo engine llama models pair prompts session",
     "pull": "models staging",
     "staging": "converters models",
     "converters": "llama models prompts",
     "evaluation": "batch decoding demo prompts",
     "bench": "decoding llama pair prompts",
+    "calibration": "batch decoding pair prompts",
     "batch": "decoding engine pair prompts session",
     "batch_files": "decoding prompts",
     "sessions": "conversation_file decoding engine llama pair prompts session",
@@ -46,7 +47,7 @@ ARROWS = {
 }
 PLAIN = {
     "__main__", "_native", "checks", "child_process", "control_groups", "errors", "files", "frames", "gbnf",
-    "json_text", "progress", "reading", "redaction", "disk_cache", "units", "user_folders",
+    "json_text", "pictures", "progress", "reading", "redaction", "disk_cache", "units", "user_folders",
 }  # fmt: skip
 # The same inside rooms; a room that is not named holds one layer.
 INNER_ARROWS = {

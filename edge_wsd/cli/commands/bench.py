@@ -21,8 +21,6 @@ from edge_wsd.cli.ui.guard import print_json
 from edge_wsd.cli.ui.interruptible import call
 from edge_wsd.cli.ui.progress_bar import progress_bar
 from edge_wsd.cli.ui.rows import tell
-from edge_wsd.errors import BenchError
-from edge_wsd.files import write_atomically
 from edge_wsd.llama.settings import ModelSettings, Overlap
 from edge_wsd.models.pairs.named_pair import NamedPair
 
@@ -50,7 +48,7 @@ if TYPE_CHECKING:
 @click.option("--base", metavar="MODEL", help="The base, given the same way.")
 @click.option("--json", "as_object", is_flag=True, help="Print one JSON object, with every repetition.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values.")
-@click.option("--plot", metavar="FILE.svg", help="Also draw the time of an answer against agreement and against k.")
+@click.option("--plot", metavar="FILE.svg|png", help="Also draw the time of an answer against agreement and against k.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
 @overlap_option
 @model_options
@@ -96,11 +94,9 @@ def command(  # noqa: PLR0913
 
     makers = _makers(peers)
     if plot is not None:
-        from edge_wsd.bench.plot import require_matplotlib
+        from edge_wsd.pictures import require_plot
 
-        require_matplotlib()
-        if not Path(plot).absolute().parent.is_dir():
-            raise BenchError(f"--plot {plot}: there is no folder {Path(plot).parent}; make it first")
+        require_plot(Path(plot))
     bench = Bench(sweep, repetitions, makers)
     settings = [
         replace(one, context_length=one.context_length or bench.longest + ROOM, cache_ram=0)
@@ -194,11 +190,7 @@ def _run(
 
 
 def _draw(results: BenchResults, plot: str) -> None:
-    from edge_wsd.bench.plot import svg_of
+    from edge_wsd.bench.plot import SIZE, draw_bench
+    from edge_wsd.pictures import write_picture
 
-    try:
-        write_atomically(Path(plot), svg_of(results))
-    except OSError as error:
-        raise BenchError(
-            f"{plot}: cannot be written ({error.strerror or error}); name another file for --plot"
-        ) from error
+    write_picture(Path(plot), lambda figure: draw_bench(figure, results), size=SIZE)

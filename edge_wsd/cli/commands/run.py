@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from edge_wsd.cli.habits import quoted
 from edge_wsd.cli.main import INTERRUPTED
 from edge_wsd.cli.options import GIVEN, PER_MODEL_NOTE, reply_options
 from edge_wsd.cli.pair_choice import PairChoice, pair_options
@@ -22,10 +21,11 @@ from edge_wsd.cli.ui.texts import checked, piped_text, read_conversation, read_s
 from edge_wsd.decoding.options import Options
 from edge_wsd.demo.examples import DEMO_NOTE, DEMO_WARNING
 from edge_wsd.errors import EdgeWsdError
+from edge_wsd.models.pairs.known import known_pairs
 
 
 @click.command(cls=SectionCommand, epilog=PER_MODEL_NOTE)
-@click.argument("words", nargs=-1, metavar="[PROMPT | -]")
+@click.argument("words", nargs=-1, metavar="[PROMPT... | -]")
 @system_option
 @click.option(
     "--messages",
@@ -59,9 +59,11 @@ def command(
     """
     if sys.stdout is None:
         raise EdgeWsdError("stdout is closed, so the answer cannot be written")
-    conversation, question, saved = what_to_answer(prompt_of(words, "run"), messages, system, quiet=quiet)
+    conversation, question, saved = what_to_answer(prompt_of(words), messages, system, quiet=quiet)
     if saved is not None:
         options = saved.with_changes(**context.meta[GIVEN])
+    if not quiet:
+        _hint_at_pair(words, context)
     if pair_choice.is_demo and not quiet:
         aside(DEMO_NOTE)
         aside(DEMO_WARNING)
@@ -83,12 +85,16 @@ def command(
         context.exit(INTERRUPTED)
 
 
-def prompt_of(words: tuple[str, ...], command_name: str) -> str | None:
-    """The one argument of a command, if it was given."""
-    if len(words) > 1:
-        example = f"edge-wsd {command_name} {quoted(words)}"
-        raise click.UsageError(f"the question is one argument, so put it in quotes: {example}")
-    return words[0] if words else None
+def _hint_at_pair(words: tuple[str, ...], context: click.Context) -> None:
+    """Other programs take a model's name before the question."""
+    is_chosen = any(context.params[name] is not None for name in ("pair", "drafter"))
+    if len(words) > 1 and not is_chosen and words[0] in known_pairs():
+        aside(f"{words[0]} is taken as a word of the question; --pair {words[0]} chooses that pair")
+
+
+def prompt_of(words: tuple[str, ...]) -> str | None:
+    """The question, if one was given: its words may stand without quotes."""
+    return " ".join(words) if words else None
 
 
 def what_to_answer(

@@ -1,11 +1,14 @@
-"""`edge-wsd trace "How do I list files by size?"`: how an answer came about, token by token."""
+"""`edge-wsd trace "How do I list files by size?"`: every token of an answer, and the signal behind it."""
 
 from __future__ import annotations
 
 import json
 import math
 import shutil
+import sys
 from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,20 +18,35 @@ from edge_wsd.cli.options import PER_MODEL_NOTE, reply_options
 from edge_wsd.cli.pair_choice import PairChoice, pair_options
 from edge_wsd.cli.sections import SectionCommand
 from edge_wsd.cli.ui.answer import Answer
+from edge_wsd.cli.ui.guard import drawing_on, print_json
 from edge_wsd.cli.ui.paint import aside
-from edge_wsd.cli.ui.rows import columns_of_stdout, table_lines
-from edge_wsd.cli.ui.status import REASONS, status_lines
+from edge_wsd.cli.ui.rows import broken, columns_of_stdout, table_lines
+from edge_wsd.cli.ui.status import REASONS, reply_object, status_lines
+from edge_wsd.cli.ui.terminal import colours_wanted, one_line
 from edge_wsd.cli.ui.texts import system_option
-from edge_wsd.decoding.events import Reply, Token
+from edge_wsd.decoding.events import Reply, Switched, Token
 from edge_wsd.decoding.options import Options
+
+if TYPE_CHECKING:
+    from edge_wsd.calibration.draft_signal import DraftSignal
+    from edge_wsd.pair import Pair
 
 _HEADINGS = ("#", "token", "by", "probability", "confidence", "note")
 _WORDS = (1, 2, 5)
+_UNSEEN_COLUMNS = 100
+"""Of the chart, where it goes to a file or a pipe."""
 
 
 @click.command(cls=SectionCommand, epilog=PER_MODEL_NOTE)
-@click.argument("words", nargs=-1, metavar="[PROMPT | -]")
+@click.argument("words", nargs=-1, metavar="[PROMPT... | -]")
 @system_option
+@click.option("--json", "as_object", is_flag=True, help="Print one JSON object: the answer, and the signal.")
+@click.option("--plot", metavar="FILE.svg|png", help="Also draw the signal as a picture.")
+@click.option(
+    "--signal/--no-signal",
+    default=True,
+    help="Score the whole draft, draw the signal and tell what other settings would have done.  [default: signal]",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Nothing on stderr but errors.")
 @reply_options
 @pair_options
@@ -38,6 +56,9 @@ def command(
     *,
     words: tuple[str, ...],
     system: str | None,
+    as_object: bool,
+    plot: str | None,
+    signal: bool,
     quiet: bool,
     options: Options,
     pair_choice: PairChoice,
@@ -46,24 +67,116 @@ def command(
 
     Probabilities are the base's; the confidence is that of the window ending at the token. The token at which the
     base takes over is marked, and with --ignore-repeated those that were left out of the confidence.
-    `edge-wsd run --json` has the same for programs.
+
+    Then the drafter writes its whole draft once more, and the base scores all of it. So the signal is drawn beyond the
+    switch, and a table tells when the base would have taken over with other thresholds and windows. With --rule nudge
+    and --rule never, the signal and the table are those of the rule window.
     """
-    conversation, question, _ = what_to_answer(prompt_of(words, "trace"), None, system, quiet=quiet)
+    if plot is not None:
+        if not signal or options.mode != "wsd":
+            why = "--no-signal" if not signal else f"--mode {options.mode}, in which there is no draft"
+            raise click.UsageError(f"--plot draws the signal, so it cannot be used with {why}")
+        from edge_wsd.pictures import require_plot
+
+        require_plot(Path(plot))
+    conversation, question, _ = what_to_answer(prompt_of(words), None, system, quiet=quiet)
     with pair_choice.open(quiet=quiet) as pair:
         if not quiet:
             pair_choice.warn(pair)
         answer = Answer(pair.session(system=system, options=options, messages=conversation), None, quiet=quiet)
         answer.write(question)
+        found = None
+        if answer.reply is not None and signal and options.mode == "wsd" and not answer.interrupted:
+            found = _signal(pair, system, conversation, question, options, answer.reply, quiet=quiet)
     if answer.reply is not None:
-        for line in table_lines([_HEADINGS, *_rows(answer.reply)], columns_of_stdout(), words=_WORDS):
-            click.echo(line)
-        if not quiet:
-            if answer.reply.note is not None:
-                aside(f"{answer.reply.note}; --no-stop-loops lets it go on")
-            for line in status_lines(answer.reply, options, shutil.get_terminal_size().columns):
-                aside(line)
+        _show(answer.reply, found, options, as_object=as_object, quiet=quiet)
+    if plot is not None and found is not None and len(found.draft):
+        from edge_wsd.calibration.plot import SIGNAL_SIZE, draw_signal
+        from edge_wsd.pictures import write_picture
+
+        write_picture(Path(plot), lambda figure: draw_signal(figure, found), size=SIGNAL_SIZE)
     if answer.interrupted:
         context.exit(INTERRUPTED)
+
+
+def _signal(
+    pair: Pair,
+    system: str | None,
+    conversation: list[dict[str, Any]],
+    question: str | None,
+    options: Options,
+    reply: Reply,
+    *,
+    quiet: bool,
+) -> DraftSignal:
+    """The whole draft, scored. Where tokens are drawn, the same ones are: it has the answer's seed."""
+    from edge_wsd.calibration.draft import ScoredDraft, scoring_options
+    from edge_wsd.calibration.draft_signal import DraftSignal
+    from edge_wsd.calibration.settings import WindowSetting
+
+    scoring = scoring_options(options.with_changes(seed=reply.seed))
+    whole = Answer(pair.session(system=system, options=scoring, messages=conversation), None, quiet=quiet)
+    whole.write(question)
+    if whole.interrupted or whole.reply is None:
+        raise KeyboardInterrupt
+    draft, setting = ScoredDraft.of(whole.reply), WindowSetting.of(options)
+    return DraftSignal(draft, setting, reply.switch if options.rule == "window" else draft.switch(setting))
+
+
+def _show(reply: Reply, signal: DraftSignal | None, options: Options, *, as_object: bool, quiet: bool) -> None:
+    from edge_wsd.calibration.settings import SettingGrid
+
+    grid = SettingGrid()
+    n_columns = columns_of_stdout()
+    if as_object:
+        print_json({"answer": reply_object(reply), "signal": None if signal is None else signal.as_dict(grid)})
+    else:
+        for line in table_lines([_HEADINGS, *_rows(reply)], n_columns, words=_WORDS):
+            click.echo(line)
+        if signal is not None:
+            _draw(signal, grid, n_columns)
+    if not quiet:
+        if reply.note is not None:
+            aside(f"{reply.note}; --no-stop-loops lets it go on")
+        for line in status_lines(reply, options, shutil.get_terminal_size().columns):
+            aside(line)
+
+
+def _draw(signal: DraftSignal, grid: Any, n_columns: int | None) -> None:
+    """The chart, the whole draft in words, and the table of other settings."""
+    from edge_wsd.cli.ui.signal_chart import chart_lines, marks_for
+    from edge_wsd.cli.ui.what_if import grid_lines
+
+    out, width = drawing_on(sys.stdout), n_columns or _UNSEEN_COLUMNS
+    marks = marks_for(getattr(out, "encoding", None))
+    chart = chart_lines(signal, width, marks, colours=colours_wanted(sys.stdout))
+    if not chart:
+        click.echo("\nThe drafter wrote nothing that the base could score.")
+        return
+    out.write("\n" + "\n".join(chart) + "\n")
+    click.echo("\nThe whole draft:")
+    n_kept = len(signal.draft) if signal.switch is None else signal.switch.index + 1
+    kept, rest = ("".join(part) for part in (signal.draft.texts[:n_kept], signal.draft.texts[n_kept:]))
+    for line in broken(one_line(kept + (f" {marks.switch}" if rest else "") + rest), width):
+        click.echo(line)
+    in_force = signal.setting
+    for ignore_repeated in (False, True) if any(signal.draft.repeated) else (False,):
+        counted = "without repeated tokens" if ignore_repeated else "every token counted"
+        title = f"Drafted tokens, of {len(signal.draft)}, when the base takes over with other settings, {counted}:"
+        click.echo("")
+        for line in grid_lines(
+            title,
+            grid,
+            lambda setting: _place(signal.draft.switch(setting)) + ("*" if setting == in_force else " "),
+            n_columns,
+            ignore_repeated=ignore_repeated,
+        ):
+            click.echo(line)
+    click.echo("w: tokens in the window   -: it is never confident   *: as in this answer")
+
+
+def _place(switch: Switched | None) -> str:
+    return "-" if switch is None or switch.reason != "confident" else str(switch.index + 1)
 
 
 def _rows(reply: Reply) -> Iterator[tuple[str, ...]]:

@@ -1,0 +1,1 @@
+"""Which switch would other settings have given? A draft is written and scored once."""

@@ -1,0 +1,110 @@
+"""Drafts for many prompts, written and scored once each, and what every setting would have made of them.
+
+>>> found = calibrate(pair, ["How do I list files by size?", "How do I stop a process?"])
+>>> found.verdict.recommended
+WindowSetting(threshold=0.8, window=6, ignore_repeated=False)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from edge_wsd.batch import Batch, BatchPrompt
+from edge_wsd.calibration.draft import ScoredDraft, scoring_options
+from edge_wsd.calibration.settings import SettingGrid
+from edge_wsd.calibration.sweep import SettingRow, sweep
+from edge_wsd.calibration.verdict import PairVerdict, judge_pair
+from edge_wsd.decoding.options import Options
+from edge_wsd.errors import CalibrationError
+from edge_wsd.prompts.messages import Message
+
+if TYPE_CHECKING:
+    from edge_wsd.pair import Pair
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What a sweep over prompts has found."""
+
+    drafts: tuple[ScoredDraft, ...]
+    """Of the prompts that have one, in their order; empty drafts are left out."""
+    n_empty: int
+    """Prompts to which the drafter wrote nothing that the base could score."""
+    failures: tuple[tuple[int, Exception], ...]
+    """Prompts that could not be answered, by their number from 0."""
+    rows: tuple[SettingRow, ...]
+    verdict: PairVerdict
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "n_drafts": len(self.drafts),
+            "n_empty": self.n_empty,
+            "failures": [{"prompt": number, "error": str(error)} for number, error in self.failures],
+            "draft_tokens": sum(map(len, self.drafts)),
+            "settings": [row.as_dict() for row in self.rows],
+            "verdict": self.verdict.as_dict(),
+        }
+
+
+def calibrate(
+    pair: Pair,
+    prompts: Iterable[T],
+    prompt_of: Callable[[T], BatchPrompt] | None = None,
+    *,
+    grid: SettingGrid | None = None,
+    system: str | None = None,
+    options: Options | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Calibration:
+    """Write and score a draft for each prompt, as many at once as the pair was loaded for, and try the `grid` on them.
+
+    `options` say how drafts are written (length, sampling); `prompt_of` makes an item of `prompts` what `Batch` takes.
+    `progress` is told after each prompt how many are done; what it raises ends the work. Raises `CalibrationError` if
+    no prompt has a draft.
+    """
+    asked = Batch(
+        pair, prompts, partial(_question, prompt_of), system=system, options=scoring_options(options or pair.options)
+    )
+    drafts: list[ScoredDraft] = []
+    failures: list[tuple[int, Exception]] = []
+    n_empty = 0
+    with closing(iter(asked)) as answers:
+        for number, (_, reply) in enumerate(answers):
+            if isinstance(reply, Exception):
+                failures.append((number, reply))
+            elif draft := ScoredDraft.of(reply):
+                drafts.append(draft)
+            else:
+                n_empty += 1
+            if progress is not None:
+                progress(number + 1)
+    if not drafts:
+        raise CalibrationError(_why_none(n_empty, failures))
+    rows = tuple(sweep(drafts, grid or SettingGrid()))
+    return Calibration(tuple(drafts), n_empty, tuple(failures), rows, judge_pair(rows))
+
+
+def _question(prompt_of: Callable[[T], BatchPrompt] | None, item: Any) -> BatchPrompt:
+    """What to ask. The base also scores a given beginning of an answer, but no reply tells those scores."""
+    prompt: BatchPrompt = item if prompt_of is None else prompt_of(item)
+    if not isinstance(prompt, str) and prompt:
+        last = prompt[-1]
+        if (last.role if isinstance(last, Message) else last.get("role")) == "assistant":
+            raise CalibrationError("it ends with an assistant message; only what ends with a user message can be used")
+    return prompt
+
+
+def _why_none(n_empty: int, failures: list[tuple[int, Exception]]) -> str:
+    if failures:
+        number, error = failures[0]
+        return f"no prompt could be answered; prompt {number + 1}: {error}"
+    if n_empty:
+        return "the drafter wrote nothing to any of the prompts; look at its template (--drafter-template)"
+    return "there are no prompts; give one at least"

@@ -1,0 +1,79 @@
+"""What is predicted from the scores of one draft is what a real answer with the same options does."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge_wsd import ModelSettings, Options, Pair
+from edge_wsd.calibration.calibration import calibrate
+from edge_wsd.calibration.draft import ScoredDraft, scoring_options
+from edge_wsd.calibration.settings import SettingGrid
+
+EXACT = ModelSettings(gpu_layers=0, threads=1, exact=True)
+QUESTIONS = ("How do I delete the file notes.txt?", "hello", "How do I unpack archive.tar.gz?")
+GRID = SettingGrid(thresholds=(0.5, 0.9, 1.0), windows=(1, 6, 12))
+HOW = {
+    "greedy": Options(max_tokens=120),
+    "drawn": Options(max_tokens=60, temperature=0.9, seed=5),
+    "length": Options(max_tokens=8),
+    "short draft": Options(max_tokens=40, max_draft=7),
+}
+
+
+@pytest.fixture(scope="module", params=["demo", "other vocabulary"])
+def pair(request):
+    loading = {"drafter_settings": EXACT, "base_settings": EXACT, "parallel": 3}
+    with Pair.demo(other_vocabulary=request.param != "demo", **loading) as pair:
+        yield pair
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_the_predicted_switch_is_that_of_a_real_answer(how, pair):
+    seen = set()
+    for question in QUESTIONS[: 2 if how == "greedy" else 1]:
+        draft = ScoredDraft.of(pair.generate(question, scoring_options(HOW[how])))
+        for ignore_repeated in (False, True):
+            for setting in GRID.settings(ignore_repeated=ignore_repeated):
+                real = pair.generate(
+                    question,
+                    HOW[how],
+                    threshold=setting.threshold,
+                    window=setting.window,
+                    ignore_repeated=ignore_repeated,
+                ).switch
+                predicted = draft.switch(setting)
+                assert (predicted and (predicted.index, predicted.reason)) == (real and (real.index, real.reason))
+                if real is not None:
+                    assert predicted.confidence == pytest.approx(real.confidence)
+                seen.add(real and real.reason)
+    assert "confident" in seen and len(seen) > 1
+
+
+def test_the_scores_are_those_of_reading_the_draft_token_by_token(pair):
+    draft = ScoredDraft.of(pair.generate(QUESTIONS[0], scoring_options(HOW["greedy"])))
+    assert draft.ended == "draft_ended"
+    slow = pair.generate(QUESTIONS[0], HOW["greedy"], switch_at=(n := len(draft) - 1), chunk=1, speculation=False)
+    assert [token.id for token in slow.tokens[:n]] == list(draft.ids[:n])
+    assert [token.logprob for token in slow.tokens[:n]] == pytest.approx(list(draft.logprobs[:n]))
+
+
+def test_a_calibration_scores_each_prompt_once_whatever_is_swept(pair):
+    asked, told = [], []
+
+    def prompt_of(question):
+        asked.append(question)
+        return question
+
+    found = calibrate(pair, QUESTIONS, prompt_of, grid=GRID, options=HOW["greedy"], progress=told.append)
+    assert asked == list(QUESTIONS) and told == [1, 2, 3]
+    expected = [ScoredDraft.of(pair.generate(question, scoring_options(HOW["greedy"]))) for question in QUESTIONS]
+    assert [draft.ids for draft in found.drafts] == [draft.ids for draft in expected]
+    assert len(found.rows) == 2 * 3 * 3 and found.failures == () and found.n_empty == 0
+    for row in found.rows:
+        switches = [draft.switch(row.setting) for draft in expected]
+        assert row.n_confident == sum(switch is not None and switch.reason == "confident" for switch in switches)
+
+
+def test_a_prompt_that_cannot_be_answered_is_a_failure_of_its_own(pair):
+    found = calibrate(pair, ["hello", "", "long " * 5000], options=HOW["length"])
+    assert len(found.drafts) == 1 and [number for number, _ in found.failures] == [1, 2]

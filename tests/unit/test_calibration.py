@@ -1,0 +1,170 @@
+"""Settings tried on the scores of a draft: against the rule run token by token, and what is concluded from many."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import replace
+
+import pytest
+
+from edge_wsd.calibration.calibration import calibrate
+from edge_wsd.calibration.draft import ScoredDraft, scoring_options
+from edge_wsd.calibration.draft_signal import DraftSignal
+from edge_wsd.calibration.settings import SettingGrid, WindowSetting
+from edge_wsd.calibration.sweep import row_of, sweep
+from edge_wsd.calibration.verdict import judge_pair
+from edge_wsd.decoding.events import Reply, Switched, Token
+from edge_wsd.decoding.options import Options
+from edge_wsd.errors import CalibrationError, OptionError
+
+
+def draft_of(probabilities, ended="draft_ended", repeated=None):
+    n = len(probabilities)
+    logprobs = tuple(math.log(p) if p else -math.inf for p in probabilities)
+    return ScoredDraft(("x",) * n, tuple(range(n)), logprobs, tuple(repeated or [False] * n), ended)
+
+
+def drawn(seed, *, repeats=False):
+    """A draft of which the base is sure now and then."""
+    dice = random.Random(seed)
+    n = dice.randrange(1, 40)
+    probabilities = [dice.choice([1.0, 0.99, 0.9, 0.7, 0.2, 0.0][: dice.randrange(2, 7)]) for _ in range(n)]
+    repeated = [repeats and dice.random() < 0.3 for _ in range(n)]
+    return draft_of(probabilities, dice.choice(["draft_ended", "draft_limit", None]), repeated)
+
+
+def by_hand(draft, setting):
+    """The published rule, one product after the other: the first window of counted tokens that is sure enough."""
+    window: list[float] = []
+    confidence = None
+    for i, logprob in enumerate(draft.logprobs):
+        if not (setting.ignore_repeated and draft.repeated[i]):
+            window = [*window, math.exp(logprob)][-setting.window :]
+        if len(window) == setting.window:
+            confidence = math.prod(window) ** (1 / setting.window)
+            is_end_of_reply = draft.ended is None and i == len(draft) - 1
+            if confidence >= setting.threshold - 1e-9 and not is_end_of_reply:
+                return i, "confident", confidence
+    return None if draft.ended is None else (len(draft) - 1, draft.ended, confidence)
+
+
+@pytest.mark.parametrize("repeats", [False, True])
+def test_the_switch_is_that_of_the_rule_by_hand(repeats):
+    grid, reasons = SettingGrid(), set()
+    for seed in range(150):
+        draft = drawn(seed, repeats=repeats)
+        for setting in grid.settings(ignore_repeated=repeats):
+            found, expected = draft.switch(setting), by_hand(draft, setting)
+            assert (found is None) == (expected is None)
+            if found is not None:
+                assert (found.index, found.reason) == expected[:2]
+                assert found.confidence == pytest.approx(expected[2])
+            reasons.add(found and found.reason)
+    assert reasons == {"confident", "draft_ended", "draft_limit", None}
+
+
+def test_a_repeated_token_leaves_the_confidence_as_it_was():
+    draft = draft_of([0.5, 0.5, 1.0, 1.0, 0.5], repeated=[False, False, True, True, False])
+    assert draft.confidences(window=2, ignore_repeated=True) == pytest.approx([None, 0.5, 0.5, 0.5, 0.5])
+    assert draft.confidences(window=2) == pytest.approx([None, 0.5, 0.5**0.5, 1.0, 0.5**0.5])
+
+
+def test_an_empty_draft_switches_where_it_ended():
+    assert draft_of([]).switch(WindowSetting()) == Switched(-1, "draft_ended", None)
+    assert draft_of([], ended=None).switch(WindowSetting()) is None
+
+
+def test_a_draft_is_what_the_drafter_wrote_and_the_base_scored():
+    tokens = (
+        Token(0, 7, "Sure", "drafter", -0.5, False),
+        Token(1, 8, "!", "drafter", -0.1, True),
+        Token(2, 9, " ls", "base", -0.2),
+    )
+    reply = Reply("Sure! ls", tokens, (None, None, None), "stop", Switched(1, "draft_ended", None))
+    assert ScoredDraft.of(reply) == ScoredDraft(("Sure", "!"), (7, 8), (-0.5, -0.1), (False, True), "draft_ended")
+    unscored = replace(reply, tokens=(replace(tokens[0], logprob=None),), switch=None)
+    assert ScoredDraft.of(unscored) == ScoredDraft((), (), (), (), None)
+
+
+def test_scoring_keeps_what_decides_the_draft():
+    given = Options(temperature=0.7, seed=3, max_draft=20, max_tokens=30, switch_at=4, stop=("x",))
+    changed = {"rule": "never", "window": 1, "ignore_repeated": True, "switch_at": None}
+    assert scoring_options(given) == replace(given, **changed)
+
+
+def test_a_grid_is_in_order_without_doubles_and_checked():
+    grid = SettingGrid(thresholds=(0.9, 0.5, 0.9), windows=(6, 3))
+    assert [(s.threshold, s.window) for s in grid.settings(ignore_repeated=False)] == [
+        (0.5, 3), (0.5, 6), (0.9, 3), (0.9, 6)
+    ]  # fmt: skip
+    with pytest.raises(OptionError, match="threshold must be between 0 and 1"):
+        SettingGrid(thresholds=(1.5,))
+    with pytest.raises(OptionError, match="window"):
+        SettingGrid(windows=(0,))
+
+
+def test_a_row_counts_switches_and_what_is_kept():
+    drafts = [draft_of([0.1, 0.9, 0.9, 0.1]), draft_of([0.9, 0.9, 0.9, 0.9]), draft_of([0.1, 0.1])]
+    row = row_of(WindowSetting(0.8, 2), drafts)
+    assert (row.n, row.n_confident, row.n_at_once, row.switch_tokens) == (3, 2, 1, 2.5)
+    assert row.drafted_share == 0.75 and row.mean_drafted_share == pytest.approx((0.75 + 0.5 + 1.0) / 3)
+    assert row_of(WindowSetting(0.8, 3), drafts[2:]).switch_tokens is None
+
+
+def judged(drafts):
+    return judge_pair(sweep(drafts, SettingGrid()))
+
+
+def test_the_recommended_setting_is_the_most_demanding_that_meets_the_rule():
+    """Sure from the fifth token on: the longest window passes at half of the draft, the highest threshold likewise."""
+    verdict = judged([draft_of([0.3] * 4 + [1.0] * 36)] * 10)
+    assert (verdict.quality, verdict.recommended) == ("good", WindowSetting(0.95, 12))
+    shorter = judged([draft_of([0.3] * 4 + [1.0] * 16)] * 10)  # twelve sure tokens end behind the middle
+    assert shorter.recommended == WindowSetting(0.95, 6)
+    less_sure = judged([draft_of([0.3] * 4 + [0.85] * 36)] * 10)
+    assert less_sure.recommended == WindowSetting(0.8, 12)
+
+
+def test_a_setting_that_fails_in_every_fifth_draft_is_not_recommended():
+    sure, less_sure = draft_of([0.3] * 4 + [1.0] * 36), draft_of([0.3] * 4 + [0.85] * 36)
+    assert judged([sure] * 8 + [less_sure] * 2).recommended == WindowSetting(0.8, 12)
+    assert judged([sure] * 9 + [less_sure]).recommended == WindowSetting(0.95, 12)
+
+
+def test_poor_pairs_are_told_with_the_reason():
+    seldom = judged([draft_of([0.3] * 40)] * 6 + [draft_of([1.0] * 40)] * 4)
+    assert (seldom.quality, seldom.is_poor, seldom.recommended) == ("seldom", True, None)
+    assert "at most 40 % of the drafts (threshold 0.5, window 3)" in seldom.reason
+    at_once = judged([draft_of([1.0] * 40)] * 9 + [draft_of([0.3] * 10 + [1.0] * 30)])
+    assert (at_once.quality, at_once.is_poor, at_once.recommended) == ("at_once", True, None)
+    assert "in 90 % of the drafts" in at_once.reason
+    late = judged([draft_of([0.3] * 30 + [1.0] * 10)] * 10)
+    assert (late.quality, late.is_poor, late.recommended) == ("undecided", False, None)
+    assert "threshold 0.5, window 3, takes over in 100 % of the drafts and keeps 80 % of the draft" in late.reason
+
+
+def test_an_impossible_token_is_null_in_json_and_probability_0():
+    found = DraftSignal(draft_of([0.0, 1.0]), WindowSetting(0.8, 1), None).as_dict(SettingGrid((0.8,), (1, 2)))
+    assert found["draft"][0]["logprob"] is None and found["draft"][0]["probability"] == 0.0
+    assert [other["switch"] and other["switch"]["index"] for other in found["others"]] == [1, 1] * 2
+
+
+class NoPair:
+    """Answers nothing: what is asked of it fails."""
+
+    parallel = 1
+    options = Options()
+
+    def session(self, **_given):
+        raise CalibrationError("this pair is not asked")
+
+
+def test_without_a_draft_the_reason_is_told():
+    with pytest.raises(CalibrationError, match="there are no prompts"):
+        calibrate(NoPair(), [])
+    with pytest.raises(CalibrationError, match="prompt 1: this pair is not asked"):
+        calibrate(NoPair(), ["hello"])
+    given = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "Sure"}]
+    with pytest.raises(CalibrationError, match="prompt 1: it ends with an assistant message"):
+        calibrate(NoPair(), [given])
