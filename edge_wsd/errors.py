@@ -92,13 +92,10 @@ class BenchError(EdgeWsdError):
     """A measurement is not possible, or a program to compare with failed; the message names it."""
 
 
-<<<<<<< HEAD
 class SessionError(EdgeWsdError):
     """A session cannot be opened, or there is none of that name."""
 
 
-class SessionFileError(SessionError):
-=======
 class CalibrationError(EdgeWsdError):
     """A pair cannot be calibrated over these prompts."""
 
@@ -107,8 +104,7 @@ class PlotError(EdgeWsdError):
     """A picture cannot be drawn or written."""
 
 
-class SessionFileError(EdgeWsdError):
->>>>>>> a4919ae (edge-wsd trace draws the signal of the whole draft and tells what other settings would have done; run takes a question without quotes)
+class SessionFileError(SessionError):
     """A saved conversation cannot be read or written."""
 
 

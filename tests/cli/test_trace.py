@@ -173,4 +173,4 @@ def test_a_stream_without_utf8_gets_marks_that_it_can_show():
 
 def test_nothing_is_drawn_of_an_empty_draft():
     assert chart_lines(signal_of([]), 80, UNICODE, colours=False) == []
-    assert list(signal_of([]).others(SettingGrid((0.5,), (3,))))[0][1] == Switched(-1, "draft_ended", None)
+    assert next(signal_of([]).others(SettingGrid((0.5,), (3,))))[1] == Switched(-1, "draft_ended", None)
