@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -113,7 +113,7 @@ class Limits:
         else:
             self.running -= 1
 
-    async def events(self, request: Request, stream: Stream) -> AsyncIterator[Event]:
+    async def events(self, request: Request, stream: Stream) -> AsyncGenerator[Event, None]:
         """The events of a reply, inside `slot`. Closes the stream however it ends.
 
         When the client leaves, the deadline passes or the server stops, the reply is ended within one decode step and

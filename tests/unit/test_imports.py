@@ -14,7 +14,7 @@ HOMES = {"edge_wsd": ROOT / "edge_wsd", "edge_wsd.converters": ROOT / "converter
 ARROWS = {
     "cli": "authorship batch batch_files bench calibration conversation_file converters decoding demo engine "
     "evaluation llama models pair prompts pull serve session sessions staging",
-    "serve": "batch conversation_file decoding demo engine llama models pair prompts session",
+    "serve": "asked batch conversation_file decoding demo engine llama loaded_model models pair prompts session",
     "pull": "models staging",
     "staging": "converters models",
     "converters": "llama models prompts",
