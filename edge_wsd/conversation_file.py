@@ -92,7 +92,7 @@ class SavedConversation:
             messages, written = _parse_written(data["messages"])
             pair = _parse_pair(data.get("pair", {}))
             return cls(data["system"], messages, Options().with_changes(**options), written, pair)
-        except (KeyError, TypeError, ValueError, OptionError, TemplateError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, OptionError, TemplateError) as error:
             raise SessionFileError(f"{path}: is a damaged conversation ({error})") from error
 
 

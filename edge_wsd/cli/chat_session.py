@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from edge_wsd.cli.ui.interruptible import call
 from edge_wsd.cli.ui.waiting import waiting_for
-from edge_wsd.errors import SessionError
+from edge_wsd.errors import EdgeWsdError
 from edge_wsd.prompts.messages import Message
 from edge_wsd.sessions.store import KeptSession
 from edge_wsd.units import counted
@@ -57,7 +57,7 @@ class ChatSession:
         try:
             with waiting_for("bringing back what the models had in memory", quiet=quiet) as line:
                 call(lambda: bring_memory_back(pair, self.kept.memory_path), cancel=lambda: None, waiting=line.tick)
-        except SessionError as error:
+        except EdgeWsdError as error:
             return f"the conversation is read again: {error}"
         return None
 
@@ -73,7 +73,7 @@ class ChatSession:
         try:
             with waiting_for("saving what the models have in memory", quiet=quiet) as line:
                 kept = call(lambda: keep_memory(session, self.kept.memory_path), cancel=lambda: None, waiting=line.tick)
-        except SessionError as error:
+        except EdgeWsdError as error:
             return f"what the models have in memory was not kept: {error}"
         if kept is None:
             return None

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import select
+import shutil
 import subprocess
 import time
 
@@ -141,6 +142,46 @@ def test_a_session_comes_back_with_its_pair_and_what_the_models_had_in_memory(pr
     assert damaged.returncode == 0 and "is damaged" in damaged.stderr and damaged.stdout
     program("chat", "--session", "work", "--no-save-kv", stdin="hello\n")
     assert not memory.exists()
+
+
+def test_the_question_outlives_a_kill_in_the_middle_of_its_answer(start, played, store):
+    process = start("chat", "-q", "--session", "work", stdin=subprocess.PIPE)
+    process.stdin.write(b"one\nslow\n")
+    process.stdin.flush()
+    heard = b""
+    while b"slow" not in heard:  # it is being written
+        heard += os.read(process.stdout.fileno(), 1)
+    process.kill()
+    process.wait()
+    assert [message.content for message in store.read("work").messages] == ["one", "Sure, you said one", "slow"]
+    done = played("chat", "--session", "work", "--max-tokens", "4", stdin="/regen\n/show messages\n")
+    assert "the last one has no answer yet, and /regen writes it" in done.stderr
+    assert done.stdout == "Sure, you said slow\n" and len(store.read("work").messages) == 4
+
+
+def test_another_message_takes_the_place_of_one_that_was_not_answered(played, store):
+    from dataclasses import replace
+
+    from edge_wsd.prompts.messages import Message
+
+    played("chat", "-q", "--session", "work", stdin="one\n")
+    with store.open("work") as kept:
+        kept.write(replace(kept.conversation, messages=(*kept.conversation.messages, Message("user", "lost"))))
+    done = played("chat", "-q", "--session", "work", stdin="two\n")
+    assert "takes the place of the one that was not answered" in done.stderr
+    assert [message.content for message in store.read("work").messages][::2] == ["one", "two"]
+
+
+def test_a_session_that_cannot_be_written_does_not_end_a_conversation_with_a_person(person, played, store):
+    """A full disk, or a folder that is gone, costs what would have been kept and no answer."""
+    somebody = person("--session", "work")
+    somebody.line("one")
+    somebody.waits_for("switch after")
+    somebody.waits_for(">>> ")
+    shutil.rmtree(store.folder / "work")
+    somebody.line("two")
+    somebody.waits_for("the session work is not kept")
+    somebody.waits_for("Sure, you said two")
 
 
 def test_a_kill_at_any_of_50_moments_loses_at_most_the_answer_being_written(start, store):
