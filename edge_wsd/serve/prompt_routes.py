@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, Field
+from pydantic import AliasChoices, BaseModel, Field
 
 from edge_wsd.decoding.events import Source
 from edge_wsd.llama.vocab import CONTROL, Vocab
@@ -26,10 +26,14 @@ class OfOneModel(BaseModel):
 
 
 class TokenizeRequest(OfOneModel):
-    """A text, or texts and ids of tokens in turns."""
+    """A text, or texts and ids of tokens in turns. vLLM's names of the first two fields are understood as well."""
 
-    content: str | list[str | int]
-    add_special: bool = Field(default=False, description="Put BOS in front, where the model has one.")
+    content: str | list[str | int] = Field(validation_alias=AliasChoices("content", "prompt"))
+    add_special: bool = Field(
+        default=False,
+        validation_alias=AliasChoices("add_special", "add_special_tokens"),
+        description="Put BOS in front, where the model has one.",
+    )
     parse_special: bool = Field(default=True, description="Turn texts like <|im_end|> into control tokens.")
     with_pieces: bool = False
 
@@ -54,9 +58,19 @@ class DetokenizeRequest(OfOneModel):
 
 
 class DetokenizeAnswer(BaseModel):
-    """Their text; bytes that are no whole characters become U+FFFD."""
+    """Their text, by llama-server's name and by vLLM's; bytes that are no whole characters become U+FFFD."""
 
     content: str
+    prompt: str
+
+
+class TokenizerInfo(BaseModel):
+    """Special tokens by their texts, and the template in the model's file."""
+
+    tokenizer_class: Literal["edge-wsd"] = "edge-wsd"
+    bos_token: str | None
+    eos_token: str | None
+    chat_template: str | None
 
 
 class TemplateRequest(OfOneModel):
@@ -99,7 +113,17 @@ async def detokenize(request: Request, body: DetokenizeRequest) -> DetokenizeAns
     async with serve_of(request).models.use(body.model) as served:
         vocab = _model(served).model.vocab
         data = await asyncio.to_thread(lambda: b"".join(_piece(vocab, token) for token in body.tokens))
-        return DetokenizeAnswer(content=data.decode(errors="replace"))
+        text = data.decode(errors="replace")
+        return DetokenizeAnswer(content=text, prompt=text)
+
+
+@router.get("/tokenizer_info")
+async def tokenizer_info(request: Request, model: str | None = None) -> TokenizerInfo:
+    """What clients want to know of a tokenizer that they use from here, as vLLM tells it."""
+    async with serve_of(request).models.use(model) as served:
+        vocab = _model(served).model.vocab
+        bos, eos = (None if token is None else vocab.text(token) for token in (vocab.bos, vocab.eos))
+        return TokenizerInfo(bos_token=bos, eos_token=eos, chat_template=_model(served).model.chat_template)
 
 
 @router.post("/apply-template")
