@@ -45,7 +45,10 @@ def test_bare_paths_and_last_slashes_are_understood(client, path):
 @pytest.mark.parametrize("model", [None, "demo:base", "demo:drafter"])
 def test_tokens_become_the_text_again(client, text, model):
     tokens = client.post("/tokenize", json={"content": text, "model": model}).json()["tokens"]
-    assert client.post("/detokenize", json={"tokens": tokens, "model": model}).json() == {"content": text}
+    assert client.post("/detokenize", json={"tokens": tokens, "model": model}).json() == {
+        "content": text,
+        "prompt": text,
+    }
 
 
 def test_pieces_are_texts_or_bytes(client):
