@@ -17,7 +17,7 @@ from edge_wsd import __version__
 from edge_wsd.serve import errors, ollama, plain_routes, prompt_routes, props
 from edge_wsd.serve.limits import Limits
 from edge_wsd.serve.metrics import CountedRequests, Metrics
-from edge_wsd.serve.openai import chat, completions
+from edge_wsd.serve.openai import chat, completions, responses
 from edge_wsd.serve.page import routes as page_routes
 from edge_wsd.serve.requests import BoundedBodies, LenientPaths
 from edge_wsd.serve.security import KeyLock, OwnNames
@@ -30,6 +30,7 @@ ROUTERS = (
     prompt_routes.router,
     chat.router,
     completions.router,
+    responses.router,
     props.router,
     *ollama.ROUTERS,
     page_routes.router,

@@ -26,3 +26,21 @@ def stream(server, body, path="/v1/chat/completions"):
 def text_of(chunks, index=0):
     deltas = [each["delta"] for chunk in chunks for each in chunk["choices"] if each["index"] == index]
     return "".join(delta.get("content") or "" for delta in deltas)
+
+
+LONG = {
+    "temperature": 2.0,
+    "seed": 1,
+    "logit_bias": {"<|im_end|>": -1000},
+    "edge_wsd": {"stop_loops": False, "chunk": 1, "threshold": 1.0, "speculation": False},
+}
+"""Fields of a request whose answer takes as long as the context is."""
+
+
+def lines_until_stopped(server, path, body):
+    """The lines of a stream whose server is told to stop once the first of them has come."""
+    with server.client() as client, client.stream("POST", path, json=body) as answer:
+        lines = answer.iter_lines()
+        found = [next(lines)]
+        server.call(server.serve.limits.stop)
+        return [line for line in [*found, *lines] if line and not line.startswith(":")]

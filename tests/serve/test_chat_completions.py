@@ -7,7 +7,7 @@ import pytest
 
 from edge_wsd import Options, Pair
 from tests.live_servers import CPU
-from tests.serve.chat_client import ASKED, QUESTION, post, stream, text_of
+from tests.serve.chat_client import ASKED, LONG, QUESTION, lines_until_stopped, post, stream, text_of
 
 
 @pytest.fixture(scope="module")
@@ -272,14 +272,13 @@ def test_an_unknown_model_is_not_found(live_server):
 
 
 def test_an_error_in_a_stream_is_a_line_of_it(server_with):
-    """The deadline passes in the middle of an answer."""
-    server = server_with(deadline_s=0.6)
-    post(server, {**ASKED, "max_tokens": 1})
-    asked = {**ASKED, "max_tokens": 450, "temperature": 2.0, "seed": 1, "n": 16, "edge_wsd": {"stop_loops": False}}
-    chunks = stream(server, asked)
-    assert chunks[0]["choices"][0]["delta"]["role"] == "assistant"
-    assert chunks[-1]["error"]["code"] == "deadline_exceeded"
-    assert chunks[-1]["error"]["type"] == "server_error"
+    """The server stops in the middle of an answer."""
+    lines = lines_until_stopped(server_with(), "/v1/chat/completions", {**ASKED, "stream": True, "n": 4, **LONG})
+    assert lines[-1] == "data: [DONE]"
+    error = json.loads(lines[-2].removeprefix("data: "))["error"]
+    assert error == {
+        "message": "the server is stopping", "type": "server_error", "param": None, "code": "unavailable",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("path", ["/chat/completions", "/v1/chat/completions/"])

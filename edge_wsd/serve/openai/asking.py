@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fastapi import Request
 
@@ -15,10 +15,15 @@ from edge_wsd.decoding.options import N_SEEDS, Options
 from edge_wsd.engine.stream import Stream
 from edge_wsd.prompts.messages import Message
 from edge_wsd.prompts.tools import Tool
+from edge_wsd.serve.openai.choice import Details
+from edge_wsd.serve.openai.parameters import Parameters
+from edge_wsd.serve.openai.tools import ToolsAsked
 from edge_wsd.serve.served_models import Served
 from edge_wsd.serve.state import serve_of
 
 T = TypeVar("T")
+_TOOL_HEADING = "\n[Tool]"
+"""With this the base would begin to invent a tool's answer, in the plain template's form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,26 @@ class ChatQuestion:
         if seed is None:
             return [self.options] * self.n
         return [self.options.with_changes(seed=(seed + number) % N_SEEDS) for number in range(self.n)]
+
+
+def chat_question(
+    served: Served,
+    given: Parameters,
+    messages: Sequence[Message],
+    tools: ToolsAsked,
+    schema: Mapping[str, Any] | None,
+    details: Details,
+    **more: Any,
+) -> ChatQuestion:
+    """A question with what the parameters, the tools and the schema of the answer mean. Raises `OptionError`."""
+    if (schema := tools.schema or schema) is not None:
+        more |= {"json_schema": schema, "grammar_from": "start"}
+    if details.logprobs is not None:  # at least one, or an answer may end before the base has read the draft
+        more["top_logprobs"] = max(1, details.logprobs)
+    options = given.options(served.pair.options, served.mode, **more)
+    if tools.tools:
+        options = options.with_changes(stop=(*options.stop, _TOOL_HEADING))
+    return ChatQuestion(messages, options, tools.tools)
 
 
 async def started(request: Request, served: Served, question: ChatQuestion) -> list[Stream]:

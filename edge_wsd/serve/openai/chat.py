@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
 
@@ -16,7 +16,7 @@ from edge_wsd.decoding.events import Reply
 from edge_wsd.decoding.options import Mode
 from edge_wsd.serve.errors import OPENAI_ERRORS, RequestError
 from edge_wsd.serve.extension import Extension, extension_of_reply
-from edge_wsd.serve.openai.asking import ChatQuestion, asked, events, replies, started
+from edge_wsd.serve.openai.asking import ChatQuestion, asked, chat_question, events, replies, started
 from edge_wsd.serve.openai.chat_types import (
     AnswerDelta,
     ChatChoice,
@@ -35,8 +35,6 @@ from edge_wsd.serve.served_models import Served
 from edge_wsd.serve.streaming import SSE, live_response
 
 router = APIRouter(responses=OPENAI_ERRORS)
-_TOOL_HEADING = "\n[Tool]"
-"""With this the base would begin to invent a tool's answer, in the plain template's form."""
 
 
 @router.post(
@@ -80,18 +78,9 @@ class ChatAnswering:
 
     def question(self, served: Served) -> ChatQuestion:
         """What the pair is asked. Raises `RequestError` and `OptionError`."""
-        body, tools = self.body, self.asked_tools
-        schema = tools.schema or schema_of_format(body.response_format)
-        more = {} if schema is None else {"json_schema": schema, "grammar_from": "start"}
-        options = body.options(served.pair.options, served.mode, top_logprobs=self._n_alternatives, **more)
-        if tools.tools:
-            options = options.with_changes(stop=(*options.stop, _TOOL_HEADING))
-        return ChatQuestion(messages_of(body.messages), options, tools.tools, body.n or 1)
-
-    @property
-    def _n_alternatives(self) -> int:
-        """At least one, or a reply may end before the base has read what the drafter wrote."""
-        return max(1, self.body.top_logprobs or 0) if self.body.logprobs else 0
+        body = self.body
+        messages, schema = messages_of(body.messages), schema_of_format(body.response_format)
+        return replace(chat_question(served, body, messages, self.asked_tools, schema, self.wanted), n=body.n or 1)
 
     def completion(self, model: str, whole: Sequence[Reply], mode: Mode) -> ChatCompletion:
         """The whole answer. With one choice the extension field stands at the top."""

@@ -127,19 +127,37 @@ def chunk_choice(index: int, piece: AnswerPiece) -> ChunkChoice:
     return ChunkChoice(index=index, delta=delta, logprobs=logprobs, finish_reason=piece.finish_reason)
 
 
-def whole_choice(index: int, reply: Reply, wanted: Details) -> ChatChoice:
-    """A whole answer. Raises `RequestError` if it was ended by the server."""
-    reader = wanted.reader()
+def whole_pieces(reply: Reply, details: Details) -> Iterator[AnswerPiece]:
+    """Pieces of a whole answer. Raises `RequestError` if it was ended by the server."""
+    reader = details.reader()
     parts = [reply.text] if reader is None else [*reader.feed(reply.text), *reader.end()]
-    text = "".join(part for part in parts if isinstance(part, str))
-    calls = [part for part in parts if isinstance(part, ToolCall)]
+    logprobs: tuple[TokenLogprob, ...] = ()
+    if (n_top := details.logprobs) is not None:
+        logprobs = tuple(token_logprob(token, n_top) for token in reply.tokens)
+    n_calls = 0
+    for part in parts or [""]:
+        if isinstance(part, ToolCall):
+            yield AnswerPiece("", part, n_calls, logprobs)
+            n_calls += 1
+        else:
+            yield AnswerPiece(part, logprobs=logprobs)
+        logprobs = ()
+    yield AnswerPiece(finish_reason=end_of(reply, n_calls))
+
+
+def whole_choice(index: int, reply: Reply, details: Details) -> ChatChoice:
+    """A whole answer. Raises `RequestError` if it was ended by the server."""
+    pieces = list(whole_pieces(reply, details))
+    text = "".join(piece.text for piece in pieces)
+    calls = [piece.call for piece in pieces if piece.call is not None]
     message = AnswerMessage(role="assistant", content=text if text or not calls else None, refusal=None)
     if calls:
         message.tool_calls = [_call(call) for call in calls]
     logprobs = None
-    if (n_top := wanted.logprobs) is not None:
-        logprobs = ChoiceLogprobs(content=[token_logprob(token, n_top) for token in reply.tokens], refusal=None)
-    end = end_of(reply, len(calls))
+    if details.logprobs is not None:
+        logprobs = ChoiceLogprobs(content=[each for piece in pieces for each in piece.logprobs], refusal=None)
+    end = pieces[-1].finish_reason
+    assert end is not None
     return ChatChoice(index=index, message=message, logprobs=logprobs, finish_reason=end)
 
 

@@ -68,7 +68,7 @@ def _schema_of_call(tools: Sequence[Tool]) -> dict[str, Any]:
     return {"anyOf": calls, **({"$defs": definitions} if definitions else {})}
 
 
-def schema_of_format(given: Mapping[str, Any] | None) -> Mapping[str, Any] | str | None:
+def schema_of_format(given: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     """The schema that `response_format` asks for; None for text. Raises `RequestError`."""
     kind = "text" if given is None else given.get("type")
     if kind == "text":
