@@ -188,7 +188,7 @@ def test_a_message_is_written_in_the_editor(person, environment, tmp_path):
     assert (tmp_path / "before").read_text().strip() == "written there"
     somebody.waits_for(PROMPT)
     somebody.line("/show messages")
-    somebody.waits_for(">>> one\nSure, you said one\n>>> written there\nSure, you said written there\n\n")
+    somebody.waits_for(">>> one\nSure, you said one\n\n>>> written there\nSure, you said written there\n\n")
 
 
 def test_an_editor_that_saves_nothing_asks_nothing(person, environment, tmp_path):

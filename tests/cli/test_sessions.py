@@ -107,8 +107,32 @@ def test_sessions_are_listed_shown_renamed_and_removed(played, store):
     assert played("sessions", "rename", "work", "play").returncode == 0
     assert "there is no session 'work'" in played("sessions", "show", "work").stderr
     done = played("sessions", "rm", "play")
-    assert done.returncode == 1 and "-y deletes it" in done.stderr and store.names() == ["play"]
+    assert done.returncode == 1 and "use --yes" in done.stderr and store.names() == ["play"]
     assert played("sessions", "rm", "play", "-y").returncode == 0 and store.names() == []
+
+
+def test_deleting_a_session_is_asked_first(at_terminal, played, store):
+    played("chat", "-q", "--session", "work", stdin="one\n")
+    somebody = at_terminal("sessions", "rm", "work")
+    somebody.waits_for("Delete the session work (2 messages)? [y/N]")
+    somebody.types("n\r")
+    somebody.waits_for("nothing was deleted")
+    assert somebody.leaves() == 1 and store.names() == ["work"]
+    somebody = at_terminal("sessions", "rm", "work")
+    somebody.waits_for("[y/N]")
+    somebody.types("y\r")
+    somebody.waits_for("work is deleted")
+    assert somebody.leaves() == 0 and store.names() == []
+
+
+def test_nothing_about_sessions_is_wider_than_the_terminal(at_terminal, played, store):
+    played("chat", "-q", "--session", "a-session-with-a-long-name", stdin=f"{'many words ' * 9}\n/set seed 5\n")
+    for columns in (40, 80, 200):
+        for arguments in ((), ("show", "a-session-with-a-long-name")):
+            somebody = at_terminal("sessions", *arguments, columns=columns)
+            assert somebody.leaves() == 0
+            lines = [line for line in somebody.seen.split("\n") if not line.startswith("the sessions are in")]
+            assert lines and max(map(len, lines)) < columns, lines
 
 
 def test_a_session_is_exported_with_who_wrote_what(played, store, tmp_path):

@@ -7,7 +7,6 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import click
-from click.shell_completion import CompletionItem
 
 from edge_wsd import __version__
 from edge_wsd.cli import chat_commands
@@ -18,6 +17,7 @@ from edge_wsd.cli.main import debug_wanted, explained, show_traceback
 from edge_wsd.cli.options import GIVEN, PER_MODEL_NOTE, reply_options
 from edge_wsd.cli.pair_choice import PairChoice, demo_remarks, pair_options
 from edge_wsd.cli.sections import SectionCommand
+from edge_wsd.cli.session_names import complete_session
 from edge_wsd.cli.ui.chat_input import LineReader, LineSource, message_of
 from edge_wsd.cli.ui.paint import Style, style_options
 from edge_wsd.cli.ui.screen import screen_for
@@ -26,14 +26,6 @@ from edge_wsd.cli.ui.texts import system_option
 from edge_wsd.decoding.options import Options
 from edge_wsd.errors import EdgeWsdError
 from edge_wsd.sessions.store import KeptSession, SessionStore
-
-
-def complete_session(_ctx: click.Context, _param: click.Parameter, beginning: str) -> list[CompletionItem]:
-    """Names of sessions, for a shell."""
-    try:
-        return [CompletionItem(name) for name in SessionStore().names() if name.startswith(beginning)]
-    except EdgeWsdError:
-        return []
 
 
 @click.command(cls=SectionCommand, epilog=PER_MODEL_NOTE)

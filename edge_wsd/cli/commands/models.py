@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from edge_wsd.cli.main import FAILED, AdvisingGroup, complain
 from edge_wsd.cli.ui.guard import print_json
+from edge_wsd.cli.ui.question import agrees, can_be_asked
 from edge_wsd.cli.ui.rows import columns_of_stdout, hanging_lines, named_lines, prose_lines, table_lines, tell
-from edge_wsd.cli.ui.terminal import is_terminal, neutralise, one_line
+from edge_wsd.cli.ui.terminal import neutralise, one_line
 from edge_wsd.errors import StoreError
 from edge_wsd.units import counted
 
@@ -95,14 +95,9 @@ def rm(*, name: str, yes: bool) -> None:
     store = Store()
     wanted = store.removable(name)
     if not yes:
-        if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
+        if not can_be_asked():
             raise StoreError(f"cannot ask whether to delete {wanted}; use --yes")
-        try:
-            agreed = click.confirm(f"Delete {wanted} ({_size(store.bytes_of(wanted))})?", err=True)
-        except click.Abort:  # the cursor is still behind the question
-            click.echo(err=True)
-            raise
-        if not agreed:
+        if not agrees(f"Delete {wanted} ({_size(store.bytes_of(wanted))})?"):
             raise StoreError("nothing was deleted")
     freed = store.remove(str(wanted))
     click.echo(f"{wanted} deleted, {_size(freed)} freed", err=True)

@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-from click.shell_completion import CompletionItem
 
 from edge_wsd.cli.chat_options import changed_options
 from edge_wsd.cli.main import FAILED, AdvisingGroup, complain
+from edge_wsd.cli.session_names import complete_session
 from edge_wsd.cli.ui.guard import drawing_on, print_json
 from edge_wsd.cli.ui.paint import BOLD, RESET, Style, style_options
+from edge_wsd.cli.ui.question import agrees, can_be_asked
 from edge_wsd.cli.ui.rows import columns_of_stdout, table_lines, tell
 from edge_wsd.cli.ui.terminal import colours_wanted, is_terminal, one_line
 from edge_wsd.cli.ui.transcript import markdown, show_transcript
 from edge_wsd.decoding.options import Options
-from edge_wsd.errors import EdgeWsdError, SessionError
+from edge_wsd.errors import SessionError
 from edge_wsd.files import write_atomically
 from edge_wsd.json_text import json_line
 from edge_wsd.sessions.store import SessionStore, SessionSummary
@@ -26,14 +27,6 @@ from edge_wsd.units import counted
 
 F = TypeVar("F", bound=Callable[..., Any])
 _SHOWN_CHARACTERS = 40
-
-
-def complete_session(_ctx: click.Context, _param: click.Parameter, beginning: str) -> list[CompletionItem]:
-    """Names of sessions, for a shell."""
-    try:
-        return [CompletionItem(name) for name in SessionStore().names() if name.startswith(beginning)]
-    except EdgeWsdError:
-        return []
 
 
 def _name_argument(function: F) -> F:
@@ -131,9 +124,10 @@ def rm(*, name: str, yes: bool) -> None:
     store = SessionStore()
     n_messages = len(store.read(name).messages) if _is_readable(store, name) else 0
     if not yes:
-        if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
-            raise SessionError(f"{name} was not deleted: nobody can be asked here; -y deletes it without a question")
-        click.confirm(f"Delete the session {name} with {counted(n_messages, 'messages')}?", abort=True, err=True)
+        if not can_be_asked():
+            raise SessionError(f"cannot ask whether to delete {name}; use --yes")
+        if not agrees(f"Delete the session {name} ({counted(n_messages, 'messages')})?"):
+            raise SessionError("nothing was deleted")
     store.remove(name)
     tell(f"{name} is deleted")
 

@@ -29,8 +29,9 @@ def show_transcript(
 ) -> None:
     """Writes every message, in lines of at most `n_columns`. What is not known to be a model's has no colour. `raw`
     hands texts on as they are, for a file or a pipe."""
-    for message, authorship in zip(messages, written, strict=True):
+    for number, (message, authorship) in enumerate(zip(messages, written, strict=True)):
         if message.role != "assistant":
+            out.write("\n" if number else "")
             for line in said_lines(message.content, n_columns):
                 out.write(f"{bold(line)}\n")
         elif authorship is None:
