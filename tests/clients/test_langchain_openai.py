@@ -13,7 +13,9 @@ QUESTION = "How do I list files by size?"
 
 @pytest.fixture
 def model(address):
-    return langchain_openai.ChatOpenAI(model="demo", base_url=f"{address}/v1", api_key="unused", max_retries=0)
+    return langchain_openai.ChatOpenAI(
+        model="demo", base_url=f"{address}/v1", api_key="unused", max_retries=0, stream_usage=True
+    )
 
 
 def test_an_answer_comes_with_its_usage(model):

@@ -47,11 +47,6 @@ def test_they_read_the_length_of_the_context_and_the_template_from_props(http):
     assert "im_start" in props["chat_template"]
 
 
-def test_the_length_of_the_context_is_told_with_the_models_too(http):
-    (pair,) = [model for model in http.get("/v1/models").json()["data"] if model["id"] == "demo"]
-    assert pair["meta"]["n_ctx_train"] == 1024
-
-
 def test_texts_become_tokens_and_texts_again(http):
     tokens = http.post("/tokenize", json={"content": "ls -lS"}).json()["tokens"]
     assert http.post("/detokenize", json={"tokens": tokens}).json()["content"] == "ls -lS"

@@ -14,6 +14,7 @@ from edge_wsd.prompts.tools import ToolCall
 from edge_wsd.serve.extension import Extension, extension_of_event, extension_of_reply
 from edge_wsd.serve.ollama.durations import nanoseconds
 from edge_wsd.serve.ollama.wire import DoneReason, OllamaAnswer
+from edge_wsd.serve.openai.choice import end_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +34,12 @@ class AnswerLines:
         return self._made([], done=True, done_reason=reason)
 
     def whole(self, reply: Reply, load_s: float) -> OllamaAnswer:
-        """The answer to a request that asks for no stream."""
+        """The answer to a request that asks for no stream. Raises `RequestError` if the server ended it."""
         parts = [*self._parts(reply.text), *self._rest()]
         return self._made(parts, extension_of_reply(reply), **self._ending(reply, load_s))
 
     def line(self, event: Event, load_s: float) -> OllamaAnswer | None:
-        """None for an event that this client has not asked to hear of."""
+        """None for an event that this client has not asked to hear of. Raises `RequestError` if the server ended it."""
         if isinstance(event, Finished):
             return self._made(self._rest(), extension_of_event(event), **self._ending(event.reply, load_s))
         parts = self._parts(event.text) if isinstance(event, Token) else []
@@ -66,7 +67,7 @@ class AnswerLines:
         read_s = max(0.0, stats.ttft_s - stats.queued_s)
         return {
             "done": True,
-            "done_reason": "length" if reply.finish_reason == "length" else "stop",
+            "done_reason": end_of(reply, 0),
             "total_duration": nanoseconds(time.perf_counter() - self.began),
             "load_duration": nanoseconds(load_s),
             "prompt_eval_count": stats.base_prompt_tokens or stats.drafter_prompt_tokens,
