@@ -12,8 +12,8 @@ from edge_wsd.serve.errors import RequestError, error_response
 from edge_wsd.serve.settings import ServeSettings
 
 _VERSION = "/v1"
-_NO_TYPE = (b"application/x-www-form-urlencoded", b"text/plain")
-"""What `curl -d` and old scripts call JSON."""
+_NO_TYPE = (b"application/x-www-form-urlencoded", b"text/plain", b"application/octet-stream")
+"""What `curl -d`, old scripts and LiteLLM call JSON."""
 
 
 class BoundedBodies:
