@@ -52,7 +52,9 @@ def test_a_stream_is_one_object_a_line_and_only_the_last_is_done(http):
     assert {"total_duration", "load_duration", "prompt_eval_count", "eval_count", "eval_duration"} <= set(last)
 
 
-@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "application/octet-stream", "application/json", None])
+@pytest.mark.parametrize(
+    "kind", ["application/x-www-form-urlencoded", "application/octet-stream", "application/json", None]
+)
 def test_what_curl_sends_with_d_is_taken_for_json(http, kind):
     headers = {} if kind is None else {"Content-Type": kind}
     body = json.dumps({"model": "demo", "prompt": "hello", "stream": False})
