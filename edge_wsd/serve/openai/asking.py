@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ from edge_wsd.serve.served_models import Served
 from edge_wsd.serve.state import serve_of
 
 T = TypeVar("T")
+_PATIENCE_S = 1.0
 _TOOL_HEADING = "\n[Tool]"
 """With this the base would begin to invent a tool's answer, in the plain template's form."""
 
@@ -91,9 +92,10 @@ async def started(request: Request, served: Served, question: ChatQuestion) -> l
 async def replies(request: Request, streams: Sequence[Stream]) -> list[Reply]:
     """All answers, whole. The first that fails ends the others."""
     found: dict[int, Reply] = {}
-    async for number, event in events(request, streams):
-        if isinstance(event, Finished):
-            found[number] = event.reply
+    async with aclosing(events(request, streams)) as told:
+        async for number, event in told:
+            if isinstance(event, Finished):
+                found[number] = event.reply
     return [found[number] for number in range(len(streams))]
 
 
@@ -121,6 +123,26 @@ async def merged(sources: Sequence[AsyncIterator[T]]) -> AsyncGenerator[tuple[in
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def begun(source: AsyncGenerator[T, None], patience_s: float = _PATIENCE_S) -> AsyncGenerator[T | None, None]:
+    """What the source yields; None before that if nothing has come for a while. The source is closed at the end.
+
+    So an answer that is refused at once still gets a status of its own, and one that is long in coming begins.
+    """
+    first = asyncio.ensure_future(anext(source, None))
+    try:
+        done, _ = await asyncio.wait({first}, timeout=patience_s)
+        if not done:
+            yield None
+        item = await first
+        while item is not None:
+            yield item
+            item = await anext(source, None)
+    finally:
+        first.cancel()
+        await asyncio.wait({first})
+        await source.aclose()
 
 
 async def _read(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
@@ -16,7 +17,7 @@ from edge_wsd.decoding.events import Reply
 from edge_wsd.decoding.options import Mode
 from edge_wsd.serve.errors import OPENAI_ERRORS, RequestError
 from edge_wsd.serve.extension import Extension, extension_of_reply
-from edge_wsd.serve.openai.asking import ChatQuestion, asked, chat_question, events, replies, started
+from edge_wsd.serve.openai.asking import ChatQuestion, asked, begun, chat_question, events, replies, started
 from edge_wsd.serve.openai.chat_types import (
     AnswerDelta,
     ChatChoice,
@@ -102,12 +103,15 @@ class ChatAnswering:
             writers = [ChoiceWriter(self.wanted) for _ in streams]
             role = AnswerDelta(role="assistant", content="", refusal=None)
             firsts = [ChunkChoice(index=n, delta=role, logprobs=None, finish_reason=None) for n in range(len(streams))]
-            async for number, event in events(request, streams):
-                while firsts:  # not before the first event, so that most errors still have their status
-                    yield self._line(served.name, [firsts.pop(0)])
-                writer = writers[number]
-                for piece in writer.pieces(event):
-                    yield self._line(served.name, [chunk_choice(number, piece)], piece.extension)
+            async with aclosing(begun(events(request, streams))) as told:
+                async for item in told:
+                    while firsts:
+                        yield self._line(served.name, [firsts.pop(0)])
+                    if item is None:
+                        continue
+                    number, event = item
+                    for piece in writers[number].pieces(event):
+                        yield self._line(served.name, [chunk_choice(number, piece)], piece.extension)
             if self._tells_usage:
                 whole = [writer.reply for writer in writers if writer.reply is not None]
                 yield self._line(served.name, [], usage=usage_of(whole, question.options.mode))

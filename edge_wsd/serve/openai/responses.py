@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from uuid import uuid4
 
@@ -15,7 +16,7 @@ from edge_wsd.decoding.events import Reply
 from edge_wsd.decoding.options import Options
 from edge_wsd.serve.errors import OPENAI_ERRORS, ClientGone, RequestError, failure_of, openai_error
 from edge_wsd.serve.extension import extension_of_reply
-from edge_wsd.serve.openai.asking import ChatQuestion, asked, chat_question, replies, started
+from edge_wsd.serve.openai.asking import ChatQuestion, asked, begun, chat_question, events, replies, started
 from edge_wsd.serve.openai.chat import usage_of
 from edge_wsd.serve.openai.choice import ChoiceWriter, Details, whole_pieces
 from edge_wsd.serve.openai.response_input import flat_tools, input_messages
@@ -31,7 +32,6 @@ from edge_wsd.serve.openai.response_types import (
 from edge_wsd.serve.openai.response_writer import ResponseWriter
 from edge_wsd.serve.openai.tools import ToolsAsked, asked_tools, schema_of_format
 from edge_wsd.serve.served_models import Served
-from edge_wsd.serve.state import serve_of
 from edge_wsd.serve.streaming import SSE, live_response
 
 router = APIRouter(responses=OPENAI_ERRORS)
@@ -95,9 +95,10 @@ class ResponseAnswering:
         """The events. An error behind the first of them is an event of its own."""
         has_begun = False
         try:
-            async for event in self._events(request):
-                has_begun = True
-                yield _line(event)
+            async with aclosing(self._events(request)) as told:
+                async for event in told:
+                    has_begun = True
+                    yield _line(event)
         except ClientGone:
             raise
         except Exception as error:
@@ -110,16 +111,15 @@ class ResponseAnswering:
             question = self.question(served)
             (stream,) = await started(request, served, question)
             choice = ChoiceWriter(self.details)
-            has_begun = False
-            async for event in serve_of(request).limits.events(request, stream):
-                if not has_begun:
-                    has_begun = True
-                    so_far = self._object(served.name, question.options, "in_progress")
-                    for kind in ("response.created", "response.in_progress"):
-                        yield self.writer.event(kind, response=so_far)
-                for piece in choice.pieces(event):
-                    for told in self.writer.pieces(piece):
-                        yield told
+            kinds = ["response.created", "response.in_progress"]
+            async with aclosing(begun(events(request, [stream]))) as told:
+                async for item in told:
+                    while kinds:
+                        so_far = self._object(served.name, question.options, "in_progress")
+                        yield self.writer.event(kinds.pop(0), response=so_far)
+                    for piece in () if item is None else choice.pieces(item[1]):
+                        for event in self.writer.pieces(piece):
+                            yield event
             assert choice.reply is not None
             whole = self.complete(served.name, question.options, choice.reply)
             yield self.writer.event(f"response.{whole.status}", response=whole)
