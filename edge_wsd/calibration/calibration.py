@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from edge_wsd.batch import Batch, BatchPrompt
 from edge_wsd.calibration.draft import ScoredDraft, scoring_options
+from edge_wsd.calibration.nudged import NudgeRow, nudge_row
 from edge_wsd.calibration.settings import SettingGrid
 from edge_wsd.calibration.sweep import SettingRow, sweep
 from edge_wsd.calibration.verdict import PairVerdict, judge_pair
@@ -36,9 +37,12 @@ class Calibration:
     """Of the prompts that have one, in their order; empty drafts are left out."""
     n_empty: int
     """Prompts to which the drafter wrote nothing that the base could score."""
-    failures: tuple[tuple[int, Exception], ...]
-    """Prompts that could not be answered, by their number from 0."""
+    failures: tuple[tuple[Any, Exception], ...]
+    """Prompts that could not be answered, and why."""
     rows: tuple[SettingRow, ...]
+    """Of the rule `window`."""
+    nudges: tuple[NudgeRow, ...]
+    """Of the rule `nudge`; none where nothing can be known of it: tokens are drawn, or the vocabularies differ."""
     verdict: PairVerdict
 
     def as_dict(self) -> dict[str, Any]:
@@ -46,9 +50,10 @@ class Calibration:
         return {
             "n_drafts": len(self.drafts),
             "n_empty": self.n_empty,
-            "failures": [{"prompt": number, "error": str(error)} for number, error in self.failures],
+            "n_failed": len(self.failures),
             "draft_tokens": sum(map(len, self.drafts)),
             "settings": [row.as_dict() for row in self.rows],
+            "nudges": [{"rule": "nudge", **asdict(row)} for row in self.nudges],
             "verdict": self.verdict.as_dict(),
         }
 
@@ -61,34 +66,60 @@ def calibrate(
     grid: SettingGrid | None = None,
     system: str | None = None,
     options: Options | None = None,
-    progress: Callable[[int], None] | None = None,
 ) -> Calibration:
     """Write and score a draft for each prompt, as many at once as the pair was loaded for, and try the `grid` on them.
 
     `options` say how drafts are written (length, sampling); `prompt_of` makes an item of `prompts` what `Batch` takes.
-    `progress` is told after each prompt how many are done; what it raises ends the work. Raises `CalibrationError` if
-    no prompt has a draft.
+    Raises `CalibrationError` if no prompt has a draft.
     """
-    asked = Batch(
-        pair, prompts, partial(_question, prompt_of), system=system, options=scoring_options(options or pair.options)
-    )
-    drafts: list[ScoredDraft] = []
-    failures: list[tuple[int, Exception]] = []
-    n_empty = 0
-    with closing(iter(asked)) as answers:
-        for number, (_, reply) in enumerate(answers):
-            if isinstance(reply, Exception):
-                failures.append((number, reply))
-            elif draft := ScoredDraft.of(reply):
-                drafts.append(draft)
-            else:
-                n_empty += 1
-            if progress is not None:
-                progress(number + 1)
-    if not drafts:
-        raise CalibrationError(_why_none(n_empty, failures))
-    rows = tuple(sweep(drafts, grid or SettingGrid()))
-    return Calibration(tuple(drafts), n_empty, tuple(failures), rows, judge_pair(rows))
+    return Calibrator(pair, prompts, prompt_of, grid=grid, system=system, options=options).run()
+
+
+class Calibrator(Generic[T]):
+    """The same, which can be watched and stopped from another thread."""
+
+    def __init__(
+        self,
+        pair: Pair,
+        prompts: Iterable[T],
+        prompt_of: Callable[[T], BatchPrompt] | None = None,
+        *,
+        grid: SettingGrid | None = None,
+        system: str | None = None,
+        options: Options | None = None,
+        progress: Callable[[], object] | None = None,
+    ) -> None:
+        """`progress` is called after each prompt."""
+        options = scoring_options(options or pair.options)
+        self._grid, self._progress = grid or SettingGrid(), progress
+        self._knows_nudges = options.is_greedy and pair.vocabulary.same
+        self._batch = Batch(pair, prompts, partial(_question, prompt_of), system=system, options=options)
+
+    def cancel(self) -> None:
+        """End the work within one decode; `run` then tells of the drafts that there are."""
+        self._batch.cancel()
+
+    def run(self) -> Calibration:
+        """Raises `CalibrationError` if no prompt has a draft."""
+        drafts: list[ScoredDraft] = []
+        failures: list[tuple[Any, Exception]] = []
+        n_empty = 0
+        with closing(iter(self._batch)) as answers:
+            for item, reply in answers:
+                draft = None if isinstance(reply, Exception) else ScoredDraft.of(reply)
+                if isinstance(reply, Exception):
+                    failures.append((item, reply))
+                elif draft:
+                    drafts.append(draft)
+                else:
+                    n_empty += 1
+                if self._progress is not None:
+                    self._progress()
+        if not drafts:
+            raise CalibrationError(_why_none(n_empty, failures))
+        rows = tuple(sweep(drafts, self._grid))
+        nudges = tuple(nudge_row(value, drafts) for value in self._grid.nudges) if self._knows_nudges else ()
+        return Calibration(tuple(drafts), n_empty, tuple(failures), rows, nudges, judge_pair(rows))
 
 
 def _question(prompt_of: Callable[[T], BatchPrompt] | None, item: Any) -> BatchPrompt:
@@ -101,10 +132,9 @@ def _question(prompt_of: Callable[[T], BatchPrompt] | None, item: Any) -> BatchP
     return prompt
 
 
-def _why_none(n_empty: int, failures: list[tuple[int, Exception]]) -> str:
+def _why_none(n_empty: int, failures: list[tuple[Any, Exception]]) -> str:
     if failures:
-        number, error = failures[0]
-        return f"no prompt could be answered; prompt {number + 1}: {error}"
+        return f"none of the prompts could be answered; the first: {failures[0][1]}"
     if n_empty:
         return "the drafter wrote nothing to any of the prompts; look at its template (--drafter-template)"
     return "there are no prompts; give one at least"

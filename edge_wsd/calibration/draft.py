@@ -21,7 +21,9 @@ def scoring_options(options: Options) -> Options:
 
     A window of one token, since a reply that ends before its first window is full has no scores.
     """
-    return options.with_changes(mode="wsd", rule="never", window=1, ignore_repeated=True, switch_at=None)
+    return options.with_changes(
+        mode="wsd", rule="never", window=1, ignore_repeated=True, switch_at=None, top_logprobs=1
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,10 @@ class ScoredDraft:
     ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     """Natural log-probabilities under the base, at temperature 1."""
+    pieces: tuple[bytes, ...]
+    """The bytes of each token."""
+    choices: tuple[tuple[int, float], ...]
+    """The base's own choice at each position, and the log-probability of that."""
     repeated: tuple[bool, ...]
     """Whether the token only repeats the question or the draft (`Options.ignore_repeated`)."""
     ended: SwitchReason | None
@@ -46,6 +52,8 @@ class ScoredDraft:
             texts=tuple(token.text for token in tokens),
             ids=tuple(token.id for token in tokens),
             logprobs=tuple(token.logprob for token in tokens if token.logprob is not None),
+            pieces=tuple(token.piece for token in tokens),
+            choices=tuple((token.top[0].id, token.top[0].logprob) for token in tokens),
             repeated=tuple(bool(token.repeated) for token in tokens),
             ended=None if reply.switch is None else reply.switch.reason,
         )

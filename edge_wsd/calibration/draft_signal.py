@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from edge_wsd.calibration.draft import ScoredDraft
+from edge_wsd.calibration.nudged import NudgedDraft, nudged
 from edge_wsd.calibration.settings import SettingGrid, WindowSetting
 from edge_wsd.decoding.events import Switched
 
@@ -19,6 +20,8 @@ class DraftSignal:
     draft: ScoredDraft
     setting: WindowSetting
     switch: Switched | None
+    knows_nudges: bool = True
+    """Whether something can be known of the rule `nudge`: nothing is drawn, and the vocabularies are the same."""
 
     @property
     def probabilities(self) -> list[float]:
@@ -35,6 +38,11 @@ class DraftSignal:
         for ignore_repeated in (False, True):
             for setting in grid.settings(ignore_repeated=ignore_repeated):
                 yield setting, self.draft.switch(setting)
+
+    def nudges(self, grid: SettingGrid) -> Iterator[tuple[float, NudgedDraft]]:
+        """What the rule `nudge` would have made of the draft."""
+        if self.knows_nudges:
+            yield from ((nudge_below, nudged(self.draft, nudge_below)) for nudge_below in grid.nudges)
 
     def as_dict(self, grid: SettingGrid) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -60,6 +68,7 @@ class DraftSignal:
             "others": [
                 {"rule": "window", **asdict(setting), "switch": _plain(switch)} for setting, switch in self.others(grid)
             ],
+            "nudges": [one.as_dict(nudge_below) for nudge_below, one in self.nudges(grid)],
         }
 
 

@@ -21,7 +21,7 @@ SELDOM = 0.5
 """A pair whose base takes over in fewer drafts than this share, however easy it is made, is a poor one."""
 RULE = (
     f"the highest threshold, and with it the longest window, at which the base takes over confidently in at least "
-    f"{OFTEN:.0%} of the drafts and keeps at most {MOST_DRAFTED:.0%} of the draft at the median"
+    f"{100 * OFTEN:.0f} % of the drafts and keeps at most {100 * MOST_DRAFTED:.0f} % of the draft at the median"
 )
 """How the recommended setting is chosen, in words."""
 

@@ -31,6 +31,7 @@ COMMANDS = {
     "chat": "Hold a conversation in the terminal.",
     "sessions": "List, show, rename, remove and export the conversations of `chat --session`.",
     "trace": "Show how an answer comes about, token by token.",
+    "calibrate": "Find the setting of the switch that suits a pair.",
     "serve": "Answer over HTTP, as OpenAI and Ollama do, with a page.",
     "batch": "Answer a file of questions, line by line.",
     "eval": "Measure a pair: how aligned and how right its answers are.",

@@ -65,6 +65,23 @@ class TextOrFile(click.ParamType):  # type: ignore[type-arg,unused-ignore]
             self.fail(f"{value[1:]} is not UTF-8 text.", param, ctx)
 
 
+class ListType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """Numbers of one kind with commas between; their range is for who takes them to check."""
+
+    def __init__(self, kind: type[int] | type[float]) -> None:
+        self._kind = kind
+        self.name = "N,..." if kind is int else "X,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return tuple(self._kind(word) for word in value.split(","))
+        except ValueError:
+            kind = "whole numbers" if self._kind is int else "numbers"
+            self.fail(f"{value!r} is not a list of {kind} with commas between.", param, ctx)
+
+
 class DurationType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     """Seconds, or a time such as 5m; -1 for ever, which becomes None."""
 

@@ -248,6 +248,14 @@ def choose_pair(name: str | None, drafter: str | None, base: str | None, unnamed
     return find_pair(name if name is not None else unnamed or default_name())
 
 
+def named_or_in_folder(name: str) -> NamedPair:
+    """The pair of this name; or, of no name, the one in a folder with drafter.gguf and base.gguf in it."""
+    folder = Path(name)
+    if (folder / "drafter.gguf").is_file():
+        return NamedPair("", str(folder / "drafter.gguf"), str(folder / "base.gguf"))
+    return find_pair(name)
+
+
 def _with_defaults_of(pair: NamedPair, options: Options) -> Options:
     """The options, of which those that were not given are the pair's."""
     given = click.get_current_context().meta.get(GIVEN, {})

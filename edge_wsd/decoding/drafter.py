@@ -13,7 +13,8 @@ from edge_wsd.decoding.events import SwitchReason
 from edge_wsd.decoding.proposal import Proposal
 from edge_wsd.decoding.protocols import CachedSequence, Meanwhile, Onward, Pass, Rows, TokenSampler, Vocabulary, Writing
 
-_LONGEST_WORD = 16
+LONGEST_WORD = 16
+"""Tokens, of what has no white space."""
 
 
 class Drafter:
@@ -112,7 +113,7 @@ class Drafter:
         self._go_on_behind(reply)
         word: list[int] = []
         has_begun = False
-        most = min(_LONGEST_WORD, self._n_ctx - len(self._text))
+        most = min(LONGEST_WORD, self._n_ctx - len(self._text))
         while len(word) < most:
             chosen = yield from self._next(self._sampler)
             if chosen is None:

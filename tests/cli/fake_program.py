@@ -22,6 +22,7 @@ from edge_wsd.authorship import Authorship
 from edge_wsd.cli.main import main
 from edge_wsd.conversation_file import SavedConversation
 from edge_wsd.decoding.events import (
+    Alternative,
     Event,
     Finished,
     Reading,
@@ -154,8 +155,9 @@ class Session:
         is_full = len(tokens) >= self.options.max_tokens
         reason = "cancelled" if self._cancelled.is_set() else "length" if is_full else "stop"
         repeated = REPEATED if self.options.ignore_repeated else [None] * DRAFTED
+        top = (Alternative(100, "Sure,", b"Sure,", -0.5),) if self.options.top_logprobs else ()
         kept = [
-            replace(token, logprob=SCORED[i], repeated=repeated[i]) if i < DRAFTED else token
+            replace(token, logprob=SCORED[i], repeated=repeated[i], top=top) if i < DRAFTED else token
             for i, token in enumerate(tokens)
         ]
         confidences = (*CONFIDENCES, *[None] * len(tokens))[: len(tokens)]
@@ -199,7 +201,7 @@ class Pair:
         drafter, base = (types.SimpleNamespace(path=Path(name), **sizes) for name in files)
         self.about = {"drafter": drafter, "base": base}.get
         self.plan = None
-        self.vocabulary = types.SimpleNamespace(verdict="identical", reason="all 512 tokens are the same")
+        self.vocabulary = types.SimpleNamespace(verdict="identical", same=True, reason="all 512 tokens are the same")
 
     @classmethod
     def demo(cls, *, other_vocabulary: bool = False, **arguments: Any) -> Pair:

@@ -126,7 +126,9 @@ def test_drawn_tokens_are_drawn_again_for_the_signal(program):
 
 def signal_of(probabilities, *, threshold=0.8, window=2, index=None):
     n = len(probabilities)
-    draft = ScoredDraft(("x",) * n, (1,) * n, tuple(map(math.log, probabilities)), (False,) * n, "draft_ended")
+    logprobs = tuple(map(math.log, probabilities))
+    choices = tuple((1, logprob) for logprob in logprobs)
+    draft = ScoredDraft(("x",) * n, (1,) * n, logprobs, (b"x",) * n, choices, (False,) * n, "draft_ended")
     return DraftSignal(
         draft, WindowSetting(threshold, window), None if index is None else Switched(index, "confident", 0.9)
     )

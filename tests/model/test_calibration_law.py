@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from edge_wsd import ModelSettings, Options, Pair
-from edge_wsd.calibration.calibration import calibrate
+from edge_wsd.calibration.calibration import Calibrator, calibrate
 from edge_wsd.calibration.draft import ScoredDraft, scoring_options
+from edge_wsd.calibration.nudged import nudged
 from edge_wsd.calibration.settings import SettingGrid
 
 EXACT = ModelSettings(gpu_layers=0, threads=1, exact=True)
@@ -64,16 +65,48 @@ def test_a_calibration_scores_each_prompt_once_whatever_is_swept(pair):
         asked.append(question)
         return question
 
-    found = calibrate(pair, QUESTIONS, prompt_of, grid=GRID, options=HOW["greedy"], progress=told.append)
-    assert asked == list(QUESTIONS) and told == [1, 2, 3]
+    found = Calibrator(
+        pair, QUESTIONS, prompt_of, grid=GRID, options=HOW["greedy"], progress=lambda: told.append(len(asked))
+    ).run()
+    assert asked == list(QUESTIONS) and len(told) == 3
     expected = [ScoredDraft.of(pair.generate(question, scoring_options(HOW["greedy"]))) for question in QUESTIONS]
     assert [draft.ids for draft in found.drafts] == [draft.ids for draft in expected]
     assert len(found.rows) == 2 * 3 * 3 and found.failures == () and found.n_empty == 0
     for row in found.rows:
         switches = [draft.switch(row.setting) for draft in expected]
         assert row.n_confident == sum(switch is not None and switch.reason == "confident" for switch in switches)
+    assert [row.nudge_below for row in found.nudges] == list(GRID.nudges if pair.vocabulary.same else ())
 
 
 def test_a_prompt_that_cannot_be_answered_is_a_failure_of_its_own(pair):
-    found = calibrate(pair, ["hello", "", "long " * 5000], options=HOW["length"])
-    assert len(found.drafts) == 1 and [number for number, _ in found.failures] == [1, 2]
+    prompts = ["hello", "", "long " * 5000]
+    found = calibrate(pair, prompts, options=HOW["length"])
+    assert len(found.drafts) == 1 and [prompt for prompt, _ in found.failures] == prompts[1:]
+
+
+def test_a_calibration_that_is_stopped_tells_of_what_there_is(pair):
+    work = Calibrator(pair, QUESTIONS, progress=lambda: work.cancel())  # noqa: PLW0108
+    assert len(work.run().drafts) == 1
+
+
+def test_what_is_known_of_nudging_is_what_it_does_and_then_it_writes_another_word(nudge_pair):
+    shares = set()
+    for question in ("hello", "How do I list files by size?"):
+        draft = ScoredDraft.of(nudge_pair.generate(question, scoring_options(HOW["greedy"])))
+        for nudge_below in (0.1, 0.4, 0.95, 1.0):
+            known = nudged(draft, nudge_below)
+            real = nudge_pair.generate(question, HOW["greedy"], rule="nudge", nudge_below=nudge_below)
+            n = known.n_known
+            assert [token.id for token in real.tokens[:n]] == list(draft.ids[:n])
+            assert tuple(token.source for token in real.tokens[:n]) == known.sources
+            if n < len(draft):
+                assert [token.id for token in real.tokens[: n + 1]] != list(draft.ids[: n + 1])
+                assert real.stats.n_hand_overs >= known.n_words
+            shares.add(n / len(draft))
+    assert 1.0 in shares and len(shares) > 2
+
+
+@pytest.fixture(scope="module")
+def nudge_pair():
+    with Pair.demo(drafter_settings=EXACT, base_settings=EXACT) as pair:
+        yield pair

@@ -11,18 +11,22 @@ import pytest
 from edge_wsd.calibration.calibration import calibrate
 from edge_wsd.calibration.draft import ScoredDraft, scoring_options
 from edge_wsd.calibration.draft_signal import DraftSignal
+from edge_wsd.calibration.nudged import nudge_row, nudged
 from edge_wsd.calibration.settings import SettingGrid, WindowSetting
 from edge_wsd.calibration.sweep import row_of, sweep
 from edge_wsd.calibration.verdict import judge_pair
-from edge_wsd.decoding.events import Reply, Switched, Token
+from edge_wsd.decoding.events import Alternative, Reply, Switched, Token
 from edge_wsd.decoding.options import Options
 from edge_wsd.errors import CalibrationError, OptionError
+from edge_wsd.llama.vocabulary_verdict import VocabularyVerdict
 
 
 def draft_of(probabilities, ended="draft_ended", repeated=None):
     n = len(probabilities)
     logprobs = tuple(math.log(p) if p else -math.inf for p in probabilities)
-    return ScoredDraft(("x",) * n, tuple(range(n)), logprobs, tuple(repeated or [False] * n), ended)
+    choices = tuple(zip(range(n), logprobs, strict=True))
+    repeated = tuple(repeated or [False] * n)
+    return ScoredDraft(("x",) * n, tuple(range(n)), logprobs, (b" x",) * n, choices, repeated, ended)
 
 
 def drawn(seed, *, repeats=False):
@@ -76,20 +80,50 @@ def test_an_empty_draft_switches_where_it_ended():
 
 
 def test_a_draft_is_what_the_drafter_wrote_and_the_base_scored():
+    best = (Alternative(5, "Yes", b"Yes", -0.4),)
     tokens = (
-        Token(0, 7, "Sure", "drafter", -0.5, False),
-        Token(1, 8, "!", "drafter", -0.1, True),
-        Token(2, 9, " ls", "base", -0.2),
+        Token(0, 7, "Sure", "drafter", -0.5, False, b"Sure", best),
+        Token(1, 8, "!", "drafter", -0.1, True, b"!", best),
+        Token(2, 9, " ls", "base", -0.2, None, b" ls", best),
     )
     reply = Reply("Sure! ls", tokens, (None, None, None), "stop", Switched(1, "draft_ended", None))
-    assert ScoredDraft.of(reply) == ScoredDraft(("Sure", "!"), (7, 8), (-0.5, -0.1), (False, True), "draft_ended")
+    assert ScoredDraft.of(reply) == ScoredDraft(
+        ("Sure", "!"), (7, 8), (-0.5, -0.1), (b"Sure", b"!"), ((5, -0.4), (5, -0.4)), (False, True), "draft_ended"
+    )
     unscored = replace(reply, tokens=(replace(tokens[0], logprob=None),), switch=None)
-    assert ScoredDraft.of(unscored) == ScoredDraft((), (), (), (), None)
+    assert len(ScoredDraft.of(unscored)) == 0
+
+
+def words(pieces, choices):
+    """A draft of tokens 0, 1, ...; at each position the base chooses the token with the probability."""
+    n = len(pieces)
+    own = tuple((token, math.log(p)) for token, p in choices)
+    return ScoredDraft(("",) * n, tuple(range(n)), (-1.0,) * n, tuple(pieces), own, (False,) * n, "draft_ended")
+
+
+def test_where_the_base_is_unsure_a_whole_word_is_the_drafters():
+    pieces = [b"Hel", b"lo", b" ", b"wor", b"ld", b" now"]
+    choices = [(0, 0.3), (1, 0.1), (2, 0.2), (3, 0.9), (4, 0.9), (5, 0.5)]
+    known = nudged(words(pieces, choices), 0.4)
+    assert known.sources == ("drafter",) * 5 + ("base",) and known.n_words == 2
+    assert nudged(words(pieces, choices), 0.05).sources == ("base",) * 6
+
+
+def test_behind_another_choice_of_the_base_nothing_is_known():
+    known = nudged(words([b"a", b" b", b" c"], [(0, 0.9), (9, 0.9), (2, 0.1)]), 0.4)
+    assert known.sources == ("base",) and known.as_dict(0.4)["whole"] is False
+    row = nudge_row(0.4, [words([b"a", b" b"], [(0, 0.9), (1, 0.1)]), words([b"a", b" b"], [(0, 0.9), (9, 0.9)])])
+    assert (row.n_whole, row.known_share, row.drafted_share) == (1, 0.75, pytest.approx(1 / 3))
+
+
+def test_a_word_without_end_is_cut_as_the_drafter_cuts_it():
+    known = nudged(words([b"a"] * 20, [(0, 0.1)] * 16 + [(16, 0.9)] + [(99, 0.9)] * 3), 0.4)
+    assert known.sources == ("drafter",) * 16 + ("base",)
 
 
 def test_scoring_keeps_what_decides_the_draft():
     given = Options(temperature=0.7, seed=3, max_draft=20, max_tokens=30, switch_at=4, stop=("x",))
-    changed = {"rule": "never", "window": 1, "ignore_repeated": True, "switch_at": None}
+    changed = {"rule": "never", "window": 1, "ignore_repeated": True, "switch_at": None, "top_logprobs": 1}
     assert scoring_options(given) == replace(given, **changed)
 
 
@@ -155,6 +189,7 @@ class NoPair:
 
     parallel = 1
     options = Options()
+    vocabulary = VocabularyVerdict("identical", "")
 
     def session(self, **_given):
         raise CalibrationError("this pair is not asked")
@@ -163,8 +198,8 @@ class NoPair:
 def test_without_a_draft_the_reason_is_told():
     with pytest.raises(CalibrationError, match="there are no prompts"):
         calibrate(NoPair(), [])
-    with pytest.raises(CalibrationError, match="prompt 1: this pair is not asked"):
+    with pytest.raises(CalibrationError, match="the first: this pair is not asked"):
         calibrate(NoPair(), ["hello"])
     given = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "Sure"}]
-    with pytest.raises(CalibrationError, match="prompt 1: it ends with an assistant message"):
+    with pytest.raises(CalibrationError, match="the first: it ends with an assistant message"):
         calibrate(NoPair(), [given])

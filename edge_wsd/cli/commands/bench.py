@@ -15,7 +15,7 @@ from edge_wsd.cli.bench_options import peer_options, sweep_options
 from edge_wsd.cli.first_use import Consent
 from edge_wsd.cli.main import FAILED
 from edge_wsd.cli.options import PER_MODEL_NOTE, model_options
-from edge_wsd.cli.pair_choice import PairChoice, choose_pair, overlap_option
+from edge_wsd.cli.pair_choice import PairChoice, choose_pair, complete_pair, named_or_in_folder, overlap_option
 from edge_wsd.cli.sections import SectionCommand, SectionOption
 from edge_wsd.cli.ui.guard import print_json
 from edge_wsd.cli.ui.interruptible import call
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=SectionCommand, epilog=PER_MODEL_NOTE)
-@click.argument("pairs", nargs=-1, metavar="[PAIR]...")
+@click.argument("pairs", nargs=-1, metavar="[PAIR]...", shell_complete=complete_pair)
 @sweep_options
 @click.option(
     "-r",
@@ -133,14 +133,13 @@ def _chosen(names: tuple[str, ...], drafter: str | None, base: str | None) -> li
             raise click.UsageError("give either PAIR or --drafter MODEL and --base MODEL, not both")
         return [("pair", choose_pair(None, drafter, base))]
     found: dict[str, NamedPair] = {}
-    for name in names or (None,):
-        folder = None if name is None else Path(name)
-        if folder is not None and (folder / "drafter.gguf").is_file():
-            pair = NamedPair("", str(folder / "drafter.gguf"), str(folder / "base.gguf"))
-            found[folder.resolve().name if folder.resolve().name not in found else str(folder)] = pair
-        else:
-            pair = choose_pair(name, None, None)
-            found[pair.name] = pair
+    for name in names:
+        pair = named_or_in_folder(name)
+        folder = Path(name).resolve().name
+        found[pair.name or (name if folder in found else folder)] = pair
+    if not names:
+        pair = choose_pair(None, None, None)
+        found[pair.name] = pair
     return list(found.items())
 
 

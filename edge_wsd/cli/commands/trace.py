@@ -120,7 +120,8 @@ def _signal(
     if whole.interrupted or whole.reply is None:
         raise KeyboardInterrupt
     draft, setting = ScoredDraft.of(whole.reply), WindowSetting.of(options)
-    return DraftSignal(draft, setting, reply.switch if options.rule == "window" else draft.switch(setting))
+    switch = reply.switch if options.rule == "window" else draft.switch(setting)
+    return DraftSignal(draft, setting, switch, knows_nudges=options.is_greedy and pair.vocabulary.same)
 
 
 def _show(reply: Reply, signal: DraftSignal | None, options: Options, *, as_object: bool, quiet: bool) -> None:
@@ -145,7 +146,7 @@ def _show(reply: Reply, signal: DraftSignal | None, options: Options, *, as_obje
 def _draw(signal: DraftSignal, grid: Any, n_columns: int | None) -> None:
     """The chart, the whole draft in words, and the table of other settings."""
     from edge_wsd.cli.ui.signal_chart import chart_lines, marks_for
-    from edge_wsd.cli.ui.what_if import grid_lines
+    from edge_wsd.cli.ui.what_if import grid_lines, nudge_lines
 
     out, width = drawing_on(sys.stdout), n_columns or _UNSEEN_COLUMNS
     marks = marks_for(getattr(out, "encoding", None))
@@ -173,6 +174,10 @@ def _draw(signal: DraftSignal, grid: Any, n_columns: int | None) -> None:
         ):
             click.echo(line)
     click.echo("w: tokens in the window   -: it is never confident   *: as in this answer")
+    if nudges := list(signal.nudges(grid)):
+        click.echo("")
+        for line in nudge_lines(nudges, n_columns):
+            click.echo(line)
 
 
 def _place(switch: Switched | None) -> str:
