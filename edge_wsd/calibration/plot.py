@@ -124,5 +124,6 @@ def draw_sweep(figure: Figure, rows: Sequence[SettingRow], recommended: WindowSe
         axes.set_ylabel(title)
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.25)
-    left.legend(fontsize=8)
+    left.set_ylim(0, 105)
+    left.legend(fontsize=8, loc="lower left")
     figure.suptitle(f"{rows[0].n} drafts, each written and scored once", fontsize=10)

@@ -58,7 +58,7 @@ def judge_pair(rows: Sequence[SettingRow]) -> PairVerdict:
             f"({_named(easiest.setting)}): it does not expect what this drafter writes",
             None,
         )
-    slowest = min(rows, key=lambda row: row.at_once_share)
+    slowest = min(reversed(rows), key=lambda row: row.at_once_share)
     if slowest.at_once_share >= OFTEN:
         return PairVerdict(
             "at_once",

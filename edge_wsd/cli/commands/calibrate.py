@@ -199,6 +199,8 @@ def verdict_lines(found: Calibration) -> Iterator[str]:
     from edge_wsd.calibration.verdict import RULE
 
     verdict = found.verdict
+    if found.n_empty:
+        yield f"To {counted(found.n_empty, 'prompts')} the drafter wrote nothing."
     if verdict.recommended is not None:
         setting = verdict.recommended
         yield f"Recommended: --threshold {setting.threshold:g} --window {setting.window}"
@@ -209,8 +211,6 @@ def verdict_lines(found: Calibration) -> Iterator[str]:
     yield f"{title}: {verdict.reason}."
     if not verdict.is_poor:
         yield f"The rule asks for {RULE}."
-    if found.n_empty:
-        yield f"To {counted(found.n_empty, 'prompts')} the drafter wrote nothing."
 
 
 def _require_own(pair: NamedPair) -> None:
