@@ -12,9 +12,11 @@ from __future__ import annotations
 import itertools
 import random
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 U16, U32, I32, F32, BOOL, STRING, ARRAY = 2, 4, 5, 6, 7, 8, 9
 _CODES = {U16: "H", U32: "I", I32: "i", F32: "f", BOOL: "?"}
@@ -256,20 +258,41 @@ def sentencepiece_tokenizer() -> dict[str, Value]:
 
 
 class Chanting(TinyModel):
-    """Says "XY" and then "abcd " for ever: its layers add nothing, and each token's output is one other token."""
+    """Says "XY" and then "abcd " for ever."""
 
     def write(self, path: Path) -> Path:
-        import numpy as np
-
-        rows = np.random.default_rng(1).standard_normal((len(self.tokens), self.n_embd)).astype(np.float32)
-        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-        output = np.zeros_like(rows)
-        for before, after in itertools.pairwise(b"\nXYabcd a"):  # the first tokens are the bytes
-            output[after] += rows[before]
-        self.tensor("token_embd.weight").data = rows.tobytes()
-        self.tensor("output.weight").data = output.tobytes()
-        self.tensor("output_norm.weight").data = np.ones(self.n_embd, np.float32).tobytes()
-        for tensor in self.tensors:
-            if "attn_output" in tensor.name or "ffn_down" in tensor.name:
-                tensor.data = bytes(4 * tensor.n_elements)
+        say_after(self, itertools.pairwise(b"\nXYabcd a"))  # the first tokens are the bytes
         return super().write(path)
+
+
+class Saying(TinyModel):
+    """Says one text, behind a line break, and ends."""
+
+    def __init__(self, text: str, **more: Any) -> None:
+        pieces = [text[at : at + 6] for at in range(0, len(text), 6)]
+        assert len(set(pieces)) == len(pieces), "every piece is followed by the same one"
+        self.pieces = ["".join(byte_characters()[byte] for byte in piece.encode()) for piece in pieces]
+        super().__init__(words=tuple(self.pieces), **{"n_embd": 128, "n_ctx": 2048, **more})
+
+    def write(self, path: Path) -> Path:
+        said = [self.tokens.index(piece) for piece in self.pieces]
+        say_after(self, itertools.pairwise([ord("\n"), *said, self.special_ids["<|eos|>"]]), strength=2)
+        return super().write(path)
+
+
+def say_after(model: TinyModel, pairs: Iterable[tuple[int, int]], strength: float = 1.0) -> None:
+    """Makes `model` say the second token of each pair after the first: its layers add nothing, and each token's
+    output is one other token."""
+    import numpy as np
+
+    rows = np.random.default_rng(1).standard_normal((len(model.tokens), model.n_embd)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    output = np.zeros_like(rows)
+    for before, after in pairs:
+        output[after] += strength * rows[before]
+    model.tensor("token_embd.weight").data = rows.tobytes()
+    model.tensor("output.weight").data = output.tobytes()
+    model.tensor("output_norm.weight").data = np.ones(model.n_embd, np.float32).tobytes()
+    for tensor in model.tensors:
+        if "attn_output" in tensor.name or "ffn_down" in tensor.name:
+            tensor.data = bytes(4 * tensor.n_elements)
