@@ -59,6 +59,7 @@ class LoadedPair:
         self.plan = plan
         self.drafter = drafter
         self.base = base
+        self._facts = {"drafter": drafter.facts, "base": base.facts}  # which can be told of a closed pair as well
         self.vocabulary: VocabularyVerdict = compare_vocabularies(drafter.model.vocab, base.model.vocab)
         bridge = SameVocabulary if self.vocabulary.same else ThroughText
         self.bridge: Bridge = bridge(drafter.model.vocab, base.model.vocab)
@@ -152,7 +153,7 @@ class LoadedPair:
         return self.drafter if source == "drafter" else self.base
 
     def about(self, source: Source) -> ModelFacts:
-        return self.model(source).facts
+        return self._facts[source]
 
     def require_open(self) -> None:
         """Raises `ClosedError` once the pair is closed, `ForkedError` in a process that was forked from its own."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, ref
 
+from edge_wsd import checks
 from edge_wsd._native import CancelFlag
 from edge_wsd.asked import Asked
 from edge_wsd.authorship import Authorship
@@ -90,6 +91,11 @@ class Session:
         return self._pair
 
     @property
+    def n_left_out(self) -> int:
+        """How many of `messages` no longer fit, and are not read by the models any more."""
+        return self._turns.n_left_out
+
+    @property
     def last(self) -> Reply | None:
         """The last reply; None before the first."""
         return self._turns.last
@@ -152,6 +158,12 @@ class Session:
             n = max((i for i, message in enumerate(turns.messages) if message.role == "user"), default=0)
             self._turns = _Turns(turns.messages[:n], turns.written[:n], n_left_out=min(turns.n_left_out, n))
             return turns.messages[n:]
+
+    def leave_out(self, n: int) -> None:
+        """Have the models read no more of the first `n` messages, as if these did not fit. Raises `BusyError`."""
+        with self._claimed():
+            checks.require_whole("the number of messages to leave out", n, 0, len(self.messages))
+            self._turns = replace(self._turns, n_left_out=n)
 
     def fork(self, pair: Pair | None = None) -> Session:
         """Another conversation that begins like this one: with the same messages, system prompt and options, and the

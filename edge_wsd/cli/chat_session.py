@@ -14,7 +14,6 @@ from edge_wsd.sessions.store import KeptSession
 from edge_wsd.units import counted
 
 if TYPE_CHECKING:
-    from edge_wsd.pair import Pair
     from edge_wsd.session import Session
 
 
@@ -48,7 +47,7 @@ class ChatSession:
             self.kept.write(saved)
             self._written = saved
 
-    def bring_memory_back(self, pair: Pair, *, quiet: bool) -> str | None:
+    def bring_memory_back(self, session: Session, *, quiet: bool) -> str | None:
         """Gives the models what they had in memory. Returns what there is to say of it, None for nothing."""
         if not self.kept.memory_path.exists():
             return None
@@ -56,7 +55,7 @@ class ChatSession:
 
         try:
             with waiting_for("bringing back what the models had in memory", quiet=quiet) as line:
-                call(lambda: bring_memory_back(pair, self.kept.memory_path), cancel=lambda: None, waiting=line.tick)
+                call(lambda: bring_memory_back(session, self.kept.memory_path), cancel=lambda: None, waiting=line.tick)
         except EdgeWsdError as error:
             return f"the conversation is read again: {error}"
         return None

@@ -1,7 +1,7 @@
 """What both models have in memory of a conversation, kept in a file, so that it need not be read again.
 
 >>> keep_memory(chat, kept.memory_path)
->>> bring_memory_back(pair, kept.memory_path)  # in another process
+>>> bring_memory_back(chat, kept.memory_path)  # in another process, of the same conversation
 
 The file holds llama.cpp's own bytes, and llama.cpp trusts them. So nothing of a file reaches it before the file is
 known to be whole, sealed by this user's own program, and made of the same models with the same settings.
@@ -74,6 +74,7 @@ def keep_memory(session: Session, path: Path) -> KeptMemory | None:
     parts = [(source, part) for source, state in states.items() for part in (state, *state.checkpoints)]
     header = {
         "format": MEMORY_FORMAT,
+        "n_left_out": session.n_left_out,
         "made_with": {source: _made_with(pair, source) for source in states},
         "parts": [_described(source, part) for source, part in parts],
     }
@@ -90,15 +91,18 @@ def keep_memory(session: Session, path: Path) -> KeptMemory | None:
     return KeptMemory({source: len(state.tokens) for source, state in states.items()}, path.stat().st_size)
 
 
-def bring_memory_back(pair: Pair, path: Path) -> KeptMemory:
-    """Put what the file holds into the memory of the pair's models, for the next conversation that begins like it.
+def bring_memory_back(session: Session, path: Path) -> KeptMemory:
+    """Put what the file holds into the memory of the pair's models, for this conversation or any that begins like it;
+    the conversation leaves out the messages that were left out then.
 
     Raises `SessionError`, mostly a `MemoryFileError` that says why it cannot be used; then the texts are just read.
     """
+    pair = session.pair
     _require_in_memory(pair)
     try:
         with open_regular(path) as file:
-            states = _read(file, pair, path)
+            header = _header(file, path)
+            states = _states(file, header, pair, path)
             n_bytes = os.fstat(file.fileno()).st_size
     except OSError as error:
         raise MemoryFileError(f"{path}: cannot be read ({error.strerror})") from error
@@ -111,6 +115,7 @@ def bring_memory_back(pair: Pair, path: Path) -> KeptMemory:
         pair.loaded.engine.call(adopt)
     except (DecodeError, MemoryError) as error:
         raise MemoryFileError(f"{path}: does not fit into the memory of this pair ({error})") from error
+    session.leave_out(min(header["n_left_out"], len(session.messages)))
     return KeptMemory({source: len(state.tokens) for source, state in states.items()}, n_bytes)
 
 
@@ -122,10 +127,11 @@ def _require_in_memory(pair: Pair) -> None:
 def _texts(session: Session) -> dict[Source, list[int]]:
     """The conversation in each model's tokens; of those in whose context it fits."""
     system = [] if session.system is None else [Message("system", session.system)]
-    messages, texts = [*system, *session.messages], {}
+    messages, texts = [*system, *session.messages[session.n_left_out :]], {}
     for source in SOURCES if session.messages else ():
         try:
-            texts[source] = session.pair.model(source).encode(messages, special=session.options.special).tokens
+            model, special = session.pair.model(source), session.options.special
+            texts[source] = model.encode(messages, session.tools, special=special).tokens
         except ContextFullError:
             continue
     return texts
@@ -161,8 +167,7 @@ def _data(state: SequenceState) -> memoryview:
     return np.frombuffer(state.data, np.uint8).data
 
 
-def _read(file: BinaryIO, pair: Pair, path: Path) -> dict[Source, SequenceState]:
-    header = _header(file, path)
+def _states(file: BinaryIO, header: Mapping[str, Any], pair: Pair, path: Path) -> dict[Source, SequenceState]:
     for source, made_with in header["made_with"].items():
         now = _made_with(pair, source)
         if differs := next((key for key in {**now, **made_with} if now.get(key) != made_with.get(key)), None):

@@ -59,6 +59,14 @@ def test_each_answer_keeps_who_wrote_it_and_how(pair, tmp_path):
     assert Session.load(tmp_path / "chat.json", pair).written == chat.written
 
 
+def test_a_conversation_can_be_saved_after_its_pair_was_closed(tmp_path):
+    with demo() as pair:
+        chat = pair.session(options=Options(max_tokens=5))
+        chat.ask(QUESTION)
+    chat.save(tmp_path / "chat.json")
+    assert json.loads((tmp_path / "chat.json").read_text())["pair"]["name"] == "demo"
+
+
 def test_a_given_beginning_is_nobodys(pair):
     opening = {"role": "assistant", "content": "Sure, I can  "}
     chat = pair.session(options=Options(max_tokens=5), messages=[{"role": "user", "content": QUESTION}, opening])
@@ -215,12 +223,31 @@ def kept_memory(pair, tmp_path):
 
 def test_memory_comes_back_in_both_models_and_the_answer_is_the_same(pair, other, kept_memory):
     chat, path = kept_memory
-    brought = bring_memory_back(other, path)
     moved = chat.fork(other)
+    brought = bring_memory_back(moved, path)
     here, there = chat.ask("And only directories?"), moved.ask("And only directories?")
     assert there.text == here.text
     assert there.stats.drafter_reused_tokens == here.stats.drafter_reused_tokens >= brought.n_tokens["drafter"] - 2
     assert there.stats.base_reused_tokens == here.stats.base_reused_tokens >= brought.n_tokens["base"] - 2
+
+
+def test_a_conversation_that_has_outgrown_its_context_goes_on_in_memory(tmp_path):
+    """It was saved as a whole, which is in no memory, and cut at another message when it was taken up again."""
+    with demo(context_length=160) as pair:
+        chat = pair.session(options=Options(max_tokens=24))
+        while not chat.n_left_out:
+            chat.ask(QUESTION)
+        chat.ask(QUESTION)
+        kept = keep_memory(chat, tmp_path / "memory.kv")
+        here = chat.fork().ask("hello")
+    with demo(context_length=160) as other:
+        again = Session.of(chat.saved(), other, tmp_path)
+        bring_memory_back(again, tmp_path / "memory.kv")
+        assert again.n_left_out == chat.n_left_out > 0
+        there = again.ask("hello")
+    assert there.text == here.text
+    assert there.stats.base_reused_tokens >= kept.n_tokens["base"] - 2 > 20
+    assert there.stats.drafter_reused_tokens > 20
 
 
 def test_what_is_not_in_memory_takes_no_file_away(pair, other, kept_memory):
@@ -237,13 +264,13 @@ def test_what_is_not_in_memory_takes_no_file_away(pair, other, kept_memory):
 )
 def test_memory_of_other_settings_is_not_used(kept_memory, changes, what):
     with demo(**changes) as pair, pytest.raises(MemoryFileError, match=f"was made with another {what}"):
-        bring_memory_back(pair, kept_memory[1])
+        bring_memory_back(pair.session(), kept_memory[1])
 
 
 def test_memory_of_another_model_is_not_used(kept_memory):
     complaint = pytest.raises(MemoryFileError, match="was made with another model file of the drafter")
     with Pair.demo(other_vocabulary=True, drafter_settings=SETTINGS, base_settings=SETTINGS) as pair, complaint:
-        bring_memory_back(pair, kept_memory[1])
+        bring_memory_back(pair.session(), kept_memory[1])
 
 
 def test_a_model_file_with_other_weights_is_another_model(tmp_path):
@@ -271,7 +298,7 @@ def test_a_changed_byte_anywhere_is_noticed_before_llama_cpp_sees_any(other, kep
         damaged[place] ^= 0x40
         path.write_bytes(damaged)
         with pytest.raises(MemoryFileError, match="damaged"):
-            bring_memory_back(other, path)
+            bring_memory_back(other.session(), path)
 
 
 @pytest.mark.parametrize("n_left", [0, 1, 100, 2000, -1, -5000])
@@ -279,7 +306,7 @@ def test_a_file_that_was_cut_off_is_noticed(other, kept_memory, n_left):
     path = kept_memory[1]
     path.write_bytes(path.read_bytes()[:n_left])
     with pytest.raises(MemoryFileError, match="damaged"):
-        bring_memory_back(other, path)
+        bring_memory_back(other.session(), path)
     assert other.generate(QUESTION, max_tokens=3).text  # the pair goes on
 
 
@@ -287,20 +314,20 @@ def test_a_file_with_more_behind_it_is_noticed(other, kept_memory):
     path = kept_memory[1]
     path.write_bytes(path.read_bytes() + b"x")
     with pytest.raises(MemoryFileError, match="damaged"):
-        bring_memory_back(other, path)
+        bring_memory_back(other.session(), path)
 
 
 def test_a_well_made_file_of_somebody_else_is_not_trusted(other, kept_memory, tmp_path):
     """Its checksums are right; but a hostile file's would be, too."""
     path = kept_memory[1]
-    assert bring_memory_back(other, path)
+    assert bring_memory_back(other.session(), path)
     head, _seal, rest = path.read_bytes().split(b"\n", 2)
     (tmp_path / "home" / "session_secret").write_bytes(bytes(32))
     with pytest.raises(MemoryFileError, match="was not written by this user's edge-wsd"):
-        bring_memory_back(other, path)
+        bring_memory_back(other.session(), path)
     path.write_bytes(head + b"\n" + sha256(head).hexdigest().encode() + b"\n" + rest)
     with pytest.raises(MemoryFileError, match="was not written by this user's edge-wsd"):
-        bring_memory_back(other, path)
+        bring_memory_back(other.session(), path)
 
 
 def test_a_sealed_state_that_does_not_fit_is_only_read_again(other, kept_memory, monkeypatch):
@@ -308,7 +335,7 @@ def test_a_sealed_state_that_does_not_fit_is_only_read_again(other, kept_memory,
     path = kept_memory[1]
     monkeypatch.setattr(memory, "_part", _half(memory._part))
     with pytest.raises(MemoryFileError, match="does not fit into the memory of this pair"):
-        bring_memory_back(other, path)
+        bring_memory_back(other.session(), path)
     assert other.generate(QUESTION, max_tokens=3).stats.base_reused_tokens == 0
 
 

@@ -119,7 +119,7 @@ def _take_up(chat: Chat, kept: KeptSession, save_kv: bool | None) -> list[str]:
     before = kept.conversation.pair.get("name")
     if before and before != chat.pair.name:
         notes.append(f"it was held with the pair {before}; from now on it is {chat.pair.name}")
-    about_memory = chat.kept.bring_memory_back(chat.pair, quiet=chat.quiet)
+    about_memory = chat.kept.bring_memory_back(chat.session, quiet=chat.quiet)
     return notes + ([about_memory] if about_memory else [])
 
 
