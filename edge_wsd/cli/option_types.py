@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import click
@@ -10,6 +11,7 @@ from edge_wsd.decoding.options import parse_bias
 from edge_wsd.errors import OptionError
 from edge_wsd.llama.settings import AUTO
 from edge_wsd.reading import read_bounded
+from edge_wsd.serve.durations import keep_alive_seconds
 
 _MOST_BYTES = 4 << 20
 
@@ -83,14 +85,13 @@ class ListType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 
 
 class DurationType(click.ParamType):  # type: ignore[type-arg,unused-ignore]
-    """Seconds, or a time such as 5m; -1 for ever, which becomes None."""
+    """Seconds, or a time such as 5m; None of a negative one, which is for ever."""
 
     name = "TIME"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        from edge_wsd.serve.settings import parse_duration
-
         try:
-            return parse_duration(value)
+            seconds = keep_alive_seconds(value)
         except OptionError as error:
             self.fail(f"{str(error).removeprefix('keep_alive ')}.", param, ctx)
+        return None if seconds == math.inf else seconds

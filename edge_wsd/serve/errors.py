@@ -27,6 +27,7 @@ from edge_wsd.errors import (
     ModelFileError,
     ModelLoadError,
     OptionError,
+    PairDiedError,
     PairsFileError,
     PlanError,
     QueueFullError,
@@ -133,6 +134,7 @@ _OF_THE_LIBRARY: tuple[tuple[type[EdgeWsdError], int, str | None], ...] = (
     (ModelLoadError, 500, "model_not_loaded"),
     (PlanError, 503, "out_of_memory"),
     (WorkerError, 502, "worker_failed"),
+    (PairDiedError, 503, "pair_died"),  # the next question starts its process again
 )
 
 

@@ -6,9 +6,9 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from fastapi import Request
 
@@ -20,6 +20,7 @@ from edge_wsd.serve.errors import ClientGone, RequestError
 from edge_wsd.serve.metrics import Metrics
 from edge_wsd.serve.settings import ServeSettings
 
+T = TypeVar("T")
 _LONGEST_RETRY_S = 60
 
 
@@ -135,15 +136,34 @@ class Limits:
             watch.cancel()
             stream.close()
 
+    async def unless_gone(self, slot: Slot, work: Coroutine[Any, Any, T]) -> T:
+        """The result of what takes a while before anything is written. Ends it early and raises as `events` does."""
+        task, ended = asyncio.ensure_future(work), asyncio.ensure_future(self._ended(slot))
+        try:
+            await asyncio.wait({task, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise ended.result()
+            return task.result()
+        finally:
+            ended.cancel()
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task})
+
     async def _watch(self, slot: Slot, stream: Stream) -> Exception:
         """Ends the stream early when that is needed, and returns why."""
+        reason = await self._ended(slot)
+        stream.close()
+        return reason
+
+    async def _ended(self, slot: Slot) -> Exception:
+        """Waits until a request must not be answered any longer, and returns why."""
         stopping = asyncio.ensure_future(self._stopping.wait())
         reasons: set[asyncio.Future[Any]] = {slot.gone, stopping}
         try:
             await asyncio.wait(reasons, timeout=slot.left_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopping.cancel()
-        stream.close()
         if slot.gone.done():
             return ClientGone("the client left")
         return _stopping() if self._stopping.is_set() else self._too_late()

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -17,8 +16,6 @@ from edge_wsd.llama.settings import MOST_PARALLEL
 MIB = 1 << 20
 ANY_ORIGIN = "*"
 _LONGEST_S = 30 * 86400.0
-_UNITS_S = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_TIMES = re.compile(r"([0-9]+(?:\.[0-9]*)?)(ms|[smh]|)")
 
 
 @dataclass(frozen=True)  # no slots: the command line reads the defaults of the fields
@@ -95,19 +92,6 @@ class ServeSettings:
         if address.is_unspecified:
             host = "127.0.0.1" if address.version == 4 else "::1"
         return f"http://[{host}]:{port}" if address.version == 6 else f"http://{host}:{port}"
-
-
-def parse_duration(value: object) -> float | None:
-    """Seconds of "5m", "1h30m", "90s", 90 or "90"; None, for ever, of a negative one. Raises `OptionError`."""
-    expected = "a number of seconds or a time such as 30s, 5m or 1h30m; -1 for ever"
-    checks.require(isinstance(value, str | int | float) and not isinstance(value, bool), "keep_alive", expected, value)
-    text = str(value).strip().lower()
-    sign, parts = text.startswith("-"), _TIMES.findall(text)
-    whole = "".join(number + unit for number, unit in parts)
-    holds = bool(parts) and whole == text.removeprefix("-") and (len(parts) == 1 or all(unit for _, unit in parts))
-    checks.require(holds, "keep_alive", expected, value)
-    seconds = sum(float(number) * _UNITS_S[unit] for number, unit in parts)
-    return None if sign and seconds else min(seconds, _LONGEST_S)
 
 
 def is_loopback(host: str) -> bool:

@@ -6,9 +6,9 @@ import pytest
 
 from edge_wsd.decoding.options import Options
 from edge_wsd.errors import OptionError
+from edge_wsd.serve.durations import keep_alive_seconds, nanoseconds
 from edge_wsd.serve.ollama.conversation import messages_of_chat, messages_of_prompt
 from edge_wsd.serve.ollama.details import parameter_size
-from edge_wsd.serve.ollama.durations import keep_alive_seconds, nanoseconds
 from edge_wsd.serve.ollama.names import tagged_name
 from edge_wsd.serve.ollama.options import OllamaOptions
 from edge_wsd.serve.ollama.request import options_of

@@ -11,8 +11,8 @@ from typing import Any
 from edge_wsd.decoding.events import Event, Finished, Reply, Token
 from edge_wsd.prompts.tool_calls import ToolCallReader
 from edge_wsd.prompts.tools import ToolCall
+from edge_wsd.serve.durations import nanoseconds
 from edge_wsd.serve.extension import Extension, extension_of_event, extension_of_reply
-from edge_wsd.serve.ollama.durations import nanoseconds
 from edge_wsd.serve.ollama.wire import DoneReason, OllamaAnswer
 from edge_wsd.serve.openai.choice import end_of
 

@@ -8,15 +8,16 @@ import math
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager
+from types import EllipsisType
 
 from fastapi import Request
 from starlette.responses import Response
 
 from edge_wsd.decoding.events import Finished
 from edge_wsd.engine.stream import Stream
+from edge_wsd.serve.durations import keep_alive_seconds
 from edge_wsd.serve.errors import ClientGone, failure_of, ollama_error
 from edge_wsd.serve.ollama.answer import AnswerLines, as_json
-from edge_wsd.serve.ollama.durations import keep_alive_seconds
 from edge_wsd.serve.ollama.wire import OllamaAsked
 from edge_wsd.serve.served_models import Served
 from edge_wsd.serve.state import Serve, serve_of
@@ -29,22 +30,22 @@ Begin = Callable[[Served], Stream]
 async def respond(request: Request, asked: OllamaAsked, form: AnswerLines, begin: Begin) -> Response:
     """The answer to what `begin` asks the pair. Raises what goes wrong before the first event."""
     serve = serve_of(request)
-    using = _use(serve, asked)
+    answering = serve.answering(request, asked.wanted or None, _keep_alive(asked))
     if asked.stream is False:
-        async with serve.limits.slot(request), using as served:
+        async with answering as served:
             load_s = time.perf_counter() - form.began
             stream = await asyncio.to_thread(begin, served)
             async for event in serve.limits.events(request, stream):
                 if isinstance(event, Finished):
                     return Response(as_json(form.whole(event.reply, load_s)), media_type="application/json")
         raise ClientGone("the client left")
-    return await live_response(request, _lines(request, serve, using, form, begin), NDJSON)
+    return await live_response(request, _lines(request, serve, answering, form, begin), NDJSON)
 
 
 async def _lines(
-    request: Request, serve: Serve, using: AbstractAsyncContextManager[Served], form: AnswerLines, begin: Begin
+    request: Request, serve: Serve, answering: AbstractAsyncContextManager[Served], form: AnswerLines, begin: Begin
 ) -> AsyncGenerator[bytes, None]:
-    async with serve.limits.slot(request), using as served:
+    async with answering as served:
         load_s = time.perf_counter() - form.began
         stream = await asyncio.to_thread(begin, served)
         yield b""  # what goes wrong before this is an answer of its own
@@ -64,15 +65,15 @@ async def load(request: Request, asked: OllamaAsked, form: AnswerLines) -> Respo
     named, _ = serve.models.parse(asked.wanted or None)
     unloads = asked.keep_alive is not None and keep_alive_seconds(asked.keep_alive) == 0
     if not unloads or named.name in serve.models.loaded():
-        async with _use(serve, asked):
+        async with serve.models.use(asked.wanted or None, _keep_alive(asked)):
             pass
     answer = form.without_text("unload" if unloads else "load")
     return Response(as_json(answer), media_type="application/json")
 
 
-def _use(serve: Serve, asked: OllamaAsked) -> AbstractAsyncContextManager[Served]:
-    """Raises `OptionError` for a `keep_alive` that is no duration."""
+def _keep_alive(asked: OllamaAsked) -> float | EllipsisType | None:
+    """As `ServedModels.use` takes it. Raises `OptionError` for a `keep_alive` that is no duration."""
     if asked.keep_alive is None:
-        return serve.models.use(asked.wanted or None)
+        return ...
     seconds = keep_alive_seconds(asked.keep_alive)
-    return serve.models.use(asked.wanted or None, None if seconds == math.inf else seconds)
+    return None if seconds == math.inf else seconds

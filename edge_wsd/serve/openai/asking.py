@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -157,12 +157,3 @@ async def _read(
     finally:
         if isinstance(source, AsyncGenerator):
             await source.aclose()
-
-
-@asynccontextmanager
-async def asked(request: Request, name: str | None) -> AsyncIterator[Served]:
-    """The pair of this name, in a slot of the server."""
-    serve = serve_of(request)
-    async with AsyncExitStack() as held:
-        await held.enter_async_context(serve.limits.slot(request))
-        yield await held.enter_async_context(serve.models.use(name))

@@ -17,7 +17,7 @@ from edge_wsd.decoding.events import Reply
 from edge_wsd.decoding.options import Mode
 from edge_wsd.serve.errors import OPENAI_ERRORS, RequestError
 from edge_wsd.serve.extension import Extension, extension_of_reply
-from edge_wsd.serve.openai.asking import ChatQuestion, asked, begun, chat_question, events, replies, started
+from edge_wsd.serve.openai.asking import ChatQuestion, begun, chat_question, events, replies, started
 from edge_wsd.serve.openai.chat_types import (
     AnswerDelta,
     ChatChoice,
@@ -33,6 +33,7 @@ from edge_wsd.serve.openai.messages import messages_of
 from edge_wsd.serve.openai.sse import data_line, ended_by_done
 from edge_wsd.serve.openai.tools import ToolsAsked, asked_tools, schema_of_format
 from edge_wsd.serve.served_models import Served
+from edge_wsd.serve.state import serve_of
 from edge_wsd.serve.streaming import SSE, live_response
 
 router = APIRouter(responses=OPENAI_ERRORS)
@@ -48,7 +49,7 @@ async def chat_completions(request: Request, body: ChatRequest) -> Response:
     chat = ChatAnswering.of(body)
     if body.stream:
         return await live_response(request, ended_by_done(chat.chunks(request)))
-    async with asked(request, body.model) as served:
+    async with serve_of(request).answering(request, body.model) as served:
         question = chat.question(served)
         whole = await replies(request, await started(request, served, question))
     completion = chat.completion(served.name, whole, question.options.mode)
@@ -97,7 +98,7 @@ class ChatAnswering:
 
     async def chunks(self, request: Request) -> AsyncGenerator[bytes, None]:
         """Its lines."""
-        async with asked(request, self.body.model) as served:
+        async with serve_of(request).answering(request, self.body.model) as served:
             question = self.question(served)
             streams = await started(request, served, question)
             writers = [ChoiceWriter(self.wanted) for _ in streams]

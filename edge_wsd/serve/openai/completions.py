@@ -22,7 +22,7 @@ from edge_wsd.engine.stream import Stream
 from edge_wsd.errors import ContextFullError
 from edge_wsd.serve.errors import OPENAI_ERRORS, RequestError
 from edge_wsd.serve.extension import Extension, extension_of_event, extension_of_reply
-from edge_wsd.serve.openai.asking import asked, merged
+from edge_wsd.serve.openai.asking import merged
 from edge_wsd.serve.openai.chat_types import PromptTokensDetails, Usage
 from edge_wsd.serve.openai.completion_types import (
     DEFAULT_MAX_TOKENS,
@@ -50,7 +50,7 @@ async def completions(request: Request, body: CompletionRequest) -> Response:
     texts = Texts.of(body)
     if body.stream:
         return await live_response(request, ended_by_done(texts.chunks(request)))
-    async with asked(request, body.model) as served:
+    async with serve_of(request).answering(request, body.model) as served:
         completion = await texts.completion(request, served)
     return Response(completion.model_dump_json(exclude_unset=True), media_type="application/json")
 
@@ -104,7 +104,7 @@ class Texts:
 
     async def chunks(self, request: Request) -> AsyncGenerator[bytes, None]:
         """Its lines, of which the first is empty: from then on an error is one of them."""
-        async with asked(request, self.body.model) as served:
+        async with serve_of(request).answering(request, self.body.model) as served:
             options = self._options(request, served)
             writers, prompts = await self._writers(request, served, options)
             async with aclosing(self._answers(request, served, options)) as answers:

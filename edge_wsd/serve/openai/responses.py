@@ -16,7 +16,7 @@ from edge_wsd.decoding.events import Reply
 from edge_wsd.decoding.options import Options
 from edge_wsd.serve.errors import OPENAI_ERRORS, ClientGone, RequestError, failure_of, openai_error
 from edge_wsd.serve.extension import extension_of_reply
-from edge_wsd.serve.openai.asking import ChatQuestion, asked, begun, chat_question, events, replies, started
+from edge_wsd.serve.openai.asking import ChatQuestion, begun, chat_question, events, replies, started
 from edge_wsd.serve.openai.chat import usage_of
 from edge_wsd.serve.openai.choice import ChoiceWriter, Details, whole_pieces
 from edge_wsd.serve.openai.response_input import flat_tools, input_messages
@@ -32,6 +32,7 @@ from edge_wsd.serve.openai.response_types import (
 from edge_wsd.serve.openai.response_writer import ResponseWriter
 from edge_wsd.serve.openai.tools import ToolsAsked, asked_tools, schema_of_format
 from edge_wsd.serve.served_models import Served
+from edge_wsd.serve.state import serve_of
 from edge_wsd.serve.streaming import SSE, live_response
 
 router = APIRouter(responses=OPENAI_ERRORS)
@@ -48,7 +49,7 @@ async def responses(request: Request, body: ResponsesRequest) -> Response:
     answering = ResponseAnswering.of(body)
     if body.stream:
         return await live_response(request, answering.lines(request))
-    async with asked(request, body.model) as served:
+    async with serve_of(request).answering(request, body.model) as served:
         question = answering.question(served)
         (reply,) = await replies(request, await started(request, served, question))
     for piece in whole_pieces(reply, answering.details):
@@ -107,7 +108,7 @@ class ResponseAnswering:
             yield self._failed(error)
 
     async def _events(self, request: Request) -> AsyncGenerator[ResponseEvent, None]:
-        async with asked(request, self.body.model) as served:
+        async with serve_of(request).answering(request, self.body.model) as served:
             question = self.question(served)
             (stream,) = await started(request, served, question)
             choice = ChoiceWriter(self.details)

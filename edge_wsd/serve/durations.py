@@ -1,4 +1,4 @@
-"""Durations as Ollama's requests and answers have them.
+"""Durations as Ollama's requests and answers have them, and `--keep-alive`.
 
 >>> keep_alive_seconds("1h30m"), keep_alive_seconds(0), nanoseconds(0.25)
 (5400.0, 0.0, 250000000)
