@@ -35,6 +35,8 @@ _HARDLY = 0.05
 """With so little chance that it is ever needed, no proposal is made."""
 _HOLD = 4
 """Rounds for which a decision holds: all that it follows from changes slowly."""
+_FRESH = 4
+"""But not in so many rounds of the beginning, each of which tells much."""
 _LEARN = 8
 """One round in so many is for learning how often the proposer is right where it would not be asked."""
 
@@ -147,7 +149,7 @@ class Pace:
         n, account.n_decided = account.n_decided, account.n_decided + 1
         if not self._are_known:  # some rounds with proposals and some without say what the others cost
             return Round(0 if n % 2 else min(_FIRST, self._limit))
-        if n % _HOLD == 0:
+        if n < _FRESH or n % _HOLD == 0:
             account.best = self._best(account)
         if n % _LEARN != _LEARN - 1:
             return account.best
