@@ -32,7 +32,7 @@ export class SignalPlot {
     if (!this.width) return; // not on the screen
     this.element.setAttribute("viewBox", `0 0 ${this.width} ${HEIGHT}`);
     this.element.setAttribute("aria-label", this.#description());
-    this.element.replaceChildren(...this.#turns(), ...this.#axes(), ...this.#limit(), ...this.#values(), ...this.#marks());
+    this.element.replaceChildren(...this.#turns(), ...this.#axes(), ...this.#values(), ...this.#limit(), ...this.#marks());
   }
 
   get #nShown() {

@@ -1,0 +1,49 @@
+"""What a person does on the page, and what is there to see."""
+
+from __future__ import annotations
+
+from playwright.sync_api import Page, expect
+
+QUESTION = "How do I delete the file notes.txt?"
+OTHER = "How do I list files by size?"
+DONE = ".answer[aria-busy=false]"
+LONG_MS = 60_000
+
+
+def ask(page: Page, question: str = QUESTION) -> None:
+    """Types the question and sends it by Enter."""
+    page.fill("#ask textarea", question)
+    page.press("#ask textarea", "Enter")
+
+
+def wait_for_answers(page: Page, n: int, within: str = "#chat") -> None:
+    expect(page.locator(f"{within} .answer")).to_have_count(n)
+    expect(page.locator(f"{within} {DONE}")).to_have_count(n, timeout=LONG_MS)
+
+
+def answer(page: Page, question: str = QUESTION, n: int = 1) -> str:
+    """The text of the `n`-th answer, once it is complete."""
+    ask(page, question)
+    wait_for_answers(page, n)
+    return text_of(page, n - 1)
+
+
+def text_of(page: Page, index: int = 0, within: str = "#chat") -> str:
+    """The text without the sign of the switch."""
+    spans = page.locator(f"{within} .answer").nth(index).locator("[data-position]")
+    return "".join(spans.all_text_contents())
+
+
+def authors(page: Page, author: str, index: int = 0, within: str = "#chat") -> list[int]:
+    """The positions of the tokens that are shown as written by `author`."""
+    spans = page.locator(f"{within} .answer").nth(index).locator(f".token.{author}")
+    return sorted({int(span.get_attribute("data-position") or -1) for span in spans.all()})
+
+
+def set_option(page: Page, name: str, value: str) -> None:
+    """Sets one of the settings, in whatever kind of field it has."""
+    field = page.locator(f"#set-{name}")
+    if field.evaluate("field => field.localName") == "select":
+        field.select_option(value)
+    else:
+        field.fill(value)
