@@ -21,6 +21,11 @@ def wait_for_answers(page: Page, n: int, within: str = "#chat") -> None:
     expect(page.locator(f"{within} {DONE}")).to_have_count(n, timeout=LONG_MS)
 
 
+def wait_for_pieces(page: Page, n: int) -> None:
+    """Waits until an answer that is still being written has at least `n` pieces of text."""
+    page.locator(".answer[aria-busy=true] [data-position]").nth(n - 1).wait_for(state="attached")
+
+
 def answer(page: Page, question: str = QUESTION, n: int = 1) -> str:
     """The text of the `n`-th answer, once it is complete."""
     ask(page, question)

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-ROOMY = ModelSettings(gpu_layers=0, threads=1, context_length=4096)
+ROOMY = ModelSettings(gpu_layers=0, threads=1, context_length=1024)
+ENDLESS = {"grammar": "root ::= [a-z ] root", "grammar_from": "start", "max_tokens": 900, "stop_loops": False}
 WIDE = {"width": 1280, "height": 860}
 
 
@@ -50,8 +51,7 @@ def demo_server() -> Iterator[LiveServer]:
 @pytest.fixture(scope="module")
 def talkative_server() -> Iterator[LiveServer]:
     """One whose answers are long enough to be stopped."""
-    changes = {"grammar": "root ::= [a-z ]*", "grammar_from": "start", "max_tokens": 3000, "stop_loops": False}
-    with running_server(_demo_with(changes)) as server:
+    with running_server(_demo_with(ENDLESS)) as server:
         yield server
 
 
@@ -82,7 +82,7 @@ def watched() -> Watched:
 
 @pytest.fixture
 def open_page(browser: Browser, demo_server: LiveServer, watched: Watched) -> Iterator[Callable[..., Page]]:
-    """Opens the page of a server. No test may end with a request to another host, or with a complaint of the browser."""
+    """Opens the page of a server. No test may end with a request to another host or a complaint of the browser."""
     servers = {demo_server.url}
     with ExitStack() as stack:
 

@@ -10,7 +10,17 @@ from playwright.sync_api import Page, expect
 
 from edge_wsd import Pair, Reply
 from tests.live_servers import CPU, LiveServer
-from tests.page.actions import OTHER, QUESTION, answer, ask, authors, set_option, text_of, wait_for_answers
+from tests.page.actions import (
+    OTHER,
+    QUESTION,
+    answer,
+    ask,
+    authors,
+    set_option,
+    text_of,
+    wait_for_answers,
+    wait_for_pieces,
+)
 
 Opener = Callable[..., Page]
 
@@ -70,9 +80,9 @@ def test_the_switch_stands_between_the_authors(open_page: Opener, reply: Reply) 
 def test_the_answer_arrives_in_pieces(open_page: Opener, talkative_server: LiveServer) -> None:
     page = open_page(talkative_server)
     ask(page)
-    page.wait_for_selector(".answer[aria-busy=true] [data-position='20']")
+    wait_for_pieces(page, 10)
     early = len(text_of(page))
-    page.wait_for_selector(".answer[aria-busy=true] [data-position='60']")
+    wait_for_pieces(page, 30)
     assert len(text_of(page)) > early
     page.press("body", "Escape")
     wait_for_answers(page, 1)

@@ -10,8 +10,8 @@ from playwright.sync_api import Page, expect
 
 from edge_wsd import Pair
 from tests.live_servers import CPU, LiveServer, demo_models, running_server
-from tests.page.actions import OTHER, QUESTION, answer, ask, set_option, text_of, wait_for_answers
-from tests.page.conftest import Watched
+from tests.page.actions import OTHER, QUESTION, answer, ask, set_option, text_of, wait_for_answers, wait_for_pieces
+from tests.page.conftest import ENDLESS, Watched
 
 Opener = Callable[..., Page]
 
@@ -20,7 +20,7 @@ Opener = Callable[..., Page]
 def test_stop_ends_the_answer_and_frees_the_server(open_page: Opener, talkative_server: LiveServer, how: str) -> None:
     page = open_page(talkative_server)
     ask(page)
-    page.wait_for_selector(".answer [data-position='10']")
+    wait_for_pieces(page, 5)
     page.press("body", "Escape") if how == "key" else page.click("#ask .stop")
     wait_for_answers(page, 1)
     expect(page.locator(".facts")).to_contain_text("stopped")
@@ -168,11 +168,10 @@ def test_a_server_that_is_gone_is_told_of(open_page: Opener, watched: Watched) -
 
 
 def test_an_answer_that_breaks_off_is_told_of(open_page: Opener, watched: Watched) -> None:
-    changes = {"grammar": "root ::= [a-z ]*", "grammar_from": "start", "stop_loops": False}
-    with running_server(demo_models(changes=changes)) as server:
+    with running_server(demo_models(changes=ENDLESS)) as server:
         page = open_page(server)
         ask(page)
-        page.wait_for_selector(".answer [data-position='10']")
+        wait_for_pieces(page, 5)
         server.call(server.serve.limits.stop)
         wait_for_answers(page, 1)
         expect(page.locator(".answer .problem")).to_have_text("the server is stopping")
