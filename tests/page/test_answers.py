@@ -124,7 +124,7 @@ def test_the_switch_is_marked_where_the_line_reaches_the_threshold(open_page: Op
     signal = page.locator(".answer .signal")
     expect(signal.locator(".limit-name")).to_have_text("threshold 0.5")
     expect(signal.locator("line.switch")).to_have_count(1)
-    turn, mark = signal.locator("rect.turn.drafter"), signal.locator("line.switch")
+    turn, mark = signal.locator("rect.ground.drafter"), signal.locator("line.switch")
     end = float(turn.get_attribute("x") or "") + float(turn.get_attribute("width") or "")
     assert float(mark.get_attribute("x1") or "") == pytest.approx(end)
     assert reply.switch is not None and len(authors(page, "drafter")) < reply.switch.index + 1

@@ -11,9 +11,10 @@ const UNAUTHORIZED = 401;
 
 /** One answer to one request. */
 export class AnswerView {
-  /** `body` is the request, `options` what its answer is measured by (`Answer.options`). */
-  constructor(body, options) {
+  /** `body` is the request, `options` what its answer is measured by; `onDrawn()` is called when it may have grown. */
+  constructor([body, options], onDrawn = () => {}) {
     this.body = body;
+    this.onDrawn = onDrawn;
     this.answer = new Answer(options);
     const onToken = (position, element, x) => this.#point(position, element, x);
     this.text = new AnswerText(onToken);
@@ -27,7 +28,7 @@ export class AnswerView {
   }
 
   /** Reads the answer to its end. Whatever happens becomes part of the answer; nothing is raised. */
-  async run(onGrowth = () => {}) {
+  async run() {
     const { answer } = this;
     this.draw();
     try {
@@ -36,7 +37,6 @@ export class AnswerView {
           this.text.add(piece, answer.options.rule === "nudge" ? null : answer.switch);
         }
         this.draw();
-        onGrowth();
       }
     } catch (error) {
       if (error.name === "AbortError") answer.end("cancelled");
@@ -45,7 +45,6 @@ export class AnswerView {
       if (!(error instanceof ServerError) && error.name !== "AbortError") throw error; // ours: the console has it
     } finally {
       this.draw();
-      onGrowth();
     }
     announce(answer.problem ? "" : summary(answer));
     return answer;
@@ -63,6 +62,7 @@ export class AnswerView {
     this.problem.textContent = answer.problem ?? "";
     this.plot.element.classList.toggle("empty", answer.tokens.length === 0);
     this.plot.draw();
+    this.onDrawn();
   }
 
   #point(position, element, x) {

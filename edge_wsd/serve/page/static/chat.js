@@ -49,7 +49,7 @@ export class Chat {
 
   async #answer(turn) {
     const messages = [...this.#messages(), { role: "user", content: turn.question }];
-    turn.view = new AnswerView(...this.settings.request(messages));
+    turn.view = new AnswerView(this.settings.request(messages), () => this.#follow());
     this.turns.push(turn);
     this.#redraw();
     this.#fill(turn);
@@ -58,7 +58,7 @@ export class Chat {
     this.box.setBusy(true);
     this.#showActions(false);
     try {
-      await turn.view.run(() => this.#follow());
+      await turn.view.run();
     } finally {
       if (this.turns.at(-1) === turn || !this.turns.length) this.box.setBusy(false);
       this.#showActions(true);

@@ -29,7 +29,7 @@ export class Compare {
     if (!this.settings.check()) return;
     const seed = this.settings.commonSeed();
     const messages = [{ role: "user", content: question }];
-    this.views = Object.keys(MODES).map((mode) => new AnswerView(...this.settings.request(messages, { mode, seed })));
+    this.views = Object.keys(MODES).map((mode) => new AnswerView(this.settings.request(messages, { mode, seed })));
     this.columns.replaceChildren(...Object.values(MODES).map((name, i) =>
       el("section", { class: "column", "aria-label": name }, el("h2", {}, name), this.views[i].element)));
     this.box.setBusy(true);

@@ -18,7 +18,7 @@ export class SignalPlot {
     this.element.addEventListener("pointermove", (event) => this.#point(event));
     this.element.addEventListener("pointerdown", (event) => this.#point(event));
     this.element.addEventListener("pointerleave", () => this.onToken(null));
-    new ResizeObserver(() => this.draw()).observe(this.element);
+    new ResizeObserver(() => this.element.clientWidth !== this.width && this.draw()).observe(this.element);
   }
 
   /** Marks the token at `position`, or none. */
@@ -57,7 +57,7 @@ export class SignalPlot {
       else turns.push({ author: token.author, start: position, end: position + 1 });
     });
     return turns.map(({ author, start, end }) =>
-      svg("rect", { class: `turn ${author}`, x: this.#x(start) - step / 2, width: (end - start) * step,
+      svg("rect", { class: `ground ${author}`, x: this.#x(start) - step / 2, width: (end - start) * step,
         y: MARGIN.top, height: HEIGHT - MARGIN.top - MARGIN.bottom }));
   }
 
