@@ -11,16 +11,14 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from edge_wsd.llama.settings import ModelSettings
 from tests.live_servers import LiveServer, demo_models, running_server
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 ROOMY = ModelSettings(gpu_layers=0, threads=1, context_length=1024)
@@ -30,11 +28,10 @@ WIDE = {"width": 1280, "height": 860}
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
         pytest.skip(f"needs a browser: one of {', '.join(BROWSERS)}")
-    with playwright.sync_playwright() as started:
+    with sync_playwright() as started:
         # Without its own sandbox, which neither root nor a container can set up.
         browser = started.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"])
         yield browser

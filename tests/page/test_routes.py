@@ -11,6 +11,7 @@ from edge_wsd import Options
 from edge_wsd.serve.page.routes import page_files
 from tests.live_servers import LiveServer, running_server
 
+BROWSER = {"Accept": "text/html,*/*"}
 OTHER_HOSTS = re.compile(rb"(?:https?:)?//[a-z0-9.-]+\.[a-z]{2,}", re.IGNORECASE)
 
 
@@ -30,12 +31,12 @@ def test_the_page_and_its_files_need_no_key_but_what_it_asks_for_does(server: Li
 def test_every_file_comes_with_a_strict_policy(server: LiveServer) -> None:
     with server.client() as client:
         for path in ("/", "/favicon.ico", *(f"/page/static/{name}" for name in page_files())):
-            response = client.get(path)
+            response = client.get(path, headers=BROWSER)
             policy = response.headers["content-security-policy"].split("; ")
             assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy
             assert not [rule for rule in policy if "unsafe" in rule or "*" in rule or "http" in rule]
             assert response.headers["x-content-type-options"] == "nosniff"
-            assert int(client.head(path).headers["content-length"]) == len(response.content)
+            assert int(client.head(path, headers=BROWSER).headers["content-length"]) == len(response.content)
 
 
 def test_a_file_that_is_not_the_page_s_is_not_found(server: LiveServer) -> None:
