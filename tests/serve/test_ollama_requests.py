@@ -1,22 +1,27 @@
 """What Ollama's requests mean: names, durations, options, messages."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 
 from edge_wsd.decoding.options import Options
 from edge_wsd.errors import OptionError
+from edge_wsd.prompts.messages import Message
 from edge_wsd.serve.durations import keep_alive_seconds, nanoseconds
 from edge_wsd.serve.ollama.conversation import messages_of_chat, messages_of_prompt
 from edge_wsd.serve.ollama.details import parameter_size
 from edge_wsd.serve.ollama.names import tagged_name
 from edge_wsd.serve.ollama.options import OllamaOptions
-from edge_wsd.serve.ollama.request import options_of
+from edge_wsd.serve.ollama.parameters import OllamaWishes
 from edge_wsd.serve.ollama.wire import OllamaChatRequest, OllamaGenerateRequest
+from edge_wsd.serve.served_models import Served
 
 
 def options(**fields):
-    return options_of(OllamaChatRequest(model="demo", **fields), Options(), "wsd")
+    """Of the library, for a request with these fields."""
+    served = Served("demo", SimpleNamespace(options=Options()), "wsd")
+    return OllamaWishes.of(OllamaChatRequest(model="demo", **fields)).question(served, ()).options
 
 
 @pytest.mark.parametrize(("name", "listed"), [("demo", "demo:latest"), ("demo:base", "demo:base")])
@@ -97,16 +102,14 @@ def test_answers_of_tools_name_the_calls_in_their_order():
             {"role": "tool", "tool_name": "place", "content": "here"},
         ],
     })  # fmt: skip
-    _, calls, first, second = messages_of_chat(asked)
-    assert [call["id"] for call in calls["tool_calls"]] == [first["tool_call_id"], second["tool_call_id"]]
-    assert calls["content"] == ""
+    _, calls, first, second = messages_of_chat(asked.messages)
+    assert [call.id for call in calls.tool_calls] == [first.tool_call_id, second.tool_call_id]
+    assert calls.content == ""
 
 
 def test_a_prompt_follows_its_system_prompt():
-    assert messages_of_prompt(OllamaGenerateRequest(model="demo", prompt="Hello", system="Be brief.")) == [
-        {"role": "system", "content": "Be brief."},
-        {"role": "user", "content": "Hello"},
-    ]
+    asked = OllamaGenerateRequest(model="demo", prompt="Hello", system="Be brief.")
+    assert messages_of_prompt(asked) == (Message("system", "Be brief."), Message("user", "Hello"))
 
 
 @pytest.mark.parametrize(

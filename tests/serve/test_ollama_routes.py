@@ -78,6 +78,20 @@ def test_the_extension_tells_who_wrote_what_also_in_a_stream(http):
     assert "edge_wsd" not in ask(http, stream=False).json()
 
 
+def test_probabilities_come_with_each_token_and_in_a_stream_the_same(http):
+    whole = ask(http, stream=False, logprobs=True, top_logprobs=2).json()
+    assert len(whole["logprobs"]) == whole["eval_count"]
+    for token in whole["logprobs"]:
+        assert -9999 <= token["logprob"] <= 1e-5
+        assert len(token["top_logprobs"]) == 2
+    told = [token for line in lines_of(ask(http, logprobs=True, top_logprobs=2)) for token in line.get("logprobs", [])]
+    assert [token["token"] for token in told] == [token["token"] for token in whole["logprobs"]]
+    assert [token["logprob"] for token in told] == pytest.approx(
+        [token["logprob"] for token in whole["logprobs"]], abs=1e-3
+    )
+    assert "logprobs" not in ask(http, stream=False).json()
+
+
 def test_options_of_weak_to_strong_decoding_are_taken(http):
     answer = ask(http, stream=False, edge_wsd={"switch_at": 3}).json()
     assert answer["edge_wsd"]["switch"] == {"index": 2, "reason": "forced", "confidence": None}

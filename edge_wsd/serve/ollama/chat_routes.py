@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,12 +10,12 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from edge_wsd.engine.stream import Stream
-from edge_wsd.prompts.tool_calls import ToolCallReader
+from edge_wsd.prompts.messages import Message
 from edge_wsd.prompts.tools import ToolCall, parse_tools
 from edge_wsd.serve.errors import OLLAMA_ERRORS
 from edge_wsd.serve.ollama.answer import AnswerLines
 from edge_wsd.serve.ollama.conversation import messages_of_chat, messages_of_prompt, refuse_unknown
-from edge_wsd.serve.ollama.request import options_of
+from edge_wsd.serve.ollama.parameters import OllamaWishes
 from edge_wsd.serve.ollama.respond import load, respond
 from edge_wsd.serve.ollama.wire import (
     OllamaAnswer,
@@ -26,6 +27,7 @@ from edge_wsd.serve.ollama.wire import (
     OllamaReplyMessage,
     OllamaToolCall,
 )
+from edge_wsd.serve.openai.asking import started
 from edge_wsd.serve.served_models import Served
 from edge_wsd.serve.state import serve_of
 from edge_wsd.serve.streaming import NDJSON
@@ -41,43 +43,36 @@ def _documented(model: type[OllamaAnswer]) -> dict[int | str, dict[str, Any]]:
 @router.post("/chat", responses=_documented(OllamaChatAnswer))
 async def chat(request: Request, asked: OllamaChatRequest) -> Response:
     """The next message of a conversation. Without messages the pair is loaded."""
-    tools = parse_tools(asked.tools or ())
-    reader = ToolCallReader([tool.name for tool in tools]) if tools else None
-    form = AnswerLines(asked.wanted, _chat_answer, asked.edge_wsd is not None, reader)
+    wishes = OllamaWishes.of(asked, parse_tools(asked.tools or ()))
+    answer = AnswerLines(asked.wanted, _chat_answer, wishes.details)
     if not asked.messages:
-        return await load(request, asked, form)
-    messages = messages_of_chat(asked)
-
-    def begin(served: Served) -> Stream:
-        _check_prompt(request, served, messages)
-        options = options_of(asked, served.pair.options, served.mode)
-        return served.pair.session(options=options, messages=messages, tools=tools).stream()
-
-    return await respond(request, asked, form, begin)
+        return await load(request, asked, answer)
+    messages = messages_of_chat(asked.messages)
+    return await respond(request, asked, answer, lambda served: _begun(request, served, wishes, messages))
 
 
 @router.post("/generate", responses=_documented(OllamaGenerateAnswer))
 async def generate(request: Request, asked: OllamaGenerateRequest) -> Response:
     """The answer to one prompt. Without a prompt the pair is loaded."""
-    form = AnswerLines(asked.wanted, _generate_answer, asked.edge_wsd is not None)
     refuse_unknown(asked)
+    wishes = OllamaWishes.of(asked)
+    answer = AnswerLines(asked.wanted, _generate_answer, wishes.details)
     if not asked.prompt:
-        return await load(request, asked, form)
-    prompt = asked.prompt
-    messages = messages_of_prompt(asked)
+        return await load(request, asked, answer)
+    messages, prompt = messages_of_prompt(asked), asked.prompt
 
-    def begin(served: Served) -> Stream:
-        _check_prompt(request, served, messages)
-        options = options_of(asked, served.pair.options, served.mode)
-        if asked.raw:
-            return served.pair.complete(prompt, options)
-        return served.pair.session(options=options, messages=messages).stream()
+    def begin_raw(served: Served) -> Stream:
+        serve_of(request).limits.check_prompt(served.pair, [prompt])
+        return served.pair.complete(prompt, wishes.question(served, messages).options)
 
-    return await respond(request, asked, form, begin)
+    if asked.raw:
+        return await respond(request, asked, answer, lambda served: asyncio.to_thread(begin_raw, served))
+    return await respond(request, asked, answer, lambda served: _begun(request, served, wishes, messages))
 
 
-def _check_prompt(request: Request, served: Served, messages: list[dict[str, Any]]) -> None:
-    serve_of(request).limits.check_prompt(served.pair, [message["content"] for message in messages])
+async def _begun(request: Request, served: Served, wishes: OllamaWishes, messages: Sequence[Message]) -> Stream:
+    (stream,) = await started(request, served, wishes.question(served, messages))
+    return stream
 
 
 def _chat_answer(text: str, calls: Sequence[ToolCall], fields: dict[str, Any]) -> OllamaAnswer:

@@ -1,21 +1,25 @@
-"""A request's messages and tools, as the library takes them."""
+"""A request's messages, as the library takes them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import Any
 
 from edge_wsd.errors import OptionError
-from edge_wsd.serve.ollama.wire import OllamaChatRequest, OllamaGenerateRequest, OllamaMessage
+from edge_wsd.prompts.messages import Message, parse_messages
+from edge_wsd.serve.ollama.wire import OllamaGenerateRequest, OllamaMessage
 
 
-def messages_of_chat(asked: OllamaChatRequest) -> list[dict[str, Any]]:
-    """Ollama's tool messages come in the order of the calls; the library's name the call that they answer."""
+def messages_of_chat(given: Sequence[OllamaMessage]) -> tuple[Message, ...]:
+    """Ollama's tool messages come in the order of the calls; the library's name the call that they answer.
+
+    Raises `TemplateError` that names the message, and `OptionError` for images.
+    """
     ids = count(1)
     open_calls: Iterator[str] = iter(())
     found = []
-    for message in asked.messages or ():
+    for message in given:
         if message.images:
             raise OptionError("images are not supported: both models read text alone")
         entry: dict[str, Any] = {"role": message.role, "content": message.content or ""}
@@ -26,7 +30,7 @@ def messages_of_chat(asked: OllamaChatRequest) -> list[dict[str, Any]]:
         if message.role == "tool":
             entry["tool_call_id"] = next(open_calls, "call_0")
         found.append(entry)
-    return found
+    return parse_messages(found)
 
 
 def _calls(message: OllamaMessage, names: list[str]) -> Iterator[dict[str, Any]]:
@@ -34,10 +38,10 @@ def _calls(message: OllamaMessage, names: list[str]) -> Iterator[dict[str, Any]]
         yield {"id": name, "type": "function", "function": call.function.model_dump()}
 
 
-def messages_of_prompt(asked: OllamaGenerateRequest) -> list[dict[str, Any]]:
-    """A prompt, behind a system prompt where there is one."""
-    system = [{"role": "system", "content": asked.system}] if asked.system else []
-    return [*system, {"role": "user", "content": asked.prompt}]
+def messages_of_prompt(asked: OllamaGenerateRequest) -> tuple[Message, ...]:
+    """A prompt, behind a system prompt where there is one. Raises `TemplateError` for half a character."""
+    given = [("system", asked.system), ("user", asked.prompt)] if asked.system else [("user", asked.prompt)]
+    return parse_messages([{"role": role, "content": content} for role, content in given])
 
 
 def refuse_unknown(asked: OllamaGenerateRequest) -> None:

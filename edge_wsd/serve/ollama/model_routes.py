@@ -96,7 +96,7 @@ def _loaded(named: NamedPair, plan: Plan | None, leaves_s: float | None) -> Olla
     )
 
 
-@router.post("/show")
+@router.post("/show", response_model_exclude_none=True)
 async def show(request: Request, asked: OllamaShowRequest) -> OllamaShowAnswer:
     """What clients decide by: capabilities, the length of the context, sizes, template."""
     models = serve_of(request).models

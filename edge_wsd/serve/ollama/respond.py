@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from types import EllipsisType
 
@@ -20,38 +19,39 @@ from edge_wsd.serve.errors import ClientGone, failure_of, ollama_error
 from edge_wsd.serve.ollama.answer import AnswerLines, as_json
 from edge_wsd.serve.ollama.wire import OllamaAsked
 from edge_wsd.serve.served_models import Served
-from edge_wsd.serve.state import Serve, serve_of
+from edge_wsd.serve.state import serve_of
 from edge_wsd.serve.streaming import NDJSON, live_response
 
-Begin = Callable[[Served], Stream]
-"""Starts the answer with the pair that was asked for. Runs in a thread of its own, since it makes the prompts."""
+Begin = Callable[[Served], Awaitable[Stream]]
+"""Starts the answer with the pair that was asked for."""
 
 
-async def respond(request: Request, asked: OllamaAsked, form: AnswerLines, begin: Begin) -> Response:
+async def respond(request: Request, asked: OllamaAsked, answer: AnswerLines, begin: Begin) -> Response:
     """The answer to what `begin` asks the pair. Raises what goes wrong before the first event."""
     serve = serve_of(request)
     answering = serve.answering(request, asked.wanted or None, _keep_alive(asked))
-    if asked.stream is False:
-        async with answering as served:
-            load_s = time.perf_counter() - form.began
-            stream = await asyncio.to_thread(begin, served)
-            async for event in serve.limits.events(request, stream):
-                if isinstance(event, Finished):
-                    return Response(as_json(form.whole(event.reply, load_s)), media_type="application/json")
-        raise ClientGone("the client left")
-    return await live_response(request, _lines(request, serve, answering, form, begin), NDJSON)
+    if asked.stream is not False:
+        return await live_response(request, _lines(request, answering, answer, begin), NDJSON)
+    async with answering as served:
+        load_s = time.perf_counter() - answer.began
+        async for event in serve.limits.events(request, await begin(served)):
+            if isinstance(event, Finished):
+                return Response(as_json(answer.whole(event.reply, load_s)), media_type="application/json")
+    raise ClientGone("the client left")
 
 
 async def _lines(
-    request: Request, serve: Serve, answering: AbstractAsyncContextManager[Served], form: AnswerLines, begin: Begin
+    request: Request, answering: AbstractAsyncContextManager[Served], answer: AnswerLines, begin: Begin
 ) -> AsyncGenerator[bytes, None]:
+    limits = serve_of(request).limits
     async with answering as served:
-        load_s = time.perf_counter() - form.began
-        stream = await asyncio.to_thread(begin, served)
+        load_s = time.perf_counter() - answer.began
+        stream = await begin(served)
         yield b""  # what goes wrong before this is an answer of its own
+        writer = answer.writer()
         try:
-            async for event in serve.limits.events(request, stream):
-                if (line := form.line(event, load_s)) is not None:
+            async for event in limits.events(request, stream):
+                for line in answer.lines(writer, event, load_s):
                     yield as_json(line) + b"\n"
         except ClientGone:
             raise
@@ -59,7 +59,7 @@ async def _lines(
             yield json.dumps(ollama_error(failure_of(error))).encode() + b"\n"
 
 
-async def load(request: Request, asked: OllamaAsked, form: AnswerLines) -> Response:
+async def load(request: Request, asked: OllamaAsked, answer: AnswerLines) -> Response:
     """Answers a request without a prompt: the pair is loaded, or unloaded if `keep_alive` is 0."""
     serve = serve_of(request)
     named, _ = serve.models.parse(asked.wanted or None)
@@ -67,8 +67,7 @@ async def load(request: Request, asked: OllamaAsked, form: AnswerLines) -> Respo
     if not unloads or named.name in serve.models.loaded():
         async with serve.models.use(asked.wanted or None, _keep_alive(asked)):
             pass
-    answer = form.without_text("unload" if unloads else "load")
-    return Response(as_json(answer), media_type="application/json")
+    return Response(as_json(answer.without_text("unload" if unloads else "load")), media_type="application/json")
 
 
 def _keep_alive(asked: OllamaAsked) -> float | EllipsisType | None:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from edge_wsd.serve.extension import Extension, ExtensionRequest
 from edge_wsd.serve.ollama.options import OllamaFormat, OllamaOptions
+from edge_wsd.serve.openai.chat_types import TokenLogprob
 
 KeepAlive = float | str | None
 DoneReason = Literal["stop", "length", "load", "unload"]
@@ -33,6 +34,8 @@ class OllamaAsked(NamedModelRequest):
     options: OllamaOptions | None = None
     keep_alive: KeepAlive = Field(default=None, description='Seconds or a duration such as "10m"; negative: for ever.')
     think: bool | str | None = None
+    logprobs: bool | None = Field(default=None, description="Whether each token is told with its log-probability.")
+    top_logprobs: int | None = Field(default=None, description="How many of the likeliest tokens, too; with logprobs.")
     edge_wsd: ExtensionRequest | None = None
 
 
@@ -85,6 +88,7 @@ class OllamaAnswer(BaseModel):
     prompt_eval_duration: int | None = Field(default=None, description="Until the first text, waiting aside.")
     eval_count: int | None = None
     eval_duration: int | None = None
+    logprobs: list[TokenLogprob] | None = None
     edge_wsd: Extension | None = None
 
 
