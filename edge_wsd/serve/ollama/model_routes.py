@@ -150,9 +150,7 @@ def _refuse(path: str, instead: str) -> None:
     async def refused() -> None:
         raise RequestError(f"not supported over HTTP: {instead}", status=501, code="not_supported")
 
-    method = "DELETE" if path == "/delete" else "POST"
-    name = path.removeprefix("/")
-    router.add_api_route(path, refused, methods=[method], status_code=501, name=name, summary="Refused")
+    router.add_api_route(path, refused, methods=["DELETE" if path == "/delete" else "POST"], include_in_schema=False)
 
 
 for _path, _text in _INSTEAD.items():

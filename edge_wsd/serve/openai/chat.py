@@ -42,7 +42,7 @@ router = APIRouter(responses=OPENAI_ERRORS)
 @router.post(
     "/v1/chat/completions",
     response_model=ChatCompletion,
-    responses={200: {"content": {SSE: {"schema": {"type": "string"}}}, "description": "With stream: chunks."}},
+    responses={200: {"content": {SSE: {}}, "description": "With stream: chunks."}},
 )
 async def chat_completions(request: Request, body: ChatRequest) -> Response:
     """Answers a conversation, as OpenAI's interface of this name does."""

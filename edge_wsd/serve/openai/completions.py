@@ -43,7 +43,7 @@ router = APIRouter(responses=OPENAI_ERRORS)
 @router.post(
     "/v1/completions",
     response_model=TextCompletion,
-    responses={200: {"content": {SSE: {"schema": {"type": "string"}}}, "description": "With stream: chunks."}},
+    responses={200: {"content": {SSE: {}}, "description": "With stream: chunks."}},
 )
 async def completions(request: Request, body: CompletionRequest) -> Response:
     """Writes texts on as they stand; with echo, logprobs and max_tokens 0, scores them."""

@@ -42,7 +42,7 @@ _LOGPROBS = "message.output_text.logprobs"
 @router.post(
     "/v1/responses",
     response_model=ResponseObject,
-    responses={200: {"content": {SSE: {"schema": {"type": "string"}}}, "description": "With stream: events."}},
+    responses={200: {"content": {SSE: {}}, "description": "With stream: events."}},
 )
 async def responses(request: Request, body: ResponsesRequest) -> Response:
     """Answers a text or a conversation, as OpenAI's interface of this name does."""
