@@ -12,14 +12,19 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from edge_wsd import __version__
 from edge_wsd.errors import EdgeWsdError
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 PROGRAM = "edge-wsd"
+COMPLETE_VARIABLE = "_EDGE_WSD_COMPLETE"
+"""In the environment while a shell asks for completions."""
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
 _OF_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF, errno.EPIPE)
@@ -46,6 +51,7 @@ COMMANDS = {
     "plan": "Show where a pair goes in memory, and whether it fits.",
     "worker": "Lend this machine's devices to a pair on another machine.",
     "check": "Compare the vocabularies of a drafter and a base.",
+    "completion": "Let the shell complete commands, options and names.",
     "doctor": "Show versions, devices and what to install for a GPU.",
 }
 """Each command is `command` in `edge_wsd.cli.commands.<name>`."""
@@ -145,6 +151,13 @@ class LazyGroup(AdvisingGroup):
                 debug_option(each)  # click adds it to the command's parameters
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """As a group does it, but without importing every command."""
+        from click.shell_completion import CompletionItem
+
+        names = [CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)]
+        return names + click.Command.shell_complete(self, ctx, incomplete)
+
     def advice(self, args: list[str], known: Sequence[str]) -> str:
         from edge_wsd.cli.habits import unknown_command
 
@@ -169,7 +182,7 @@ def cli() -> None:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the program and exit with its code."""
-    if "_EDGE_WSD_COMPLETE" in os.environ:  # a shell asks click for completions
+    if COMPLETE_VARIABLE in os.environ:
         cli.main(args=args, prog_name=PROGRAM)
     from edge_wsd.cli.ui.guard import guard_streams
     from edge_wsd.cli.ui.terminal_state import watch_terminal

@@ -177,7 +177,8 @@ def pair_options(function: F, unnamed: str | None = None) -> F:
                 loading[key] = template
         if "parallel" in values:
             loading["parallel"] = values.pop("parallel")
-        consent = Consent.GIVEN if yes else Consent.NONE if values.get("as_object") else Consent.ASK
+        for_programs = values.get("as_object") or values.get("as_stream")
+        consent = Consent.GIVEN if yes else Consent.NONE if for_programs else Consent.ASK
         choice = PairChoice.of(choose_pair(pair, drafter, base, unnamed), loading, consent)
         if "options" in values:
             values["options"] = _with_defaults_of(choice.pair, values["options"])

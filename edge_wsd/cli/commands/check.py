@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edge_wsd.cli.pair_choice import complete_model
 from edge_wsd.cli.ui.guard import print_json
 from edge_wsd.cli.ui.rows import columns_of_stdout, hanging_lines
 from edge_wsd.cli.ui.waiting import telling
@@ -23,8 +24,8 @@ _MEANING = {
 
 
 @click.command()
-@click.argument("drafter")
-@click.argument("base")
+@click.argument("drafter", shell_complete=complete_model)
+@click.argument("base", shell_complete=complete_model)
 @click.option("--json", "as_object", is_flag=True, help="Print one JSON object.")
 def command(*, drafter: str, base: str, as_object: bool) -> None:
     """Compare the vocabularies of the models DRAFTER and BASE: files, models of the store, or REPO:TYPE.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_wsd.cli.main import FAILED, AdvisingGroup, complain
+from edge_wsd.cli.pair_choice import complete_model
 from edge_wsd.cli.ui.guard import print_json
 from edge_wsd.cli.ui.question import agrees, can_be_asked
 from edge_wsd.cli.ui.rows import columns_of_stdout, hanging_lines, named_lines, prose_lines, table_lines, tell
@@ -86,7 +87,7 @@ def _print_list(store: Store, models: list[StoredModel], *, n_problems: int) -> 
 
 
 @command.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_model)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 def rm(*, name: str, yes: bool) -> None:
     """Delete the model NAME from the store, or what an unfinished pull of it left."""
@@ -104,7 +105,7 @@ def rm(*, name: str, yes: bool) -> None:
 
 
 @command.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_model)
 @click.option(
     "--ctx", type=click.IntRange(16), metavar="N", help="Context length, in tokens, for which memory is shown."
 )

@@ -10,6 +10,7 @@ import click
 
 from edge_wsd.cli.main import FAILED, complain
 from edge_wsd.cli.options import MODEL_FLAGS, PER_MODEL_NOTE, default_of, model_options, parallel_option
+from edge_wsd.cli.pair_choice import complete_pair
 from edge_wsd.cli.sections import SectionCommand
 from edge_wsd.cli.ui.guard import print_json
 from edge_wsd.cli.ui.rows import columns_of_stdout, command_lines, prose_lines, table_lines, tell
@@ -29,7 +30,7 @@ _MIB = 1 << 20
 
 
 @click.command(cls=SectionCommand, epilog=PER_MODEL_NOTE)
-@click.argument("pair", required=False)
+@click.argument("pair", required=False, shell_complete=complete_pair)
 @click.option("--drafter", metavar="MODEL", help="The drafter: a GGUF file, or REPO:TYPE.")
 @click.option("--base", metavar="MODEL", help="The base, given the same way.")
 @click.option("--drafter-type", metavar="TYPE", help="Plan the drafter as if it were stored in this type.")

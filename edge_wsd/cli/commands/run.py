@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from edge_wsd.cli.event_lines import event_object, json_stream_option
 from edge_wsd.cli.main import INTERRUPTED
 from edge_wsd.cli.options import GIVEN, PER_MODEL_NOTE, reply_options
 from edge_wsd.cli.pair_choice import PairChoice, pair_options
@@ -34,6 +35,7 @@ from edge_wsd.models.pairs.known import known_pairs
     "If it ends with an assistant message, that message is continued.",
 )
 @click.option("--json", "as_object", is_flag=True, help="Print one JSON object: text, switch, tokens, stats and more.")
+@json_stream_option
 @style_options
 @click.option("-q", "--quiet", is_flag=True, help="Nothing on stderr but errors.")
 @reply_options
@@ -46,6 +48,7 @@ def command(
     system: str | None,
     messages: str | None,
     as_object: bool,
+    as_stream: bool,
     style: Style,
     quiet: bool,
     options: Options,
@@ -59,6 +62,8 @@ def command(
     """
     if sys.stdout is None:
         raise EdgeWsdError("stdout is closed, so the answer cannot be written")
+    if as_object and as_stream:
+        raise click.UsageError("give either --json or --json-stream, not both")
     conversation, question, saved = what_to_answer(prompt_of(words), messages, system, quiet=quiet)
     if saved is not None:
         options = saved.with_changes(**context.meta[GIVEN])
@@ -71,8 +76,10 @@ def command(
         if not quiet:
             pair_choice.warn(pair)
         session = pair.session(system=system, options=options, messages=conversation)
-        painter = None if as_object else Painter(sys.stdout, style, raw=not is_terminal(sys.stdout))
-        answer = Answer(session, painter, quiet=quiet)
+        is_read = not as_object and not as_stream
+        painter = Painter(sys.stdout, style, raw=not is_terminal(sys.stdout)) if is_read else None
+        hears = (lambda event: print_json(event_object(event))) if as_stream else None
+        answer = Answer(session, painter, quiet=quiet, hears=hears)
         answer.write(question)
     if answer.reply is not None and as_object:
         print_json(reply_object(answer.reply))

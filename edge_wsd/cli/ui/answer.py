@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,16 @@ if TYPE_CHECKING:
 class Answer:
     """Writes one answer, with `painter` as it comes, without one unseen. `reply` is what became of it."""
 
-    def __init__(self, session: Session, painter: Painter | None, *, quiet: bool) -> None:
+    def __init__(
+        self,
+        session: Session,
+        painter: Painter | None,
+        *,
+        quiet: bool,
+        hears: Callable[[Event], object] | None = None,
+    ) -> None:
+        """`hears` is told of every event as it happens."""
+        self._hears = hears
         self._session = session
         self._painter = painter
         self._quiet = quiet
@@ -45,6 +55,8 @@ class Answer:
                 painter.end()
 
     def _take(self, event: Event) -> None:
+        if self._hears is not None:
+            self._hears(event)
         if isinstance(event, Token) and self._painter is not None:
             self._painter.write(event.text, event.source)
         elif isinstance(event, Dropped):

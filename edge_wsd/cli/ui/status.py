@@ -151,12 +151,12 @@ def reply_object(reply: Reply) -> dict[str, Any]:
         "seed": reply.seed,
         "switch": None
         if switch is None
-        else {"index": switch.index, "reason": switch.reason, "confidence": _finite(switch.confidence)},
+        else {"index": switch.index, "reason": switch.reason, "confidence": finite(switch.confidence)},
         "tokens": [
             _token_as_json(token, confidence) for token, confidence in zip(reply.tokens, reply.confidences, strict=True)
         ],
         "stats": {
-            **{name: _finite(value) for name, value in asdict(reply.stats).items()},
+            **{name: finite(value) for name, value in asdict(reply.stats).items()},
             "draft_share": reply.stats.draft_share,
         },
     }
@@ -167,16 +167,16 @@ def _token_as_json(token: Token, confidence: float | None) -> dict[str, Any]:
         "id": token.id,
         "text": token.text,
         "source": token.source,
-        "logprob": _finite(token.logprob),
-        "confidence": _finite(confidence),
+        "logprob": finite(token.logprob),
+        "confidence": finite(confidence),
     }
     if token.repeated is not None:
         shown["repeated"] = token.repeated
     if token.top:
-        shown["top"] = [{"id": one.id, "text": one.text, "logprob": _finite(one.logprob)} for one in token.top]
+        shown["top"] = [{"id": one.id, "text": one.text, "logprob": finite(one.logprob)} for one in token.top]
     return shown
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """JSON knows no infinity: null instead."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,87 @@
+"""An answer as a stream of JSON lines, for programs: an event in each, written at once.
+
+The last line is `finished`, or `error`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+import click
+
+from edge_wsd.cli.main import explained
+from edge_wsd.cli.ui.guard import print_json
+from edge_wsd.cli.ui.status import finite, reply_object
+from edge_wsd.decoding.events import Dropped, Event, Finished, Reading, Scored, Switched, Token
+from edge_wsd.redaction import redacted
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_NAMES: dict[type, str] = {
+    Token: "token",
+    Scored: "scored",
+    Switched: "switched",
+    Reading: "reading",
+    Dropped: "dropped",
+    Finished: "finished",
+}
+
+
+def event_object(event: Event) -> dict[str, Any]:
+    """What the line of an event holds, as plain values: `event`, which says what it is, and the event's fields.
+
+    `repeated` and `top` are there only if they were asked for.
+    """
+    if isinstance(event, Finished):
+        return {"event": _NAMES[Finished], **reply_object(event.reply)}
+    fields = {name: _plain(value) for name, value in asdict(event).items() if name != "piece"}
+    absent = [name for name in ("repeated", "top") if fields.get(name) in (None, [])]
+    return {"event": _NAMES[type(event)], **{name: fields[name] for name in fields if name not in absent}}
+
+
+def _plain(value: Any) -> Any:
+    """Without bytes, which JSON has no form for; they are in the texts."""
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items() if key != "piece"}
+    return finite(value)
+
+
+def json_stream_option(function: F) -> F:
+    """Adds `--json-stream`; the command gets `as_stream`. Whatever ends it early is told in a last line, too."""
+
+    @functools.wraps(function)
+    def command(*, as_stream: bool, **values: Any) -> Any:
+        with _telling_errors() if as_stream else nullcontext():
+            return function(as_stream=as_stream, **values)
+
+    decorated: Any = command
+    return click.option(  # type: ignore[no-any-return]
+        "--json-stream", "as_stream", is_flag=True, help="Print a JSON object for each event as it happens, one a line."
+    )(decorated)
+
+
+@contextmanager
+def _telling_errors() -> Iterator[None]:
+    try:
+        yield
+    except (BrokenPipeError, click.exceptions.Exit):
+        raise
+    except KeyboardInterrupt:
+        _tell("KeyboardInterrupt", "interrupted")
+        raise
+    except click.ClickException as error:
+        _tell(type(error).__name__, error.format_message())
+        raise
+    except Exception as error:
+        _tell(type(error).__name__, explained(error))
+        raise
+
+
+def _tell(kind: str, message: str) -> None:
+    print_json({"event": "error", "type": kind, "message": redacted(message)})
