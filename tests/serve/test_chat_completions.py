@@ -114,6 +114,21 @@ def test_log_probabilities_are_those_of_the_library(live_server, pair, streamed)
         assert all(math.isfinite(each["logprob"]) for each in entry["top_logprobs"])
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+def test_an_answer_shorter_than_the_window_has_every_log_probability(live_server, pair, streamed):
+    """The base would not have read it."""
+    expected = pair.generate(QUESTION, max_tokens=3, top_logprobs=1)
+    asked = {**ASKED, "max_tokens": 3, "logprobs": True}
+    if streamed:
+        choices = [chunk["choices"][0] for chunk in stream(live_server, asked)]
+        entries = [entry for choice in choices for entry in (choice["logprobs"] or {"content": []})["content"]]
+    else:
+        entries = post(live_server, asked)["choices"][0]["logprobs"]["content"]
+    logprobs = [token.logprob for token in expected.tokens]
+    assert [entry["logprob"] for entry in entries] == pytest.approx(logprobs, abs=1e-3)
+    assert all(entry["top_logprobs"] == [] for entry in entries)
+
+
 def test_several_answers_differ_by_seed_and_each_is_that_of_its_seed(live_server, pair):
     fields = {"temperature": 1.5, "max_tokens": 24}
     asked = {**ASKED, **fields, "seed": 11, "n": 4}
