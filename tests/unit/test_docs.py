@@ -25,7 +25,14 @@ from scripts.models_table import TABLES as MODELS_TABLES
 from scripts.options_table import FILES as FILES_WITH_TABLES
 from scripts.options_table import ROOT, TABLES, command_names, renewed
 
-GUIDES = ("docs/command-line.md", "docs/library.md", "docs/models.md", "docs/page.md", "docs/speed.md", "docs/workers.md")
+GUIDES = (
+    "docs/command-line.md",
+    "docs/library.md",
+    "docs/models.md",
+    "docs/page.md",
+    "docs/speed.md",
+    "docs/workers.md",
+)
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", *GUIDES)
 TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in DOCUMENTS}
 README = TEXTS["README.md"]
