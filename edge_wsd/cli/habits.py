@@ -161,6 +161,17 @@ COMMANDS_OF_GROUPS: Mapping[str, Mapping[str, str]] = {
         **dict.fromkeys(("use", "select", "choose", "switch"), "`edge-wsd pairs default NAME` chooses a pair"),
         "pull": _PULL,
     },
+    "sessions": {
+        **dict.fromkeys(_REMOVE, "`edge-wsd sessions rm NAME` deletes a session"),
+        **dict.fromkeys(_SHOW_ALL, "`edge-wsd sessions` lists the sessions"),
+        **dict.fromkeys(_TELL, "`edge-wsd sessions show NAME` shows what was said"),
+        "mv": "`edge-wsd sessions rename OLD NEW` gives a session another name",
+        **dict.fromkeys(
+            ("add", "new", "create", "open", "resume", "continue", "chat", "load"),
+            "`edge-wsd chat --session NAME` begins a session, or goes on with it",
+        ),
+        **dict.fromkeys(("save", "write", "backup"), "`edge-wsd sessions export NAME FILE` writes a session to a file"),
+    },
 }
 """The same below `models` and `pairs`."""
 

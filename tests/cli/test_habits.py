@@ -91,6 +91,8 @@ def test_help_may_be_asked_about_one_thing(played, topic, shown):
         (["pairs", "delete", "mine"], "edge-wsd pairs rm"),
         (["pairs", "use", "mine"], "edge-wsd pairs default"),
         (["pairs", "ad", "mine"], "edge-wsd pairs add"),
+        (["sessions", "delete", "work"], "edge-wsd sessions rm"),
+        (["sessions", "resume", "work"], "edge-wsd chat --session"),
         (["upgrade"], "pip install --upgrade"),
         (["generate"], "edge-wsd run"),
         (["chta"], "edge-wsd chat"),

@@ -201,6 +201,14 @@ def test_a_damaged_session_is_listed_with_its_problem(store):
     store.remove("bad")  # nor is it locked now
 
 
+def test_a_folder_that_can_hold_no_sessions_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    for store in (SessionStore(tmp_path / "file"), SessionStore(tmp_path / "file" / "below")):
+        for use in (lambda store=store: store.open("work"), store.names):
+            with pytest.raises(SessionError, match="file"):
+                use()
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
 def test_sessions_are_private(pair, store):
     with store.open("work") as kept:
