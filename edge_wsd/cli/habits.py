@@ -9,9 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 _LEAVE = "to leave, type /quit or press Ctrl-D"
 _HELP = "/help lists the commands"
 _BLOCK = 'between lines of """, or of !multi and !end, a message may have several lines; Alt-Enter breaks one'
-_NO_SERVER = (
-    'there is no server; `edge-wsd chat` talks in the terminal, and `edge-wsd run "..." --json` is for programs'
-)
 _NOTHING_STAYS = "no model stays loaded between two commands; `edge-wsd models` lists those of the store"
 _WORDS_ONLY = "the models read text alone; /read FILE puts a text file in front of your next message"
 _LEFT_ALONE = "a terminal breaks lines between words, a pipe gets them as they are"
@@ -105,7 +102,7 @@ SHOW_NAMES: Mapping[str, str] = {
 FOREIGN_COMMANDS: Mapping[str, str] = {
     **dict.fromkeys(("list", "ls"), "`edge-wsd models` lists the models of the store, `edge-wsd pairs` the pairs"),
     **dict.fromkeys(("ps", "stop", "load", "unload"), _NOTHING_STAYS),
-    **dict.fromkeys(("serve", "server", "start"), _NO_SERVER),
+    **dict.fromkeys(("server", "start"), "`edge-wsd serve` answers over HTTP"),
     **dict.fromkeys(("show", "info", "inspect"), "`edge-wsd models show NAME` tells all of a model"),
     **dict.fromkeys(
         ("rm", "remove", "delete"), "`edge-wsd models rm NAME` deletes a model, `edge-wsd pairs rm NAME` a pair"

@@ -77,7 +77,7 @@ def test_help_may_be_asked_about_one_thing(played, topic, shown):
     [
         (["list"], "edge-wsd models"),
         (["ps"], "edge-wsd models"),
-        (["serve"], "edge-wsd chat"),
+        (["server"], "edge-wsd serve"),
         (["help"], "edge-wsd --help"),
         (["help", "run"], "edge-wsd run --help"),
         (["version"], "edge-wsd --version"),
