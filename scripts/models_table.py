@@ -1,10 +1,10 @@
-"""Writes the tables of docs/models.md: sizes of files by type, and memory of the built-in pairs by length of context.
+"""Writes the tables of sizes in the documents: of files by type, of pairs in memory, and what a first pair takes.
 
     python scripts/models_table.py [--check]
 
 Everything is computed as `edge-wsd plan` does. A table stands between `<!-- begin NAME: ... -->` and
 `<!-- end NAME -->`.
-`--check` changes nothing and exits with 1 if a table is stale. Without docs/models.md the tables are printed.
+`--check` changes nothing and exits with 1 if a table is stale.
 """
 
 from __future__ import annotations
@@ -16,15 +16,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from edge_wsd.llama.settings import ModelSettings
-from edge_wsd.models.pairs.built_in import BUILT_IN_PAIRS
+from edge_wsd.models.gguf.file_types import find_type
+from edge_wsd.models.pairs.built_in import BUILT_IN_PAIRS, TERMS
 from edge_wsd.models.pairs.named_pair import NamedPair
 from edge_wsd.models.plan.known_shapes import KNOWN_MODELS, known_shape
 from edge_wsd.models.plan.memory import model_memory
 
-FILE = Path(__file__).resolve().parent.parent / "docs" / "models.md"
+_DOCS = Path(__file__).resolve().parent.parent / "docs"
+FILES = (_DOCS / "models.md", _DOCS / "first-real-pair.md")
 TYPES = ("F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M", "Q2_K")
 LENGTHS = (4096, 8192, 32768)
 _GIB = 1 << 30
+# Bytes a second: a line of 100 Mbit/s; what converting and quantizing took on two cores (docs/models.md, Measured).
+_FETCHES, _CONVERTS, _QUANTIZES = 12.5e6, 256e6, 32e6
 _MARKED = re.compile(r"(<!-- begin ([a-z-]+):[^>]*-->\n).*?(<!-- end \2 -->)", re.DOTALL)
 
 
@@ -32,16 +36,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="change nothing, exit with 1 if a table is stale")
     arguments = parser.parse_args()
-    if not FILE.is_file():
-        print("\n".join(table() for table in TABLES.values()), end="")
-        return
-    before = FILE.read_text(encoding="utf-8")
-    after = renewed(before)
-    if after != before:
-        if not arguments.check:
-            FILE.write_text(after, encoding="utf-8")
-        print(f"{FILE.name}: {'is stale' if arguments.check else 'written anew'}", file=sys.stderr)
-    sys.exit(1 if after != before and arguments.check else 0)
+    n_stale = 0
+    for file in FILES:
+        before = file.read_text(encoding="utf-8")
+        after = renewed(before)
+        if after != before:
+            n_stale += 1
+            if not arguments.check:
+                file.write_text(after, encoding="utf-8")
+            print(f"{file.name}: {'is stale' if arguments.check else 'written anew'}", file=sys.stderr)
+    sys.exit(1 if n_stale and arguments.check else 0)
 
 
 def renewed(text: str) -> str:
@@ -63,9 +67,8 @@ def memory_table() -> str:
     """Memory of both models of each pair together, in GiB, by type of the base and length of the context."""
     head = ("pair", "base as", "base's file", *(f"{length // 1024}k tokens" for length in LENGTHS))
     rows = []
-    for pair in BUILT_IN_PAIRS.values():
-        if pair.base.partition(":")[0] in KNOWN_MODELS:
-            rows += [_memory_row(pair, type_) for type_ in TYPES[1:]]
+    for pair in _pulled_pairs():
+        rows += [_memory_row(pair, type_) for type_ in TYPES[1:]]
     return _markdown(head, rows)
 
 
@@ -81,7 +84,39 @@ def _memory_row(pair: NamedPair, type_name: str) -> tuple[str, ...]:
     return (f"`{pair.name}`", type_name, _gib(base.weights_bytes), *cells)
 
 
-TABLES: Mapping[str, Callable[[], str]] = {"model-files": files_table, "pair-memory": memory_table}
+def first_pair_table() -> str:
+    """What each pair takes: to fetch, on the disk, in memory, and of time."""
+    head = ("pair", "account", "to fetch", "minutes to fetch", "minutes to convert", "disk meanwhile", "disk then", "memory")
+    return _markdown(head, [_first_pair_row(pair) for pair in _pulled_pairs()])
+
+
+def _first_pair_row(pair: NamedPair) -> tuple[str, ...]:
+    published, stored, most, minutes = 0, 0, 0, 0.0
+    for name in (pair.drafter, pair.base):
+        repo, _, type_name = name.partition(":")
+        n_published, n_stored = (known_shape(repo, kind).weights_bytes for kind in ("BF16", type_name))
+        is_direct = find_type(type_name).is_direct
+        most = max(most, stored + n_published + n_stored + (0 if is_direct else n_published))
+        minutes += n_published / (_CONVERTS if is_direct else _QUANTIZES) / 60
+        published, stored = published + n_published, stored + n_stored
+    gated = any(TERMS[name.partition(":")[0]].gated for name in (pair.drafter, pair.base))
+    shapes = [known_shape(name) for name in (pair.drafter, pair.base)]
+    settings = ModelSettings(context_length=LENGTHS[0])
+    memory = sum(model_memory(shape, settings).host.total for shape in shapes)
+    account = "with the licence accepted" if gated else "none"
+    times = (f"{published / _FETCHES / 60:.0f}", f"{max(minutes, 1):.0f}")
+    return (f"`{pair.name}`", account, _gib(published), *times, _gib(most), _gib(stored), _gib(memory))
+
+
+def _pulled_pairs() -> list[NamedPair]:
+    return [pair for pair in BUILT_IN_PAIRS.values() if pair.base.partition(":")[0] in KNOWN_MODELS]
+
+
+TABLES: Mapping[str, Callable[[], str]] = {
+    "model-files": files_table,
+    "pair-memory": memory_table,
+    "first-pair": first_pair_table,
+}
 
 
 def _gib(n_bytes: int) -> str:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_wsd.errors import EdgeWsdError, PairsFileError
-from edge_wsd.models.pairs.built_in import BUILT_IN_PAIRS, TERMS
+from edge_wsd.models.pairs.built_in import BUILT_IN_PAIRS, TERMS, Terms
 from edge_wsd.models.pairs.file import PairsFile
 from edge_wsd.models.pairs.known import default_name, find_pair, known_pairs
 from edge_wsd.models.pairs.named_pair import NamedPair
@@ -294,13 +294,21 @@ def test_an_unknown_name_lists_the_known_ones_and_the_closest(file):
 
 
 def test_built_in_pairs_name_models_of_known_terms_and_the_demo_ones_are_there(file):
-    assert {"demo", "demo-other", "pilot-llama-8b", "pilot-llama-70b", "pilot-gemma-9b", "pilot-gemma-27b"} == set(
-        BUILT_IN_PAIRS
-    )
+    pilot = ["pilot-llama-8b", "pilot-llama-70b", "pilot-gemma-9b", "pilot-gemma-27b"]
+    assert [*BUILT_IN_PAIRS] == ["demo", "demo-other", *pilot, "smollm2", "qwen-7b", "qwen-32b"]
     for pair in BUILT_IN_PAIRS.values():
         for text in (pair.drafter, pair.base):
             name = parse_model_name(text)
             assert (name.repo in TERMS and name.type) if isinstance(name, HubModel) else Path(text).is_file()
+
+
+def test_pairs_that_are_not_the_papers_say_so_and_need_no_account(file):
+    ours = [pair for pair in BUILT_IN_PAIRS.values() if "not the paper's" in pair.about]
+    assert len(ours) == 3
+    for pair in ours:
+        repos = [text.partition(":")[0] for text in (pair.drafter, pair.base)]
+        assert all(TERMS[repo] == Terms("Apache License 2.0", gated=False) for repo in repos)
+        assert "songff/Pilot-3B" not in repos
 
 
 def test_a_model_that_is_not_in_the_store_is_an_error_that_says_what_to_pull(file):

@@ -28,6 +28,7 @@ class Terms:
 
 _LLAMA_3_1 = Terms("Llama 3.1 Community License", gated=True)
 _GEMMA = Terms("Gemma Terms of Use", gated=True)
+_APACHE = Terms("Apache License 2.0", gated=False)
 
 TERMS = {
     PILOT: Terms("Llama 3.2 Community License", gated=False),
@@ -35,6 +36,11 @@ TERMS = {
     "meta-llama/Llama-3.1-70B": _LLAMA_3_1,
     "google/gemma-2-9b": _GEMMA,
     "google/gemma-2-27b": _GEMMA,
+    "Qwen/Qwen2.5-1.5B-Instruct": _APACHE,
+    "Qwen/Qwen2.5-7B": _APACHE,
+    "Qwen/Qwen2.5-32B": _APACHE,
+    "HuggingFaceTB/SmolLM2-360M-Instruct": _APACHE,
+    "HuggingFaceTB/SmolLM2-1.7B": _APACHE,
 }
 """What is known of the repositories below without asking the hub. Pilot-3B was made from Llama-3.2-3B-Instruct."""
 
@@ -42,6 +48,16 @@ TERMS = {
 def _pilot(name: str, base: str) -> NamedPair:
     about = f"Pilot-3B begins, {base.partition('/')[2]} finishes"
     return NamedPair(name, f"{PILOT}:{DRAFTER_TYPE}", f"{base}:{BASE_TYPE}", about=about)
+
+
+def _open(name: str, drafter: str, base: str) -> NamedPair:
+    """A pair that needs no account: an aligned model drafts for a larger base of its own family.
+
+    The paper has no such pairs. They are our choice, and their drafters were not trained for this.
+    """
+    begins, finishes = (repo.partition("/")[2] for repo in (drafter, base))
+    about = f"{begins} begins, {finishes} finishes; needs no account, chosen by edge-wsd and not the paper's"
+    return NamedPair(name, f"{drafter}:{DRAFTER_TYPE}", f"{base}:{BASE_TYPE}", about=about)
 
 
 DEMO_PAIRS = ("demo", "demo-other")
@@ -63,6 +79,9 @@ BUILT_IN_PAIRS = {
         _pilot("pilot-llama-70b", "meta-llama/Llama-3.1-70B"),
         _pilot("pilot-gemma-9b", "google/gemma-2-9b"),
         _pilot("pilot-gemma-27b", "google/gemma-2-27b"),
+        _open("smollm2", "HuggingFaceTB/SmolLM2-360M-Instruct", "HuggingFaceTB/SmolLM2-1.7B"),
+        _open("qwen-7b", "Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-7B"),
+        _open("qwen-32b", "Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-32B"),
     )
 }
 """By name. `pairs add` does not take these names; a pair of such a name in the user's file is the user's will and

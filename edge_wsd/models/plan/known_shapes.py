@@ -34,6 +34,8 @@ class _Published:
     sliding_window: int = 0
     norms: tuple[str, ...] = ("attn_norm", "ffn_norm")
     has_rope_factors: bool = False
+    has_biases: bool = False
+    """Of queries, keys and values."""
 
 
 _GEMMA_NORMS = ("attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm")
@@ -52,6 +54,19 @@ _MODELS = {
     "google/gemma-2-27b": _Published(
         "gemma2", 8192, 4608, 46, 36864, 32, 16, 128, 256000, 0, is_tied=True, sliding_window=4096, norms=_GEMMA_NORMS
     ),
+    "Qwen/Qwen2.5-1.5B-Instruct": _Published(
+        "qwen2", 32768, 1536, 28, 8960, 12, 2, 128, 151936, 151387, is_tied=True, has_biases=True
+    ),
+    "Qwen/Qwen2.5-7B": _Published(
+        "qwen2", 131072, 3584, 28, 18944, 28, 4, 128, 152064, 151387, is_tied=False, has_biases=True
+    ),
+    "Qwen/Qwen2.5-32B": _Published(
+        "qwen2", 131072, 5120, 64, 27648, 40, 8, 128, 152064, 151387, is_tied=False, has_biases=True
+    ),
+    "HuggingFaceTB/SmolLM2-360M-Instruct": _Published(
+        "llama", 8192, 960, 32, 2560, 15, 5, 64, 49152, 48900, is_tied=True
+    ),
+    "HuggingFaceTB/SmolLM2-1.7B": _Published("llama", 8192, 2048, 24, 8192, 32, 32, 64, 49152, 48900, is_tied=True),
 }
 KNOWN_MODELS = tuple(_MODELS)
 """Repositories whose shape is known here."""
@@ -98,6 +113,9 @@ def _weights(about: _Published) -> Iterator[WeightShape]:
         block = f"blk.{layer}."
         for norm in about.norms:
             yield WeightShape(f"{block}{norm}.weight", (embd,), "F32")
+        if about.has_biases:
+            for name, n in (("attn_q", query), ("attn_k", key_value), ("attn_v", key_value)):
+                yield WeightShape(f"{block}{name}.bias", (n,), "F32")
         for name, shape in (
             ("attn_q", (embd, query)),
             ("attn_k", (embd, key_value)),
