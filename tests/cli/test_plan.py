@@ -118,8 +118,8 @@ def test_a_model_that_is_not_here_may_be_named_as_for_a_pull(planned):
 
 
 def test_run_tells_what_gave_way():
-    models = SimpleNamespace(model=SimpleNamespace(n_ctx_train=512))
-    pair = SimpleNamespace(drafter=models, base=models, plan=SimpleNamespace(notes=("the context is shorter",)))
+    notes = SimpleNamespace(notes=("the context is shorter",))
+    pair = SimpleNamespace(about=lambda _source: SimpleNamespace(n_ctx_train=512), plan=notes)
     settings = {f"{role}_settings": ModelSettings() for role in ("drafter", "base")}
     assert PairChoice(BUILT_IN_PAIRS["demo"], settings).warnings(pair) == ["the context is shorter"]
 
