@@ -86,7 +86,16 @@ def _memory_row(pair: NamedPair, type_name: str) -> tuple[str, ...]:
 
 def first_pair_table() -> str:
     """What each pair takes: to fetch, on the disk, in memory, and of time."""
-    head = ("pair", "account", "to fetch", "minutes to fetch", "minutes to convert", "disk meanwhile", "disk then", "memory")
+    head = (
+        "pair",
+        "account",
+        "to fetch",
+        "minutes to fetch",
+        "minutes to convert",
+        "disk meanwhile",
+        "disk then",
+        "memory",
+    )
     return _markdown(head, [_first_pair_row(pair) for pair in _pulled_pairs()])
 
 

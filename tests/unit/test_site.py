@@ -43,5 +43,7 @@ def test_a_dead_link_is_found(tmp_path, link):
 def test_no_page_loads_anything_from_another_host(tmp_path):
     """What readers look at stays between them and the site."""
     assert build(tmp_path).returncode == 0
-    loaded = re.compile(r'<(?:script|img|iframe)[^>]+src="(https?:)?//|<link[^>]+rel="stylesheet"[^>]+href="(https?:)?//')
+    loaded = re.compile(
+        r'<(?:script|img|iframe)[^>]+src="(https?:)?//|<link[^>]+rel="stylesheet"[^>]+href="(https?:)?//'
+    )
     assert [page for page in (tmp_path / "site").rglob("*.html") if loaded.search(page.read_text("utf-8"))] == []
