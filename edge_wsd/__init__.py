@@ -69,6 +69,8 @@ if TYPE_CHECKING:
     from edge_wsd.llama.settings import ModelSettings
     from edge_wsd.pair import Pair
     from edge_wsd.prompts.messages import Message
+    from edge_wsd.prompts.tool_calls import ToolCallReader
+    from edge_wsd.prompts.tools import Tool, ToolCall
     from edge_wsd.session import Session
     from edge_wsd.sessions.store import SessionStore
 
@@ -131,6 +133,9 @@ __all__ = [
     "TemplateError",
     "TemplateStoppedError",
     "Token",
+    "Tool",
+    "ToolCall",
+    "ToolCallReader",
     "VerificationError",
     "VocabularyError",
     "WorkerError",
@@ -148,6 +153,8 @@ _HOMES = {
     "Session": "edge_wsd.session",
     "SessionStore": "edge_wsd.sessions.store",
     "Message": "edge_wsd.prompts.messages",
+    "ToolCallReader": "edge_wsd.prompts.tool_calls",
+    **dict.fromkeys(("Tool", "ToolCall"), "edge_wsd.prompts.tools"),
     "ModelSettings": "edge_wsd.llama.settings",
     "ProposerName": "edge_wsd.decoding.proposal",
     "Stream": "edge_wsd.engine.stream",

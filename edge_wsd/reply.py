@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
+from edge_wsd import checks
 from edge_wsd._native import CancelFlag
 from edge_wsd.decoding.bridge import anchor_of
 from edge_wsd.decoding.drafter import Drafter
@@ -123,10 +124,12 @@ def _full(model: LoadedModel, prompt: Prompt | ContextFullError, max_tokens: int
     reserve = min(max_tokens, max(1, n_ctx // 4))
     if n_prompt + reserve <= n_ctx:
         return None
-    shorter = ", lower max_tokens (--max-tokens)" if n_prompt < n_ctx else ""
+    is_bounded = max_tokens < checks.LARGEST
+    shorter = ", lower max_tokens (--max-tokens)" if n_prompt < n_ctx and is_bounded else ""
+    up_to = f" of up to {max_tokens}" if is_bounded else ""
     return ContextFullError(
         f"the prompt has {n_prompt} tokens, which leaves {max(0, n_ctx - n_prompt)} of the {n_ctx} in the context of "
-        f"{model.model.path.name} for a reply of up to {max_tokens}; shorten the prompt{shorter} or raise "
+        f"{model.model.path.name} for a reply{up_to}; shorten the prompt{shorter} or raise "
         "context_length (--ctx)",
         needed=n_prompt + reserve,
         available=n_ctx,

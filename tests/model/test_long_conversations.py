@@ -69,9 +69,9 @@ def test_a_long_conversation_is_encoded_few_times_and_hears_a_cancel(pair, monke
     """1,600 messages were once rendered and cut into tokens as a whole for every message left out: 36 s, deaf."""
     sizes, encode = [], type(pair.base).encode
 
-    def counting(model, messages, **how):
+    def counting(model, messages, *tools, **how):
         sizes.append(len(messages))
-        return encode(model, messages, **how)
+        return encode(model, messages, *tools, **how)
 
     monkeypatch.setattr(type(pair.base), "encode", counting)
     messages = [{"role": ("user", "assistant")[i % 2], "content": "the list of files"} for i in range(1600)]

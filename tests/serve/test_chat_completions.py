@@ -279,7 +279,9 @@ def test_a_wrong_request_is_told_so_before_anything_is_sent(live_server, fields,
 
 def test_a_prompt_that_is_too_long_is_told_as_such(live_server):
     asked = {"messages": [{"role": "user", "content": "word " * 600}]}
-    assert post(live_server, asked, status=400)["error"]["code"] == "context_length_exceeded"
+    error = post(live_server, asked, status=400)["error"]
+    assert error["code"] == "context_length_exceeded"
+    assert "for a reply; shorten the prompt or raise" in error["message"]  # nobody has asked for a length
 
 
 def test_an_unknown_model_is_not_found(live_server):

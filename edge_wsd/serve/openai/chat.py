@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from asyncio import to_thread
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -50,7 +51,7 @@ async def chat_completions(request: Request, body: ChatRequest) -> Response:
     if body.stream:
         return await live_response(request, ended_by_done(chat.chunks(request)))
     async with serve_of(request).answering(request, body.model) as served:
-        question = chat.question(served)
+        question = await to_thread(chat.question, served)
         whole = await replies(request, await started(request, served, question))
     completion = chat.completion(served.name, whole, question.options.mode)
     return Response(completion.model_dump_json(exclude_unset=True), media_type="application/json")
@@ -79,7 +80,7 @@ class ChatAnswering:
         )
 
     def question(self, served: Served) -> ChatQuestion:
-        """What the pair is asked. Raises `RequestError` and `OptionError`."""
+        """What the pair is asked. In a thread, as a schema may take its time. Raises `RequestError`, `OptionError`."""
         body = self.body
         messages, schema = messages_of(body.messages), schema_of_format(body.response_format)
         return replace(chat_question(served, body, messages, self.asked_tools, schema, self.wanted), n=body.n or 1)
@@ -99,7 +100,7 @@ class ChatAnswering:
     async def chunks(self, request: Request) -> AsyncGenerator[bytes, None]:
         """Its lines."""
         async with serve_of(request).answering(request, self.body.model) as served:
-            question = self.question(served)
+            question = await to_thread(self.question, served)
             streams = await started(request, served, question)
             writers = [ChoiceWriter(self.wanted) for _ in streams]
             role = AnswerDelta(role="assistant", content="", refusal=None)

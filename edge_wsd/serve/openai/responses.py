@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from asyncio import to_thread
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -50,7 +51,7 @@ async def responses(request: Request, body: ResponsesRequest) -> Response:
     if body.stream:
         return await live_response(request, answering.lines(request))
     async with serve_of(request).answering(request, body.model) as served:
-        question = answering.question(served)
+        question = await to_thread(answering.question, served)
         (reply,) = await replies(request, await started(request, served, question))
     for piece in whole_pieces(reply, answering.details):
         answering.writer.add(piece)
@@ -85,7 +86,7 @@ class ResponseAnswering:
         return cls(body, tools, Details(tools.tools, n_top, body.edge_wsd is not None))
 
     def question(self, served: Served) -> ChatQuestion:
-        """What the pair is asked. Raises `RequestError` and `OptionError`."""
+        """What the pair is asked. In a thread, as a schema may take its time. Raises `RequestError`, `OptionError`."""
         body = self.body
         messages = input_messages(body.input, body.instructions)
         schema = schema_of_format((body.text or {}).get("format"))
@@ -109,7 +110,7 @@ class ResponseAnswering:
 
     async def _events(self, request: Request) -> AsyncGenerator[ResponseEvent, None]:
         async with serve_of(request).answering(request, self.body.model) as served:
-            question = self.question(served)
+            question = await to_thread(self.question, served)
             (stream,) = await started(request, served, question)
             choice = ChoiceWriter(self.details)
             kinds = ["response.created", "response.in_progress"]
