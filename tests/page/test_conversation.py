@@ -16,6 +16,12 @@ from tests.page.conftest import ENDLESS, Watched
 Opener = Callable[..., Page]
 
 
+def give_key(page: Page, key: str) -> None:
+    expect(page.locator("dialog")).to_be_visible()
+    page.fill("dialog input", key)
+    page.press("dialog input", "Enter")
+
+
 @pytest.mark.parametrize("how", ["button", "key"])
 def test_stop_ends_the_answer_and_frees_the_server(open_page: Opener, talkative_server: LiveServer, how: str) -> None:
     page = open_page(talkative_server)
@@ -182,17 +188,48 @@ def test_an_answer_that_breaks_off_is_told_of(open_page: Opener, watched: Watche
 def test_a_key_is_asked_for_and_kept_in_the_tab(open_page: Opener, watched: Watched) -> None:
     with running_server(api_keys=("open-sesame",)) as server:
         page = open_page(server, ready=False)
-        dialog = page.locator("dialog")
-        expect(dialog).to_be_visible()
-        page.keyboard.type("wrong")
-        page.keyboard.press("Enter")
-        expect(dialog).to_contain_text("The server does not take this key.")
-        page.keyboard.type("open-sesame")
-        page.keyboard.press("Enter")
+        give_key(page, "wrong")
+        expect(page.locator("dialog")).to_contain_text("The server does not take this key.")
+        give_key(page, "open-sesame")
         page.wait_for_selector("body[data-ready]")
         assert answer(page)
         page.reload()
         page.wait_for_selector("body[data-ready]")
         assert page.evaluate("[localStorage.length, sessionStorage.length, document.cookie]") == [0, 1, ""]
         assert "open-sesame" not in page.content()
+    watched.complaints.clear()  # the browser's own, of status 401
+
+
+def test_a_key_that_is_not_given_can_be_given_later(open_page: Opener, watched: Watched) -> None:
+    with running_server(api_keys=("open-sesame",)) as server:
+        page = open_page(server, ready=False)
+        expect(page.locator("dialog")).to_be_visible()
+        page.keyboard.press("Escape")
+        expect(page.locator("#problem")).to_contain_text("this server needs an API key")
+        page.click("#problem button")
+        give_key(page, "open-sesame")
+        page.wait_for_selector("body[data-ready]")
+        expect(page.locator("#problem")).to_be_hidden()
+        assert answer(page)
+    watched.complaints.clear()  # the browser's own, of status 401
+
+
+def test_a_key_that_is_taken_back_is_asked_for_again(open_page: Opener, watched: Watched) -> None:
+    """The conversation stays, and nothing is asked twice."""
+    with running_server(api_keys=("open-sesame",)) as server:
+        page = open_page(server, ready=False)
+        give_key(page, "open-sesame")
+        page.wait_for_selector("body[data-ready]")
+        before = answer(page)
+        page.evaluate("Object.keys(sessionStorage).forEach(name => sessionStorage.setItem(name, 'old'))")
+        ask(page)
+        expect(page.locator("dialog")).to_be_visible()
+        page.keyboard.press("Escape")
+        page.click("#problem button")
+        give_key(page, "open-sesame")
+        expect(page.locator("dialog")).to_be_hidden()
+        assert text_of(page) == before
+        page.click(".regenerate:visible")
+        wait_for_answers(page, 2)
+        assert text_of(page, 1)
     watched.complaints.clear()  # the browser's own, of status 401

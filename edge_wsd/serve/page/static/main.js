@@ -10,44 +10,41 @@ import { applyLook, Settings } from "./settings.js";
 const TABS = ["chat", "compare"];
 const UNAUTHORIZED = 401;
 
-/** The server's settings; asks for a key until the server takes it. Null, with the problem shown, if there are none. */
-async function config() {
+/** Hands the server's settings to `use`; asks for a key until the server takes it. A problem is shown, and can be tried again. */
+async function withConfig(use) {
+  const line = find("#problem");
+  const again = el("button", { type: "button", class: "link", onclick: () => withConfig(use) }, "Try again");
   let complaint = null;
   for (;;) {
     try {
-      const found = await fetchConfig();
-      showProblem(null);
-      return found;
+      const config = await fetchConfig();
+      line.hidden = true;
+      return use(config);
     } catch (error) {
-      if (error.status !== UNAUTHORIZED) return showProblem(error.message);
-      if (!(await askForKey(complaint))) return showProblem("This server asks for an API key.");
-      complaint = "The server does not take this key.";
+      if (error.status === UNAUTHORIZED && (await askForKey(complaint))) {
+        complaint = "The server does not take this key.";
+        continue;
+      }
+      line.replaceChildren(error.message, " ", again);
+      line.hidden = false;
+      return;
     }
   }
 }
 
-function showProblem(text) {
-  const line = find("#problem");
-  line.hidden = text === null;
-  line.replaceChildren(text ?? "", " ", el("button", { type: "button", class: "link", onclick: start }, "Try again"));
-  return null;
-}
-
-async function start() {
-  const found = await config();
-  if (!found) return;
+function start(config) {
   const parts = {};
   const onPair = (pair) => Object.values(parts).forEach((part) => part.showPair(pair));
-  const settings = new Settings(find("#settings"), found, onPair);
+  const settings = new Settings(find("#settings"), config, onPair);
   parts.chat = new Chat(find("#chat"), settings);
   parts.compare = new Compare(find("#compare"), settings);
   onPair(settings.pair);
   addEventListener("keydown", (event) => {
     if (event.key === "Escape") parts[openTab()].stop();
   });
-  document.addEventListener("key-refused", async () => {
+  document.addEventListener("key-refused", () => {
     apiKey.forget();
-    await config();
+    withConfig(() => {});
   });
   document.body.dataset.ready = "";
   parts.chat.box.field.focus();
@@ -101,4 +98,4 @@ function installSettingsButton() {
 applyLook();
 installTabs();
 installSettingsButton();
-start();
+withConfig(start);
