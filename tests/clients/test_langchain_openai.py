@@ -81,6 +81,8 @@ def test_a_coroutine_streams(model):
 
 
 def test_the_old_interface_continues_a_text(address):
-    model = langchain_openai.OpenAI(model="demo", base_url=f"{address}/v1", api_key="unused", max_tokens=8)
+    model = langchain_openai.OpenAI(
+        model="demo", base_url=f"{address}/v1", api_key="unused", max_tokens=8, temperature=0
+    )
     assert model.invoke("To list files by size")
     assert "".join(model.stream("To list files by size")) == model.invoke("To list files by size")

@@ -1,11 +1,9 @@
 """Simon Willison's `llm`, with the server named in extra-openai-models.yaml of a home of its own."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
+from click.testing import CliRunner
 
 pytest.importorskip("llm")
 
@@ -27,15 +25,17 @@ MODELS = """
 
 
 @pytest.fixture
-def llm(address, tmp_path):
-    """Runs `llm` with these arguments; returns what it prints, without errors."""
+def llm(address, tmp_path, monkeypatch):
+    """Runs `llm` with these arguments; returns what it prints, or its error if it `fails`."""
+    from llm.cli import cli
+
     (tmp_path / "extra-openai-models.yaml").write_text(MODELS.format(address=address), encoding="utf-8")
-    environment = {**os.environ, "LLM_USER_PATH": str(tmp_path), "OPENAI_API_KEY": "unused"}
+    monkeypatch.setenv("LLM_USER_PATH", str(tmp_path))
+    monkeypatch.setenv("OPENAI_API_KEY", "unused")
 
     def run(*arguments, fails=False):
-        command = [sys.executable, "-m", "llm", *arguments]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
-        assert (done.returncode != 0) == fails, done.stderr
+        done = CliRunner().invoke(cli, arguments)
+        assert (done.exit_code != 0) == fails, done.output
         return done.stderr if fails else done.stdout
 
     return run

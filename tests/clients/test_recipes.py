@@ -1,9 +1,6 @@
 """The Python examples of docs/recipes.md run, against a server of this test."""
 
 import re
-import subprocess
-import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -23,9 +20,7 @@ def test_there_is_an_example_for_each_client_that_is_a_library():
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=["-".join(imported(example)) for example in EXAMPLES])
 def test_an_example_runs(example, address):
-    if not all(find_spec(name) for name in imported(example)):
-        pytest.skip("its client is not installed")
+    for name in imported(example):
+        pytest.importorskip(name)
     assert ADDRESS in example
-    program = example.replace(ADDRESS, address)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False)
-    assert done.returncode == 0, done.stderr
+    exec(compile(example.replace(ADDRESS, address), "docs/recipes.md", "exec"), {})
