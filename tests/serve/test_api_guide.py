@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from edge_wsd.serve import extension
+from edge_wsd.serve.ollama.options import OllamaOptions
+from edge_wsd.serve.ollama.wire import OllamaChatRequest, OllamaGenerateRequest
 from edge_wsd.serve.openai.chat_types import ChatRequest
 from edge_wsd.serve.openai.response_types import ResponsesRequest
 from tests.serve.chat_client import post
@@ -21,14 +23,17 @@ PARTS = (
 
 
 def test_there_are_examples():
-    assert {path for path, _ in EXAMPLES} >= {"/v1/chat/completions", "/v1/responses"}
+    assert {path for path, _ in EXAMPLES} >= {"/v1/chat/completions", "/v1/responses", "/api/chat"}
 
 
 @pytest.mark.parametrize(("path", "body"), EXAMPLES)
 def test_an_example_is_answered(live_server, path, body):
-    assert post(live_server, json.loads(body), path)["object"] in ("chat.completion", "response")
+    answer = post(live_server, json.loads(body), path)
+    assert answer.get("done") or answer["object"] in ("chat.completion", "response")
 
 
-@pytest.mark.parametrize("model", [ChatRequest, ResponsesRequest, *PARTS])
+@pytest.mark.parametrize(
+    "model", [ChatRequest, ResponsesRequest, OllamaChatRequest, OllamaGenerateRequest, OllamaOptions, *PARTS]
+)
 def test_every_field_is_named(model):
     assert set(model.model_fields) <= NAMED

@@ -149,3 +149,35 @@ def test_events_of_a_call_have_its_arguments(server):
     assert kinds[first - 2] == "output_item.done"  # the text's item ends before the call's begins
     assert json.loads(events[first + 1]["arguments"])["city"] == "Köln"
     assert events[-1]["response"]["output"][1]["arguments"] == events[first + 1]["arguments"]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("model", MODES)
+def test_ollamas_clients_get_calls_with_objects_as_arguments(server, model, streamed):
+    with server.client() as http:
+        answer = http.post("/api/chat", json={**ASKED, "model": model, "stream": streamed})
+        lines = [json.loads(line) for line in answer.text.splitlines()]
+    assert "".join(line["message"]["content"] for line in lines) == "Let me see."
+    calls = [call for line in lines for call in line["message"].get("tool_calls", ())]
+    assert calls == [{"function": {"name": "weather", "arguments": {"city": "Köln", "days": [1]}}}]
+    assert [line["done"] for line in lines] == [False] * (len(lines) - 1) + [True]
+
+
+def test_ollamas_clients_send_back_what_a_tool_said(server):
+    call = {"function": {"name": "weather", "arguments": {"days": 1}}}
+    told = [
+        *ASKED["messages"],
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "tool_name": "weather", "content": "It rains."},
+    ]
+    with server.client() as http:
+        bare = http.post("/api/chat", json={**ASKED, "stream": False}).json()
+        answer = http.post("/api/chat", json={**ASKED, "messages": told, "stream": False}).json()
+    assert answer["prompt_eval_count"] > bare["prompt_eval_count"]
+    assert answer["done_reason"] == "stop"
+
+
+def test_ollamas_clients_learn_that_the_model_can_call(server):
+    with server.client() as http:
+        assert "tools" in http.post("/api/show", json={"model": "tiny"}).json()["capabilities"]
+        assert "tools" not in http.post("/api/show", json={"model": "tiny:base"}).json()["capabilities"]
