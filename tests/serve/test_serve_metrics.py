@@ -1,5 +1,8 @@
 """What `/metrics` tells is what happened."""
 
+import re
+from pathlib import Path
+
 from prometheus_client.parser import text_string_to_metric_families
 
 ASKED = {"messages": [{"role": "user", "content": "How do I list files by size?"}], "max_tokens": 30, "edge_wsd": {}}
@@ -53,3 +56,15 @@ def test_requests_are_counted_by_route_and_never_by_what_a_client_made_up(server
         ("/v1/models/{name}", "404"): 1,
         ("404", "other"): 2,
     }
+
+
+def test_the_guide_names_every_metric(live_server):
+    guide = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
+    with live_server.client() as client:
+        families = [
+            family
+            for family in text_string_to_metric_families(client.get("/metrics").text)
+            if not family.name.endswith("_created")  # when each of the others began
+        ]
+    names = {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
+    assert names == set(re.findall(r"`(edge_wsd_\w+)`", guide))

@@ -34,6 +34,7 @@ GUIDES = (
     "docs/library.md",
     "docs/models.md",
     "docs/page.md",
+    "docs/serving.md",
     "docs/speed.md",
     "docs/workers.md",
 )

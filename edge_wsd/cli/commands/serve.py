@@ -98,9 +98,20 @@ def _server_options(function: F) -> F:
     help="A file with one key in each line.",
 )
 @click.option(
-    "--ready-fd", type=int, metavar="N", hidden=True, help="Write one line of JSON here once requests are taken."
+    "--ready-fd",
+    type=int,
+    metavar="N",
+    cls=SectionOption,
+    section="The server",
+    help="Write one line of JSON here once requests are taken.",
 )
-@click.option("--until-stdin-closes", is_flag=True, hidden=True, help="Stop when the parent process is gone.")
+@click.option(
+    "--until-stdin-closes",
+    is_flag=True,
+    cls=SectionOption,
+    section="The server",
+    help="Stop when the parent process is gone.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Nothing on stderr but errors and the line with the address.")
 @parallel_option
 @reply_options
