@@ -243,8 +243,10 @@ def test_a_conversation_that_has_outgrown_its_context_goes_on_in_memory(tmp_path
     """It was saved as a whole, which is in no memory, and cut at another message when it was taken up again."""
     with demo(context_length=160) as pair:
         chat = pair.session(options=Options(max_tokens=24))
-        while not chat.n_left_out:
-            chat.ask(QUESTION)
+        for number in range(100):  # each turn is another one
+            if chat.n_left_out:
+                break
+            chat.ask(f"How do I list {number} files?")
         chat.ask(QUESTION)
         kept = keep_memory(chat, tmp_path / "memory.kv")
         here = chat.fork().ask("hello")
