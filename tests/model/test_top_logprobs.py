@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edge_wsd import Alternative, ModelSettings, Options, Pair, Reply, Scored, Source, Token
+from edge_wsd.cli.ui.status import reply_object
 from edge_wsd.llama.context import Context
 from edge_wsd.prompts.messages import Message
 
@@ -139,3 +141,11 @@ def test_the_text_is_the_same_with_and_without(demo: Pair) -> None:
     for changes in ({}, {"temperature": 1.0, "seed": 5}):
         texts = {demo.generate(QUESTION, OPTIONS, top_logprobs=n, **changes).text for n in (0, 1, 20)}
         assert len(texts) == 1
+
+
+def test_run_json_has_them_where_they_were_asked_for(demo: Pair) -> None:
+    asked, unasked = (demo.generate(QUESTION, OPTIONS, top_logprobs=n) for n in (2, 0))
+    shown = json.loads(json.dumps(reply_object(asked)))
+    for token, entry in zip(asked.tokens, shown["tokens"], strict=True):
+        assert entry["top"] == [{"id": one.id, "text": one.text, "logprob": one.logprob} for one in token.top]
+    assert all("top" not in entry for entry in reply_object(unasked)["tokens"])
