@@ -165,10 +165,10 @@ class ServedModels:
 
     async def _resident(self, named: NamedPair) -> _Resident:
         while (resident := self._residents.get(named.name)) is None:
-            if self._is_closed:
-                raise ClosedError("the server is stopping")
+            self._require_open()
             if named.name not in self._loads:
-                self._loads[named.name] = asyncio.ensure_future(self._load(named))
+                load = self._loads[named.name] = asyncio.ensure_future(self._load(named))
+                load.add_done_callback(lambda done: done.cancelled() or done.exception())  # all may have left
             # One who leaves meanwhile does not stop what others may wait for.
             await asyncio.shield(self._loads[named.name])
         return resident
@@ -179,13 +179,19 @@ class ServedModels:
                 loading = self._loading_of(named)
                 drafter, base = await asyncio.to_thread(named.find_models)
                 await self._make_room(drafter, base, loading)
-                pair = await asyncio.to_thread(Pair.load, drafter, base, name=named.name, **loading)
+                pair = await asyncio.to_thread(
+                    Pair.load, drafter, base, name=named.name, progress=lambda *_: self._require_open(), **loading
+                )
                 pair.options = self.options_of(named)
                 resident = self._residents[named.name] = _Resident(pair, self._keep_alive_s)
                 self._leave_later(named.name, resident, at_least_s=_LEAST_KEPT_S)
                 _LOG.info("pair %s was loaded", named.name)
         finally:
             del self._loads[named.name]
+
+    def _require_open(self) -> None:
+        if self._is_closed:
+            raise ClosedError("the server is stopping")
 
     def _loading_of(self, named: NamedPair) -> dict[str, Any]:
         if named is self._default:

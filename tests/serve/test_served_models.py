@@ -1,6 +1,7 @@
 """Which pairs are in memory: loaded when they are asked for, gone when they have been idle, never more than fit."""
 
 import asyncio
+import time
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
@@ -253,6 +254,29 @@ def test_nothing_is_loaded_once_the_server_stops():
                 pass
         assert not models.loaded()
 
+    played(demo_models(), play)
+
+
+def test_loading_ends_with_the_server(monkeypatch):
+    stages = []
+
+    def load(*_, progress, **__):
+        while True:
+            stages.append(progress("base", 0.5))
+            time.sleep(0.01)
+
+    async def play(models):
+        async def ask():
+            async with models.use("demo"):
+                pass
+
+        asking = asyncio.ensure_future(ask())
+        await eventually(lambda: stages)
+        await models.aclose()
+        with pytest.raises(ClosedError, match="the server is stopping"):
+            await asking
+
+    monkeypatch.setattr(Pair, "load", load)
     played(demo_models(), play)
 
 
