@@ -83,9 +83,9 @@ def test_a_long_conversation_is_encoded_few_times_and_hears_a_cancel(pair, monke
     session.ask("again")
     assert len(sizes) == 2
 
-    def cancelling(model, messages, **how):
+    def cancelling(model, messages, *tools, **how):
         session.cancel()
-        return counting(model, messages, **how)
+        return counting(model, messages, *tools, **how)
 
     session = pair.session(options=OPTIONS, messages=messages)
     sizes.clear()
