@@ -124,6 +124,18 @@ def test_the_base_alone_is_told_of_tools_in_the_plain_template(server):
     assert told > without + len("Tells the weather.")
 
 
+def test_the_base_invents_no_answer_of_a_tool(tmp_path):
+    """Behind a call it would go on in the form of its prompt."""
+    said = f"{SAID}\n\n[Tool]\nIt is sunny"
+    drafter = Saying(said, chat_template=TOOLS_HERMES).write(tmp_path / "drafter.gguf")
+    base = Saying(said, chat_template=None).write(tmp_path / "base.gguf")
+    loading = dict.fromkeys(("drafter_settings", "base_settings"), replace(CPU, context_length=2048))
+    with running_server(ServedModels(NamedPair("tiny", str(drafter), str(base)), loading)) as server:
+        (choice,) = post(server, ASKED)["choices"]
+    assert choice["message"]["content"] == "Let me see."
+    assert choice["finish_reason"] == "tool_calls"
+
+
 RESPONSE = {"input": "Weather?", "tools": [{"type": "function", **WEATHER["function"]}]}
 
 
