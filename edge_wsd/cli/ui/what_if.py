@@ -27,7 +27,7 @@ def nudge_lines(nudges: Sequence[tuple[float, NudgedDraft]], n_columns: int | No
     n = nudges[0][1].n_draft
     title = f"With --rule nudge the text is the draft's until the base chooses another word; known, of {n} tokens:"
     yield from broken(title, n_columns) if n_columns is not None else [title]
-    rows = [("--nudge-below", "known", "drafted", "words")]
+    rows = [("nudge-below", "known", "drafted", "words")]
     rows += [(f"{value:g}", str(one.n_known), str(one.n_drafted), str(one.n_words)) for value, one in nudges]
     yield from table_lines(rows, n_columns, words=())
 
@@ -65,7 +65,7 @@ def nudge_row_lines(rows: Sequence[NudgeRow], n_columns: int | None) -> Iterator
     """The same of the rule `nudge`, as far as anything is known."""
     title = "With --rule nudge, as far as its text is known to be the draft's:"
     yield from broken(title, n_columns) if n_columns is not None else [title]
-    cells = [("--nudge-below", "known, %", "drafted of it, %", "whole drafts")]
+    cells = [("nudge-below", "known %", "drafted %", "whole")]
     for row in rows:
         drafted = "-" if row.drafted_share is None else f"{100 * row.drafted_share:.0f}"
         cells.append((f"{row.nudge_below:g}", f"{100 * row.known_share:.0f}", drafted, f"{row.n_whole} of {row.n}"))
