@@ -9,11 +9,12 @@ checkpoint is deleted as soon as it is converted; files that `hf` has in its cac
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge_wsd.errors import StoreError
-from edge_wsd.models.store.disk_space import disk_need
+from edge_wsd.models.store.disk_space import DiskNeed, disk_need
 from edge_wsd.models.store.hub import DEFAULT_REVISION, Hub, Snapshot, WaitReason
 from edge_wsd.models.store.hub_errors import HubUnreachable
 from edge_wsd.models.store.local import Store, StoredModel
@@ -54,6 +55,7 @@ def pull(
     verify: bool = True,
     pre_tokenizer: str | None = None,
     progress: PullProgress | None = None,
+    before: Callable[[PullSize], object] | None = None,
     hub: Hub | None = None,
 ) -> StoredModel:
     """Brings the model called `owner/repo[:TYPE]` into the store; without a type DEFAULT_TYPE.
@@ -61,8 +63,9 @@ def pull(
     A model that is there already is returned without any request, unless `force` or a `revision` (branch, tag or
     commit) that is not the one stored. `verify=False` leaves out the comparison of a converted tokenizer with its
     origin; `pre_tokenizer` is that of `convert`. `progress(step)` is called often, in this thread, and may raise to
-    stop. Raises HubError, StoreError, ConversionError, VerificationError or ModelFileError with one line; what has
-    arrived by then is kept for the next pull.
+    stop; so may `before(size)`, which is told what it will take before anything is fetched. Raises HubError,
+    StoreError, ConversionError, VerificationError or ModelFileError with one line; what has arrived by then is kept
+    for the next pull.
     """
     store, progress = store or Store(), progress or _silent
     wanted = hub_name(name)
@@ -79,7 +82,10 @@ def pull(
             return present  # another process has just pulled it
         staging = Staging(hub, store, snapshot, choice, options, progress)
         staging.clear_old()
-        disk_need(staging.downloads, snapshot, choice).require(store, str(target))
+        need = disk_need(staging.downloads, snapshot, choice)
+        if before is not None:
+            before(_size(store, snapshot, choice, need))
+        need.require(store, str(target))
         try:
             return staging.run(asked=str(wanted), asked_revision=revision)
         except OSError as error:
@@ -109,7 +115,10 @@ def pull_size(
     hub = hub or Hub(token=token)
     snapshot, choice = _look_up(hub, store, wanted, revision, progress)
     staging = Staging(hub, store, snapshot, choice, CheckpointOptions(), progress)
-    need = disk_need(staging.downloads, snapshot, choice)
+    return _size(store, snapshot, choice, disk_need(staging.downloads, snapshot, choice))
+
+
+def _size(store: Store, snapshot: Snapshot, choice: ChosenFiles, need: DiskNeed) -> PullSize:
     return PullSize(
         f"{snapshot.repo}:{choice.type}",
         choice.made,

@@ -108,7 +108,10 @@ def _agrees(pair: NamedPair, missing: Sequence[HubModel]) -> bool:
 
     hush_client()
     costs = [_cost(name) for name in missing]
-    for line in cost_lines(pair, costs):
+    from edge_wsd.cli.pull_needs import memory_of_pair
+
+    need = memory_of_pair(pair)
+    for line in (*cost_lines(pair, costs), *(need.lines if need is not None else ())):
         click.echo(one_line(line), err=True)
     click.echo(f"Pull {'it' if len(missing) == 1 else 'them'} now? [y/N] ", err=True, nl=False)
     try:

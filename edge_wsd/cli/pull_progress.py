@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from edge_wsd.models.store.local import StoredModel
+    from edge_wsd.pull import PullSize
     from edge_wsd.staging import Step
 
 _DOING = {
@@ -30,8 +32,13 @@ _DOING = {
 _COUNTS_BYTES = ("download", "convert", "check")
 
 
-def pull_with_progress(name: str, *, quiet: bool = False, **wishes: Any) -> StoredModel:
-    """`edge_wsd.pull.pull` with a bar and a summary on stderr. Ctrl-C stops it; the next pull goes on."""
+def pull_with_progress(
+    name: str, *, quiet: bool = False, announce: Callable[[PullSize], Iterable[str]] | None = None, **wishes: Any
+) -> StoredModel:
+    """`edge_wsd.pull.pull` with a bar and a summary on stderr. Ctrl-C stops it; the next pull goes on.
+
+    The lines of `announce` are shown before anything is fetched, unless `quiet`; what it raises ends the pull.
+    """
     from edge_wsd.pull import pull
 
     hush_client()
@@ -43,12 +50,17 @@ def pull_with_progress(name: str, *, quiet: bool = False, **wishes: Any) -> Stor
         if stopped:
             raise Cancelled("the pull was stopped")
 
+    def before(size: PullSize) -> None:
+        for line in announce(size) if announce is not None else ():
+            if not quiet:
+                bar.say(line)
+
     def stop() -> None:
         stopped.append(True)
 
     try:
         with bar:
-            model = call(lambda: pull(name, progress=progress, **wishes), cancel=stop)
+            model = call(lambda: pull(name, progress=progress, before=before, **wishes), cancel=stop)
     except KeyboardInterrupt:
         if bar.has_fetched and not quiet:
             click.echo(f"stopped; `edge-wsd pull {one_line(name)}` goes on from here", err=True)
@@ -104,6 +116,10 @@ class _PullBar:
         text = _DOING[step.stage] + (f" ({one_line(step.note)})" if step.note else "")
         if self._task is not None:
             self._bar.update(self._task, completed=step.done, total=step.total, description=text)
+
+    def say(self, line: str) -> None:
+        """A line above the bar."""
+        self._bar.console.print(one_line(line), soft_wrap=True)
 
     def _begin(self, step: Step) -> None:
         """A new task for each stage, so that the rate is that of the stage. What was there counts for no rate."""

@@ -49,7 +49,7 @@ def ends(process):
 def test_a_model_is_pulled_listed_shown_used_and_removed(program, hub):
     done = program("pull", "someone/Tiny-GGUF")
     assert (done.returncode, done.stdout) == (0, "")
-    assert done.stderr.startswith(f"{NAME} is in the store: {len(GGUF) / 2**20:.1f} MiB")
+    assert done.stderr.splitlines()[-1].startswith(f"{NAME} is in the store: {len(GGUF) / 2**20:.1f} MiB")
     assert "was already in the store" in program("pull", NAME, HF_HUB_OFFLINE="1").stderr
     listed = json.loads(program("models", "--json").stdout)["models"]
     assert [(one["name"], one["n_bytes"], one["licence"]) for one in listed] == [(NAME, len(GGUF), "mit")]
@@ -154,7 +154,7 @@ def test_a_model_being_pulled_or_in_use_is_not_removed(start, program, hub, envi
 )
 def test_a_failure_is_one_line_and_exit_code_1(program, hub, fault, text):
     hub.faults += [fault] if fault else []
-    done = program("pull", NAME if fault else "someone/Tiny-GGUF:Q2_K")
+    done = program("pull", "-q", NAME if fault else "someone/Tiny-GGUF:Q2_K")
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and text in done.stderr
 
 
@@ -195,3 +195,83 @@ def test_names_from_the_hub_move_no_cursor(program, hub):
     hub.add("someone/evil", {"e-Q4_K_M.gguf": GGUF}, licence="\x1b[2Jmit")
     assert "\x1b" not in program("pull", "someone/evil").stderr
     assert "\x1b" not in program("models", "show", "evil").stdout
+
+
+NEEDS = (
+    f"{NAME}: downloads 1 MiB, then takes 1 MiB of disk; licence: mit",
+    "needs 1 MiB meanwhile, ",
+    "needs more than 1 MiB, as much as its weights, of memory; this machine has ",
+)
+IN_A_TINY_MACHINE = (
+    "import edge_wsd.cli.pull_needs as needs; needs._total_bytes = lambda _machine: 1; "
+    "from edge_wsd.cli.main import main; main()"
+)
+
+
+def test_what_is_needed_is_told_before_anything_is_fetched(start, hub):
+    hub.faults.append(Fault(FILE, silent=True, times=9))
+    process = start("pull", NAME, real=True)
+    told = [process.stderr.readline().decode() for _ in NEEDS]
+    assert all(expected in line for expected, line in zip(NEEDS, told, strict=True)), told
+    assert " are free in " in told[1] and hub.bytes_sent(FILE) == 0
+    process.kill()
+    process.communicate()
+
+
+def test_a_dry_run_tells_the_same_and_fetches_nothing(program, hub, tmp_path):
+    done = program("pull", NAME, "--dry-run")
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0 and done.stderr == "" and len(lines) == len(NEEDS)
+    assert all(expected in line for expected, line in zip(NEEDS, lines, strict=True)), lines
+    assert hub.bytes_sent(FILE) == 0 and not any((tmp_path / "store").rglob("*.gguf*"))
+    assert program("pull", NAME, "-q").returncode == 0
+    assert program("pull", NAME, "-n").stdout.startswith(f"{NAME} is in the store, 1 MiB; licence: mit")
+
+
+def test_a_quiet_pull_tells_nothing(program):
+    done = program("pull", NAME, "-q")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(("key", "code"), [("y\r", 0), ("n\r", 1), ("\x03", 130)])
+def test_what_will_not_fit_into_memory_is_a_question(hub, environment, tmp_path, key, code):
+    person = Person([sys.executable, "-c", IN_A_TINY_MACHINE, "pull", NAME], environment, tmp_path)
+    try:
+        person.waits_for("Pull it all the same? [y/N]")
+        assert "this machine has 0 MiB" in person.seen and hub.bytes_sent(FILE) == 0
+        person.types(key)
+        assert person.leaves() == code
+        assert hub.bytes_sent(FILE) == (len(GGUF) if code == 0 else 0)
+    finally:
+        person.close()
+
+
+def test_without_a_terminal_it_is_pulled_only_with_yes(environment, hub, tmp_path):
+    def tiny(*arguments):
+        words = [sys.executable, "-c", IN_A_TINY_MACHINE, "pull", NAME, *arguments]
+        how = {"env": environment, "cwd": tmp_path, "stdin": subprocess.DEVNULL, "capture_output": True}
+        return subprocess.run(words, check=False, **how)
+
+    refused = tiny()
+    assert refused.returncode == 1 and b"nothing was pulled: " in refused.stderr and b"--yes" in refused.stderr
+    assert tiny("--dry-run").returncode == 1 and hub.bytes_sent(FILE) == 0
+    assert tiny("--yes").returncode == 0 and hub.bytes_sent(FILE) == len(GGUF)
+
+
+def test_a_pair_brings_those_of_its_models_that_are_missing(program, hub, tmp_path):
+    pairs = {"EDGE_WSD_PAIRS": str(tmp_path / "pairs.toml")}
+    added = program("pairs", "add", "mine", "--drafter", str(drafter_path()), "--base", NAME, **pairs)
+    assert added.returncode == 0, added.stderr
+    done = program("pull", "mine", **pairs)
+    assert done.returncode == 0 and f"{NAME} is in the store" in done.stderr
+    assert hub.bytes_sent(FILE) == len(GGUF)
+    again = program("pull", "mine", **pairs)
+    assert again.returncode == 0 and "both models of the pair 'mine' are in the store" in again.stderr
+    assert "pair mine: needs " in again.stderr and "of memory with " in again.stderr  # the planner knows both now
+    assert program("pull", "mine", "--revision", "main", **pairs).returncode == 2
+
+
+def test_a_pair_that_will_not_fit_is_refused_by_the_planner_before_the_hub_is_asked(program, hub):
+    """Published shapes of the models say so."""
+    done = program("pull", "pilot-llama-70b", "--dry-run", EDGE_WSD_PAIRS="/nowhere/pairs.toml")
+    assert done.stdout.startswith("pair pilot-llama-70b: needs ") and " GiB of memory with " in done.stdout

@@ -71,7 +71,7 @@ def command(
     named = choose_pair(pair, drafter, base)
     settings = [replace(each, parallel=parallel) for each in (drafter_settings, base_settings)]
     with telling("looking at the models"):
-        shapes = (_shape_of(named.drafter, drafter_type), _shape_of(named.base, base_type))
+        shapes = (shape_of(named.drafter, drafter_type), shape_of(named.base, base_type))
         plan = plan_pair(shapes[0], shapes[1], settings[0], settings[1], measure=simulate)
     if as_object:
         print_json({**plan.as_dict(), "flags": flags_of(plan)})
@@ -87,7 +87,7 @@ def command(
         context.exit(FAILED)
 
 
-def _shape_of(name: str, type_name: str | None) -> ModelShape:
+def shape_of(name: str, type_name: str | None) -> ModelShape:
     """Shape of a model: of its file, or where it has none yet, what is published of it."""
     from edge_wsd.models.gguf.check import check_gguf
     from edge_wsd.models.gguf.shape import shape_of_file
