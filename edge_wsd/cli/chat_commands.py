@@ -13,6 +13,7 @@ from edge_wsd.cli.options import REPLY_FLAGS
 from edge_wsd.cli.slash_command import CommandError, SlashCommand
 from edge_wsd.cli.typed_path import complete_path
 from edge_wsd.cli.ui.chat_input import QUOTES, Completion
+from edge_wsd.errors import EdgeWsdError
 from edge_wsd.models.pairs.known import known_pairs
 from edge_wsd.sessions.store import SessionStore
 
@@ -63,7 +64,7 @@ def _advice(name: str, rest: str) -> str:
 
 
 SHORTCUTS = (
-    ("Alt-Enter", f"breaks the line; so does Enter behind {QUOTES}, until the next {QUOTES}"),
+    ("Alt-Enter", f"breaks the line; so does Enter behind a \\, or behind {QUOTES} until the next {QUOTES}"),
     ("Ctrl-C", "stops the answer; at the prompt it clears the line"),
     ("Ctrl-D", "leaves"),
     ("Ctrl-R", "searches what you typed before"),
@@ -149,7 +150,10 @@ def complete(line: str) -> Iterable[Completion]:
             if f"/{name}".startswith(line)
         ]
     command = SLASH_COMMANDS.get(name.removeprefix("/"))
-    return [] if command is None else _complete_argument(command, rest.lstrip(" "))
+    try:
+        return [] if command is None else [*_complete_argument(command, rest.lstrip(" "))]
+    except EdgeWsdError:  # a mistake in the file of pairs, perhaps: it is told when the command is used
+        return []
 
 
 def _complete_argument(command: SlashCommand, rest: str) -> Iterator[Completion]:

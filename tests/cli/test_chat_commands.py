@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from edge_wsd.cli.ui.chat_input import is_open_block, message_of
+from edge_wsd.conversation_file import SavedConversation
+from edge_wsd.decoding.options import Options
+from edge_wsd.sessions.store import SessionStore
 
 PROMPT = ">>> "
 
@@ -244,3 +247,22 @@ def test_a_pair_that_cannot_be_loaded_leaves_the_present_one(at_terminal, enviro
         somebody.waits_for(PROMPT)
         somebody.line(line)
         somebody.waits_for(shown)
+
+
+# Completion
+
+
+def test_names_of_pairs_and_sessions_complete_and_a_mistake_in_a_file_does_no_harm(monkeypatch, tmp_path):
+    from edge_wsd.cli.chat_commands import complete
+
+    monkeypatch.setenv("EDGE_WSD_SESSIONS", str(tmp_path / "sessions"))
+    monkeypatch.setenv("EDGE_WSD_PAIRS", str(tmp_path / "pairs.toml"))
+    monkeypatch.chdir(tmp_path)
+    with SessionStore().open("work") as kept:
+        kept.write(SavedConversation(None, (), Options()))
+        assert [each.text for each in complete("/load w")] == ["work"]
+    assert [each.text for each in complete("/pair demo-")] == ["demo-other"]
+    (tmp_path / "pairs.toml").write_text("[pairs")
+    assert complete("/pair demo-") == []
+    monkeypatch.setenv("EDGE_WSD_SESSIONS", "/dev/null/nowhere")
+    assert complete("/load w") == []
