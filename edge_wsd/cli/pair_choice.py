@@ -212,26 +212,31 @@ def _naming_options(command: Any, default: str) -> Any:
         section="The models",
         help="Keep the models in a process of their own: if it crashes, the next question starts another one.",
     )(decorated)
-    decorated = overlap_option(decorated)
-    for flag, metavar, text in reversed(
-        (
-            ("--pair", "NAME", f"A pair by name; `edge-wsd pairs` lists them.  [default: {default}]"),
-            ("--drafter", "MODEL", "The small aligned model that begins: a GGUF file, or REPO:TYPE."),
-            ("--base", "MODEL", "The large base model that finishes, given the same way."),
-            (
-                "--drafter-template",
-                "FILE|plain|chat",
-                "The drafter's prompt: its own chat template, or a Jinja file.  [default: the pair's, else chat]",
-            ),
-            ("--base-template", "FILE|plain|chat", "The base's prompt.  [default: the pair's, else plain]"),
-        )
+    decorated = template_options(overlap_option(decorated))
+    for flag, metavar, text in (
+        ("--base", "MODEL", "The large base model that finishes, given the same way."),
+        ("--drafter", "MODEL", "The small aligned model that begins: a GGUF file, or REPO:TYPE."),
+        ("--pair", "NAME", f"A pair by name; `edge-wsd pairs` lists them.  [default: {default}]"),
     ):
-        complete = complete_pair if flag == "--pair" else complete_model if metavar == "MODEL" else None
+        complete = complete_pair if flag == "--pair" else complete_model
         option = click.option(
             flag, metavar=metavar, help=text, cls=SectionOption, section="The models", shell_complete=complete
         )
         decorated = option(decorated)
     return decorated
+
+
+def template_options(function: F) -> F:
+    """Adds `--drafter-template` and `--base-template`."""
+    decorated: Any = function
+    for role, text in (
+        ("base", "The base's prompt.  [default: the pair's, else plain]"),
+        ("drafter", "The drafter's prompt: its own chat template, or a Jinja file.  [default: the pair's, else chat]"),
+    ):
+        decorated = click.option(
+            f"--{role}-template", metavar="FILE|plain|chat", help=text, cls=SectionOption, section="The models"
+        )(decorated)
+    return decorated  # type: ignore[no-any-return]
 
 
 def choose_pair(name: str | None, drafter: str | None, base: str | None, unnamed: str | None = None) -> NamedPair:

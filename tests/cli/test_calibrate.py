@@ -71,6 +71,8 @@ def test_a_folder_with_two_models_is_a_pair_as_for_bench(program, prompts, tmp_p
     (folder / "base.gguf").symlink_to(files.base_path())
     found = json.loads(program("calibrate", "two", prompts.name, *FEW, "--json", "--limit", "1", "-q").stdout)
     assert (found["pair"], found["n_drafts"]) == ("two", 1)
+    wrong = program("calibrate", "two", prompts.name, *FEW, "--drafter-template", "nowhere.jinja")
+    assert wrong.returncode == 1 and "nowhere.jinja" in wrong.stderr
     done = program("calibrate", "two", prompts.name, "--store")
     assert done.returncode == 1 and "a folder has no options" in done.stderr
 

@@ -16,7 +16,7 @@ from edge_wsd.cli.first_use import Consent
 from edge_wsd.cli.main import FAILED
 from edge_wsd.cli.option_types import ListType
 from edge_wsd.cli.options import PER_MODEL_NOTE, REPLY_FLAGS, model_options, parallel_option
-from edge_wsd.cli.pair_choice import PairChoice, complete_pair, named_or_in_folder, overlap_option
+from edge_wsd.cli.pair_choice import PairChoice, complete_pair, named_or_in_folder, overlap_option, template_options
 from edge_wsd.cli.sections import SectionCommand, SectionOption
 from edge_wsd.cli.ui.count_bar import counting
 from edge_wsd.cli.ui.guard import print_json
@@ -57,6 +57,7 @@ def _swept(flag: str, kind: type, text: str) -> Callable[[Any], Any]:
 @click.option("--json", "as_object", is_flag=True, help="Print one JSON object.")
 @click.option("-q", "--quiet", is_flag=True, help="Nothing on stderr but errors.")
 @parallel_option
+@template_options
 @overlap_option
 @model_options
 @click.pass_context
@@ -78,6 +79,8 @@ def command(  # noqa: PLR0913
     quiet: bool,
     parallel: int,
     overlap: Overlap,
+    drafter_template: str | None,
+    base_template: str | None,
     drafter_settings: ModelSettings,
     base_settings: ModelSettings,
 ) -> None:
@@ -101,7 +104,9 @@ def command(  # noqa: PLR0913
         _require_own(pair)
     grid = _grid(thresholds=thresholds, windows=windows, nudges=nudges)
     lines = _read(source, limit)
+    templates = {"drafter_template": drafter_template, "base_template": base_template}
     loading = {
+        **{key: template for key, template in templates.items() if template is not None},
         "drafter_settings": drafter_settings,
         "base_settings": base_settings,
         "parallel": parallel,
