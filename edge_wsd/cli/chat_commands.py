@@ -118,7 +118,7 @@ SLASH_COMMANDS: dict[str, SlashCommand] = {
     "set": SlashCommand(
         "/set [NAME [VALUE]]", "shows or sets options: /set threshold 0.9", slash_settings.set_, "option"
     ),
-    "pair": SlashCommand("/pair [NAME]", "goes on with another pair", slash_settings.pair, "pair"),
+    "pair": SlashCommand("/pair [NAME]", "goes on with another pair, or with two models", slash_settings.pair, "pair"),
     "show": SlashCommand(
         "/show [messages]", "shows the pair and options, or what was said", slash_settings.show, "text"
     ),

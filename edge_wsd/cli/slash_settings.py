@@ -22,6 +22,7 @@ from edge_wsd.cli.ui.status import statistics_rows
 from edge_wsd.cli.ui.texts import checked
 from edge_wsd.decoding.options import Options
 from edge_wsd.models.pairs.known import find_pair, known_pairs
+from edge_wsd.models.pairs.named_pair import NamedPair
 
 
 def system(chat: Chat, rest: str) -> None:
@@ -135,7 +136,9 @@ def pair(chat: Chat, rest: str) -> None:
         others = [name for name in known_pairs() if name != chat.pair.name]
         chat.screen.table([("pair", chat.pair.name), ("others", ", ".join(others))])
         return
-    choice = chat.chat_pair.choice.instead(find_pair(unquoted(rest)))
+    models = rest.split()
+    named = NamedPair("", models[0], models[1]) if len(models) == 2 else find_pair(unquoted(rest))
+    choice = chat.chat_pair.choice.instead(named)
     chat.change_pair(choice)
     chat.remarks = demo_remarks() if choice.is_demo else []
     chat.screen.note(f"from now on {choice.title}; what was said stays, and is read by these models")

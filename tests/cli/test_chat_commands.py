@@ -221,6 +221,8 @@ def test_options_that_nobody_has_set_become_those_of_the_new_pair(played, enviro
     )
     for name in ("d.gguf", "b.gguf"):
         (tmp_path / name).write_bytes(b"GGUF")
+    two = played("chat", "-q", stdin="/pair d.gguf b.gguf\n/show\n").stderr
+    assert "from now on d.gguf begins, b.gguf finishes" in two and re.search(r"pair +d \+ b\n", two)
     done = played(
         "chat", "-q", stdin="/set window 3\n/pair mine\n/set threshold\n/set window\n/pair demo\n/set threshold\n"
     )
