@@ -29,8 +29,9 @@ def test_a_browser_gets_the_page_and_a_program_what_ollama_says(http):
     assert http.get("/", headers={"Accept": "text/html,*/*;q=0.8"}).headers["content-type"].startswith("text/html")
     for accept in ("*/*", "application/json"):
         assert http.get("/", headers={"Accept": accept}).text == "Ollama is running"
-    head = http.head("/")
-    assert (head.status_code, head.content) == (200, b"")
+    for path in ("/", "/api/version", "/api/tags"):
+        head = http.head(path)
+        assert (head.status_code, head.content) == (200, b"")
 
 
 def test_the_version_is_one_that_clients_take(http):
@@ -95,6 +96,17 @@ def test_probabilities_come_with_each_token_and_in_a_stream_the_same(http):
 def test_options_of_weak_to_strong_decoding_are_taken(http):
     answer = ask(http, stream=False, edge_wsd={"switch_at": 3}).json()
     assert answer["edge_wsd"]["switch"] == {"index": 2, "reason": "forced", "confidence": None}
+
+
+def test_a_raw_prompt_has_the_control_tokens_that_it_writes(http):
+    dressed = "<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n"
+    body = {"model": "demo:drafter", "prompt": dressed, "raw": True, "stream": False}
+    raw = http.post("/api/generate", json=body).json()
+    chat = ask(http, model="demo:drafter", messages=[{"role": "user", "content": "hello"}], stream=False).json()
+    assert raw["response"] == chat["message"]["content"]
+    assert raw["prompt_eval_count"] == chat["prompt_eval_count"]
+    as_text = http.post("/api/generate", json={**body, "edge_wsd": {"special": False}}).json()
+    assert as_text["prompt_eval_count"] > raw["prompt_eval_count"]
 
 
 def test_one_model_alone_answers_by_its_tag(http):

@@ -55,7 +55,7 @@ async def chat(request: Request, asked: OllamaChatRequest) -> Response:
 async def generate(request: Request, asked: OllamaGenerateRequest) -> Response:
     """The answer to one prompt. Without a prompt the pair is loaded."""
     refuse_unknown(asked)
-    wishes = OllamaWishes.of(asked)
+    wishes = OllamaWishes.of(asked, special=bool(asked.raw))  # who writes the template writes its tokens
     answer = AnswerLines(asked.wanted, _generate_answer, wishes.details)
     if not asked.prompt:
         return await load(request, asked, answer)

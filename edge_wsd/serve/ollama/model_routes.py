@@ -49,6 +49,10 @@ async def tags(request: Request) -> OllamaTags:
     return await asyncio.to_thread(lambda: OllamaTags(models=[*_listed(pairs)]))
 
 
+for _path, _route in (("/version", version), ("/tags", tags)):  # clients look whether the server is there
+    router.add_api_route(_path, _route, methods=["HEAD"], include_in_schema=False)
+
+
 def _listed(pairs: dict[str, NamedPair]) -> Iterator[OllamaListedModel]:
     for name, pair in pairs.items():
         for tag, mode in (("latest", None), ("base", "base"), ("drafter", "drafter")):

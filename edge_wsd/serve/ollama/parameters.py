@@ -29,12 +29,14 @@ class OllamaWishes:
     """Options of the library that OpenAI's parameters have no name for."""
 
     @classmethod
-    def of(cls, asked: OllamaAsked, tools: tuple[Tool, ...] = ()) -> OllamaWishes:
-        """Raises `OptionError` for what the library lacks."""
+    def of(cls, asked: OllamaAsked, tools: tuple[Tool, ...] = (), *, special: bool = False) -> OllamaWishes:
+        """`special` makes control tokens of texts like <|im_end|>. Raises `OptionError` for what the library lacks."""
         if asked.think:
             raise OptionError("think is not supported: no model here has thoughts apart from its answer")
         changes = (asked.options or OllamaOptions()).changes()
-        more = {"repeat_last_n": changes.pop("repeat_last_n")} if "repeat_last_n" in changes else {}
+        more: dict[str, Any] = {"special": special}
+        if "repeat_last_n" in changes:
+            more["repeat_last_n"] = changes.pop("repeat_last_n")
         n_top = asked.top_logprobs or 0 if asked.logprobs else None
         details = Details(tools, n_top, asked.edge_wsd is not None)
         return cls(Parameters(**changes, edge_wsd=asked.edge_wsd), details, schema_of(asked.format), more)
