@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -15,7 +14,7 @@ from starlette.responses import Response
 from edge_wsd.decoding.events import Finished
 from edge_wsd.engine.stream import Stream
 from edge_wsd.serve.durations import keep_alive_seconds
-from edge_wsd.serve.errors import ClientGone, failure_of, ollama_error
+from edge_wsd.serve.errors import ClientGone
 from edge_wsd.serve.ollama.answer import AnswerLines, as_json
 from edge_wsd.serve.ollama.wire import OllamaAsked
 from edge_wsd.serve.served_models import Served
@@ -49,14 +48,9 @@ async def _lines(
         stream = await begin(served)
         yield b""  # what goes wrong before this is an answer of its own
         writer = answer.writer()
-        try:
-            async for event in limits.events(request, stream):
-                for line in answer.lines(writer, event, load_s):
-                    yield as_json(line) + b"\n"
-        except ClientGone:
-            raise
-        except Exception as error:
-            yield json.dumps(ollama_error(failure_of(error))).encode() + b"\n"
+        async for event in limits.events(request, stream):
+            for line in answer.lines(writer, event, load_s):
+                yield as_json(line) + b"\n"
 
 
 async def load(request: Request, asked: OllamaAsked, answer: AnswerLines) -> Response:
