@@ -1,1 +1,1 @@
-"""HTTP: the interfaces of OpenAI and Ollama, and a page, over pairs in memory. Needs the extra `serve`."""
+"""HTTP: the interfaces of OpenAI and Ollama, and a page, over pairs in memory."""

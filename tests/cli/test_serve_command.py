@@ -130,12 +130,3 @@ def test_a_port_that_is_taken_is_told_in_one_line():
     assert done.returncode == 1
     assert f"127.0.0.1 port {port} cannot be listened on" in done.stderr and "--port" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_a_missing_package_is_named_with_what_installs_it(tmp_path):
-    (tmp_path / "fastapi.py").write_text("raise ModuleNotFoundError('gone', name='fastapi')")
-    done = subprocess.run(
-        PROGRAM, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1
-    assert "the server needs the package fastapi: pip install 'edge-wsd[serve]'" in done.stderr

@@ -142,7 +142,6 @@ def command(
     settings = _settings(given, _keys(api_key, api_key_file), pair_choice.loading["parallel"])
     if settings.max_prompt_tokens is not None and pair_choice.loading["isolate"]:
         raise click.UsageError("--max-prompt-tokens and --isolate exclude each other: the prompts are read elsewhere")
-    _require_packages()
     from edge_wsd.serve.app import create_app
     from edge_wsd.serve.served_models import ServedModels
     from edge_wsd.serve.server import HttpServer, listen
@@ -198,16 +197,6 @@ def _keys(given: str | None, path: str | None) -> tuple[str, ...]:
     if not keys and (of_environment := os.environ.get(API_KEY_VARIABLE)):
         keys.append(of_environment)
     return tuple(keys)
-
-
-def _require_packages() -> None:
-    try:
-        import fastapi
-        import prometheus_client
-        import uvicorn
-    except ImportError as error:
-        raise EdgeWsdError(f"the server needs the package {error.name}: pip install 'edge-wsd[serve]'") from error
-    _ = fastapi, prometheus_client, uvicorn
 
 
 def _announce(descriptor: int, what: dict[str, Any]) -> None:
