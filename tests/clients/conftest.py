@@ -10,8 +10,6 @@ from collections.abc import Iterator
 
 import pytest
 
-pytest.importorskip("fastapi")
-
 
 @pytest.fixture(scope="session")
 def address(_cache_of_its_own: None) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, aclosing
 from types import EllipsisType
 
 from fastapi import Request
@@ -17,6 +17,7 @@ from edge_wsd.serve.durations import keep_alive_seconds
 from edge_wsd.serve.errors import ClientGone
 from edge_wsd.serve.ollama.answer import AnswerLines, as_json
 from edge_wsd.serve.ollama.wire import OllamaAsked
+from edge_wsd.serve.openai.asking import begun
 from edge_wsd.serve.served_models import Served
 from edge_wsd.serve.state import serve_of
 from edge_wsd.serve.streaming import NDJSON, live_response
@@ -33,9 +34,10 @@ async def respond(request: Request, asked: OllamaAsked, answer: AnswerLines, beg
         return await live_response(request, _lines(request, answering, answer, begin), NDJSON)
     async with answering as served:
         load_s = time.perf_counter() - answer.began
-        async for event in serve.limits.events(request, await begin(served)):
-            if isinstance(event, Finished):
-                return Response(as_json(answer.whole(event.reply, load_s)), media_type="application/json")
+        async with aclosing(serve.limits.events(request, await begin(served))) as told:
+            async for event in told:
+                if isinstance(event, Finished):
+                    return Response(as_json(answer.whole(event.reply, load_s)), media_type="application/json")
     raise ClientGone("the client left")
 
 
@@ -46,11 +48,14 @@ async def _lines(
     async with answering as served:
         load_s = time.perf_counter() - answer.began
         stream = await begin(served)
-        yield b""  # what goes wrong before this is an answer of its own
         writer = answer.writer()
-        async for event in limits.events(request, stream):
-            for line in answer.lines(writer, event, load_s):
-                yield as_json(line) + b"\n"
+        async with aclosing(begun(limits.events(request, stream))) as told:
+            async for event in told:
+                if event is None:
+                    yield b""  # what goes wrong before this is an answer of its own
+                    continue
+                for line in answer.lines(writer, event, load_s):
+                    yield as_json(line) + b"\n"
 
 
 async def load(request: Request, asked: OllamaAsked, answer: AnswerLines) -> Response:
