@@ -181,13 +181,18 @@ def test_html_in_question_and_answer_stays_text(open_page: Opener, hostile_serve
     assert page.title() == "edge-wsd"
 
 
-def test_the_next_question_is_asked_in_the_conversation(open_page: Opener, pair: Pair) -> None:
+def test_the_next_question_is_asked_in_the_conversation(open_page: Opener) -> None:
     page = open_page()
     set_option(page, "system", "Answer briefly.")
-    answer(page)
-    session = pair.session(system="Answer briefly.")
-    session.ask(QUESTION)
-    assert answer(page, OTHER, 2) == session.ask(OTHER).text
+    first = answer(page)
+    with page.expect_request("**/v1/chat/completions") as asked:
+        answer(page, OTHER, 2)
+    assert asked.value.post_data_json["messages"] == [
+        {"role": "system", "content": "Answer briefly."},
+        {"role": "user", "content": QUESTION},
+        {"role": "assistant", "content": first},
+        {"role": "user", "content": OTHER},
+    ]
 
 
 @pytest.mark.parametrize("mode", ["base", "drafter"])
