@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from edge_wsd.cli.pull_needs import memory_of_pair, terms_text
 from edge_wsd.cli.ui.interruptible import call
 from edge_wsd.cli.ui.terminal import is_terminal, one_line
 from edge_wsd.cli.ui.waiting import waiting_for
@@ -108,8 +109,6 @@ def _agrees(pair: NamedPair, missing: Sequence[HubModel]) -> bool:
 
     hush_client()
     costs = [_cost(name) for name in missing]
-    from edge_wsd.cli.pull_needs import memory_of_pair
-
     need = memory_of_pair(pair)
     for line in (*cost_lines(pair, costs), *(need.lines if need is not None else ())):
         click.echo(one_line(line), err=True)
@@ -155,18 +154,6 @@ def _needed_bytes(costs: Sequence[Cost]) -> int:
         most = max(most, stored + cost.n_needed)
         stored += cost.n_stored
     return max(most, stored)
-
-
-def terms_text(repo: str, licence: str | None, *, granted: bool = False) -> str:
-    """The licence as it is known, else as the hub names it. `granted`: the hub has let this user in."""
-    from edge_wsd.models.pairs.built_in import TERMS
-
-    known = TERMS.get(repo)
-    if known is None:
-        return licence or "none is named"
-    if not known.gated:
-        return known.licence
-    return f"{known.licence}, gated: {'you have access' if granted else f'accept it at https://huggingface.co/{repo}'}"
 
 
 def _title(pair: NamedPair) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edge_wsd.cli.model_shape import shape_of
 from edge_wsd.errors import EdgeWsdError, StoreError
 from edge_wsd.models.pairs.named_pair import NamedPair
 from edge_wsd.units import gib, number
@@ -34,7 +35,6 @@ class MemoryNeed:
 
 def needs_lines(size: PullSize) -> list[str]:
     """Download, disk and licence of one model."""
-    from edge_wsd.cli.first_use import terms_text
     from edge_wsd.models.store.disk_space import free_bytes
     from edge_wsd.models.store.manifest import CONVERTED
 
@@ -46,6 +46,18 @@ def needs_lines(size: PullSize) -> list[str]:
     stays = f"downloads {gib(size.download_bytes)}, then takes {about}{gib(size.stored_bytes)} of disk"
     meanwhile = f"needs {about}{gib(size.needed_bytes)} meanwhile, {gib(free_bytes(size.destination))} are free"
     return [f"{size.name}: {stays}; {licence}", f"  {meanwhile} in {size.destination.parent}"]
+
+
+def terms_text(repo: str, licence: str | None, *, granted: bool = False) -> str:
+    """The licence as it is known, else as the hub names it. `granted`: the hub has let this user in."""
+    from edge_wsd.models.pairs.built_in import TERMS
+
+    known = TERMS.get(repo)
+    if known is None:
+        return licence or "none is named"
+    if not known.gated:
+        return known.licence
+    return f"{known.licence}, gated: {'you have access' if granted else f'accept it at https://huggingface.co/{repo}'}"
 
 
 def memory_of_model(size: PullSize) -> MemoryNeed:
@@ -68,7 +80,6 @@ def memory_of_model(size: PullSize) -> MemoryNeed:
 
 def memory_of_pair(pair: NamedPair) -> MemoryNeed | None:
     """What the planner says of both models; None where the shape of one is known only once it is there."""
-    from edge_wsd.cli.commands.plan import shape_of
     from edge_wsd.llama.kernels import require_sound
 
     try:

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 import click
 
-from edge_wsd.cli.first_use import terms_text
 from edge_wsd.cli.main import FAILED, AdvisingGroup, complain
 from edge_wsd.cli.options import REPLY_FLAGS, default_of
 from edge_wsd.cli.pair_choice import complete_model, complete_pair
+from edge_wsd.cli.pull_needs import terms_text
 from edge_wsd.cli.ui.guard import print_json
 from edge_wsd.cli.ui.pairs_table import named_state, pair_object, print_pairs, print_rows
 from edge_wsd.cli.ui.rows import tell
