@@ -260,7 +260,7 @@ def test_a_line_is_a_prompt_messages_or_a_context_and_all_it_brings_along_comes_
         (b'{"messages": []}', "messages must be a list of messages"),
         (b'{"context": "a"}', "context must be a list of messages"),
         (b'{"messages": [{"role": "user"}]}', "message 1 has no content"),
-        (b'{"messages": [{"role": "tool", "content": "a"}]}', "role must be"),
+        (b'{"messages": [{"role": "robot", "content": "a"}]}', "role must be"),
         (b'{"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": " "}]}', "empty"),
         (b'{"prompt": "caf\xe9"}', "not valid UTF-8: byte 0xe9 at offset 15"),
         (b'{"prompt": "\\ud800"}', "half a character"),
