@@ -53,6 +53,16 @@ def require_equal(expected, found):
         assert other[3] == pytest.approx(one[3], abs=0.1)
 
 
+def test_the_likeliest_tokens_are_looked_for_in_logits():
+    """The numbers that a device computes do not tell them."""
+    tops = []
+    for how in ("off", "on"):
+        with demo(how) as pair:
+            reply = pair.generate(QUESTIONS[0], max_tokens=20, top_logprobs=3)
+            tops.append([[one.id for one in token.top] for token in reply.tokens])
+    assert tops[0] == tops[1] and all(len(top) == 3 for top in tops[0])
+
+
 def test_replies_of_the_demo_pair_are_equal():
     replies = []
     for how in ("off", "on"):

@@ -192,6 +192,12 @@ def test_the_token_that_ends_an_answer_is_listed_as_the_harness_expects(client: 
     assert choice["logprobs"]["tokens"][-1] == whole.end.text
 
 
+def test_also_a_draft_that_is_cut_off_has_numbers(client: httpx.Client) -> None:
+    logprobs = asked(client, prompt=TEXT, max_tokens=3, logprobs=0)["choices"][0]["logprobs"]
+    assert len(logprobs["tokens"]) == 3 and None not in logprobs["token_logprobs"]
+    assert [len(top) for top in logprobs["top_logprobs"]] == [1, 1, 1]
+
+
 def test_half_characters_have_names(client: httpx.Client, pair: Pair) -> None:
     scored = pair.score(EMOJI).result().prompt[1:]
     halves = [token.piece for token in scored if "\ufffd" in token.text]

@@ -17,7 +17,7 @@ from edge_wsd.decoding.signal import ConfidenceWindow
 from edge_wsd.decoding.weak_to_strong import weak_to_strong
 from edge_wsd.decoding.window_reply import WindowReply
 from edge_wsd.decoding.writer import ReplyWriter
-from tests.fakes import FakeModel, FakeSequence, FakeVocabulary, drive
+from tests.fakes import END, FakeModel, FakeSequence, FakeVocabulary, drive
 
 BYTES = [bytes([b]) for b in range(256)]
 # Longest match has no pre-tokens, so later text often changes earlier tokens: the hard case on purpose.
@@ -128,17 +128,18 @@ def test_no_more_than_a_bound_is_held_back_whatever_is_written(character):
             assert held <= len(character.encode()) * (2 * LONGEST_HOLD + 1)
 
 
-def test_what_was_handed_over_too_soon_is_found_before_anything_is_made_of_it():
+class FromTheRight(FakeVocabulary):
     """Digits counted from the right, as some tokenizers do: each new one moves all cuts of the number."""
 
-    class FromTheRight(FakeVocabulary):
-        def tokenize(self, text, *, special=False, bos=False):
-            return [t for word in re.split(r"(\d+)", text) for t in self._groups(word)]
+    def tokenize(self, text, *, special=False, bos=False):
+        return [t for word in re.split(r"(\d+)", text) for t in self._groups(word)]
 
-        def _groups(self, word):
-            head = len(word) % 3 if word.isdigit() else 0
-            return super().tokenize(word[:head]) + super().tokenize(word[head:])
+    def _groups(self, word):
+        head = len(word) % 3 if word.isdigit() else 0
+        return super().tokenize(word[:head]) + super().tokenize(word[head:])
 
+
+def test_what_was_handed_over_too_soon_is_found_before_anything_is_made_of_it():
     base = FromTheRight([b"", *BYTES, *(f"{n:03}".encode() for n in range(1000))])
     recut = Recut(base, "\n")
     recut.add(b"1234567890" * 9)
@@ -409,6 +410,25 @@ def test_a_reply_without_spaces_is_shown_scored_and_ended_as_it_is_written(max_t
     assert len(rule.logprobs) == (max_tokens if max_tokens > options.window else 0)  # before, none could switch
 
 
+def test_what_is_told_of_a_draft_that_was_scored_and_then_split_anew_is_of_its_new_tokens():
+    base_words = FromTheRight([b"", *BYTES, *(f"{n:03}".encode() for n in range(1000))])
+    digits = [DRAFTER.pieces.index(b"%d" % (n % 10)) for n in range(91)]
+    bridge = ThroughText(DRAFTER, base_words)
+    drafter = Drafter(
+        FakeSequence(Script(DRAFTER.n_tokens, [*digits, END])), [1], DRAFTER, bridge,
+        bridge.draft("\n", strip=True), anchor="\n", max_draft=500, n_ctx=1000,
+    )  # fmt: skip
+    base = FakeSequence(FakeModel(base_words.n_tokens, seed=1))
+    writer, options = ReplyWriter(base_words, max_tokens=200), Options(threshold=1.0, chunk=3, top_logprobs=2)
+    rule = ConfidenceWindow(threshold=options.threshold, window=options.window)
+    list(drive(weak_to_strong(WindowReply(PromptedModel(base, [1], []), options, writer, Meter(), drafter, rule))))
+    assert base.cuts, "some of it was read again"
+    for n, token in enumerate(writer.tokens):
+        row = base.model.logprobs((1, *writer.ids[:n]))
+        assert token.logprob == row[token.id]
+        assert [one.logprob for one in token.top] == sorted(row, reverse=True)[:2]
+
+
 def test_no_more_is_proposed_than_was_asked_for_however_many_tokens_the_text_becomes():
     """A pass that is larger than planned for may not fit into a batch."""
     bytes_only = FakeVocabulary([b"", *BYTES])
@@ -431,7 +451,8 @@ def test_no_more_is_proposed_than_was_asked_for_however_many_tokens_the_text_bec
 @settings(max_examples=60)
 @given(st.integers(0, 10_000), st.sampled_from([1, 2, 4, 16]), st.booleans())
 def test_the_reply_across_vocabularies_is_that_of_the_published_algorithm(seed, chunk, speculation):
-    options = Options(max_tokens=25, threshold=0.35, window=3, max_draft=16, chunk=chunk, speculation=speculation)
+    how = {"chunk": chunk, "speculation": speculation, "top_logprobs": 2}
+    options = Options(max_tokens=25, threshold=0.35, window=3, max_draft=16, **how)
     said = [b"", b"a", b"b", b"c", b" "]
     drafter_model = Speaker(DRAFTER.n_tokens, spoken(DRAFTER, [*said, b"bc", b"a "]), seed=seed)
     base_model = Speaker(BASE.n_tokens, spoken(BASE, [*said, b"abc", b" a"]), seed=seed + 1)
@@ -474,3 +495,7 @@ def test_the_reply_across_vocabularies_is_that_of_the_published_algorithm(seed, 
     assert rule.logprobs == pytest.approx(scores[: len(rule.logprobs)])
     shown = "".join(event.text for event in events if hasattr(event, "text"))
     assert shown == writer.text == b"".join(map(BASE.piece, writer.ids)).decode()
+    for n, token in enumerate(writer.tokens):  # also where some of the draft was split anew
+        row = base_model.logprobs((*prompt, *writer.ids[:n]))
+        assert token.logprob == row[token.id]
+        assert [one.logprob for one in token.top] == sorted(row, reverse=True)[:2]

@@ -90,6 +90,18 @@ def test_a_stop_string_over_several_tokens_is_told_from_an_end_token():
     assert (writer.text, writer.finish, writer.stop) == ("a", "stop", "\n\n[User]")
 
 
+@pytest.mark.parametrize("token", [0, 3])
+def test_the_token_that_ended_a_reply_is_told_if_the_model_that_finishes_it_chose_it(token):
+    vocabulary = FakeVocabulary([b"", b"a", b"b", b"[User"])
+    for logprob, source, told in ((-0.5, "base", token), (None, "drafter", None)):
+        writer = ReplyWriter(vocabulary, max_tokens=9, stop_tokens={3: "[User"})
+        writer.write(1, "base", -0.1)
+        assert writer.end_token is None
+        writer.write(token, source, logprob)
+        assert writer.finish == "stop" and writer.ids == [1]
+        assert (writer.end_token and writer.end_token.id) == told
+
+
 def test_cutting_into_other_tokens_shows_nothing_twice():
     vocabulary = FakeVocabulary([b"", b"a", b"b", b"ab", b"c"])
     writer = ReplyWriter(vocabulary, max_tokens=9)
