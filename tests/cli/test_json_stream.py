@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import signal
 
+import click
 import pytest
 
-from edge_wsd.cli.event_lines import event_object
+from edge_wsd.cli.event_lines import event_object, json_stream_option
 from edge_wsd.decoding.events import Alternative, Dropped, Reading, Scored, Switched, Token
 
 
@@ -78,6 +79,20 @@ def test_an_error_is_the_last_line_and_told_on_stderr_too(played, arguments, cod
     last = events_of(done.stdout)[-1]
     assert done.returncode == code and said in done.stderr
     assert (last["event"], last["type"]) == ("error", kind) and said in last["message"]
+
+
+def test_ctrl_c_before_the_answer_begins_is_a_last_line_too(capsys):
+    @click.command()
+    @json_stream_option
+    def interrupted(*, as_stream):
+        assert as_stream
+        raise KeyboardInterrupt
+
+    with pytest.raises((KeyboardInterrupt, click.Abort)):
+        interrupted.main(["--json-stream"], standalone_mode=False)
+    assert events_of(capsys.readouterr().out) == [
+        {"event": "error", "type": "KeyboardInterrupt", "message": "interrupted"}
+    ]
 
 
 def test_a_reader_that_leaves_ends_it_quietly(start):

@@ -25,6 +25,7 @@ GIVEN = {
     "switch_at": ("0", 0),
     "temperature": ("0.7", 0.7),
     "top_k": ("40", 40),
+    "top_logprobs": ("3", 3),
     "top_p": ("0.9", 0.9),
     "min_p": ("0.1", 0.1),
     "seed": ("5", 5),

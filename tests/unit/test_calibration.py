@@ -116,6 +116,11 @@ def test_behind_another_choice_of_the_base_nothing_is_known():
     assert (row.n_whole, row.known_share, row.drafted_share) == (1, 0.75, pytest.approx(1 / 3))
 
 
+def test_white_space_in_several_tokens_goes_with_the_word_behind_it():
+    known = nudged(words([b"a", b" ", b" b", b" c"], [(0, 0.9), (1, 0.1), (2, 0.1), (3, 0.9)]), 0.4)
+    assert known.sources == ("base", "drafter", "drafter", "base") and known.n_words == 1
+
+
 def test_a_word_without_end_is_cut_as_the_drafter_cuts_it():
     known = nudged(words([b"a"] * 20, [(0, 0.1)] * 16 + [(16, 0.9)] + [(99, 0.9)] * 3), 0.4)
     assert known.sources == ("drafter",) * 16 + ("base",)
