@@ -163,6 +163,14 @@ def test_tokens_are_scored_as_they_were_sent(client: httpx.Client, pair: Pair) -
     assert choice["text"] == scored[0].text + TEXT
 
 
+def test_models_in_a_process_of_their_own_score_as_well(client: httpx.Client, pair: Pair) -> None:
+    ids = [token.id for token in pair.score(TEXT).result().prompt]
+    body = {"prompt": ids, "max_tokens": 3, "echo": True, "logprobs": 1}
+    models = demo_models(loading={"drafter_settings": EXACT, "base_settings": EXACT, "isolate": True})
+    with running_server(models) as server, server.client() as isolated:
+        assert asked(isolated, **body)["choices"] == asked(client, **body)["choices"]
+
+
 def test_an_echo_and_an_answer_stand_in_one_list(client: httpx.Client, pair: Pair) -> None:
     scored = pair.score(TEXT, top_logprobs=2).result().prompt[1:]
     reply = pair.complete(TEXT, max_tokens=12, top_logprobs=2).result()

@@ -160,9 +160,11 @@ class Texts:
             scored = await self._all(request, served, [partial(score, prompt) for prompt in self.prompts])
         echoes = [EchoedPrompt(prompt) for prompt in self.prompts]
         if body.echo:
-            texts = [_text_of(prompt, served, source) for prompt in self.prompts]
-            scores: Sequence[Reply | None] = scored or [None] * len(texts)
-            echoes = [EchoedPrompt(*each) for each in zip(self.prompts, texts, scores, strict=True)]
+            scores: Sequence[Reply | None] = scored or [None] * len(self.prompts)
+            echoes = [
+                EchoedPrompt(prompt, _text_of(prompt, score, served, source), score)
+                for prompt, score in zip(self.prompts, scores, strict=True)
+            ]
         n = body.n or 1
         numbers = range(len(self.prompts) * n)
         return [CompletionWriter(number, echoes[number // n], body.logprobs) for number in numbers], scored
@@ -260,9 +262,13 @@ def _finisher(options: Options) -> Source:
     return "drafter" if options.mode == "drafter" else "base"
 
 
-def _text_of(prompt: RawPrompt, served: Served, source: Source) -> str:
-    """As an echo shows it; control tokens by their names."""
+def _text_of(prompt: RawPrompt, scored: Reply | None, served: Served, source: Source) -> str:
+    """As an echo shows it; control tokens by their names. The scores know them also where the models live elsewhere."""
     if isinstance(prompt, str):
         return prompt
-    vocab = served.pair.model(source).model.vocab
-    return b"".join(shown_bytes(vocab, token) for token in prompt).decode("utf-8", errors="replace")
+    if scored is not None:
+        pieces = [token.piece or token.text.encode() for token in scored.prompt]
+    else:
+        vocab = served.pair.model(source).model.vocab
+        pieces = [shown_bytes(vocab, token) for token in prompt]
+    return b"".join(pieces).decode("utf-8", errors="replace")
