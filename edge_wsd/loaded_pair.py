@@ -23,6 +23,7 @@ from edge_wsd.engine.stream import Stream
 from edge_wsd.errors import BusyError, Cancelled, ClosedError
 from edge_wsd.llama import library
 from edge_wsd.llama.context import Context
+from edge_wsd.llama.heap import give_back
 from edge_wsd.llama.model import Model
 from edge_wsd.llama.new_context import most_texts
 from edge_wsd.llama.settings import AUTO, Overlap
@@ -190,6 +191,7 @@ class LoadedPair:
             while self._users:
                 self._unused.wait(timeout=0.25)
             self._owned.close()
+        give_back()
 
 
 def _probed_plan(wanted: PairSettings, progress: PairProgress | None) -> Plan:
