@@ -1,4 +1,6 @@
-"""A chat window of Qt: `pip install "PySide6-Essentials<6.10"`, then `python examples/qt_chat.py [DRAFTER.gguf BASE.gguf]`.
+"""A chat window of Qt: `python examples/qt_chat.py [DRAFTER.gguf BASE.gguf]`, after `pip install PySide6-Essentials`.
+
+Before Python 3.12 take `"PySide6-Essentials<6.10"`: 6.12.0 miscounts references there, and Python aborts at its end.
 
 What the drafter wrote is orange and in italics, what the base wrote is blue. The bar shows how sure the base is of what
 the drafter writes, against the threshold at which it takes over. The models live in a process of their own, so that

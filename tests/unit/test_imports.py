@@ -40,6 +40,7 @@ ARROWS = {
     "authorship": "decoding",
     "demo": "decoding prompts",
     "models": "decoding demo llama",
+    "pyinstaller": "",
     "prompts": "",
     "llama": "",
     "decoding": "json_schema",

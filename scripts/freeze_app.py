@@ -1,0 +1,92 @@
+"""Freeze a small application with PyInstaller, and run it with the demonstration pair: does the hook find everything?
+
+    pip install pyinstaller
+    python scripts/freeze_app.py FOLDER                  # build, run, and print sizes and times
+    FOLDER/dist/app/app "How do I list files by size?"
+
+The application is edge-wsd as `pip install` puts it there, not the working tree, so that its entry point is found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+APPLICATION = """
+import sys
+
+from edge_wsd import child_process
+
+if sys.argv[1:2] == ["edge-wsd-child"]:
+    sys.exit(child_process.main(sys.argv[2:]))
+child_process.use_program([sys.executable, "edge-wsd-child"])
+
+from edge_wsd import Pair
+
+with Pair.demo(isolate="--isolate" in sys.argv) as pair:
+    print(pair.generate([one for one in sys.argv[1:] if not one.startswith("-")][0]).text)
+"""
+QUESTION = "How do I list files by size?"
+
+
+def freeze(folder: Path) -> Path:
+    """The program, in a folder with all that it needs."""
+    installed = folder / "installed"
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "--target",
+        str(installed),
+    ]
+    if not installed.exists():
+        subprocess.run([*pip, str(ROOT)], check=True)
+    (folder / "app.py").write_text(APPLICATION, encoding="utf-8")
+    command = [sys.executable, "-m", "PyInstaller", "--noconfirm", "--log-level", "WARN", "app.py"]
+    subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": str(installed)}, check=True)
+    return folder / "dist" / "app" / "app"
+
+
+def run(program: Path, *arguments: str) -> tuple[str, float]:
+    """What the program says, away from Python and this repository, and how long it takes in seconds."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    begin = time.perf_counter()
+    done = subprocess.run(
+        [str(program), QUESTION, *arguments], cwd=program.parent, env=environment, capture_output=True, check=False
+    )
+    seconds = time.perf_counter() - begin
+    if done.returncode != 0:
+        raise SystemExit(f"{program} ended with {done.returncode}: {done.stderr.decode(errors='replace')[-2000:]}")
+    return done.stdout.decode(), seconds
+
+
+def size(folder: Path) -> int:
+    """Bytes of all files, links not counted."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    begin = time.perf_counter()
+    program = freeze(folder)
+    print(f"frozen in {time.perf_counter() - begin:.0f} s; {size(program.parent) / 2**20:.0f} MiB")
+    run(program)  # files are read and tried for the first time
+    for arguments in ([], ["--isolate"]):
+        answer, seconds = min((run(program, *arguments) for _ in range(5)), key=lambda each: each[1])
+        print(f"{' '.join(['app', *arguments])}: answered in {seconds:.2f} s: {answer.splitlines()[0]}")
+
+
+if __name__ == "__main__":
+    main()
