@@ -37,19 +37,9 @@ QUESTION = "How do I list files by size?"
 def freeze(folder: Path) -> Path:
     """The program, in a folder with all that it needs."""
     installed = folder / "installed"
-    pip = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "-q",
-        "--no-deps",
-        "--no-build-isolation",
-        "--target",
-        str(installed),
-    ]
     if not installed.exists():
-        subprocess.run([*pip, str(ROOT)], check=True)
+        options = ["-q", "--no-deps", "--no-build-isolation", "--target", str(installed)]
+        subprocess.run([sys.executable, "-m", "pip", "install", *options, str(ROOT)], check=True)
     (folder / "app.py").write_text(APPLICATION, encoding="utf-8")
     command = [sys.executable, "-m", "PyInstaller", "--noconfirm", "--log-level", "WARN", "app.py"]
     subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": str(installed)}, check=True)

@@ -1,5 +1,5 @@
-"""What PyInstaller does not see of edge-wsd: the demonstration pair, the page of `edge-wsd serve`, commands and children
-that are imported by name, and the version of what a cache was made with.
+"""What PyInstaller does not see of edge-wsd: the demonstration pair, the page of `edge-wsd serve`, its version, and the
+commands and child processes that are imported by name.
 """
 
 from PyInstaller.utils.hooks import collect_data_files, collect_submodules, copy_metadata
