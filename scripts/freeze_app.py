@@ -31,6 +31,8 @@ from edge_wsd import Pair
 with Pair.demo(isolate="--isolate" in sys.argv) as pair:
     print(pair.generate([one for one in sys.argv[1:] if not one.startswith("-")][0]).text)
 """
+# What other packages use where it happens to be installed, as it is in a maintainer's environment.
+NOT_NEEDED = ("IPython", "PIL", "PySide6", "matplotlib", "mypy", "pytest", "torch", "transformers")
 QUESTION = "How do I list files by size?"
 
 
@@ -41,7 +43,8 @@ def freeze(folder: Path) -> Path:
         options = ["-q", "--no-deps", "--no-build-isolation", "--target", str(installed)]
         subprocess.run([sys.executable, "-m", "pip", "install", *options, str(ROOT)], check=True)
     (folder / "app.py").write_text(APPLICATION, encoding="utf-8")
-    command = [sys.executable, "-m", "PyInstaller", "--noconfirm", "--log-level", "WARN", "app.py"]
+    excluded = [part for name in NOT_NEEDED for part in ("--exclude-module", name)]
+    command = [sys.executable, "-m", "PyInstaller", "--noconfirm", "--log-level", "WARN", *excluded, "app.py"]
     subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": str(installed)}, check=True)
     return folder / "dist" / "app" / "app"
 

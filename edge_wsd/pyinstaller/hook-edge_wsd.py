@@ -4,6 +4,7 @@ commands and child processes that are imported by name.
 
 from PyInstaller.utils.hooks import collect_data_files, collect_submodules, copy_metadata
 
-NOT_FOR_USERS = ("edge_wsd.pyinstaller", "edge_wsd.converters.verification", "edge_wsd.bench")
-hiddenimports = collect_submodules("edge_wsd", filter=lambda name: not name.startswith(NOT_FOR_USERS))
+hiddenimports = collect_submodules("edge_wsd", filter=lambda name: not name.startswith("edge_wsd.pyinstaller"))
+# Gigabytes that only checking a conversion or drawing a plot needs. An application that does that names them itself.
+excludedimports = ["accelerate", "matplotlib", "sentencepiece", "tokenizers", "torch", "transformers"]
 datas = [*collect_data_files("edge_wsd", excludes=["pyinstaller/*"]), *copy_metadata("edge-wsd")]

@@ -28,6 +28,7 @@ from scripts.options_table import ROOT, TABLES, command_names, renewed
 GUIDES = (
     "docs/api.md",
     "docs/command-line.md",
+    "docs/desktop.md",
     "docs/first-real-pair.md",
     "docs/glossary.md",
     "docs/index.md",
@@ -203,7 +204,7 @@ def test_every_script_and_folder_that_is_named_exists(name):
     assert not missing
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/library.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/desktop.md", "docs/library.md"])
 def test_the_python_examples_run(name, tmp_path):
     """In order, in one process of its own: the demonstration pair stands in for the two files of the examples."""
     (tmp_path / "drafter.gguf").symlink_to(files.drafter_path())
