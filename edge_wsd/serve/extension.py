@@ -31,14 +31,23 @@ from edge_wsd.decoding.options import Bias, OptionChanges, Options, parse_bias
 LOGPROB_FLOOR = -9999.0
 """Stands for a probability of 0, whose logarithm JSON cannot write. OpenAI's own number for it."""
 
-ExtensionRequest = Annotated[
-    dict[str, Any],
-    WithJsonSchema({
-        **TypeAdapter(Options).json_schema(),
-        "title": "Options",
-        "description": "Any options of the library; the presence of the field asks for the field in the answer.",
-    }),
-]  # fmt: skip
+
+def _schema_of_options() -> dict[str, Any]:
+    """For the OpenAPI document: what `Options` takes, in the forms that JSON has for it."""
+    schema = TypeAdapter(Options).json_schema()
+    text = {"type": "string"}
+    schema["properties"] |= {
+        "json_schema": {"anyOf": [text, {"type": "object"}, {"type": "null"}]},
+        "logit_bias": {"type": "object", "additionalProperties": {"type": "number"}},
+        "stop": {"anyOf": [text, {"type": "array", "items": text}]},
+    }
+    for described in schema["properties"].values():
+        described.pop("default", None)  # what is absent is what the pair is set to
+    told = "Any options of the library; the presence of the field asks for the field in the answer."
+    return {**schema, "title": "Options", "description": told}
+
+
+ExtensionRequest = Annotated[dict[str, Any], WithJsonSchema(_schema_of_options())]
 
 
 class TokenDetail(BaseModel):
