@@ -7,6 +7,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -14,6 +15,10 @@ from fastapi import APIRouter, Request
 
 from edge_wsd.decoding.events import Finished, Token
 from edge_wsd.decoding.options import Options
+from edge_wsd.serve.errors import ClientGone
+from edge_wsd.serve.limits import Limits
+from edge_wsd.serve.metrics import Metrics
+from edge_wsd.serve.settings import ServeSettings
 from edge_wsd.serve.state import serve_of
 from edge_wsd.serve.streaming import live_response
 from tests.live_servers import CPU, demo_models, running_server
@@ -266,17 +271,21 @@ def test_what_goes_wrong_before_the_first_chunk_is_an_ordinary_error_and_later_a
     assert early.json()["error"]["type"] == "server_error" and "secret" not in early.text
 
 
-def test_a_stopping_server_lets_answers_end_for_a_while(writing):
+def test_a_stopping_server_lets_answers_end_for_a_while_and_begins_none(writing):
     with (
         running_server(models_with({}, {}), routers=[writing.router], shutdown_s=60) as server,
+        ThreadPoolExecutor(1) as pool,
         server.client() as client,
         client.stream("POST", "/v1/live", json={"max_tokens": 400}) as live,
     ):
         lines = live.iter_lines()
         next(lines)
+        waiting = pool.submit(httpx.post, f"{server.url}/v1/whole", json={"max_tokens": 2}, timeout=60)
+        eventually(lambda: server.call(lambda: server.serve.limits.queued) == 1)
         server.server.should_exit = True
         assert sum(line.startswith("data: ") for line in lines) > 300
-    assert writing.streams[0].is_over
+        assert waiting.result(60).status_code == 503
+    assert len(writing.streams) == 1 and writing.streams[0].is_over
 
 
 def test_then_it_ends_them_and_says_so(serving, writing):
@@ -294,3 +303,58 @@ def test_then_it_ends_them_and_says_so(serving, writing):
     assert json.loads(last.removeprefix("data: "))["error"]["code"] == "unavailable"
     assert results[0].status_code == 503 and "retry-after" in results[0].headers  # it was not even begun
     assert len(writing.streams) == 1 and writing.streams[0].is_over
+
+
+class Visitor:
+    """A client as `Limits` sees it: it may leave."""
+
+    def __init__(self):
+        self.state = SimpleNamespace()
+        self.left = asyncio.Event()
+
+    async def receive(self):
+        await self.left.wait()
+        return {"type": "http.disconnect"}
+
+
+def test_a_slot_that_comes_as_its_client_leaves_goes_to_the_next():
+    async def play():
+        limits = Limits(ServeSettings(parallel=1, max_queued=2), Metrics())
+        leaving, next_one = Visitor(), Visitor()
+
+        async def ask(visitor):
+            async with limits.slot(visitor):
+                return limits.running
+
+        async with limits.slot(Visitor()):
+            asking = [asyncio.ensure_future(ask(visitor)) for visitor in (leaving, next_one)]
+            while limits.queued < 2:
+                await asyncio.sleep(0)
+            leaving.left.set()
+        # Both happened before anybody could look: the slot was given to a client that has left.
+        with pytest.raises(ClientGone):
+            await asking[0]
+        assert await asyncio.wait_for(asking[1], 60) == 1
+        assert (limits.running, limits.queued) == (0, 0)
+
+    asyncio.run(play())
+
+
+def test_who_is_cancelled_while_waiting_gives_the_slot_on():
+    async def play():
+        limits = Limits(ServeSettings(parallel=1), Metrics())
+
+        async def ask():
+            async with limits.slot(Visitor()):
+                return limits.running
+
+        async with limits.slot(Visitor()):
+            asking = [asyncio.ensure_future(ask()) for _ in range(3)]
+            while limits.queued < 3:
+                await asyncio.sleep(0)
+            asking[1].cancel()
+        asking[0].cancel()  # which has the slot by now, and does not know it yet
+        assert await asyncio.wait_for(asking[2], 60) == 1
+        assert (limits.running, limits.queued) == (0, 0)
+
+    asyncio.run(play())

@@ -1,6 +1,7 @@
 """Which pairs are in memory: loaded when they are asked for, gone when they have been idle, never more than fit."""
 
 import asyncio
+import threading
 import time
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -108,6 +109,30 @@ def test_an_idle_pair_leaves_and_comes_back():
             assert not served.pair.closed
 
     played(demo_models(keep_alive_s=0.1), play)
+
+
+def test_a_pair_that_is_asked_just_as_its_time_is_over_stays(monkeypatch):
+    loading, is_loaded, load = threading.Event(), threading.Event(), Pair.load
+
+    def slow(*files, **settings):
+        loading.set()
+        assert is_loaded.wait(60)
+        return load(*files, **settings)
+
+    async def play(models):
+        async with models.use("demo") as served:
+            pair = served.pair
+        monkeypatch.setattr(Pair, "load", slow)
+        other = asyncio.ensure_future(models.use("demo-other").__aenter__())
+        await eventually(loading.is_set)
+        await asyncio.sleep(0.2)  # its time is over, but nothing can leave while another pair is loaded
+        async with models.use("demo") as served:
+            is_loaded.set()
+            await other
+            await asyncio.sleep(0.1)
+            assert served.pair is pair and not pair.closed
+
+    played(demo_models(keep_alive_s=0.05), play)
 
 
 def test_a_pair_that_nobody_ever_asks_leaves_too():
