@@ -11,6 +11,7 @@ def client(live_server):
 
 def test_a_server_tells_that_it_is_well(client):
     assert client.get("/health").json() == {"status": "ok"}
+    assert client.head("/health").status_code == 200
 
 
 def test_every_model_has_what_clients_look_for(client):

@@ -1,6 +1,10 @@
 """Which pairs are in memory: loaded when they are asked for, gone when they have been idle, never more than fit."""
 
 import asyncio
+import json
+import os
+import signal
+import sys
 import threading
 import time
 from contextlib import AsyncExitStack
@@ -310,3 +314,20 @@ def test_two_models_without_a_name_are_served_under_their_own():
     models = ServedModels(NamedPair("", demo.drafter, "owner/Some-Base:Q4_K_M"))
     assert models.default_name == "drafter+Some-Base-Q4_K_M"
     assert models.parse(None)[0].base == "owner/Some-Base:Q4_K_M"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_death_of_isolated_models_is_an_error_of_one_answer(server_with):
+    server = server_with(demo_models(loading={"isolate": True}))
+    asked = {"messages": [{"role": "user", "content": "hello"}], "edge_wsd": {"logit_bias": {"a": 1000}}}
+    endless = {**asked, "stream": True, "max_tokens": 400, "edge_wsd": {"logit_bias": {"a": 1000}, "stop_loops": False}}
+    with server.client() as client:
+        with client.stream("POST", "/v1/chat/completions", json=endless) as live:
+            lines = live.iter_lines()
+            next(lines)
+            os.kill(server.call(server.serve.models.in_memory)["demo"].process_id, signal.SIGKILL)
+            told = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
+        assert told[-1]["error"]["code"] == "pair_died"
+        answer = client.post("/v1/chat/completions", json={**asked, "max_tokens": 3})
+        assert answer.status_code == 200
+        assert client.get("/health").status_code == 200
