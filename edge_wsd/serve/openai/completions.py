@@ -83,7 +83,7 @@ class Texts:
 
     async def completion(self, request: Request, served: Served) -> TextCompletion:
         """The whole answer. With one choice the extension field stands at the top."""
-        options = self._options(request, served)
+        options = await asyncio.to_thread(self._options, request, served)
         writers, prompts = await self._writers(request, served, options)
         found = dict(enumerate(prompts)) if not self._writes else {}
         async with aclosing(self._answers(request, served, options)) as answers:
@@ -105,7 +105,7 @@ class Texts:
     async def chunks(self, request: Request) -> AsyncGenerator[bytes, None]:
         """Its lines, of which the first is empty: from then on an error is one of them."""
         async with serve_of(request).answering(request, self.body.model) as served:
-            options = self._options(request, served)
+            options = await asyncio.to_thread(self._options, request, served)
             writers, prompts = await self._writers(request, served, options)
             async with aclosing(self._answers(request, served, options)) as answers:
                 item = await anext(answers, None)  # what is wrong with the prompt is said before anything is sent
