@@ -3,7 +3,7 @@
 What the pair does is asked for by a word of the prompt: `slow` writes a word every 50 ms, `reads` takes its time over
 the prompt, `pauses` does so after the first words, `deaf` before them and cannot be stopped, `escape` writes control
 sequences, `full` and `broken` fail, `long` writes much, `logs` logs a warning, `prints` prints as a library might,
-`loops` is stopped in a loop.
+`loops` is stopped in a loop, `redrafts` takes its time over a draft that is only scored.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Session:
             logging.getLogger("some.library").warning("%s", "odd\x1b[2J\x9b2J\nedge-wsd: error: forged")
         if "deaf" in prompt:
             time.sleep(20)
-        if "reads" in prompt:
+        if "reads" in prompt or ("redrafts" in prompt and self.options.rule == "never"):
             yield from self._read("drafter", 20)
         texts = self._texts(prompt)
         if self.options.rule == "never":

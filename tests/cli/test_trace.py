@@ -70,6 +70,14 @@ def test_the_signal_of_a_played_answer_is_drawn_and_other_settings_are_told(play
     assert played("trace", "hello", "--mode", "base").stdout.count("\n") == 5
 
 
+def test_ctrl_c_while_the_draft_is_scored_keeps_the_table_of_the_answer(at_terminal):
+    somebody = at_terminal("trace", "redrafts", columns=80)
+    somebody.waits_for("reads the prompt")
+    somebody.types("\x03")
+    assert somebody.leaves() == 130
+    assert '3  " said"' in somebody.seen and "The whole draft" not in somebody.seen
+
+
 def test_json_has_the_answer_and_what_every_setting_would_have_done(program):
     done = program("trace", QUESTION, *SHORT, "--json", "-q")
     assert done.returncode == 0 and done.stderr == ""

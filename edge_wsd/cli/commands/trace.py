@@ -85,9 +85,10 @@ def command(
             pair_choice.warn(pair)
         answer = Answer(pair.session(system=system, options=options, messages=conversation), None, quiet=quiet)
         answer.write(question)
-        found = None
-        if answer.reply is not None and signal and options.mode == "wsd" and not answer.interrupted:
+        found, interrupted = None, answer.interrupted
+        if answer.reply is not None and signal and options.mode == "wsd" and not interrupted:
             found = _signal(pair, system, conversation, question, options, answer.reply, quiet=quiet)
+            interrupted = found is None
     if answer.reply is not None:
         _show(answer.reply, found, options, as_object=as_object, quiet=quiet)
     if plot is not None and found is not None and len(found.draft):
@@ -95,7 +96,7 @@ def command(
         from edge_wsd.pictures import write_picture
 
         write_picture(Path(plot), lambda figure: draw_signal(figure, found), size=SIGNAL_SIZE)
-    if answer.interrupted:
+    if interrupted:
         context.exit(INTERRUPTED)
 
 
@@ -108,8 +109,8 @@ def _signal(
     reply: Reply,
     *,
     quiet: bool,
-) -> DraftSignal:
-    """The whole draft, scored. Where tokens are drawn, the same ones are: it has the answer's seed."""
+) -> DraftSignal | None:
+    """The whole draft, scored; None after Ctrl-C. Where tokens are drawn, the same ones are: it has the same seed."""
     from edge_wsd.calibration.draft import ScoredDraft, scoring_options
     from edge_wsd.calibration.draft_signal import DraftSignal
     from edge_wsd.calibration.settings import WindowSetting
@@ -118,7 +119,7 @@ def _signal(
     whole = Answer(pair.session(system=system, options=scoring, messages=conversation), None, quiet=quiet)
     whole.write(question)
     if whole.interrupted or whole.reply is None:
-        raise KeyboardInterrupt
+        return None
     draft, setting = ScoredDraft.of(whole.reply), WindowSetting.of(options)
     switch = reply.switch if options.rule == "window" else draft.switch(setting)
     return DraftSignal(draft, setting, switch, knows_nudges=options.is_greedy and pair.vocabulary.same)
