@@ -33,7 +33,7 @@ def last_line(_context, response):
 
 
 @schema.parametrize()
-@settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=5, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_every_operation_keeps_its_promises(case, address):
     if isinstance(case.body, dict):
         case.body = shortened(case.body)
