@@ -1,6 +1,7 @@
 """What a frozen application needs of edge-wsd is found by PyInstaller's hooks."""
 
 import importlib.util
+import os
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from edge_wsd.pyinstaller import hook_folders
+from scripts.freeze_app import freeze, run
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = [path.stem for path in (ROOT / "edge_wsd" / "cli" / "commands").glob("[a-z]*.py")]
@@ -53,3 +55,15 @@ def test_the_demonstration_pair_and_the_page_are_taken(monkeypatch):
     names = {path.as_posix() for path in data}
     assert {"edge_wsd/demo/drafter.gguf", "edge_wsd/demo/base.gguf", "edge_wsd/serve/page/static/index.html"} <= names
     assert any(part.startswith("edge_wsd-") for path in data for part in path.parts), "the version is not there"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.environ.get("EDGE_WSD_FREEZE") != "1", reason="takes minutes; EDGE_WSD_FREEZE=1 asks for it")
+@pytest.mark.parametrize("arguments", [(), ("--isolate",)])
+def test_a_frozen_application_answers(tmp_path_factory, arguments):
+    pytest.importorskip("PyInstaller")
+    folder = tmp_path_factory.getbasetemp() / "frozen"
+    folder.mkdir(exist_ok=True)
+    program = folder / "dist" / "app" / "app"
+    answer, _ = run(program if program.exists() else freeze(folder), *arguments)
+    assert "ls -lS" in answer
