@@ -172,6 +172,24 @@ def wait_until(holds):
         time.sleep(0.02)
 
 
+def test_a_request_that_names_no_model_is_answered_by_the_servers_own_pair(http):
+    answer = http.post("/api/chat", json={"messages": QUESTION, "stream": False, "options": {"num_predict": 4}}).json()
+    assert answer["model"] == "demo"
+    assert http.post("/api/generate", json={}).json()["done_reason"] == "load"
+
+
+def test_a_client_that_leaves_in_the_middle_makes_room_for_the_next(server_with):
+    server = server_with(parallel=1)
+    without_end = {"logit_bias": ["1=-inf"], "stop_loops": False}
+    body = {"model": "demo:base", "messages": QUESTION, "options": {"num_predict": 450}, "edge_wsd": without_end}
+    with server.client() as http:
+        with http.stream("POST", "/api/chat", json=body) as answer:
+            next(answer.iter_lines())
+            assert server.call(lambda: server.serve.limits.running) == 1
+        assert ask(http, stream=False, options={"num_predict": 4}).status_code == 200
+        assert server.call(lambda: server.serve.limits.running) == 0
+
+
 def test_tools_that_the_template_cannot_show_are_refused_clearly(http):
     answer = ask(http, tools=[CLOCK])
     assert answer.status_code == 400

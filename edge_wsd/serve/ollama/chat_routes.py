@@ -19,6 +19,7 @@ from edge_wsd.serve.ollama.parameters import OllamaWishes
 from edge_wsd.serve.ollama.respond import load, respond
 from edge_wsd.serve.ollama.wire import (
     OllamaAnswer,
+    OllamaAsked,
     OllamaChatAnswer,
     OllamaChatRequest,
     OllamaFunction,
@@ -44,7 +45,7 @@ def _documented(model: type[OllamaAnswer]) -> dict[int | str, dict[str, Any]]:
 async def chat(request: Request, asked: OllamaChatRequest) -> Response:
     """The next message of a conversation. Without messages the pair is loaded."""
     wishes = OllamaWishes.of(asked, parse_tools(asked.tools or ()))
-    answer = AnswerLines(asked.wanted, _chat_answer, wishes.details)
+    answer = AnswerLines(_name(request, asked), _chat_answer, wishes.details)
     if not asked.messages:
         return await load(request, asked, answer)
     messages = messages_of_chat(asked.messages)
@@ -56,7 +57,7 @@ async def generate(request: Request, asked: OllamaGenerateRequest) -> Response:
     """The answer to one prompt. Without a prompt the pair is loaded."""
     refuse_unknown(asked)
     wishes = OllamaWishes.of(asked, special=bool(asked.raw))  # who writes the template writes its tokens
-    answer = AnswerLines(asked.wanted, _generate_answer, wishes.details)
+    answer = AnswerLines(_name(request, asked), _generate_answer, wishes.details)
     if not asked.prompt:
         return await load(request, asked, answer)
     messages, prompt = messages_of_prompt(asked), asked.prompt
@@ -68,6 +69,11 @@ async def generate(request: Request, asked: OllamaGenerateRequest) -> Response:
     if asked.raw:
         return await respond(request, asked, answer, lambda served: asyncio.to_thread(begin_raw, served))
     return await respond(request, asked, answer, lambda served: _begun(request, served, wishes, messages))
+
+
+def _name(request: Request, asked: OllamaAsked) -> str:
+    """As the client gave it."""
+    return asked.wanted or serve_of(request).models.default_name
 
 
 async def _begun(request: Request, served: Served, wishes: OllamaWishes, messages: Sequence[Message]) -> Stream:
