@@ -63,7 +63,7 @@ class ChatAnswering:
 
     body: ChatRequest
     asked_tools: ToolsAsked
-    wanted: Details
+    details: Details
     id: str = field(default_factory=lambda: f"chatcmpl-{uuid4().hex}")
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -83,15 +83,15 @@ class ChatAnswering:
         """What the pair is asked. In a thread, as a schema may take its time. Raises `RequestError`, `OptionError`."""
         body = self.body
         messages, schema = messages_of(body.messages), schema_of_format(body.response_format)
-        return replace(chat_question(served, body, messages, self.asked_tools, schema, self.wanted), n=body.n or 1)
+        return replace(chat_question(served, body, messages, self.asked_tools, schema, self.details), n=body.n or 1)
 
     def completion(self, model: str, whole: Sequence[Reply], mode: Mode) -> ChatCompletion:
         """The whole answer. With one choice the extension field stands at the top."""
-        choices = [whole_choice(number, reply, self.wanted) for number, reply in enumerate(whole)]
+        choices = [whole_choice(number, reply, self.details) for number, reply in enumerate(whole)]
         completion = ChatCompletion(
             **self._head(model), object="chat.completion", choices=choices, usage=usage_of(whole, mode)
         )
-        if self.wanted.extension:
+        if self.details.extension:
             holders: list[ChatCompletion | ChatChoice] = [completion] if len(whole) == 1 else [*choices]
             for holder, reply in zip(holders, whole, strict=True):
                 holder.edge_wsd = extension_of_reply(reply)
@@ -102,7 +102,7 @@ class ChatAnswering:
         async with serve_of(request).answering(request, self.body.model) as served:
             question = await to_thread(self.question, served)
             streams = await started(request, served, question)
-            writers = [ChoiceWriter(self.wanted) for _ in streams]
+            writers = [ChoiceWriter(self.details) for _ in streams]
             role = AnswerDelta(role="assistant", content="", refusal=None)
             firsts = [ChunkChoice(index=n, delta=role, logprobs=None, finish_reason=None) for n in range(len(streams))]
             async with aclosing(begun(events(request, streams))) as told:

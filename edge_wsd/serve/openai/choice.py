@@ -54,18 +54,18 @@ class AnswerPiece:
 class ChoiceWriter:
     """Pieces of one answer from its events, in order."""
 
-    wanted: Details
+    details: Details
     reply: Reply | None = None
     """Once it is complete."""
     n_calls: int = 0
     _order: LogprobOrder = field(default_factory=LogprobOrder)
 
     def __post_init__(self) -> None:
-        self._reader = self.wanted.reader()
+        self._reader = self.details.reader()
 
     def pieces(self, event: Event) -> Iterator[AnswerPiece]:
         """What the event adds. Raises `RequestError` if the answer was ended by the server."""
-        extension = extension_of_event(event) if self.wanted.extension else None
+        extension = extension_of_event(event) if self.details.extension else None
         if isinstance(event, Finished):
             yield from self._ending(event.reply, extension)
             return
@@ -76,9 +76,9 @@ class ChoiceWriter:
         match event:
             case Token():
                 return (
-                    self._order.token(event) if self.wanted.logprobs is not None else (ShownToken(event, counts=True),)
+                    self._order.token(event) if self.details.logprobs is not None else (ShownToken(event, counts=True),)
                 )
-            case Scored() if self.wanted.logprobs is not None:
+            case Scored() if self.details.logprobs is not None:
                 return self._order.scored(event)
             case _:
                 return ()
@@ -88,7 +88,7 @@ class ChoiceWriter:
     ) -> Iterator[AnswerPiece]:
         text = "".join(each.token.text for each in shown)
         logprobs: tuple[TokenLogprob, ...] = ()
-        if (n_top := self.wanted.logprobs) is not None:
+        if (n_top := self.details.logprobs) is not None:
             logprobs = tuple(token_logprob(each.token, n_top) for each in shown if each.counts)
         parts: list[str | ToolCall] = [text] if text and self._reader is None else []
         if self._reader is not None:
