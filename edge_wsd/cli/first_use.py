@@ -10,7 +10,6 @@ from pathlib import Path
 
 import click
 
-from edge_wsd.cli.pull_needs import memory_of_pair, terms_text
 from edge_wsd.cli.ui.interruptible import call
 from edge_wsd.cli.ui.terminal import is_terminal, one_line
 from edge_wsd.cli.ui.waiting import waiting_for
@@ -75,6 +74,7 @@ def missing_models(pair: NamedPair) -> list[HubModel]:
 
 def _cost(name: HubModel) -> Cost:
     """Asks the hub. Raises `HubError` in one line if the model cannot be obtained."""
+    from edge_wsd.cli.pull_needs import terms_text
     from edge_wsd.pull import pull_size
 
     stopped: list[bool] = []
@@ -105,6 +105,7 @@ def _can_ask() -> bool:
 
 def _agrees(pair: NamedPair, missing: Sequence[HubModel]) -> bool:
     """Tells what is missing, how large it is and where it goes, and asks. Ctrl-C is no answer but the end."""
+    from edge_wsd.cli.pull_needs import memory_of_pair
     from edge_wsd.cli.pull_progress import hush_client
 
     hush_client()
