@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from edge_wsd.errors import ModelFileError
 from edge_wsd.models.gguf.check import check_gguf, n_parts, part_paths
 from edge_wsd.models.gguf.file_types import QUANT_TYPES
 from edge_wsd.models.plan.planner import Plan
@@ -34,8 +35,11 @@ class ListedFacts:
 
 def facts_of(path: Path) -> ListedFacts:
     """Read once, and again when the file changes. Raises `ModelFileError`."""
-    status = path.stat()
-    return _facts(path, status.st_size, status.st_mtime_ns)
+    try:
+        status = path.stat()
+        return _facts(path, status.st_size, status.st_mtime_ns)
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read ({error.strerror}); was it moved or deleted?") from error
 
 
 @lru_cache(maxsize=64)

@@ -9,7 +9,6 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from edge_wsd import __version__
-from edge_wsd.decoding.options import Options
 from edge_wsd.models.pairs.named_pair import NamedPair
 from edge_wsd.serve.errors import OPENAI_ERRORS
 from edge_wsd.serve.model_facts import context_length, facts_of
@@ -47,7 +46,7 @@ async def props(request: Request, model: str | None = None) -> Props:
     named, _ = models.parse(model)
     pair = models.in_memory().get(named.name)
     plan = None if pair is None else pair.plan
-    options = Options(**named.options) if pair is None else pair.options
+    options = models.options_of(named)
     path, template = await asyncio.to_thread(_files, named)
     return Props(
         default_generation_settings=GenerationSettings(

@@ -4,6 +4,9 @@ import json
 
 import pytest
 
+from edge_wsd.models.pairs.named_pair import NamedPair
+from edge_wsd.serve.served_models import ServedModels
+
 QUESTION = [{"role": "user", "content": "How do I list files by size?"}]
 CLOCK = {
     "type": "function",
@@ -188,6 +191,21 @@ def test_a_client_that_leaves_in_the_middle_makes_room_for_the_next(server_with)
             assert server.call(lambda: server.serve.limits.running) == 1
         assert ask(http, stream=False, options={"num_predict": 4}).status_code == 200
         assert server.call(lambda: server.serve.limits.running) == 0
+
+
+def test_a_damaged_pair_does_not_hide_the_others(tmp_path, server_with):
+    damaged = tmp_path / "damaged.gguf"
+    damaged.write_bytes(b"GGUF, but no more than that")
+    server = server_with(ServedModels(NamedPair("damaged", str(damaged), str(damaged))))
+    with server.client() as http:
+        names = [model["name"] for model in http.get("/api/tags").json()["models"]]
+        assert "demo:latest" in names
+        assert "damaged:latest" not in names
+        shown = http.post("/api/show", json={"model": "damaged"})
+        assert shown.status_code == 500
+        assert "damaged.gguf" in shown.json()["error"]
+        damaged.unlink()
+        assert "damaged.gguf" in http.post("/api/show", json={"model": "damaged"}).json()["error"]
 
 
 def test_tools_that_the_template_cannot_show_are_refused_clearly(http):

@@ -12,8 +12,10 @@ from fastapi import APIRouter, Request
 
 from edge_wsd import __version__
 from edge_wsd.decoding.options import Mode
+from edge_wsd.errors import EdgeWsdError
 from edge_wsd.models.pairs.named_pair import NamedPair
 from edge_wsd.models.plan.planner import Plan
+from edge_wsd.redaction import logger_without_secrets
 from edge_wsd.serve.errors import OLLAMA_ERRORS, RequestError
 from edge_wsd.serve.model_facts import ListedFacts, context_length, facts_of
 from edge_wsd.serve.ollama.details import details_of, digest_of
@@ -30,6 +32,7 @@ from edge_wsd.serve.ollama.wire import (
 from edge_wsd.serve.state import serve_of
 
 router = APIRouter(prefix="/api", tags=["Ollama"], responses=OLLAMA_ERRORS)
+_LOG = logger_without_secrets(__name__)
 SPOKEN_VERSION = "0.12.11"
 """The release of Ollama whose interface this is. Clients compare it: Copilot wants 0.6.4 or later."""
 FOR_EVER = timedelta(days=36500)
@@ -54,12 +57,19 @@ for _path, _route in (("/version", version), ("/tags", tags)):  # clients look w
 
 
 def _listed(pairs: dict[str, NamedPair]) -> Iterator[OllamaListedModel]:
+    """A pair whose files cannot be read is left out, and does not keep the others from being listed."""
+    modes: tuple[Mode | None, ...] = (None, "base", "drafter")
     for name, pair in pairs.items():
-        for tag, mode in (("latest", None), ("base", "base"), ("drafter", "drafter")):
-            models = _facts(pair, mode)
+        try:
+            found = [_facts(pair, mode) for mode in modes]
+        except EdgeWsdError as error:
+            _LOG.warning("pair %s is not listed: %s", name, error)
+            continue
+        for mode, models in zip(modes, found, strict=True):
+            listed = tagged_name(name if mode is None else f"{name}:{mode}")
             yield OllamaListedModel(
-                name=f"{name}:{tag}",
-                model=f"{name}:{tag}",
+                name=listed,
+                model=listed,
                 modified_at=max(model.modified_at for model in models),
                 size=sum(model.n_bytes for model in models),
                 digest=digest_of(models),
@@ -67,7 +77,7 @@ def _listed(pairs: dict[str, NamedPair]) -> Iterator[OllamaListedModel]:
             )
 
 
-def _facts(pair: NamedPair, mode: Mode | str | None) -> list[ListedFacts]:
+def _facts(pair: NamedPair, mode: Mode | None) -> list[ListedFacts]:
     """Of the models that a name means, the base first. Raises `ModelFileError` and `StoreError`."""
     drafter, base = pair.find_models()
     paths = {"base": [base], "drafter": [drafter]}.get(mode or "", [base, drafter])
