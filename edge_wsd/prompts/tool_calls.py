@@ -31,9 +31,12 @@ _NAMED = re.compile(r"\s*(?:\[TOOL_CALLS\])?\s*([\w.-]+)\s*(?:\[ARGS\])?\s*(?=\{
 class ToolCallReader:
     """Splits an answer into texts and calls, each as soon as it is certain. White space around calls is dropped."""
 
-    def __init__(self, names: Collection[str]) -> None:
-        """`names` of the tools: JSON alone is only a call if it names one of them."""
+    def __init__(self, names: Collection[str], most: int | None = None) -> None:
+        """`names` of the tools: JSON alone is only a call if it names one of them. What follows `most` calls is
+        dropped.
+        """
         self._names = names
+        self._n_left = most
         self._held = ""
         self._before: str | None = None
         """The white space and the marker before the held text, if that may become a call; empty for JSON alone."""
@@ -44,7 +47,7 @@ class ToolCallReader:
         """What has become certain with `text`."""
         self._held += text
         found: list[str | ToolCall] = []
-        while self._advance(found):
+        while self._n_left != 0 and self._advance(found):
             pass
         return found
 
@@ -52,6 +55,8 @@ class ToolCallReader:
         """What is left at the end of the answer."""
         found: list[str | ToolCall] = []
         held, self._held = self._held, ""
+        if self._n_left == 0:
+            return found
         if self._before is None:
             self._text(held, found)
         else:
@@ -95,6 +100,10 @@ class ToolCallReader:
         if not calls:
             self._text(before + inside + closing, found)
             return
+        if self._n_left is not None:
+            calls = calls[: self._n_left]
+            self._n_left -= len(calls)
+            rest = rest if self._n_left else ""
         found += calls
         self._has_begun = self._follows_call = True  # JSON that follows calls is text
         self._text(rest, found)

@@ -5,7 +5,13 @@ from dataclasses import replace
 
 import pytest
 
+from edge_wsd.decoding.events import Reply
 from edge_wsd.models.pairs.named_pair import NamedPair
+from edge_wsd.serve.openai.chat import ChatAnswering
+from edge_wsd.serve.openai.chat_types import ChatRequest
+from edge_wsd.serve.openai.choice import whole_choice, whole_pieces
+from edge_wsd.serve.openai.response_types import ResponsesRequest
+from edge_wsd.serve.openai.responses import ResponseAnswering
 from edge_wsd.serve.served_models import ServedModels
 from tests.chat_templates import TOOLS_HERMES
 from tests.live_servers import CPU, running_server
@@ -51,6 +57,16 @@ def test_a_call_comes_back_as_one(server, model):
     assert call["id"]
     assert call["function"]["name"] == "weather"
     assert json.loads(call["function"]["arguments"]) == {"city": "Köln", "days": [1]}
+
+
+def test_with_parallel_calls_off_an_answer_has_one():
+    calls = "".join(f'<tool_call>{{"name": "weather", "arguments": {{"n": {n}}}}}</tool_call>' for n in (1, 2))
+    reply = Reply(calls, (), (), "stop", None)
+    for asked, n_calls in (({}, 2), ({"parallel_tool_calls": True}, 2), ({"parallel_tool_calls": False}, 1)):
+        chat = ChatAnswering.of(ChatRequest(**ASKED, **asked))
+        assert len(whole_choice(0, reply, chat.details).message.tool_calls) == n_calls
+        response = ResponseAnswering.of(ResponsesRequest(**RESPONSE, **asked))
+        assert sum(piece.call is not None for piece in whole_pieces(reply, response.details)) == n_calls
 
 
 @pytest.mark.parametrize("model", MODES)

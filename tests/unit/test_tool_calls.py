@@ -82,6 +82,18 @@ def test_text_is_passed_on_before_the_answer_ends():
     assert (call.name, dict(call.arguments)) == ("now", {})
 
 
+@pytest.mark.parametrize("size", [1, 7, 1000])
+@pytest.mark.parametrize(
+    "text",
+    [f"{HERMES}\n{HERMES} and more", '[TOOL_CALLS]weather[ARGS]{"city": "Köln"}[TOOL_CALLS]now[ARGS]{} and more'],
+)
+def test_what_follows_the_most_calls_is_dropped(text, size):
+    reader = ToolCallReader(["weather", "now"], most=1)
+    found = [part for at in range(0, len(text), size) for part in reader.feed(text[at : at + size])] + reader.end()
+    (call,) = found
+    assert (call.name, call.arguments) == WEATHER
+
+
 def test_each_call_has_an_id_of_its_own_as_mistral_wants_it():
     reader = ToolCallReader(["weather"])
     ids = [call.id for call in reader.feed(HERMES * 20)]

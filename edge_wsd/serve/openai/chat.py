@@ -32,7 +32,7 @@ from edge_wsd.serve.openai.chat_types import (
 from edge_wsd.serve.openai.choice import ChoiceWriter, Details, chunk_choice, whole_choice
 from edge_wsd.serve.openai.messages import messages_of
 from edge_wsd.serve.openai.sse import data_line, ended_by_done
-from edge_wsd.serve.openai.tools import ToolsAsked, asked_tools, schema_of_format
+from edge_wsd.serve.openai.tools import ToolsAsked, asked_tools, most_calls, schema_of_format
 from edge_wsd.serve.served_models import Served
 from edge_wsd.serve.state import serve_of
 from edge_wsd.serve.streaming import SSE, live_response
@@ -73,11 +73,8 @@ class ChatAnswering:
         if body.top_logprobs and not body.logprobs:
             raise RequestError("top_logprobs needs logprobs to be true", code="invalid_value", param="top_logprobs")
         tools = asked_tools(body.tools, body.tool_choice)
-        return cls(
-            body,
-            tools,
-            Details(tools.tools, body.top_logprobs or 0 if body.logprobs else None, body.edge_wsd is not None),
-        )
+        n_top, most = body.top_logprobs or 0 if body.logprobs else None, most_calls(body.parallel_tool_calls)
+        return cls(body, tools, Details(tools.tools, n_top, body.edge_wsd is not None, most))
 
     def question(self, served: Served) -> ChatQuestion:
         """What the pair is asked. In a thread, as a schema may take its time. Raises `RequestError`, `OptionError`."""

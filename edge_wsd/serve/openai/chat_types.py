@@ -48,6 +48,7 @@ class ChatRequest(Parameters):
     tool_choice: str | dict[str, Any] | None = Field(
         default=None, description='"auto" (as null), "none", "required", or the name of one function.'
     )
+    parallel_tool_calls: bool | None = Field(default=None, description="False: what follows a first call is dropped.")
 
 
 class TopLogprob(BaseModel):

@@ -32,10 +32,12 @@ class Details:
     logprobs: int | None = None
     """How many alternatives of each token; None for no log-probabilities at all."""
     extension: bool = False
+    most_calls: int | None = None
+    """How many tools may be called in one answer; None for any number."""
 
     def reader(self) -> ToolCallReader | None:
         """What finds calls of tools in the text."""
-        return ToolCallReader([tool.name for tool in self.tools]) if self.tools else None
+        return ToolCallReader([tool.name for tool in self.tools], self.most_calls) if self.tools else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ class ResponsesRequest(Parameters):
     top_logprobs: int | None = Field(default=None, ge=0, le=MOST_ALTERNATIVES)
     tools: list[dict[str, Any]] | None = Field(default=None, description="Of type function.")
     tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
     metadata: dict[str, Any] | None = None
     background: bool | None = None
     previous_response_id: str | None = None

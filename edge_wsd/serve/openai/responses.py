@@ -31,7 +31,7 @@ from edge_wsd.serve.openai.response_types import (
     ResponseUsage,
 )
 from edge_wsd.serve.openai.response_writer import ResponseWriter
-from edge_wsd.serve.openai.tools import ToolsAsked, asked_tools, schema_of_format
+from edge_wsd.serve.openai.tools import ToolsAsked, asked_tools, most_calls, schema_of_format
 from edge_wsd.serve.served_models import Served
 from edge_wsd.serve.state import serve_of
 from edge_wsd.serve.streaming import SSE, live_response
@@ -83,7 +83,8 @@ class ResponseAnswering:
         tools = asked_tools(flat_tools(body.tools), body.tool_choice)
         wants_logprobs = _LOGPROBS in (body.include or ()) or bool(body.top_logprobs)
         n_top = body.top_logprobs or 0 if wants_logprobs else None
-        return cls(body, tools, Details(tools.tools, n_top, body.edge_wsd is not None))
+        most = most_calls(body.parallel_tool_calls)
+        return cls(body, tools, Details(tools.tools, n_top, body.edge_wsd is not None, most))
 
     def question(self, served: Served) -> ChatQuestion:
         """What the pair is asked. In a thread, as a schema may take its time. Raises `RequestError`, `OptionError`."""
@@ -158,7 +159,7 @@ class ResponseAnswering:
             metadata=body.metadata or {},
             model=model,
             output=self.writer.output,
-            parallel_tool_calls=True,
+            parallel_tool_calls=body.parallel_tool_calls is not False,
             previous_response_id=None,
             store=False,
             temperature=options.temperature,

@@ -45,6 +45,11 @@ def asked_tools(tools: Sequence[Mapping[str, Any]] | None, choice: str | Mapping
     return ToolsAsked(known, _schema_of_call(callable_ones))
 
 
+def most_calls(parallel: bool | None) -> int | None:
+    """How many calls an answer may have, as `parallel_tool_calls` says; None for any number."""
+    return 1 if parallel is False else None
+
+
 def _named(choice: str | Mapping[str, Any] | None) -> object:
     """The name in {"type": "function", "function": {"name": ...}}, or without the inner object."""
     if not isinstance(choice, Mapping):
