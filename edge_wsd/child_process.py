@@ -58,9 +58,9 @@ def use_program(command: Sequence[str]) -> None:
 
     A frozen application must, before it loads a model, as `sys.executable` is the application there and not Python:
 
+    >>> use_program([sys.executable, "edge-wsd-child"])  # first: children start children too
     >>> if sys.argv[1:2] == ["edge-wsd-child"]:
     ...     sys.exit(main(sys.argv[2:]))
-    >>> use_program([sys.executable, "edge-wsd-child"])
     """
     _program[:] = command
 

@@ -22,9 +22,9 @@ import sys
 
 from edge_wsd import child_process
 
+child_process.use_program([sys.executable, "edge-wsd-child"])  # first: children start children too
 if sys.argv[1:2] == ["edge-wsd-child"]:
     sys.exit(child_process.main(sys.argv[2:]))
-child_process.use_program([sys.executable, "edge-wsd-child"])
 
 from edge_wsd import Pair
 

@@ -319,6 +319,24 @@ def test_a_process_that_talks_nonsense_is_ended(monkeypatch, tmp_path, in_bounde
         demo(isolate=True)
 
 
+def test_an_application_that_is_frozen_starts_itself_as_every_child(tmp_path):
+    """Children start children: the process of the models tries files and renders templates in others."""
+    (tmp_path / "app.py").write_text(
+        "import sys\n"
+        "sys.frozen = True\n"
+        "from edge_wsd import Pair, child_process\n"
+        "child_process.use_program([sys.executable, __file__, 'edge-wsd-child'])\n"
+        "if sys.argv[1:2] == ['edge-wsd-child']:\n"
+        "    sys.exit(child_process.main(sys.argv[2:]))\n"
+        "with Pair.demo(isolate=True, drafter_template='chat') as pair:\n"
+        "    print(pair.generate('How do I list files by size?').text)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "EDGE_WSD_CACHE": str(tmp_path)}  # nothing was tried before
+    command = [sys.executable, str(tmp_path / "app.py")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    assert "ls -lS" in done.stdout, done.stderr
+
+
 # The process ends with its parent
 
 
