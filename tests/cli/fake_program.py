@@ -3,7 +3,8 @@
 What the pair does is asked for by a word of the prompt: `slow` writes a word every 50 ms, `reads` takes its time over
 the prompt, `pauses` does so after the first words, `deaf` before them and cannot be stopped, `escape` writes control
 sequences, `full` and `broken` fail, `long` writes much, `logs` logs a warning, `prints` prints as a library might,
-`loops` is stopped in a loop, `redrafts` takes its time over a draft that is only scored.
+`loops` is stopped in a loop, `redrafts` takes its time over a draft that is only scored,
+`empty` has no such draft.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ class Session:
             yield from self._read("drafter", 20)
         texts = self._texts(prompt)
         if self.options.rule == "never":
-            texts = texts[:DRAFTED]
+            texts = [] if "empty" in prompt else texts[:DRAFTED]
         tokens: list[Token] = []
         for position, text in enumerate(texts):
             if self._cancelled.is_set() or position >= self.options.max_tokens:

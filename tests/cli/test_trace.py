@@ -124,6 +124,13 @@ def test_a_picture_that_cannot_be_is_refused_before_the_pair_is_loaded(played):
         assert done.returncode == 2 and more[0] in done.stderr
 
 
+def test_without_a_draft_no_picture_is_written_and_that_is_told(played, tmp_path):
+    pytest.importorskip("matplotlib")
+    done = played("trace", "empty", "--plot", "t.svg")
+    assert done.returncode == 0 and "The drafter wrote nothing" in done.stdout
+    assert "t.svg was not written: there is no draft to draw" in done.stderr and not (tmp_path / "t.svg").exists()
+
+
 def test_drawn_tokens_are_drawn_again_for_the_signal(program):
     done = program("trace", QUESTION, *SHORT, "--json", "--temperature", "1", "-q")
     found = json.loads(done.stdout)

@@ -20,7 +20,7 @@ from edge_wsd.cli.sections import SectionCommand
 from edge_wsd.cli.ui.answer import Answer
 from edge_wsd.cli.ui.guard import drawing_on, print_json
 from edge_wsd.cli.ui.paint import aside
-from edge_wsd.cli.ui.rows import broken, columns_of_stdout, table_lines
+from edge_wsd.cli.ui.rows import broken, columns_of_stdout, table_lines, tell
 from edge_wsd.cli.ui.status import REASONS, reply_object, status_lines
 from edge_wsd.cli.ui.terminal import colours_wanted, one_line
 from edge_wsd.cli.ui.texts import system_option
@@ -91,7 +91,9 @@ def command(
             interrupted = found is None
     if answer.reply is not None:
         _show(answer.reply, found, options, as_object=as_object, quiet=quiet)
-    if plot is not None and found is not None and len(found.draft):
+    if plot is not None and found is not None and not len(found.draft):
+        tell(f"{plot} was not written: there is no draft to draw")
+    elif plot is not None and found is not None:
         from edge_wsd.calibration.plot import SIGNAL_SIZE, draw_signal
         from edge_wsd.pictures import write_picture
 
