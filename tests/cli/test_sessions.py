@@ -208,6 +208,7 @@ def test_a_session_that_cannot_be_written_does_not_end_a_conversation_with_a_per
     somebody.waits_for("Sure, you said two")
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_of_50_moments_loses_at_most_the_answer_being_written(start, store):
     """Each of 50 programs goes on with the session that the one before was killed in."""
     moments = random.Random(11)
