@@ -32,7 +32,7 @@ from scripts.load_cases import BAD_REQUESTS, Answer, BadRequest, Case, cases, sa
 
 LEAVE, NONSENSE = 0.15, 0.06
 """Shares of requests whose client leaves before the end, and of those that make no sense."""
-N_QUESTIONS = 6
+N_QUESTIONS = 4
 _SETTLE_S = 15.0
 _MOST_GROWTH, _WARM_BYTES = 0.05, 16 << 20
 """Of the resident memory, from the second sixth of the time to the last: a share, and what caches may still take."""
