@@ -11,8 +11,9 @@ from edge_wsd.cli.ui.guard import drawing_on
 from edge_wsd.cli.ui.terminal import can_draw, one_line
 from edge_wsd.redaction import redacted
 
-# The commands tell what matters of our own; llama.cpp's warnings are for those who ask for its log.
-_OURS = "edge_wsd"
+# The commands tell what matters of our own; llama.cpp's warnings are for those who ask for its log. The server tells
+# what goes wrong in it, and uvicorn tells the same again.
+_QUIET = ("edge_wsd", "uvicorn")
 _HEARD = ("edge_wsd.llama.kernels", "edge_wsd.llama.signal_check", "edge_wsd.serve")
 
 
@@ -26,7 +27,7 @@ class _Line(logging.Handler):
             self.handleError(record)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return not record.name.startswith(_OURS) or record.name.startswith(_HEARD)
+        return not record.name.startswith(_QUIET) or record.name.startswith(_HEARD)
 
 
 def hear_warnings() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Final
 
 from fastapi import Request
@@ -31,60 +31,74 @@ class LiveResponse(Response):
     comment every `heartbeat_s` seconds.
     """
 
-    def __init__(self, chunks: AsyncGenerator[bytes, None], media_type: str, heartbeat_s: float) -> None:
+    def __init__(
+        self, first: asyncio.Future[bytes], rest: AsyncGenerator[bytes, None], media_type: str, heartbeat_s: float
+    ) -> None:
+        """`first` is the generator's first chunk, which may be still to come."""
         super().__init__(None, 200, _HEADERS, media_type)
         del self.headers["content-length"]
-        self._chunks = chunks
+        self._first, self._rest = first, rest
         self._heartbeat_s = heartbeat_s if media_type == SSE else None
         self._sent_at = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        self._sent_at = time.monotonic()
-        beating = None if self._heartbeat_s is None else asyncio.ensure_future(self._beat(send, self._heartbeat_s))
+        beating: asyncio.Future[None] | None = None
         try:
-            async for chunk in self._chunks:
-                self._sent_at = time.monotonic()
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            self._sent_at = time.monotonic()
+            if self._heartbeat_s is not None:
+                beating = asyncio.ensure_future(self._beat(send, self._heartbeat_s))
+            await self._send(send, await self._first)
+            async for chunk in self._rest:
+                await self._send(send, chunk)
         except ClientGone:
             return
         except Exception as error:  # the status has been sent: all that is left is a last line
             failure = json.dumps(error_body(scope["path"], failure_of(error)))
-            line = f"data: {failure}\n\n" if self.media_type == SSE else f"{failure}\n"
-            await send({"type": "http.response.body", "body": line.encode(), "more_body": True})
+            await self._send(send, (f"data: {failure}\n\n" if self.media_type == SSE else f"{failure}\n").encode())
         finally:
             if beating is not None:
                 beating.cancel()
-            await self._chunks.aclose()
+            await _closed(self._first, self._rest)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send(self, send: Send, chunk: bytes) -> None:
+        if chunk:
+            self._sent_at = time.monotonic()
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
 
     async def _beat(self, send: Send, every_s: float) -> None:
         while True:
             quiet_s = time.monotonic() - self._sent_at
             if quiet_s >= every_s:
-                self._sent_at = time.monotonic()
-                await send({"type": "http.response.body", "body": _HEARTBEAT, "more_body": True})
+                await self._send(send, _HEARTBEAT)
             else:
                 await asyncio.sleep(every_s - quiet_s)
 
 
-async def live_response(request: Request, chunks: AsyncIterator[bytes], media_type: str = SSE) -> Response:
+async def live_response(request: Request, chunks: AsyncGenerator[bytes, None], media_type: str = SSE) -> Response:
     """Waits for the first chunk, so that what fails before it is an ordinary error, and then sends as they come.
 
-    Let the generator yield an empty chunk once it has its slot and its stream: nothing is sent for it. An error that
-    comes later becomes a last line, in OpenAI's or Ollama's form.
+    Where nothing comes for a while, because others are answered first or a pair is loaded, server-sent events begin
+    nevertheless. Let the generator yield an empty chunk once it has its slot and its stream: nothing is sent for it. An
+    error that comes later becomes a last line, in OpenAI's or Ollama's form.
     """
-    first = await anext(chunks)
+    heartbeat_s = serve_of(request).settings.heartbeat_s
+    first: asyncio.Future[bytes] = asyncio.ensure_future(anext(chunks, b""))
+    try:
+        await asyncio.wait({first}, timeout=heartbeat_s if media_type == SSE else None)
+        if first.done():
+            first.result()  # raises what came instead
+    except BaseException:
+        await _closed(first, chunks)
+        raise
+    return LiveResponse(first, chunks, media_type, heartbeat_s)
 
-    async def whole() -> AsyncGenerator[bytes, None]:
-        try:
-            if first:
-                yield first
-            async for chunk in chunks:
-                yield chunk
-        finally:
-            if isinstance(chunks, AsyncGenerator):
-                await chunks.aclose()
 
-    return LiveResponse(whole(), media_type, serve_of(request).settings.heartbeat_s)
+async def _closed(first: asyncio.Future[bytes], rest: AsyncGenerator[bytes, None]) -> None:
+    """Ends a generator, also while its first chunk is waited for."""
+    if not first.done():
+        first.cancel()
+        await asyncio.wait({first})
+    await rest.aclose()

@@ -358,3 +358,24 @@ def test_who_is_cancelled_while_waiting_gives_the_slot_on():
         assert (limits.running, limits.queued) == (0, 0)
 
     asyncio.run(play())
+
+
+def test_a_stream_shows_that_it_lives_while_it_waits_for_its_turn(serving, writing):
+    server = serving(parallel=1, heartbeat_s=0.1)
+    with server.client() as client, client.stream("POST", "/v1/live", json={}) as first:
+        lines = first.iter_lines()
+        next(lines)
+        with client.stream("POST", "/v1/live", json={"max_tokens": 3}) as second:
+            waiting = second.iter_lines()
+            assert next(waiting).startswith(":")
+            assert server.call(lambda: server.serve.limits.queued) == 1
+            first.close()
+            assert sum(line.startswith("data: ") for line in waiting) == 3
+        with client.stream("POST", "/v1/live", json={}) as third:
+            lines = third.iter_lines()
+            next(lines)
+            with client.stream("POST", "/v1/live", json={}) as leaving:  # before its first chunk has come
+                waiting = leaving.iter_lines()
+                assert next(waiting).startswith(":")
+    eventually(lambda: is_idle(server))
+    assert len(writing.streams) == 3
