@@ -102,7 +102,7 @@ def test_an_address_that_others_reach_needs_a_key():
     [
         (("--keep-alive", "soon"), "--keep-alive"),
         (("--deadline", "0"), "--deadline must be between 0.01 and"),
-        (("--max-queued", "-1"), "--max-queued must be at least 0"),
+        (("--keep-alive", "-1", "--max-queued", "-1"), "--max-queued must be at least 0"),
         (("--max-body", "0"), "--max-body must be at least"),
         (("--max-prompt-tokens", "0"), "--max-prompt-tokens must be at least 1"),
         (("--allow-origin", "example.com"), "--allow-origin must be * or SCHEME://HOST"),
