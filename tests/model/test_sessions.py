@@ -12,6 +12,8 @@ from edge_wsd.sessions.memory import MemoryFileError, bring_memory_back, keep_me
 
 SETTINGS = ModelSettings(gpu_layers=0, threads=1, context_length=512)
 QUESTION = "How do I list files by size?"
+SAME_PASSES = {"chunk": 4, "speculation": False}
+"""However long they take: rounding depends on what is computed together."""
 
 
 def demo(**changes):
@@ -222,7 +224,7 @@ def test_sessions_are_private(pair, store):
 @pytest.fixture
 def kept_memory(pair, tmp_path):
     """A conversation, and the file of what both models have in memory of it."""
-    chat = pair.session(options=Options(max_tokens=60))
+    chat = pair.session(options=Options(max_tokens=60, **SAME_PASSES))
     chat.ask(QUESTION)
     kept = keep_memory(chat, tmp_path / "memory.kv")
     assert kept is not None and set(kept.n_tokens) == {"drafter", "base"}
@@ -235,14 +237,14 @@ def test_memory_comes_back_in_both_models_and_the_answer_is_the_same(pair, other
     brought = bring_memory_back(moved, path)
     here, there = chat.ask("And only directories?"), moved.ask("And only directories?")
     assert there.text == here.text
-    assert there.stats.drafter_reused_tokens == here.stats.drafter_reused_tokens >= brought.n_tokens["drafter"] - 2
-    assert there.stats.base_reused_tokens == here.stats.base_reused_tokens >= brought.n_tokens["base"] - 2
+    assert there.stats.drafter_reused_tokens >= brought.n_tokens["drafter"] - 2 > 20
+    assert there.stats.base_reused_tokens >= brought.n_tokens["base"] - 2 > 20
 
 
 def test_a_conversation_that_has_outgrown_its_context_goes_on_in_memory(tmp_path):
     """It was saved as a whole, which is in no memory, and cut at another message when it was taken up again."""
     with demo(context_length=160) as pair:
-        chat = pair.session(options=Options(max_tokens=24))
+        chat = pair.session(options=Options(max_tokens=24, **SAME_PASSES))
         for number in range(100):  # each turn is another one
             if chat.n_left_out:
                 break
