@@ -52,10 +52,11 @@ class OwnNames:
                 code="unknown_host",
             )
         origin = headers.get("origin")
-        if origin is None or self._may_ask(origin.lower(), host.lower()):
+        if not _is_embedded(headers) if origin is None else self._may_ask(origin.lower(), host.lower()):
             return None
+        asker = "another site" if origin is None else repr(origin[:100])
         return RequestError(
-            f"pages of {origin[:100]!r} may not use this server; start it with --allow-origin to let them",
+            f"pages of {asker} may not use this server; start it with --allow-origin to let them",
             status=403,
             code="origin_not_allowed",
         )
@@ -74,6 +75,12 @@ class OwnNames:
             return True
         scheme, _, place = origin.partition("://")
         return scheme in ("http", "https") and place == host
+
+
+def _is_embedded(headers: Headers) -> bool:
+    """Whether a page of another site asks for a picture or a script here, for which a browser names no origin."""
+    is_foreign = headers.get("sec-fetch-site") in ("cross-site", "same-site")
+    return is_foreign and headers.get("sec-fetch-mode") != "navigate"  # by which a person comes here
 
 
 def _name_of(host: str) -> str | None:

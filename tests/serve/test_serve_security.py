@@ -94,6 +94,22 @@ def test_pages_of_other_sites_are_refused(live_server, origin):
             assert "access-control-allow-origin" not in answer.headers
 
 
+@pytest.mark.parametrize(
+    ("site", "mode", "status"),
+    [
+        ("cross-site", "no-cors", 403),  # an <img> in a page of anybody's
+        ("same-site", "no-cors", 403),  # one in another application of this machine
+        ("cross-site", "navigate", 200),  # a link that a person follows
+        ("same-origin", "cors", 200),
+        ("none", "navigate", 200),
+    ],
+)
+def test_other_sites_cannot_even_ask_where_no_origin_is_named(live_server, site, mode, status):
+    with live_server.client() as client:
+        headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode}
+        assert client.get("/v1/models", headers=headers).status_code == status
+
+
 def test_the_page_of_the_server_itself_may_ask(live_server):
     with live_server.client() as client:
         assert client.get("/v1/models", headers={"Origin": live_server.url}).status_code == 200
