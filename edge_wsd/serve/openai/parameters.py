@@ -21,7 +21,8 @@ _SMALLEST_TOP_P = 1e-6
 class Parameters(BaseModel):
     """Null means the same as absent: what the pair is set to. Unknown fields are ignored, as other servers do.
 
-    `top_k`, `min_p` and `repeat_penalty` are not OpenAI's, but llama.cpp's, vLLM's and Ollama's.
+    `top_k`, `min_p` and `repeat_penalty` are not OpenAI's, but llama.cpp's, vLLM's and Ollama's; `grammar` and
+    `json_schema` are llama.cpp's, and hold from the first token on.
     """
 
     temperature: float | None = Field(
@@ -35,6 +36,8 @@ class Parameters(BaseModel):
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
     repeat_penalty: float | None = None
+    grammar: str | None = Field(default=None, description="GBNF that the answer must follow.")
+    json_schema: dict[str, Any] | None = Field(default=None, description="As response_format asks for one.")
     logit_bias: dict[str, float] | None = Field(default=None, description="By token id of the base, or by text.")
     max_tokens: int | None = Field(default=None, description="Absent or -1: as many as the context holds.")
     max_completion_tokens: int | None = Field(
@@ -51,6 +54,9 @@ class Parameters(BaseModel):
         for name in ("temperature", "top_k", "min_p", "presence_penalty", "frequency_penalty", "repeat_penalty"):
             if (value := getattr(self, name)) is not None:
                 changes[name] = value
+        for name in ("grammar", "json_schema"):
+            if (value := getattr(self, name)) is not None:
+                changes.update({name: value, "grammar_from": "start"})
         if self.top_p is not None:
             changes["top_p"] = self.top_p or _SMALLEST_TOP_P
         if self.seed is not None:
