@@ -34,6 +34,7 @@ def options(default=None, **given):
         ({"grammar": 'root ::= "x"'}, "grammar_from", "start"),
         ({"json_schema": {"type": "integer"}}, "json_schema", '{"type": "integer"}'),
         ({"json_schema": {"type": "integer"}}, "grammar_from", "start"),
+        ({"grammar": ""}, "grammar", None),
     ],
 )
 def test_a_parameter_means_an_option(given, name, expected):
@@ -53,3 +54,10 @@ def test_what_is_absent_is_what_the_pair_is_set_to():
 def test_an_unknown_option_is_named():
     with pytest.raises(OptionError, match="unknown option 'treshold'"):
         options(edge_wsd={"treshold": 0.5})
+
+
+def test_two_forms_of_an_answer_are_not_asked_for_at_once():
+    """A schema at the top once took the place of response_format's without a word."""
+    given = Parameters(json_schema={"type": "integer"})
+    with pytest.raises(OptionError, match="json_schema cannot be used together with response_format"):
+        given.options(Options(), "wsd", json_schema='{"type": "string"}')

@@ -21,6 +21,11 @@ def build(folder, docs=ROOT / "docs"):
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+def test_every_page_is_in_the_menu_once():
+    menu = re.findall(r": (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(menu) == sorted(page.name for page in (ROOT / "docs").glob("*.md"))
+
+
 def test_the_site_is_built_without_a_dead_link(tmp_path):
     done = build(tmp_path)
     assert done.returncode == 0, done.stderr

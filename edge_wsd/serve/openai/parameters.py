@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 
 from edge_wsd.checks import LARGEST
 from edge_wsd.decoding.options import N_SEEDS, Mode, OptionChanges, Options
+from edge_wsd.errors import OptionError
 from edge_wsd.serve.extension import ExtensionRequest, biases_of, extended
 
 _SMALLEST_TOP_P = 1e-6
@@ -55,7 +56,9 @@ class Parameters(BaseModel):
             if (value := getattr(self, name)) is not None:
                 changes[name] = value
         for name in ("grammar", "json_schema"):
-            if (value := getattr(self, name)) is not None:
+            if value := getattr(self, name):  # an empty one is none, as for llama.cpp's server
+                if not more.keys().isdisjoint(("grammar", "json_schema")):
+                    raise OptionError(f"{name} cannot be used together with response_format or tool_choice; give one")
                 changes.update({name: value, "grammar_from": "start"})
         if self.top_p is not None:
             changes["top_p"] = self.top_p or _SMALLEST_TOP_P
