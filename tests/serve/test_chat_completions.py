@@ -193,7 +193,8 @@ def test_an_unfinished_answer_is_continued(live_server, pair):
 
 NOTHING = {
     "tools": [], "tool_choice": None, "response_format": None, "stop": None, "seed": None, "n": None, "logprobs": None,
-    "stream": None, "stream_options": None, "logit_bias": None, "temperature": None, "top_logprobs": None,
+    "functions": [], "function_call": None, "stream": None, "stream_options": None, "logit_bias": None,
+    "temperature": None, "top_logprobs": None,
 }  # fmt: skip
 
 
@@ -261,7 +262,11 @@ WRONG = [
     ({"response_format": {"type": "json_schema", "json_schema": {"schema": {"not": {}}}}}, "json_schema"),
     ({"tools": [{"type": "web_search"}]}, "tool 1 must be"),
     ({"tools": [{"type": "function", "function": {"name": "now"}}]}, "does not show tools"),
-    ({"tool_choice": "required"}, "tool_choice must be"),
+    ({"tool_choice": "required"}, "tool_choice needs tools"),
+    ({"tool_choice": {"type": "function", "function": {"name": "now"}}, "tools": []}, "tool_choice needs tools"),
+    ({"tool_choice": "sometimes"}, "tool_choice must be"),
+    ({"functions": [{"name": "now"}], "function_call": "auto"}, "functions is no longer understood: give tools"),
+    ({"function_call": {"name": "now"}}, "function_call is no longer understood: give tools with tool_choice"),
     ({"edge_wsd": {"threshhold": 0.5}}, "unknown option 'threshhold'"),
     ({"edge_wsd": {"threshold": 2}}, "threshold must be"),
     ({"max_tokens": 0}, "max_tokens must be"),

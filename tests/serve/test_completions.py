@@ -88,6 +88,12 @@ def test_without_a_bound_it_is_openais(client: httpx.Client) -> None:
     assert asked(client, prompt=TEXT)["usage"]["completion_tokens"] == 16
 
 
+def test_the_bound_has_llama_cpps_name_as_well(client: httpx.Client) -> None:
+    assert asked(client, prompt=TEXT, n_predict=3)["usage"]["completion_tokens"] == 3
+    assert asked(client, prompt=TEXT, n_predict=3, max_tokens=5)["usage"]["completion_tokens"] == 5
+    assert asked(client, prompt=TEXT, n_predict=0)["usage"]["completion_tokens"] == 0
+
+
 def test_stop_strings_end_an_answer_and_are_no_part_of_it(client: httpx.Client) -> None:
     whole = asked(client, prompt=TEXT, max_tokens=30)["choices"][0]["text"]
     stop = whole[6:10]

@@ -72,6 +72,10 @@ class ChatAnswering:
         """Raises `RequestError`."""
         if body.top_logprobs and not body.logprobs:
             raise RequestError("top_logprobs needs logprobs to be true", code="invalid_value", param="top_logprobs")
+        for old, new in (("functions", "tools"), ("function_call", "tools with tool_choice")):
+            if getattr(body, old):
+                text = f"{old} is no longer understood: give {new} instead"
+                raise RequestError(text, code="unsupported_parameter", param=old)
         tools = asked_tools(body.tools, body.tool_choice)
         n_top, most = body.top_logprobs or 0 if body.logprobs else None, most_calls(body.parallel_tool_calls)
         return cls(body, tools, Details(tools.tools, n_top, body.edge_wsd is not None, most))

@@ -48,6 +48,10 @@ class ChatRequest(Parameters):
     tool_choice: str | dict[str, Any] | None = Field(
         default=None, description='"auto" (as null), "none", "required", or the name of one function.'
     )
+    functions: list[dict[str, Any]] | None = Field(default=None, description="Refused: the old name of tools.")
+    function_call: str | dict[str, Any] | None = Field(
+        default=None, description="Refused: the old name of tool_choice."
+    )
     parallel_tool_calls: bool | None = Field(default=None, description="False: what follows a first call is dropped.")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from edge_wsd.decoding.options import MOST_ALTERNATIVES
 from edge_wsd.serve.extension import Extension
@@ -33,6 +33,7 @@ class CompletionRequest(Parameters):
         default=None,
         description="0 writes nothing: with echo and logprobs the prompt is scored. -1: to the context's end.",
     )
+    n_predict: int | None = Field(default=None, description="llama.cpp's name of max_tokens, which is preferred to it.")
     n: int | None = Field(default=None, ge=1, le=MOST_CHOICES, description="Answers to each prompt.")
     best_of: int | None = Field(default=None, description="Not more than n: every answer that is written is sent.")
     echo: bool | None = Field(default=None, description="The answer begins with the prompt.")
@@ -51,6 +52,12 @@ class CompletionRequest(Parameters):
     def _as_number(cls, given: Any) -> Any:
         """Some clients send false for none, as chat completions want it."""
         return None if given is False else given
+
+    @model_validator(mode="after")
+    def _bound(self) -> CompletionRequest:
+        if self.max_tokens is None:
+            self.max_tokens = self.n_predict
+        return self
 
 
 class LegacyLogprobs(BaseModel):

@@ -35,6 +35,9 @@ def asked_tools(tools: Sequence[Mapping[str, Any]] | None, choice: str | Mapping
         return ToolsAsked(known)
     if choice == "none":
         return ToolsAsked()
+    if not known and (choice == "required" or _named(choice) is not None):
+        text = "tool_choice needs tools: name the functions that may be called under tools, or leave tool_choice out"
+        raise RequestError(text, code="invalid_value", param="tool_choice")
     callable_ones = known if choice == "required" else tuple(tool for tool in known if tool.name == _named(choice))
     if not callable_ones:
         raise RequestError(
