@@ -10,9 +10,11 @@ import asyncio
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
 
 from edge_wsd.errors import EdgeWsdError
 from edge_wsd.serve.settings import ServeSettings
@@ -51,7 +53,8 @@ class HttpServer(uvicorn.Server):
     def __init__(self, app: FastAPI, settings: ServeSettings, on_ready: Callable[[str], object]) -> None:
         """`on_ready` is called with the server's URL once it takes requests."""
         config = uvicorn.Config(
-            app,
+            self._abortable,
+            interface="asgi3",
             log_config=None,
             access_log=False,
             lifespan="on",
@@ -61,8 +64,20 @@ class HttpServer(uvicorn.Server):
             timeout_graceful_shutdown=int(settings.shutdown_s + _LAST_WORDS_S),
         )
         super().__init__(config)
-        self._settings, self._on_ready = settings, on_ready
+        self._app, self._settings, self._on_ready = app, settings, on_ready
         self._state: Serve = app.state.serve
+
+    async def _abortable(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The application, whose requests find in `request.state.abort` how to drop their connection."""
+        if scope["type"] == "http":
+            scope["state"]["abort"] = partial(self._abort, scope["client"])
+        await self._app(scope, receive, send)
+
+    def _abort(self, client: tuple[str, int]) -> None:
+        """Closes a connection at once, whatever its client has not read yet."""
+        for connection in self.server_state.connections:
+            if getattr(connection, "client", None) == client:
+                connection.transport.abort()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn's."""

@@ -187,6 +187,30 @@ def test_a_request_has_a_deadline(serving, writing):
     assert is_idle(server) and all(stream.is_over for stream in writing.streams)
 
 
+def test_who_stops_reading_has_no_slot_beyond_the_deadline(server_with):
+    router = APIRouter()
+
+    @router.get("/v1/flood")
+    async def flood(request: Request):
+        async def chunks():
+            async with serve_of(request).limits.slot(request) as slot:
+                while not slot.gone.done():
+                    yield b": much more than a connection holds\n\n" * 10_000
+
+        return await live_response(request, chunks())
+
+    server = server_with(routers=[router], deadline_s=0.5)
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.settimeout(30)
+        sock.connect((host, int(port)))
+        sock.sendall(f"GET /v1/flood HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        eventually(lambda: not is_idle(server))
+        eventually(lambda: is_idle(server))
+        eventually(lambda: not server.server.server_state.connections)
+
+
 def test_the_deadline_counts_in_the_queue(serving):
     server = serving(parallel=1, deadline_s=0.5)
     with ThreadPoolExecutor(3) as pool:
