@@ -15,7 +15,8 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import chain
+from functools import partial
+from itertools import chain, starmap
 from json import JSONDecodeError
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +32,7 @@ MOST_BYTES: Final = 16 << 20
 """Limit for one question; more than any context holds."""
 _MOST_ANSWER_BYTES = 8 * MOST_BYTES
 _MOST_SHOWN = 60
+_BLANK = b" \t\r\n\xef\xbb\xbf"
 _PROMPT_KEYS = ("prompt", "messages", "context")
 _EXPECTED = 'expected {"prompt": "..."}, or {"messages": [...]} with role and content'
 OWN_KEYS: Final = frozenset(
@@ -71,15 +73,16 @@ class Line:
 
 def read_lines(file: BinaryIO) -> Iterator[Line]:
     """The questions of a file or a pipe, read as they are needed. Blank lines are skipped."""
-    number = 0
-    while data := file.readline(MOST_BYTES + 1):
-        number += 1
-        if len(data) > MOST_BYTES:
-            while data and not data.endswith(b"\n"):
-                data = file.readline(MOST_BYTES)
-            yield Line(number, error=BatchFileError(f"the line is longer than {MOST_BYTES >> 20} MiB"))
-        elif data.strip(b" \t\r\n\xef\xbb\xbf"):
-            yield _parsed(number, data)
+    return starmap(partial(_parsed, _object), _numbered(file))
+
+
+def read_prompts(file: BinaryIO) -> Iterator[Line]:
+    """The same, or the questions of a plain text, one on each line: where the first line does not begin as JSON."""
+    lines = _numbered(file)
+    if (first := next(lines, None)) is None:
+        return iter(())
+    is_json = first[1].lstrip(_BLANK).startswith((b"{", b"["))
+    return starmap(partial(_parsed, _object if is_json else _plain), chain([first], lines))
 
 
 def digest_of(settings: Mapping[str, Any]) -> str:
@@ -198,23 +201,45 @@ class AnswersFile(Answers):
         return BatchFileError(f"{self.path}: {why}; name another file, or start over (--force)")
 
 
-def _parsed(number: int, data: bytes) -> Line:
+def _numbered(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """The lines that are not blank, with their numbers; of one that is too long the beginning, too long as well."""
+    number = 0
+    while data := file.readline(MOST_BYTES + 1):
+        number += 1
+        if len(data) > MOST_BYTES or data.strip(_BLANK):
+            yield number, data
+        if len(data) > MOST_BYTES:
+            while data and not data.endswith(b"\n"):
+                data = file.readline(MOST_BYTES)
+
+
+def _parsed(read: Callable[[bytes], dict[str, Any]], number: int, data: bytes) -> Line:
+    brought: dict[str, Any] = {}
     try:
-        brought = _object(data)
-    except BatchFileError as error:
-        return Line(number, error=error)
-    try:
+        if len(data) > MOST_BYTES:
+            raise BatchFileError(f"the line is longer than {MOST_BYTES >> 20} MiB")
+        brought = read(data)
         return Line(number, brought, _messages(brought))
     except (BatchFileError, TemplateError) as error:
         return Line(number, brought, error=error)
 
 
-def _object(data: bytes) -> dict[str, Any]:
+def _text(data: bytes) -> str:
     try:
-        found = parse_json(data.rstrip(b"\r\n"))
+        return data.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         bad = f"byte 0x{data[error.start]:02x} at offset {error.start}"
         raise BatchFileError(f"the line is not valid UTF-8: {bad}") from None
+
+
+def _plain(data: bytes) -> dict[str, Any]:
+    return {"prompt": _text(data).strip()}
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    text = _text(data).rstrip("\r\n")
+    try:
+        found = parse_json(text)
     except JSONDecodeError as error:
         raise BatchFileError(f"the line is not JSON: {error.msg} at column {error.colno}; {_EXPECTED}") from None
     except (ValueError, RecursionError) as error:

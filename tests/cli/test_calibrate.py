@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
 from edge_wsd.demo import files
 
+GUIDE = Path(__file__).parents[2] / "docs" / "first-real-pair.md"
 QUESTIONS = ("How do I delete the file notes.txt?", "How do I list files by size?")
 FEW = ("--thresholds", "0.5,0.8", "--windows", "3,6", "--nudges", "0.4", "--max-tokens", "40", "--threads", "1")
 
@@ -98,6 +101,16 @@ def test_lines_that_cannot_be_answered_are_told_and_the_others_count(program, pr
     assert "2 of 4 prompts could not be answered; line 3: the prompt is empty" in done.stderr
 
 
+def test_the_guides_command_takes_a_text_with_a_question_on_each_line(program, tmp_path):
+    pytest.importorskip("matplotlib")
+    (command,) = re.findall(r"^edge-wsd (calibrate .*)$", GUIDE.read_text(encoding="utf-8"), re.MULTILINE)
+    arguments = command.replace("qwen-7b", "demo").split()
+    (tmp_path / "questions.txt").write_text("\ufeff" + "\n\n".join(QUESTIONS), encoding="utf-8")
+    done = program(*arguments, "--max-tokens", "40", "--threads", "1")
+    assert done.returncode == 0 and done.stdout.startswith("2 drafts of ") and "Recommended" in done.stdout
+    assert "<svg" in (tmp_path / "switches.svg").read_text(encoding="utf-8")
+
+
 def test_prompts_come_on_stdin_too(program, prompts):
     done = program("calibrate", "demo", "-", *FEW, "--json", "-q", stdin=prompts.read_bytes())
     assert json.loads(done.stdout)["n_drafts"] == 2
@@ -122,7 +135,8 @@ def test_wrong_values_are_one_line(program, prompts, arguments, code, said):
 def test_missing_and_empty_files_are_one_line(program, tmp_path):
     (tmp_path / "empty.jsonl").write_text("\n")
     done = program("calibrate", "demo", "empty.jsonl")
-    assert done.returncode == 1 and "empty.jsonl is empty; expected a JSON object in each line" in done.stderr
+    said = "empty.jsonl is empty; expected a question, or a JSON object, in each line"
+    assert done.returncode == 1 and said in done.stderr
     assert program("calibrate", "demo", "nowhere.jsonl").returncode == 1
     assert "there is no pair named 'nobody'" in program("calibrate", "nobody", "empty.jsonl").stderr
 

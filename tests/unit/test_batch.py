@@ -14,7 +14,7 @@ import pytest
 
 from edge_wsd import batch_files
 from edge_wsd.batch import Batch
-from edge_wsd.batch_files import AnswersFile, digest_of, read_lines
+from edge_wsd.batch_files import AnswersFile, digest_of, read_lines, read_prompts
 from edge_wsd.decoding import meter
 from edge_wsd.decoding.events import Reply
 from edge_wsd.errors import BatchFileError, ClosedError, ContextFullError, QueueFullError
@@ -221,6 +221,19 @@ no json
 
 def lines_of(data: bytes) -> list[batch_files.Line]:
     return list(read_lines(io.BytesIO(data)))
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_prompts_are_questions_of_a_text_or_json_lines(end):
+    text = end.join([b"\xef\xbb\xbf", b" one {now}", b"", b'{"prompt": "two"}', b"caf\xe9", b"nul\0", b"three"])
+    lines = list(read_prompts(io.BytesIO(text)))
+    asked = [(line.number, line.messages[0].content) for line in lines if line.error is None]
+    assert asked == [(2, "one {now}"), (4, '{"prompt": "two"}'), (7, "three")]
+    errors = [(line.number, str(line.error)) for line in lines if line.error is not None]
+    assert [number for number, _ in errors] == [5, 6] and "UTF-8" in errors[0][1] and "NUL" in errors[1][1]
+    for data in (GOOD, b'\n\xef\xbb\xbf {"prompt": "one"}\ntwo\n', b'["one"]\n', b" \n"):
+        as_read = [(line.number, line.messages, str(line.error)) for line in read_prompts(io.BytesIO(data))]
+        assert as_read == [(line.number, line.messages, str(line.error)) for line in lines_of(data)]
 
 
 def answer_all(path: Path, data: bytes = GOOD, settings: str = "s", *, anew: bool = False, most: int = 1000) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge_wsd.batch_files import Line, read_lines
+from edge_wsd.batch_files import Line, read_prompts
 from edge_wsd.cli.first_use import Consent
 from edge_wsd.cli.main import FAILED
 from edge_wsd.cli.option_types import ListType
@@ -44,7 +44,7 @@ def _swept(flag: str, kind: type, text: str) -> Callable[[Any], Any]:
 
 @click.command(cls=SectionCommand, epilog=PER_MODEL_NOTE)
 @click.argument("name", metavar="PAIR", shell_complete=complete_pair)
-@click.argument("source", metavar="PROMPTS.jsonl")
+@click.argument("source", metavar="PROMPTS")
 @_swept("--thresholds", float, "Thresholds")
 @_swept("--windows", int, "Windows")
 @_swept("--nudges", float, "For --rule nudge: values of --nudge-below")
@@ -86,13 +86,14 @@ def command(  # noqa: PLR0913
 ) -> None:
     """Find the threshold and the window that suit PAIR, a pair's name or a folder with drafter.gguf and base.gguf.
 
-    For each line of PROMPTS.jsonl, which are those of `edge-wsd batch` (- is stdin), the drafter writes one draft and
-    the base scores it once. Every setting is then tried on the same scores: how often the base would take over, after
-    how many tokens, and what share of the draft would be kept. The setting that is recommended is named with the rule
-    by which it was found. A pair whose base hardly ever takes over, or always at once, is told to be a poor one.
+    PROMPTS is a file (- is stdin) with a question on each line, or with JSON lines as for `edge-wsd batch`. For each of
+    them the drafter writes one draft, and the base scores it once. Every setting is then tried on the same scores: how
+    often the base would take over, after how many tokens, and what share of the draft would be kept. The setting that
+    is recommended is named with the rule by which it was found. A pair whose base hardly ever takes over, or always at
+    once, is told to be a poor one.
 
     \b
-    edge-wsd calibrate demo prompts.jsonl --plot demo.svg
+    edge-wsd calibrate demo questions.txt --plot demo.svg
     edge-wsd calibrate mine prompts.jsonl --limit 50 --store
     """
     if plot is not None:
@@ -151,12 +152,14 @@ def _read(source: str, limit: int | None) -> list[Line]:
     if source == "-":
         if sys.stdin is None:
             raise InputError("stdin is closed; name a file of prompts")
-        lines = list(islice(read_lines(sys.stdin.buffer), limit))
+        lines = list(islice(read_prompts(sys.stdin.buffer), limit))
     else:
         with open_regular(source) as file:
-            lines = list(islice(read_lines(file), limit))
+            lines = list(islice(read_prompts(file), limit))
     if not lines:
-        raise InputError(f"{'stdin' if source == '-' else source} is empty; expected a JSON object in each line")
+        raise InputError(
+            f"{'stdin' if source == '-' else source} is empty; expected a question, or a JSON object, in each line"
+        )
     return lines
 
 
