@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -25,6 +26,8 @@ from edge_wsd.serve.served_models import ServedModels
 from edge_wsd.serve.settings import ServeSettings
 from edge_wsd.serve.state import Serve
 
+MOST_BESIDE = 16
+"""Requests that only look at a text, not answered yet: one at a time is, and one more is refused."""
 ROUTERS = (
     plain_routes.router,
     prompt_routes.router,
@@ -40,14 +43,17 @@ ROUTERS = (
 def create_app(settings: ServeSettings, models: ServedModels) -> FastAPI:
     """The server as an ASGI application, which closes `models` when it stops."""
     metrics = Metrics()
-    serve = Serve(settings, models, Limits(settings, metrics), metrics)
+    limits = Limits(settings, metrics)
+    metrics.watch_queue(lambda: limits.running, lambda: limits.queued)
+    beside = Limits(replace(settings, parallel=1, max_queued=MOST_BESIDE), metrics)
+    serve = Serve(settings, models, limits, beside, metrics)
     metrics.pairs.set_function(lambda: len(models.loaded()))
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await models.start()
         yield
-        serve.limits.stop()
+        serve.stop()
         await models.aclose()
 
     app = FastAPI(

@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
@@ -54,7 +54,6 @@ class Limits:
         self.running = 0
         self.is_closing = False
         self._usual_s = 1.0  # how long a request has its slot
-        metrics.watch_queue(lambda: self.running, lambda: self.queued)
 
     @property
     def queued(self) -> int:
@@ -136,8 +135,13 @@ class Limits:
             watch.cancel()
             stream.close()
 
-    async def unless_gone(self, slot: Slot, work: Coroutine[Any, Any, T]) -> T:
-        """The result of what takes a while before anything is written. Ends it early and raises as `events` does."""
+    async def unless_gone(
+        self, slot: Slot, work: Coroutine[Any, Any, T], stop: Callable[[], object] | None = None
+    ) -> T:
+        """The result of what takes a while before anything is written. Ends it early and raises as `events` does.
+
+        What a thread does cannot be cancelled: `stop` asks it to end, and it is waited for, as the slot is in use.
+        """
         task, ended = asyncio.ensure_future(work), asyncio.ensure_future(self._ended(slot))
         try:
             await asyncio.wait({task, ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -147,7 +151,8 @@ class Limits:
         finally:
             ended.cancel()
             if not task.done():
-                task.cancel()
+                (stop or task.cancel)()
+                task.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody asks any more
                 await asyncio.wait({task})
 
     async def _watch(self, slot: Slot, stream: Stream) -> Exception:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any, Literal
+import json
+from collections.abc import Iterable
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import AliasChoices, BaseModel, Field
+from starlette.responses import Response
 
 from edge_wsd.decoding.events import Source
 from edge_wsd.llama.vocab import CONTROL, Vocab
 from edge_wsd.loaded_model import LoadedModel
 from edge_wsd.prompts.messages import parse_messages
-from edge_wsd.serve.errors import OPENAI_ERRORS
+from edge_wsd.serve.errors import OPENAI_ERRORS, RequestError
 from edge_wsd.serve.served_models import Served
 from edge_wsd.serve.state import serve_of
 
 router = APIRouter(responses=OPENAI_ERRORS)
+_MOST_BYTES: Final = 1 << 19
+"""Of all texts of a request: more than a long context holds, and looked at in a fraction of a second."""
+_MOST_IDS: Final = 1 << 17
 
 
 class OfOneModel(BaseModel):
@@ -28,7 +33,9 @@ class OfOneModel(BaseModel):
 class TokenizeRequest(OfOneModel):
     """A text, or texts and ids of tokens in turns. vLLM's names of the first two fields are understood as well."""
 
-    content: str | list[str | int] = Field(validation_alias=AliasChoices("content", "prompt"))
+    content: str | Annotated[list[str | int], Field(max_length=_MOST_IDS)] = Field(
+        validation_alias=AliasChoices("content", "prompt")
+    )
     add_special: bool = Field(
         default=False,
         validation_alias=AliasChoices("add_special", "add_special_tokens"),
@@ -54,7 +61,7 @@ class TokenizeAnswer(BaseModel):
 class DetokenizeRequest(OfOneModel):
     """Ids of tokens."""
 
-    tokens: list[int]
+    tokens: list[int] = Field(max_length=_MOST_IDS)
 
 
 class DetokenizeAnswer(BaseModel):
@@ -85,15 +92,17 @@ class TemplateAnswer(BaseModel):
     prompt: str
 
 
-@router.post("/tokenize")
-async def tokenize(request: Request, body: TokenizeRequest) -> TokenizeAnswer:
+@router.post("/tokenize", response_model=TokenizeAnswer)
+async def tokenize(request: Request, body: TokenizeRequest) -> Response:
     """The tokens of a text."""
-    async with serve_of(request).models.use(body.model) as served:
-        return await asyncio.to_thread(_tokenized, _model(served).model.vocab, body)
+    return await serve_of(request).look(
+        request, body.model, lambda served: _as_json(tokens=_tokenized(_model(served).model.vocab, body))
+    )
 
 
-def _tokenized(vocab: Vocab, body: TokenizeRequest) -> TokenizeAnswer:
+def _tokenized(vocab: Vocab, body: TokenizeRequest) -> list[int] | list[dict[str, Any]]:
     parts = [body.content] if isinstance(body.content, str) else body.content
+    _refuse_long(part for part in parts if isinstance(part, str))
     tokens: list[int] = []
     for number, part in enumerate(parts):
         if isinstance(part, str):
@@ -103,18 +112,21 @@ def _tokenized(vocab: Vocab, body: TokenizeRequest) -> TokenizeAnswer:
             vocab.piece(part)  # raises for an id that there is not
             tokens.append(part)
     if not body.with_pieces:
-        return TokenizeAnswer(tokens=tokens)
-    return TokenizeAnswer(tokens=[TokenPiece(id=token, piece=_readable(_piece(vocab, token))) for token in tokens])
+        return tokens
+    pieces = {token: _readable(_piece(vocab, token)) for token in set(tokens)}
+    return [{"id": token, "piece": pieces[token]} for token in tokens]
 
 
-@router.post("/detokenize")
-async def detokenize(request: Request, body: DetokenizeRequest) -> DetokenizeAnswer:
+@router.post("/detokenize", response_model=DetokenizeAnswer)
+async def detokenize(request: Request, body: DetokenizeRequest) -> Response:
     """The text of tokens."""
-    async with serve_of(request).models.use(body.model) as served:
+
+    def detokenized(served: Served) -> Response:
         vocab = _model(served).model.vocab
-        data = await asyncio.to_thread(lambda: b"".join(_piece(vocab, token) for token in body.tokens))
-        text = data.decode(errors="replace")
-        return DetokenizeAnswer(content=text, prompt=text)
+        text = b"".join(_piece(vocab, token) for token in body.tokens).decode(errors="replace")
+        return _as_json(content=text, prompt=text)
+
+    return await serve_of(request).look(request, body.model, detokenized)
 
 
 @router.get("/tokenizer_info")
@@ -126,13 +138,30 @@ async def tokenizer_info(request: Request, model: str | None = None) -> Tokenize
         return TokenizerInfo(bos_token=bos, eos_token=eos, chat_template=_model(served).model.chat_template)
 
 
-@router.post("/apply-template")
-async def apply_template(request: Request, body: TemplateRequest) -> TemplateAnswer:
+@router.post("/apply-template", response_model=TemplateAnswer)
+async def apply_template(request: Request, body: TemplateRequest) -> Response:
     """A conversation as the base reads it, or as `NAME:drafter` does."""
-    async with serve_of(request).models.use(body.model) as served:
+
+    def applied(served: Served) -> Response:
         messages = parse_messages(body.messages)
-        prompt = await asyncio.to_thread(_model(served).encode, messages)
-        return TemplateAnswer(prompt=prompt.text)
+        _refuse_long(text for message in messages for text in message.texts())
+        return _as_json(prompt=_model(served).encode(messages).text)
+
+    return await serve_of(request).look(request, body.model, applied)
+
+
+def _as_json(**fields: Any) -> Response:
+    """An answer that was made in a thread as a whole: the event loop has others to serve."""
+    text = json.dumps(fields, ensure_ascii=False)
+    return Response(text.encode(errors="replace"), media_type="application/json")
+
+
+def _refuse_long(texts: Iterable[str]) -> None:
+    """Raises `RequestError` for more text than is looked at in a short time."""
+    n_bytes = sum(len(text.encode(errors="replace")) for text in texts)
+    if n_bytes > _MOST_BYTES:
+        text = f"the texts have {n_bytes:,} bytes, and this route takes at most {_MOST_BYTES:,}; send them in parts"
+        raise RequestError(text, status=413, code="text_too_long")
 
 
 def _model(served: Served) -> LoadedModel:

@@ -88,9 +88,8 @@ class HttpServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answers may be finished for a while; then they are ended."""
-        limits = self._state.limits
-        limits.begin_closing()
-        stopping = asyncio.get_running_loop().call_later(self._settings.shutdown_s, limits.stop)
+        self._state.begin_closing()
+        stopping = asyncio.get_running_loop().call_later(self._settings.shutdown_s, self._state.stop)
         try:
             await super().shutdown(sockets)
         finally:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from types import EllipsisType
+from typing import TypeVar
 
 from fastapi import Request
 
@@ -13,6 +15,8 @@ from edge_wsd.serve.limits import Limits
 from edge_wsd.serve.metrics import Metrics
 from edge_wsd.serve.served_models import Served, ServedModels
 from edge_wsd.serve.settings import ServeSettings
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,8 @@ class Serve:
     settings: ServeSettings
     models: ServedModels
     limits: Limits
+    beside: Limits
+    """Of requests that only look at a text: they are short, and wait for no answer."""
     metrics: Metrics
 
     @asynccontextmanager
@@ -29,10 +35,36 @@ class Serve:
         self, request: Request, name: str | None, keep_alive_s: float | EllipsisType | None = ...
     ) -> AsyncIterator[Served]:
         """The pair of this name, in a slot: see `Limits.slot` and `ServedModels.use`, and what they raise."""
+        async with self._holding(self.limits, request, name, keep_alive_s) as served:
+            yield served
+
+    async def look(self, request: Request, name: str | None, work: Callable[[Served], T]) -> T:
+        """What `work` finds out with the pair of this name, in a thread, beside the answers. Raises as `answering`.
+
+        It must be short, as nothing ends it early.
+        """
+        async with self._holding(self.beside, request, name) as served:
+            looking = asyncio.to_thread(work, served)
+            return await self.beside.unless_gone(request.state.slot, looking, stop=lambda: None)
+
+    @asynccontextmanager
+    async def _holding(
+        self, limits: Limits, request: Request, name: str | None, keep_alive_s: float | EllipsisType | None = ...
+    ) -> AsyncIterator[Served]:
         async with AsyncExitStack() as held:
-            slot = await held.enter_async_context(self.limits.slot(request))
+            slot = await held.enter_async_context(limits.slot(request))
             using = self.models.use(name, keep_alive_s)
-            yield await self.limits.unless_gone(slot, held.enter_async_context(using))
+            yield await limits.unless_gone(slot, held.enter_async_context(using))
+
+    def begin_closing(self) -> None:
+        """See `Limits.begin_closing`."""
+        self.limits.begin_closing()
+        self.beside.begin_closing()
+
+    def stop(self) -> None:
+        """See `Limits.stop`."""
+        self.limits.stop()
+        self.beside.stop()
 
 
 def serve_of(request: Request) -> Serve:
