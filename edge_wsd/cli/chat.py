@@ -18,7 +18,7 @@ from edge_wsd.cli.ui.status import dropped_note
 from edge_wsd.cli.ui.terminal_state import keys_unseen, on_continue
 from edge_wsd.cli.ui.texts import checked
 from edge_wsd.cli.ui.waiting import WaitingLine
-from edge_wsd.conversation_file import SavedConversation
+from edge_wsd.conversation_file import SavedConversation, holds_conversation
 from edge_wsd.decoding.events import Dropped, Event, Finished, Reply, Token
 from edge_wsd.decoding.options import Options
 from edge_wsd.errors import SessionError
@@ -52,6 +52,8 @@ class Chat:
         self.kept: ChatSession | None = None
         """The session that the conversation is kept in."""
         self._given_system = system
+        self._own_files: set[Path] = set()
+        """Where the conversation was loaded from and saved to."""
         self._answered: tuple[Options, str | None, int] | None = None
 
     @property
@@ -175,15 +177,19 @@ class Chat:
 
     def save(self, path: Path) -> bool:
         """Keeps the conversation. Returns whether the file held another one; nothing else is overwritten."""
-        from edge_wsd.conversation_file import holds_conversation
-
         replaces = holds_conversation(path)
         self.session.save(path)
+        self._own_files.add(path.resolve())
         return replaces
+
+    def would_replace(self, path: Path) -> bool:
+        """Whether saving there would overwrite a conversation that this chat has neither loaded nor saved."""
+        return holds_conversation(path) and path.resolve() not in self._own_files
 
     def load(self, path: Path) -> None:
         """Takes up a saved conversation. What the command line said stays. On an error the present one stays."""
         self.take_up(SavedConversation.read(path), path)
+        self._own_files.add(path.resolve())
 
     def take_up(self, saved: SavedConversation, path: Path) -> None:
         """The same of one that was read from `path`."""

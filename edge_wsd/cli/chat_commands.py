@@ -26,8 +26,8 @@ def split(line: str) -> tuple[str, str] | None:
     first, _, rest = line.strip().partition(" ")
     if first.lower() in _BANGS:
         return _BANGS[first.lower()], rest.strip()
-    match = re.fullmatch(r"/([a-z_]+|\?)(?:\s+(.*))?", line.strip(), re.DOTALL | re.IGNORECASE)
-    return (match[1].lower(), (match[2] or "").strip()) if match else None
+    match = re.fullmatch(r"/([a-z_]+(?!\S)|\?)\s*(.*)", line.strip(), re.DOTALL | re.IGNORECASE)
+    return (match[1].lower(), match[2].strip()) if match else None
 
 
 def refuse_habits(line: str) -> None:
@@ -126,7 +126,7 @@ SLASH_COMMANDS: dict[str, SlashCommand] = {
         "/stats [on|off]", "shows all figures of the last answer; a line after each", slash_settings.stats, "switch"
     ),
     "session": SlashCommand("/session [NAME]", "keeps the conversation under a name", slash_files.session, "text"),
-    "save": SlashCommand("/save FILE", "saves the conversation", slash_files.save, "file"),
+    "save": SlashCommand("/save [--force] FILE", "saves the conversation", slash_files.save, "file"),
     "load": SlashCommand("/load FILE", "loads a saved conversation, or that of a session", slash_files.load, "session"),
     "read": SlashCommand("/read FILE|none", "puts a text file in front of your next message", slash_files.read, "file"),
     "glob": SlashCommand("/glob PATTERN", "does so with every file of such a name", slash_files.glob, "file"),

@@ -18,11 +18,20 @@ _MOST_FILES = 100
 
 
 def save(chat: Chat, rest: str) -> None:
-    """Saves the conversation to a file."""
+    """Saves the conversation to a file; in the place of another conversation only with --force."""
     if not rest and chat.kept is not None:
         chat.screen.note(f"the session {chat.kept.name} is kept after every turn; /save FILE saves to a file as well")
         return
+    first, _, more = rest.partition(" ")
+    if forced := first == "--force":
+        rest = more.strip()
     path = given_file(rest, "/save FILE")
+    if not chat.session.messages:
+        raise CommandError("nothing has been said that could be saved")
+    if not forced and chat.would_replace(path):
+        raise CommandError(
+            f"{path} is another conversation: choose another name, or replace it with /save --force {rest}"
+        )
     replaced = chat.save(path)
     where = f"saved to {path}" + (", in the place of the conversation that was there" if replaced else "")
     chat.screen.note(f"{where}; /load {rest} brings the conversation back")

@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+from edge_wsd.conversation_file import SavedConversation
+
 PROMPT = ">>> "
 
 
@@ -120,17 +122,40 @@ def test_save_destroys_nothing_but_a_conversation(played, tmp_path):
 def test_save_replaces_a_conversation_and_fills_an_empty_file(played, tmp_path):
     (tmp_path / "talk.json").touch()
     assert "place" not in played("chat", "-q", stdin="one\n/save talk.json\n").stderr
-    assert "in the place of the conversation" in played("chat", "-q", stdin="two\n/save talk.json\n").stderr
+    assert "in the place of the conversation" in played("chat", "-q", stdin="two\n/save --force talk.json\n").stderr
     assert played("chat", "-q", "--load", "talk.json", stdin="/show messages\n").stderr.count("two") == 2
+
+
+def test_a_conversation_is_replaced_by_its_own_continuation_alone(played, tmp_path):
+    """`/save talk.json` in a chat that had just begun was the end of an old conversation."""
+    assert "nothing has been said" in played("chat", "-q", stdin="/save new.json\n").stderr
+    assert not (tmp_path / "new.json").exists()
+    played("chat", "-q", stdin="one\n/save talk.json\ntwo\n/save talk.json\n")
+    kept = (tmp_path / "talk.json").read_bytes()
+    for lines, said in (
+        ("/save talk.json", "nothing has been said"),
+        ("/save --force talk.json", "nothing has been said"),
+        ("other\n/save talk.json", "/save --force talk.json"),
+        ("/load talk.json\n/clear\n/save talk.json", "nothing has been said"),
+        ("other\n/save --force", "a file is missing"),
+    ):
+        done = played("chat", "-q", stdin=f"{lines}\n")
+        assert done.returncode == 1 and said in done.stderr and (tmp_path / "talk.json").read_bytes() == kept
+    for given, lines in ((["--load", "talk.json"], ""), ([], "/load talk.json\n")):
+        done = played("chat", "-q", *given, stdin=f"{lines}three\n/save ./talk.json\n")
+        assert done.returncode == 0 and "saved to talk.json" in done.stderr
+    assert len(SavedConversation.read(tmp_path / "talk.json").messages) == 8
 
 
 def test_a_refused_save_does_not_end_a_conversation_with_a_person(person, tmp_path):
     (tmp_path / "base.gguf").write_bytes(b"GGUF")
     somebody = person()
-    somebody.line("/save base.gguf")
-    somebody.waits_for("not a conversation")
     somebody.line("hello")
     somebody.waits_for("said hello")
+    somebody.line("/save base.gguf")
+    somebody.waits_for("not a conversation")
+    somebody.line("again")
+    somebody.waits_for("said again")
 
 
 @pytest.mark.parametrize("typed", ["my talk.json", '"my talk.json"', "my\\ talk.json", "'my talk.json'"])
@@ -191,6 +216,8 @@ def test_text_that_was_read_outlives_an_answer_that_never_began(person, tmp_path
 def test_a_mistake_of_ours_does_not_end_a_conversation_with_a_person(person):
     """It lost the conversation."""
     somebody = person()
+    somebody.line("hello")
+    somebody.waits_for("said hello")
     somebody.line("broken")
     somebody.waits_for("internal error: ZeroDivisionError")
     somebody.line("/save talk.json")
