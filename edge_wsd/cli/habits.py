@@ -11,6 +11,7 @@ _HELP = "/help lists the commands"
 _BLOCK = 'between lines of """, or of !multi and !end, a message may have several lines; Alt-Enter breaks one'
 _NOTHING_STAYS = "no model stays loaded between two commands; `edge-wsd models` lists those of the store"
 _WORDS_ONLY = "the models read text alone; /read FILE puts a text file in front of your next message"
+_THINKING = "whether a model thinks is up to the drafter's template, and cannot be set here"
 _LEFT_ALONE = "a terminal breaks lines between words, a pipe gets them as they are"
 _OTHER_SAMPLING = "there is no such sampler; /set temperature, top_k, top_p, min_p and the penalties shape the sampling"
 
@@ -58,7 +59,7 @@ FOREIGN_SLASH_COMMANDS: Mapping[str, str] = {
     "verbose": "/stats on shows a line of figures after each answer, /stats all of the last one",
     **dict.fromkeys(("quiet", "silent"), "/stats off hides the line after each answer"),
     "shortcuts": "/help lists the keys as well",
-    "think": _HELP,
+    **dict.fromkeys(("think", "nothink"), _THINKING),
 }
 """Names behind a slash."""
 
@@ -67,7 +68,8 @@ SET_NAMES: Mapping[str, str] = {
     **dict.fromkeys(("wordwrap", "nowordwrap"), _LEFT_ALONE),
     "format": """/set json_schema '{"type": "object"}' has answers follow a schema""",
     "noformat": "/set json_schema none",
-    **dict.fromkeys(("think", "nothink"), "there is nothing of the kind to set; /set lists the options"),
+    **dict.fromkeys(("think", "nothink"), _THINKING),
+    "noverbose": "/set quiet hides the line after each answer",
     "template": when_loaded("a template", "--drafter-template"),
     **dict.fromkeys(("num_ctx", "ctx", "ctx_size", "n_ctx", "context_length"), when_loaded("the context", "--ctx")),
     **dict.fromkeys(("num_gpu", "n_gpu_layers", "ngl", "gpu_layers"), when_loaded("the number", "--gpu-layers")),

@@ -24,7 +24,7 @@ from types import TracebackType
 from filelock import FileLock, Timeout
 
 from edge_wsd.conversation_file import SavedConversation
-from edge_wsd.errors import SessionError
+from edge_wsd.errors import SessionError, SessionFileError
 from edge_wsd.files import remove_abandoned
 from edge_wsd.user_folders import data_folder
 
@@ -119,6 +119,11 @@ class SessionStore:
             _make_private(folder)
             remove_abandoned(folder)
             return KeptSession(name, folder, lock)
+        except SessionFileError as error:
+            lock.release()
+            raise SessionFileError(
+                f"{error}; choose another name, or `edge-wsd sessions rm {name}` deletes it"
+            ) from error
         except OSError as error:
             lock.release()
             raise SessionError(f"{folder}: cannot be written ({error.strerror}); {_way_out()}") from error

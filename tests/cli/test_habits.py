@@ -28,6 +28,11 @@ from edge_wsd.cli.options import REPLY_FLAGS
         ("/set history", "/clear"),
         ("/set wordwrap", "between words"),
         ("/set template x", "--drafter-template"),
+        ("/set think", "drafter's template"),
+        ("/set nothink", "drafter's template"),
+        ("/nothink", "drafter's template"),
+        ("/set noverbose", "/set quiet"),
+        ("/?nonsense", "/help lists"),
         ("/show license", "edge-wsd models show"),
         ("/show template", "--template"),
         ("/model", "/pair NAME"),
@@ -67,8 +72,9 @@ def test_a_message_that_only_looks_like_a_command_is_answered(played, line):
 
 
 @pytest.mark.parametrize("topic, shown", [("set", "/set [NAME"), ("/set", "/set [NAME"), ("shortcuts", "Alt-Enter")])
-def test_help_may_be_asked_about_one_thing(played, topic, shown):
-    done = played("chat", "-q", stdin=f"/? {topic}\n")
+@pytest.mark.parametrize("question", ["/? ", "/?", "/help "])
+def test_help_may_be_asked_about_one_thing(played, question, topic, shown):
+    done = played("chat", "-q", stdin=f"{question}{topic}\n")
     assert done.returncode == 0 and shown in done.stderr and "/quit" not in done.stderr
 
 

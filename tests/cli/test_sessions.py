@@ -90,6 +90,7 @@ def test_a_damaged_session_is_told_and_left_alone(played, store):
     store.path_of("work").write_text("{")
     done = played("chat", "-q", "--session", "work", stdin="one\n")
     assert done.returncode == 1 and "is not a saved conversation" in done.stderr
+    assert "choose another name, or `edge-wsd sessions rm work` deletes it" in done.stderr
     assert store.path_of("work").read_text() == "{"
     listed = played("sessions")
     assert listed.returncode == 1 and "(cannot be read)" in listed.stdout and "is not a saved" in listed.stderr
@@ -140,6 +141,7 @@ def test_a_session_is_exported_with_who_wrote_what(played, store, tmp_path):
     text = played("sessions", "export", "work").stdout
     assert "# work\n\n## You\n\none\n\n## Answer\n\nSure, you said one\n" in text
     assert "drafter: `Sure, you said`; base: `one`" in text and "switch after 3 tokens" in text and "seed 7" in text
+    assert played("sessions", "export", "work", "-").stdout == text and not (tmp_path / "-").exists()
     assert played("sessions", "export", "work", "talk.json").returncode == 0
     assert "2 messages loaded" in played("chat", "-q", stdin="/load talk.json\n").stderr
     exported = json.loads(played("sessions", "export", "work", "--json").stdout)

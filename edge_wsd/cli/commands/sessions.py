@@ -140,9 +140,9 @@ def rm(*, name: str, yes: bool) -> None:
 )
 @click.option("--force", is_flag=True, help="Replace FILE, whatever it is.")
 def export(*, name: str, file: str | None, as_object: bool, force: bool) -> None:
-    """Write the session NAME to FILE or to stdout, as Markdown; as JSON with --json or if FILE ends with .json."""
+    """Write the session NAME to FILE or to stdout (-), as Markdown; as JSON with --json or if FILE ends with .json."""
     kept = SessionStore().read(name)
-    path = None if file is None else Path(file)
+    path = None if file is None or file == "-" else Path(file)
     as_object = as_object or (path is not None and path.suffix.lower() == ".json")
     text = json_line(kept.as_json()) + "\n" if as_object else markdown(name, kept)
     if path is None:
