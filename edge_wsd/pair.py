@@ -167,28 +167,38 @@ class Pair:
         options: Options | None = None,
         *,
         score_prompt: bool = False,
+        cancel: CancelFlag | None = None,
         **changes: Unpack[OptionChanges],
     ) -> Stream:
         """Write on from a text as it stands: both models get it without a template, or one alone (`mode`).
 
         Token ids are those of the model that finishes the reply. With `score_prompt`, `Reply.prompt` holds the
-        prompt's tokens with their log-probabilities. Raises as `LoadedPair.answer` does.
+        prompt's tokens with their log-probabilities. `cancel` is as in `answer`. Raises as `LoadedPair.answer` does.
         """
         options = checked_options(options, self.options).with_changes(**changes)
-        return self.answer(AskedText(prompt, options, scores_prompt=score_prompt)).stream
+        return self.answer(AskedText(prompt, options, scores_prompt=score_prompt), cancel).stream
 
     def score(
-        self, prompt: RawPrompt, source: Source = "base", *, top_logprobs: int = 0, special: bool = False
+        self,
+        prompt: RawPrompt,
+        source: Source = "base",
+        *,
+        top_logprobs: int = 0,
+        special: bool = False,
+        cancel: CancelFlag | None = None,
     ) -> Stream:
         """What one model thinks of a text: the result's `prompt` holds each token with its log-probability, and with
         `top_logprobs` the likeliest tokens in its place. Nothing is written. Raises as `complete` does.
         """
         checks.require_choice("source", source, SOURCES)
         options = Options(mode=source, top_logprobs=top_logprobs, special=special)
-        return self.answer(AskedText(prompt, options, scores_prompt=True, writes=False)).stream
+        return self.answer(AskedText(prompt, options, scores_prompt=True, writes=False), cancel).stream
 
     def answer(self, asked: Asked | AskedText, cancel: CancelFlag | None = None) -> Begun:
-        """What a `Session` does with a conversation: begin a reply to it. `cancel` ends its preparation early."""
+        """What a `Session` does with a conversation: begin a reply to it. `cancel` ends its preparation early.
+
+        An isolated pair whose process does not react to that for some seconds is started again: `PairDiedError`.
+        """
         return self._home.answer(asked, cancel or CancelFlag())
 
     @property

@@ -116,16 +116,17 @@ class Session:
     def options(self, options: Options) -> None:
         self._options = checked_options(options, options)
 
-    def stream(self, prompt: str | None = None) -> Stream:
+    def stream(self, prompt: str | None = None, *, cancel: CancelFlag | None = None) -> Stream:
         """Start writing the next reply; read its events from the stream. Without a prompt the conversation is
         continued as it is.
 
+        `cancel` does what the method does, also before this one has begun.
         Closing the stream, or an error, leaves the conversation as it was before. To keep what was written, cancel.
         Raises `TemplateError` for a conversation that cannot be answered, `ContextFullError` for one that is too long,
         `BusyError` while another reply to it is being written, and whatever `Engine.submit` raises.
         """
         added = () if prompt is None else (Message("user", prompt),)
-        return self._begin(lambda: self._with(added))
+        return self._begin(lambda: self._with(added), cancel)
 
     def ask(self, prompt: str | None = None) -> Reply:
         """Write the next reply and return it whole."""
@@ -215,18 +216,18 @@ class Session:
             if self._claims.get("asks") is me:
                 del self._claims["asks"]
 
-    def _begin(self, messages_of: Callable[[], tuple[Message, ...]]) -> Stream:
+    def _begin(self, messages_of: Callable[[], tuple[Message, ...]], cancel: CancelFlag | None = None) -> Stream:
         """Start a reply to what `messages_of` returns, with the current options."""
         self._pair.require_open()
         with self._claimed():
-            stream = self._asked(messages_of())
+            stream = self._asked(messages_of(), cancel or CancelFlag())
             self._stream = ref(stream)
             if self._flag.is_set:  # since the prompts were made
                 stream.cancel()
             return stream
 
-    def _asked(self, messages: tuple[Message, ...]) -> Stream:
-        self._flag, n_left_out = CancelFlag(), self._turns.n_left_out
+    def _asked(self, messages: tuple[Message, ...], cancel: CancelFlag) -> Stream:
+        self._flag, n_left_out = cancel, self._turns.n_left_out
         begun = self._pair.answer(Asked(self.system, messages[n_left_out:], self.options, self.tools), self._flag)
         n_left_out += begun.n_dropped
         begun.stream.on_finish = lambda reply: self._keep(reply, messages, n_left_out)

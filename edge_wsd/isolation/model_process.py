@@ -7,6 +7,7 @@ import logging
 import queue
 import subprocess
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -40,8 +41,8 @@ from edge_wsd.pair_settings import PairProgress, PairSettings
 _MODULE = "edge_wsd.isolation.worker"
 _PACKAGE = "edge_wsd"
 _TICK_S = 0.05
-_END_S = 10.0
-"""How long a process may take to end by itself: it waits for one decode."""
+_END_S = 5.0
+"""How long a process may take to end by itself, or to react when something is cancelled; then it is killed."""
 _LOG_LINES = 200
 
 
@@ -63,6 +64,16 @@ class RemoteReply(EventQueue):
         self.error = error
         with suppress(RuntimeError):  # a reader whose event loop or window is gone does not hear it
             self.tell(error)
+
+
+class _Patience:
+    """How long a process is waited for that gives no sign of life."""
+
+    def __init__(self) -> None:
+        self._ends_at = time.monotonic() + _END_S
+
+    def is_over(self) -> bool:
+        return time.monotonic() > self._ends_at
 
 
 class ModelProcess:
@@ -100,12 +111,18 @@ class ModelProcess:
 
     # Asking
 
-    def load(self, settings: PairSettings, progress: PairProgress | None) -> ModelsLoaded:
-        """Load the models. Raises what that raises there, `PairDiedError`, and what `progress` raises."""
+    def load(self, settings: PairSettings, progress: PairProgress | None, cancel: CancelFlag) -> ModelsLoaded:
+        """Load the models. Raises what that raises there, `PairDiedError`, and what `progress` raises.
+
+        What others may wait for goes on after `cancel`, unless nothing is heard of it any more.
+        """
         self._send(LoadModels(settings, _log_levels()))
+        patience: _Patience | None = None
         while True:
             with suppress(queue.Empty):
-                match self._loading.get(timeout=_TICK_S):
+                message = self._loading.get(timeout=_TICK_S)
+                patience = None
+                match message:
                     case LoadingProgress(stage, fraction):
                         if progress is not None:
                             progress(stage, fraction)
@@ -113,9 +130,13 @@ class ModelProcess:
                         return loaded
                     case Exception() as error:
                         raise error
+            if cancel.is_set:
+                patience = patience or _Patience()
+                if patience.is_over():
+                    self._end_hung()
 
     def answer(self, asked: Asked | AskedText, cancel: CancelFlag) -> Begun:
-        """Begin a reply. Raises what that raises there, and `PairDiedError`."""
+        """Begin a reply. Raises what that raises there, and `PairDiedError`, also if `cancel` moves nothing there."""
         with self._lock:
             if self._death is not None:
                 raise type(self._death)(str(self._death))
@@ -123,16 +144,18 @@ class ModelProcess:
             self._replies[reply.number] = reply
         self._send(BeginReply(reply.number, asked))
         stream = Stream(reply)  # dropped and so cancelled, if this is interrupted
-        was_cancelled = False
+        patience: _Patience | None = None
         while True:
             with suppress(queue.Empty):
                 beginning = reply.beginning.get(timeout=_TICK_S)
                 if isinstance(beginning, Exception):
                     raise beginning
                 return Begun(stream, beginning.n_dropped)
-            if cancel.is_set and not was_cancelled:
-                was_cancelled = True
+            if cancel.is_set and patience is None:
+                patience = _Patience()
                 reply.cancel()
+            if patience is not None and patience.is_over():
+                self._end_hung()
 
     # Ending
 
@@ -156,6 +179,10 @@ class ModelProcess:
         self._child.kill()
         self._child.wait()
         self._listener.join(_END_S)
+
+    def _end_hung(self) -> None:
+        self._last_lines.append(f"it did not react for {_END_S:g} seconds and was killed".encode())
+        self.kill()
 
     # The threads
 

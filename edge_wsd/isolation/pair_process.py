@@ -10,14 +10,17 @@ import threading
 
 from edge_wsd._native import CancelFlag
 from edge_wsd.asked import Asked, AskedText, Begun
-from edge_wsd.decoding.events import Source
-from edge_wsd.errors import ClosedError, ForkedError, PairDiedError
+from edge_wsd.decoding.events import Reply, Source, Statistics
+from edge_wsd.engine.stream import Stream
+from edge_wsd.errors import Cancelled, ClosedError, ForkedError, PairDiedError
 from edge_wsd.isolation.messages import ModelsLoaded
 from edge_wsd.isolation.model_process import ModelProcess
 from edge_wsd.llama.vocabulary_verdict import VocabularyVerdict
 from edge_wsd.loaded_model import ModelFacts
 from edge_wsd.models.plan.planner import Plan
 from edge_wsd.pair_settings import PairProgress, PairSettings
+
+_TICK_S = 0.05
 
 
 class PairProcess:
@@ -33,7 +36,10 @@ class PairProcess:
         self._owner = os.getpid()
         self._starting = threading.RLock()
         self._process: ModelProcess | None = None
-        self._about: ModelsLoaded = self._started()[1]
+        """The one that was started last, which may be loading still."""
+        self._ready: ModelProcess
+        self._about: ModelsLoaded
+        self._ready, self._about = self._started(CancelFlag())
 
     @property
     def plan(self) -> Plan | None:
@@ -59,13 +65,16 @@ class PairProcess:
     def answer(self, asked: Asked | AskedText, cancel: CancelFlag) -> Begun:
         """Begin a reply, in a new process if the last one has ended; its models are loaded first."""
         self.require_open()
-        before, process = self._process, self._running()
         try:
-            return process.answer(asked, cancel)
-        except PairDiedError:
-            if process is not before:
-                raise
-        return self._running().answer(asked, cancel)  # it had died before it was asked, most likely
+            before, process = self._ready, self._running(cancel)
+            try:
+                return process.answer(asked, cancel)
+            except PairDiedError:
+                if process is not before or cancel.is_set:
+                    raise
+            return self._running(cancel).answer(asked, cancel)  # it had died before it was asked, most likely
+        except Cancelled:
+            return Begun(Stream.over(Reply("", (), (), "cancelled", None, Statistics())))
 
     def require_open(self) -> None:
         if self.closed:
@@ -84,19 +93,22 @@ class PairProcess:
         if process is not None and not self.closed and self._owner == os.getpid():
             process.leave()
 
-    def _running(self) -> ModelProcess:
-        process = self._process
-        if process is None or not process.is_alive:
-            with self._starting:  # one of all who ask
-                process = self._process
-                if process is None or not process.is_alive:
-                    process, self._about = self._started()
-        return process
+    def _running(self, cancel: CancelFlag) -> ModelProcess:
+        if not self._ready.is_alive:
+            while not self._starting.acquire(timeout=_TICK_S):  # one of all who ask starts it
+                if cancel.is_set:
+                    raise Cancelled
+            try:
+                if not self._ready.is_alive:
+                    self._ready, self._about = self._started(cancel)
+            finally:
+                self._starting.release()
+        return self._ready
 
-    def _started(self) -> tuple[ModelProcess, ModelsLoaded]:
+    def _started(self, cancel: CancelFlag) -> tuple[ModelProcess, ModelsLoaded]:
         process = self._process = ModelProcess()
         try:
-            loaded = process.load(self._settings, self._progress)
+            loaded = process.load(self._settings, self._progress, cancel)
             self.require_open()  # closed in the meantime
         except BaseException:
             process.kill()

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 from fastapi import Request
 
+from edge_wsd._native import CancelFlag
 from edge_wsd.decoding.events import Event, Finished
 from edge_wsd.engine.stream import Stream
 from edge_wsd.errors import ContextFullError
@@ -154,6 +155,14 @@ class Limits:
                 (stop or task.cancel)()
                 task.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody asks any more
                 await asyncio.wait({task})
+
+    async def in_thread(self, slot: Slot, begin: Callable[[CancelFlag], T]) -> T:
+        """What `begin` makes in a thread, which obeys the flag. Raises as `events` does.
+
+        Streams of what comes too late are in nobody's hands, and so cancelled.
+        """
+        cancel = CancelFlag()
+        return await self.unless_gone(slot, asyncio.to_thread(begin, cancel), stop=cancel.set)
 
     async def _watch(self, slot: Slot, stream: Stream) -> Exception:
         """Ends the stream early when that is needed, and returns why."""

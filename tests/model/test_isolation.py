@@ -7,8 +7,11 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -23,6 +26,7 @@ from edge_wsd import (
     Statistics,
     child_process,
 )
+from edge_wsd._native import CancelFlag
 from edge_wsd.errors import (
     BusyError,
     ClosedError,
@@ -35,6 +39,7 @@ from edge_wsd.errors import (
     TemplateError,
     VocabularyError,
 )
+from edge_wsd.isolation import model_process
 from edge_wsd.llama.settings import ModelSettings
 
 ROOT = Path(__file__).parents[2]
@@ -279,6 +284,43 @@ def test_all_who_are_answered_hear_of_the_death(in_bounded_time):
         for stream in streams:
             with pytest.raises(PairDiedError, match="SIGSEGV, invalid memory access"):
                 stream.result()
+
+
+def test_a_process_that_hangs_is_killed_when_what_it_is_asked_is_cancelled(monkeypatch, in_bounded_time):
+    monkeypatch.setattr(model_process, "_END_S", 0.3)
+    with demo(isolate=True) as pair:
+        for ask in (pair.session(options=ANSWER).stream, partial(pair.complete, options=ANSWER), pair.score):
+            before = pair.process_id
+            kill(pair, signal.SIGSTOP)
+            cancel = CancelFlag()
+            timer = threading.Timer(0.2, cancel.set)
+            timer.start()
+            with pytest.raises(PairDiedError, match=r"did not react for 0\.3 seconds"):
+                ask(QUESTION, cancel=cancel)
+            assert cancel.is_set and is_gone(before)
+            assert pair.session(options=ANSWER).ask(QUESTION).text
+
+
+def test_loading_that_hangs_ends_for_all_who_cancel_it(monkeypatch, tmp_path, in_bounded_time):
+    monkeypatch.setattr(model_process, "_END_S", 0.3)
+    (tmp_path / "hanging.py").write_text("import time\ntime.sleep(600)\n")
+    with demo(isolate=True) as pair, ThreadPoolExecutor(2) as pool:
+        before = pair.process_id
+        kill(pair)
+        wait_until(lambda: is_gone(before))
+        monkeypatch.setattr(child_process, "_program", [sys.executable, str(tmp_path / "hanging.py")])
+        flags = [CancelFlag(), CancelFlag()]
+        loading = pool.submit(pair.session(options=ANSWER).stream, QUESTION, cancel=flags[0])
+        wait_until(lambda: pair.process_id != before)
+        waiting = pool.submit(pair.session(options=ANSWER).stream, QUESTION, cancel=flags[1])
+        flags[1].set()
+        assert waiting.result(30).result().finish_reason == "cancelled"
+        assert not loading.done()
+        flags[0].set()
+        with pytest.raises(PairDiedError, match="did not react"):
+            loading.result(30)
+        monkeypatch.setattr(child_process, "_program", [])
+        assert pair.session(options=ANSWER).ask(QUESTION).text
 
 
 def test_an_assertion_in_native_code_is_an_error_that_quotes_it(monkeypatch, tmp_path, in_bounded_time):

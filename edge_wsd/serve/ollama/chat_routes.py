@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from edge_wsd._native import CancelFlag
 from edge_wsd.engine.stream import Stream
 from edge_wsd.prompts.messages import Message
 from edge_wsd.prompts.tools import ToolCall, parse_tools
@@ -62,12 +62,17 @@ async def generate(request: Request, asked: OllamaGenerateRequest) -> Response:
         return await load(request, asked, answer)
     messages, prompt = messages_of_prompt(asked), asked.prompt
 
-    def begin_raw(served: Served) -> Stream:
-        serve_of(request).limits.check_prompt(served.pair, [prompt])
-        return served.pair.complete(prompt, wishes.question(served, messages).options)
+    async def begun_raw(served: Served) -> Stream:
+        limits = serve_of(request).limits
+
+        def begin(cancel: CancelFlag) -> Stream:
+            limits.check_prompt(served.pair, [prompt])
+            return served.pair.complete(prompt, wishes.question(served, messages).options, cancel=cancel)
+
+        return await limits.in_thread(request.state.slot, begin)
 
     if asked.raw:
-        return await respond(request, asked, answer, lambda served: asyncio.to_thread(begin_raw, served))
+        return await respond(request, asked, answer, begun_raw)
     return await respond(request, asked, answer, lambda served: _begun(request, served, wishes, messages))
 
 

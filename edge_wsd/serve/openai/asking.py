@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from fastapi import Request
 
+from edge_wsd._native import CancelFlag
 from edge_wsd.decoding.events import Event, Finished, Reply
 from edge_wsd.decoding.options import N_SEEDS, Options
 from edge_wsd.engine.stream import Stream
@@ -71,7 +72,7 @@ async def started(request: Request, served: Served, question: ChatQuestion) -> l
     """
     limits = serve_of(request).limits
 
-    def start() -> list[Stream]:
+    def start(cancel: CancelFlag) -> list[Stream]:
         parts: list[Message | Tool] = [*question.messages, *question.tools]
         texts = [text for part in parts for text in part.texts()]
         limits.check_prompt(served.pair, texts)
@@ -79,14 +80,14 @@ async def started(request: Request, served: Served, question: ChatQuestion) -> l
         try:
             for options in question.all_options():
                 session = served.pair.session(options=options, messages=question.messages, tools=question.tools)
-                streams.append(session.stream())
+                streams.append(session.stream(cancel=cancel))
         except BaseException:
             for stream in streams:
                 stream.close()
             raise
         return streams
 
-    return await asyncio.to_thread(start)
+    return await limits.in_thread(request.state.slot, start)
 
 
 async def replies(request: Request, streams: Sequence[Stream]) -> list[Reply]:

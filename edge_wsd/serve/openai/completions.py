@@ -171,14 +171,14 @@ class Texts:
 
     def _answers(self, request: Request, served: Served, options: Options) -> AsyncGenerator[tuple[int, Event], None]:
         """The events of all answers as they come, each with the number of its answer."""
-        starts: list[Callable[[], Stream]] = []
+        starts: list[Callable[..., Stream]] = []
         for prompt in self.prompts if self._writes else []:
             for number in range(self.body.n or 1):
                 seed = None if options.seed is None else (options.seed + number) % N_SEEDS
                 starts.append(partial(served.pair.complete, prompt, replace(options, seed=seed)))
         return _events(request, served, starts)
 
-    async def _all(self, request: Request, served: Served, starts: Sequence[Callable[[], Stream]]) -> list[Reply]:
+    async def _all(self, request: Request, served: Served, starts: Sequence[Callable[..., Stream]]) -> list[Reply]:
         found: dict[int, Reply] = {}
         async with aclosing(_events(request, served, starts)) as events:
             async for number, event in events:
@@ -230,14 +230,17 @@ class Texts:
 
 
 async def _events(
-    request: Request, served: Served, starts: Sequence[Callable[[], Stream]]
+    request: Request, served: Served, starts: Sequence[Callable[..., Stream]]
 ) -> AsyncGenerator[tuple[int, Event], None]:
-    """The events of all streams, of which as many are written at once as the pair can; prompts are made in a thread."""
+    """The events of all streams, of which as many are written at once as the pair can; prompts are made in a thread.
+
+    What starts one takes `cancel`.
+    """
     limits, turns = serve_of(request).limits, asyncio.Semaphore(served.pair.parallel)
 
-    async def one(start: Callable[[], Stream]) -> AsyncGenerator[Event, None]:
+    async def one(start: Callable[..., Stream]) -> AsyncGenerator[Event, None]:
         async with turns:
-            stream = await asyncio.to_thread(start)
+            stream = await limits.in_thread(request.state.slot, lambda cancel: start(cancel=cancel))
             async with aclosing(limits.events(request, stream)) as events:
                 async for event in events:
                     yield event
