@@ -165,7 +165,13 @@ def _refuse_long(texts: Iterable[str]) -> None:
 
 
 def _model(served: Served) -> LoadedModel:
-    """The one of the two that a name means. The base finishes the answers of both, in its own tokens."""
+    """The one of the two that a name means. The base finishes the answers of both, in its own tokens.
+
+    Raises `RequestError` 501 where the models live in a process of their own.
+    """
+    if served.pair.is_isolated:
+        text = "this looks into the models, which live in a process of their own; start the server without --isolate"
+        raise RequestError(text, status=501, code="models_isolated")
     source: Source = "drafter" if served.mode == "drafter" else "base"
     return served.pair.model(source)
 

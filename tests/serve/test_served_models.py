@@ -317,6 +317,19 @@ def test_two_models_without_a_name_are_served_under_their_own():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_routes_that_look_into_isolated_models_are_not_implemented(server_with):
+    server = server_with(demo_models(loading={"isolate": True}))
+    with server.client() as client:
+        answers = [
+            client.post("/tokenize", json={"content": "ls"}),
+            client.post("/detokenize", json={"tokens": [5]}),
+            client.post("/apply-template", json={"messages": [{"role": "user", "content": "hello"}]}),
+            client.get("/tokenizer_info"),
+        ]
+    assert [answer.status_code for answer in answers] == [501] * 4
+    assert {answer.json()["error"]["code"] for answer in answers} == {"models_isolated"}
+
+
 def test_a_death_of_isolated_models_is_an_error_of_one_answer(server_with):
     server = server_with(demo_models(loading={"isolate": True}))
     asked = {"messages": [{"role": "user", "content": "hello"}], "edge_wsd": {"logit_bias": {"a": 1000}}}
