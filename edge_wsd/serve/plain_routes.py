@@ -57,6 +57,7 @@ class ModelList(BaseModel):
     data: list[ModelCard]
 
 
+@router.head("/v1/models", include_in_schema=False)
 @router.get("/v1/models")
 async def model_list(request: Request) -> ModelList:
     """The pairs whose models are on this machine, each also as `NAME:base` and `NAME:drafter`."""
@@ -78,6 +79,7 @@ def _created(pair: NamedPair) -> int:
         return 0
 
 
+@router.head("/v1/models/{name}", include_in_schema=False)
 @router.get("/v1/models/{name}")
 async def model(request: Request, name: str) -> ModelCard:
     """One of them."""

@@ -13,8 +13,10 @@ from starlette.responses import Response
 from edge_wsd.decoding.events import Source
 from edge_wsd.llama.vocab import CONTROL, Vocab
 from edge_wsd.loaded_model import LoadedModel
-from edge_wsd.prompts.messages import parse_messages
+from edge_wsd.prompts.messages import Message, parse_messages
+from edge_wsd.prompts.tools import Tool
 from edge_wsd.serve.errors import OPENAI_ERRORS, RequestError
+from edge_wsd.serve.openai.tools import asked_tools
 from edge_wsd.serve.served_models import Served
 from edge_wsd.serve.state import serve_of
 
@@ -81,9 +83,11 @@ class TokenizerInfo(BaseModel):
 
 
 class TemplateRequest(OfOneModel):
-    """A conversation."""
+    """A conversation, and the tools that the model is told of, as for a chat completion."""
 
     messages: list[dict[str, Any]]
+    tools: list[dict[str, Any]] | None = Field(default=None, description="Of type function.")
+    tool_choice: str | dict[str, Any] | None = Field(default=None, description='With "none" it hears of no tools.')
 
 
 class TemplateAnswer(BaseModel):
@@ -143,9 +147,10 @@ async def apply_template(request: Request, body: TemplateRequest) -> Response:
     """A conversation as the base reads it, or as `NAME:drafter` does."""
 
     def applied(served: Served) -> Response:
-        messages = parse_messages(body.messages)
-        _refuse_long(text for message in messages for text in message.texts())
-        return _as_json(prompt=_model(served).encode(messages).text)
+        messages, tools = parse_messages(body.messages), asked_tools(body.tools, body.tool_choice).tools
+        parts: list[Message | Tool] = [*messages, *tools]
+        _refuse_long(text for part in parts for text in part.texts())
+        return _as_json(prompt=_model(served).encode(messages, tools).text)
 
     return await serve_of(request).look(request, body.model, applied)
 

@@ -92,6 +92,23 @@ def test_a_conversation_is_shown_as_each_model_reads_it(client):
     assert "[User]" in of_base and "[User]" not in of_drafter
 
 
+def test_a_conversation_is_shown_with_its_tools(client):
+    tool = {"type": "function", "function": {"name": "find_weather", "description": "Rain or sun?", "parameters": {}}}
+    body = {"messages": [{"role": "user", "content": "hello"}], "tools": [tool]}
+    shown, of_none = (
+        client.post("/apply-template", json={**body, "tool_choice": choice}).json()["prompt"]
+        for choice in ("auto", "none")
+    )
+    assert "find_weather" in shown and "find_weather" not in of_none
+    assert client.post("/apply-template", json={**body, "tools": [{"type": "x"}]}).json()["error"]["param"] == "tools"
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/demo", "/models", "/health"])
+def test_what_is_got_can_be_asked_for_without_its_body(client, path):
+    answer = client.head(path)
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
 def test_curl_need_not_say_that_it_sends_json(client):
     kind = {"Content-Type": "application/x-www-form-urlencoded"}
     answer = client.post("/tokenize", content=b'{"content": "ls"}', headers=kind)
