@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import sys
 from collections.abc import Callable
@@ -21,7 +22,8 @@ def interrupted_at(n: int, work: Callable[[], object]) -> bool:
             raise KeyboardInterrupt
         return trace
 
-    before = sys.gettrace()
+    before, collects = sys.gettrace(), gc.isenabled()
+    gc.disable()  # Hypothesis has it call a function, which nobody hears of if it is interrupted
     sys.settrace(trace)
     try:
         work()
@@ -30,6 +32,8 @@ def interrupted_at(n: int, work: Callable[[], object]) -> bool:
             raise
     finally:
         sys.settrace(before)
+        if collects:
+            gc.enable()
     return n_left == 0  # also where it came in what is let go: nobody hears of it there
 
 
