@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import queue
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from edge_wsd.decoding.events import Event
 
 
-class EventQueue:
+class EventQueue(ABC):
     """One writer and one reader. The last that is put there is `Finished`, or the error that ended the reply."""
 
     def __init__(self) -> None:
@@ -23,6 +24,6 @@ class EventQueue:
         if (heard := self.on_event) is not None:
             heard()
 
+    @abstractmethod
     def cancel(self) -> None:
         """May be called from any thread, a signal handler or `__del__`: takes no lock."""
-        raise NotImplementedError

@@ -119,7 +119,7 @@ class Stream:
     def deliver(
         self,
         on_event: Callable[[Event], object],
-        on_error: Callable[[BaseException], object],
+        on_error: Callable[[Exception], object],
         *,
         call: Callable[[Callable[[], None]], object],
     ) -> None:
@@ -207,7 +207,7 @@ class Delivery:
         self,
         stream: Stream,
         on_event: Callable[[Event], object],
-        on_error: Callable[[BaseException], object],
+        on_error: Callable[[Exception], object],
         call: Callable[[Callable[[], None]], object],
     ) -> None:
         self._stream = stream
@@ -230,7 +230,7 @@ class Delivery:
                 event = next(events)
             except StopIteration:
                 return
-            except BaseException as error:  # what ended the reply
+            except Exception as error:  # what ended the reply
                 self._on_error(error)
                 return
             try:
