@@ -268,7 +268,7 @@ def test_the_process_may_be_killed_at_any_moment():
                 before, chat.options = chat.messages, LONG
                 with pytest.raises(PairDiedError, match="SIGKILL"):
                     for position, _ in enumerate(chat.stream(QUESTION)):
-                        if position == int(fraction * 100):  # once: what it had said before still comes, when it is gone
+                        if position == int(fraction * 100):  # once: what it had said still comes
                             kill(pair)
                 kill_at, chat.options = None, ANSWER
                 assert chat.messages == before
