@@ -13,33 +13,39 @@ ROOT = Path(__file__).parents[2]
 SCREEN = [] if os.environ.get("DISPLAY") else ["xvfb-run", "-a"]
 
 PLAY = """
-import sys
-from edge_wsd import ModelSettings, Pair
 from examples.tk_chat import Chat
-one = ModelSettings(threads=1)
-window = Chat(lambda: Pair.demo(isolate=True, drafter_settings=one, base_settings=one))
-said = iter(["How do I list files by size?", "And only directories?"])
+window = Chat()
+said = iter(["How do I list files by size?", "", "And only directories?"])
 def play():
-    if window.chat and window.stream is None:
+    if window.chat and (window.stream is None or window.stream.is_over):
         question = next(said, None)
         if question is None:
             window.quit()
             return
         window.question.insert(0, question)
-        window.button.invoke()
+        window.ask()
     window.after(20, play)
 play()
 window.after(60000, window.quit)
 window.mainloop()
 text = window.text
-assert len(window.chat.messages) == 4, window.status["text"]
+shown = text.get("1.0", "end")
+assert len(window.chat.messages) == 4, shown
 for message in window.chat.messages:
-    assert message.content in text.get("1.0", "end")
-assert text.tag_ranges("drafter") and text.tag_ranges("base"), "one of the two wrote nothing"
-assert window.button["text"] == "Ask" and "took over after" in window.status["text"]
-window.pair.close()
+    assert message.content in shown
+for author in ("drafter", "base"):
+    written = [span.text for turn in window.chat.written if turn for span in turn.spans if span.author == author]
+    assert written
+    ranges = iter(text.tag_ranges(author))
+    assert "".join(text.get(begin, end) for begin, end in zip(ranges, ranges)) == "".join(written)
+window.chat.pair.close()
 print("done")
 """
+
+
+def test_the_example_is_as_short_as_the_documents_say():
+    assert len((ROOT / "examples" / "tk_chat.py").read_text("utf-8").splitlines()) <= 60
+    assert "`examples/tk_chat.py`, 60 lines" in (ROOT / "docs" / "desktop.md").read_text("utf-8")
 
 
 @pytest.mark.skipif(bool(SCREEN) and not shutil.which("xvfb-run"), reason="there is no screen, and no Xvfb")
