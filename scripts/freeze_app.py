@@ -26,6 +26,11 @@ child_process.use_program([sys.executable, "edge-wsd-child"])  # first: children
 if sys.argv[1:2] == ["edge-wsd-child"]:
     sys.exit(child_process.main(sys.argv[2:]))
 
+if sys.argv[1:2] == ["serve"]:
+    from edge_wsd.cli import start
+
+    sys.exit(start())
+
 from edge_wsd import Pair
 
 with Pair.demo(isolate="--isolate" in sys.argv) as pair:
