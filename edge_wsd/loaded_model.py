@@ -42,6 +42,11 @@ class ModelFacts:
     size_bytes: int
     n_ctx: int
     n_ctx_train: int
+    bos: str | None
+    """The text of this token, as of the next one; None where the model has none."""
+    eos: str | None
+    chat_template: str | None
+    """As it stands in the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +60,18 @@ class LoadedModel:
     @property
     def facts(self) -> ModelFacts:
         """What can be said of it."""
-        model = self.model
-        return ModelFacts(Path(model.path), model.n_params, model.size_bytes, self.context.n_ctx, model.n_ctx_train)
+        model, vocab = self.model, self.model.vocab
+        bos, eos = (None if token is None else vocab.text(token) for token in (vocab.bos, vocab.eos))
+        return ModelFacts(
+            path=Path(model.path),
+            n_params=model.n_params,
+            size_bytes=model.size_bytes,
+            n_ctx=self.context.n_ctx,
+            n_ctx_train=model.n_ctx_train,
+            bos=bos,
+            eos=eos,
+            chat_template=model.chat_template,
+        )
 
     def encode(self, messages: Sequence[Message], tools: Sequence[Tool] = (), *, special: bool = False) -> Prompt:
         """The conversation as this model's prompt. A final assistant message is left open, to be continued.

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from edge_wsd._native import CancelFlag
 from edge_wsd.asked import Asked, AskedText, Begun
@@ -39,6 +40,8 @@ from edge_wsd.prompts.choose import base_template as choose_base_template
 from edge_wsd.prompts.choose import drafter_template as choose_drafter_template
 from edge_wsd.raw_prompts import fit_raw
 from edge_wsd.reply import fit, write_reply
+
+T = TypeVar("T")
 
 
 class LoadedPair:
@@ -148,6 +151,11 @@ class LoadedPair:
                 return (yield from write_reply(self, fitted, asked.options, meter, memories))
 
             return Begun(self.engine.submit(write, unwritten=unwritten), fitted.n_dropped)
+
+    def call(self, work: Callable[[LoadedPair], T]) -> T:
+        """Do `work` with the models, which stay in memory until it returns. Raises as `in_use`, and what it raises."""
+        with self.in_use():
+            return work(self)
 
     def model(self, source: Source) -> LoadedModel:
         """The drafter or the base."""

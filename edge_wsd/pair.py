@@ -6,10 +6,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast
 
 from edge_wsd import checks
 from edge_wsd._native import CancelFlag
@@ -18,12 +18,13 @@ from edge_wsd.decoding.events import SOURCES, Reply, Source
 from edge_wsd.decoding.options import OptionChanges, Options, checked_options
 from edge_wsd.engine.engine import LONGEST_QUEUE
 from edge_wsd.engine.stream import Stream
-from edge_wsd.errors import OptionError
+from edge_wsd.errors import Cancelled, OptionError
 from edge_wsd.isolation.pair_process import PairProcess
 from edge_wsd.llama.settings import AUTO, ModelSettings, Overlap
 from edge_wsd.llama.vocabulary_verdict import VocabularyVerdict
 from edge_wsd.loaded_model import LoadedModel, ModelFacts
 from edge_wsd.loaded_pair import LoadedPair
+from edge_wsd.lookups import Lookup
 from edge_wsd.models.plan.planner import Plan
 from edge_wsd.pair_settings import PairProgress, PairSettings
 from edge_wsd.prompts.messages import Message
@@ -32,6 +33,8 @@ from edge_wsd.session import Session
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # only type checkers need it; typing has it from 3.11 on
+
+T = TypeVar("T")
 
 
 class LoadSettings(TypedDict, total=False):
@@ -47,6 +50,7 @@ class LoadSettings(TypedDict, total=False):
     workers: Sequence[str]
     overlap: Overlap
     isolate: bool
+    cancel: CancelFlag | None
 
 
 class Pair:
@@ -76,6 +80,7 @@ class Pair:
         overlap: Overlap = AUTO,
         name: str | None = None,
         isolate: bool = False,
+        cancel: CancelFlag | None = None,
     ) -> Pair:
         """Load two GGUF files. Frees both if it raises: `ModelFileError`, `ModelLoadError` or `TemplateError`.
 
@@ -93,7 +98,10 @@ class Pair:
 
         With `isolate` the models live in a process of their own. A crash of native code ends that process alone: what
         is being written raises `PairDiedError`, and the next question loads the models into a new one, with `progress`.
-        `drafter`, `base` and `loaded` cannot be reached then.
+        `drafter`, `base` and `loaded` cannot be reached then; what they are needed for most is in `call`.
+
+        `cancel` ends loading from another thread, which raises `Cancelled`: with the next call of `progress`, and with
+        `isolate` at once, whatever the process is doing.
 
         A template is "chat" (the file's own), "plain" (the paper's base prompt) or the path of a Jinja file. Each file
         is tried in a child process first, so a file that crashes llama.cpp cannot crash the caller; a frozen
@@ -112,7 +120,9 @@ class Pair:
             tuple(workers),
             overlap,
         )
-        return cls(PairProcess(settings, progress) if isolate else LoadedPair.load(settings, progress))
+        if isolate:
+            return cls(PairProcess(settings, progress, cancel))
+        return cls(LoadedPair.load(settings, progress if cancel is None else _until(cancel, progress)))
 
     @classmethod
     def demo(cls, *, other_vocabulary: bool = False, **settings: Unpack[LoadSettings]) -> Pair:
@@ -201,6 +211,18 @@ class Pair:
         """
         return self._home.answer(asked, cancel or CancelFlag())
 
+    def call(self, lookup: Callable[[LoadedPair], T], cancel: CancelFlag | None = None) -> T:
+        """What a question of `edge_wsd.lookups` finds out about texts, wherever the models live.
+
+        Raises what that raises, and as `answer` does. Not isolated, a pair takes any function of its `loaded`; it
+        stays in memory until that returns.
+        """
+        if isinstance(self._home, LoadedPair):
+            return self._home.call(lookup)
+        if not isinstance(lookup, Lookup):
+            raise OptionError(f"{lookup!r} cannot be called with the models of an isolated pair; only edge_wsd.lookups")
+        return cast(T, self._home.call(lookup, cancel or CancelFlag()))
+
     @property
     def plan(self) -> Plan | None:
         """Where the two models were put; its `notes` say what had to give way."""
@@ -277,3 +299,15 @@ class Pair:
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self.close()
+
+
+def _until(cancel: CancelFlag, progress: PairProgress | None) -> PairProgress:
+    """`progress` that raises `Cancelled` once `cancel` is set."""
+
+    def told(stage: str, fraction: float) -> None:
+        if cancel.is_set:
+            raise Cancelled("loading was cancelled")
+        if progress is not None:
+            progress(stage, fraction)
+
+    return told

@@ -3,8 +3,8 @@
 The process has read files that others made, so nothing that it says is run: a message is made of the types named here,
 and of nothing else. A tuple is a list of JSON; every object of JSON names its type.
 
->>> decode(encode(CancelReply(3)))
-CancelReply(number=3)
+>>> decode(encode(Cancel(3)))
+Cancel(number=3)
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from edge_wsd.llama.library import Device
 from edge_wsd.llama.settings import ModelSettings
 from edge_wsd.llama.vocabulary_verdict import VocabularyVerdict
 from edge_wsd.loaded_model import ModelFacts
+from edge_wsd.lookups import Lookup
 from edge_wsd.models.gguf.shape import ModelShape, WeightShape
 from edge_wsd.models.plan.memory import ModelMemory, Sizes
 from edge_wsd.models.plan.planner import Plan, PlannedDevice, PlannedModel
@@ -37,21 +38,24 @@ from edge_wsd.prompts.tools import Tool, ToolCall
 
 @dataclass(frozen=True, slots=True)
 class LoadModels:
-    """The first message. `log_levels` are those of the application's loggers, so that nothing is sent in vain."""
+    """What is asked for first. `log_levels` are those of the application's loggers, so that nothing is sent in vain."""
 
     settings: PairSettings
     log_levels: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class BeginReply:
+class Ask:
+    """Something is wanted; what is told of it has the same number."""
+
     number: int
-    """The application's, for all that concerns this reply."""
-    asked: Asked | AskedText
+    wanted: LoadModels | Asked | AskedText | Lookup
 
 
 @dataclass(frozen=True, slots=True)
-class CancelReply:
+class Cancel:
+    """What was asked for may end early. Its end is told as always."""
+
     number: int
 
 
@@ -80,6 +84,13 @@ class ModelsLoaded:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplyBegun:
+    """Its prompts are made; its events follow."""
+
+    n_dropped: int
+
+
+@dataclass(frozen=True, slots=True)
 class PackedError:
     """An error on its way: the name of its type, its message and its numbers."""
 
@@ -100,33 +111,35 @@ class PackedError:
         return RuntimeError(f"{self.name}: {self.text}")
 
 
-@dataclass(frozen=True, slots=True)
-class LoadingFailed:
-    error: PackedError
+News = LoadingProgress | ModelsLoaded | ReplyBegun | Event | str | int | tuple[int | bytes, ...]
+"""What may be told of what was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
-class ReplyBegun:
+class Told:
     number: int
-    n_dropped: int
+    what: News
+    is_last: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class ReplyRefused:
-    number: int
-    error: PackedError
+class Failed:
+    """The last that is told of what was asked for."""
 
-
-@dataclass(frozen=True, slots=True)
-class ReplyEvent:
-    number: int
-    event: Event
-
-
-@dataclass(frozen=True, slots=True)
-class ReplyFailed:
     number: int
     error: PackedError
+
+
+@dataclass(frozen=True, slots=True)
+class CancelHeard:
+    """A sign of life: the end may take a while still."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelsClosing:
+    """The same for `CloseModels`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +152,9 @@ class LogLine:
 _TYPES: dict[str, type] = {
     kind.__name__: kind
     for kind in (
-        *(LoadModels, BeginReply, CancelReply, CloseModels, LoadingProgress, ModelsLoaded, LoadingFailed, PackedError),
-        *(ReplyBegun, ReplyRefused, ReplyEvent, ReplyFailed, LogLine),
-        *(PairSettings, ModelSettings, Asked, AskedText, Message, Options, Tool, ToolCall),
+        *(Ask, Cancel, CloseModels, LoadModels, Asked, AskedText, *get_args(Lookup)),
+        *(Told, Failed, CancelHeard, ModelsClosing, LogLine, LoadingProgress, ModelsLoaded, ReplyBegun, PackedError),
+        *(PairSettings, ModelSettings, Message, Options, Tool, ToolCall),
         *(*get_args(Event), Reply, Statistics, Alternative, ScoredToken),
         *(Plan, PlannedModel, PlannedDevice, ModelMemory, Sizes, ModelShape, WeightShape, Device),
         *(VocabularyVerdict, ModelFacts),

@@ -9,75 +9,53 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from edge_wsd import child_process
 from edge_wsd._native import CancelFlag
 from edge_wsd.asked import Asked, AskedText, Begun
-from edge_wsd.decoding.events import Finished
-from edge_wsd.engine.event_queue import EventQueue
 from edge_wsd.engine.stream import Stream
-from edge_wsd.errors import ClosedError, ModelLoadError, PairDiedError
+from edge_wsd.errors import Cancelled, ClosedError, ModelLoadError, PairDiedError
 from edge_wsd.frames import read_frame, write_frame
+from edge_wsd.isolation.exchange import Exchange
 from edge_wsd.isolation.messages import (
-    BeginReply,
-    CancelReply,
+    Ask,
+    Cancel,
+    CancelHeard,
     CloseModels,
-    LoadingFailed,
+    Failed,
     LoadingProgress,
     LoadModels,
     LogLine,
+    ModelsClosing,
     ModelsLoaded,
     ReplyBegun,
-    ReplyEvent,
-    ReplyFailed,
-    ReplyRefused,
+    Told,
     decode,
     encode,
 )
+from edge_wsd.lookups import Lookup
 from edge_wsd.pair_settings import PairProgress, PairSettings
 
 _MODULE = "edge_wsd.isolation.worker"
 _PACKAGE = "edge_wsd"
 _TICK_S = 0.05
-_END_S = 5.0
-"""How long a process may take to end by itself, or to react when something is cancelled; then it is killed."""
+_SILENT_S = 5.0
+"""How long a process may take to say that it has heard a cancel; then it hangs, and is killed."""
+_STUCK_S = 60.0
+"""How long nothing may be told of what was cancelled: longer than any decode, which may have to end first."""
+_CLOSING_HEARD_S = 1.0
+"""How long a process may take to say that it closes, or to have done so."""
+_CLOSE_S = 5.0
+"""How much longer it may take to close."""
+_LISTENED_S = 5.0
+"""How long a process that was killed may take to end, and what it has said to be heard."""
 _LOG_LINES = 200
 
 
-class RemoteReply(EventQueue):
-    """A reply that is written by the process."""
-
-    def __init__(self, number: int, send: Callable[[object], None]) -> None:
-        super().__init__()
-        self.number = number
-        self.beginning: queue.SimpleQueue[ReplyBegun | Exception] = queue.SimpleQueue()
-        self._send = send
-
-    def cancel(self) -> None:
-        self._send(CancelReply(self.number))
-
-    def end(self, error: Exception) -> None:
-        """Hand an error to whoever waits for its beginning, and to whoever reads it."""
-        self.beginning.put(error)
-        self.error = error
-        with suppress(RuntimeError):  # a reader whose event loop or window is gone does not hear it
-            self.tell(error)
-
-
-class _Patience:
-    """How long a process is waited for that gives no sign of life."""
-
-    def __init__(self) -> None:
-        self._ends_at = time.monotonic() + _END_S
-
-    def is_over(self) -> bool:
-        return time.monotonic() > self._ends_at
-
-
 class ModelProcess:
-    """Starts the process. `load` once, then `answer`; afterwards `close`, or `kill`."""
+    """Starts the process. `load` once, then `answer` and `call`; afterwards `close`, or `kill`."""
 
     def __init__(self) -> None:
         try:
@@ -88,15 +66,17 @@ class ModelProcess:
             )
         except OSError as error:
             raise ModelLoadError(f"the process for the models cannot be started: {error}") from error
-        self._outgoing: queue.SimpleQueue[object] = queue.SimpleQueue()  # a signal handler may put something there
-        self._loading: queue.SimpleQueue[LoadingProgress | ModelsLoaded | Exception] = queue.SimpleQueue()
+        # Queues of this kind may be used in a signal handler, and so in `Exchange.cancel`.
+        self._outgoing: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self._cancelled: queue.SimpleQueue[Exchange | None] = queue.SimpleQueue()
         self._numbers = itertools.count()
-        self._replies: dict[int, RemoteReply] = {}
+        self._exchanges: dict[int, Exchange] = {}
         self._lock = threading.Lock()  # of the two fields around it
         self._death: PairDiedError | ClosedError | None = None
         self._is_leaving = False
+        self._closing_heard = False
         self._last_lines: deque[bytes] = deque(maxlen=_LOG_LINES)
-        for work in (self._send_all, self._read_log):
+        for work in (self._send_all, self._read_log, self._watch):
             threading.Thread(target=work, name="edge-wsd model process", daemon=True).start()
         self._listener = threading.Thread(target=self._listen, name="edge-wsd model process", daemon=True)
         self._listener.start()
@@ -111,63 +91,71 @@ class ModelProcess:
 
     # Asking
 
-    def load(self, settings: PairSettings, progress: PairProgress | None, cancel: CancelFlag) -> ModelsLoaded:
+    def load(
+        self, settings: PairSettings, progress: PairProgress | None, cancel: CancelFlag, *, at_once: bool
+    ) -> ModelsLoaded:
         """Load the models. Raises what that raises there, `PairDiedError`, and what `progress` raises.
 
-        What others may wait for goes on after `cancel`, unless nothing is heard of it any more.
+        With `at_once`, `cancel` raises `Cancelled`. Else others may wait for the models, and loading goes on, unless
+        it hangs.
         """
-        self._send(LoadModels(settings, _log_levels()))
-        patience: _Patience | None = None
+        exchange = self._asked(LoadModels(settings, _log_levels()))
         while True:
-            with suppress(queue.Empty):
-                message = self._loading.get(timeout=_TICK_S)
-                patience = None
-                match message:
-                    case LoadingProgress(stage, fraction):
-                        if progress is not None:
-                            progress(stage, fraction)
-                    case ModelsLoaded() as loaded:
-                        return loaded
-                    case Exception() as error:
-                        raise error
-            if cancel.is_set:
-                patience = patience or _Patience()
-                if patience.is_over():
-                    self._end_hung()
+            match self._next(exchange, (LoadingProgress, ModelsLoaded), cancel, at_once=at_once):
+                case LoadingProgress(stage, fraction) if progress is not None:
+                    progress(stage, fraction)
+                case ModelsLoaded() as loaded:
+                    return loaded
 
     def answer(self, asked: Asked | AskedText, cancel: CancelFlag) -> Begun:
         """Begin a reply. Raises what that raises there, and `PairDiedError`, also if `cancel` moves nothing there."""
+        exchange = self._asked(asked)
+        stream = Stream(exchange)  # dropped and so cancelled, if this is interrupted
+        return Begun(stream, self._next(exchange, (ReplyBegun,), cancel).n_dropped)
+
+    def call(self, lookup: Lookup, cancel: CancelFlag) -> object:
+        """What is found there. Raises as `answer`."""
+        return self._next(self._asked(lookup), (str, int, tuple), cancel)
+
+    def _asked(self, wanted: LoadModels | Asked | AskedText | Lookup) -> Exchange:
         with self._lock:
             if self._death is not None:
                 raise type(self._death)(str(self._death))
-            reply = RemoteReply(next(self._numbers), self._send)
-            self._replies[reply.number] = reply
-        self._send(BeginReply(reply.number, asked))
-        stream = Stream(reply)  # dropped and so cancelled, if this is interrupted
-        patience: _Patience | None = None
+            exchange = Exchange(next(self._numbers), self._cancel)
+            self._exchanges[exchange.number] = exchange
+        self._send(Ask(exchange.number, wanted))
+        return exchange
+
+    def _next(self, exchange: Exchange, kinds: tuple[type, ...], cancel: CancelFlag, *, at_once: bool = False) -> Any:
+        """What is told next, which is of one of these kinds. Raises the error that is told instead."""
+        has_cancelled = False
         while True:
             with suppress(queue.Empty):
-                beginning = reply.beginning.get(timeout=_TICK_S)
-                if isinstance(beginning, Exception):
-                    raise beginning
-                return Begun(stream, beginning.n_dropped)
-            if cancel.is_set and patience is None:
-                patience = _Patience()
-                reply.cancel()
-            if patience is not None and patience.is_over():
-                self._end_hung()
+                told = exchange.answers.get(timeout=_TICK_S)
+                if isinstance(told, Exception):
+                    raise told
+                if isinstance(told, kinds):
+                    return told
+                self._end(f"it said something that is not an answer: {told!r:.100}")
+            if cancel.is_set and at_once:
+                raise Cancelled("loading was cancelled")
+            if cancel.is_set and not has_cancelled:
+                has_cancelled = True
+                exchange.cancel()
+
+    def _cancel(self, exchange: Exchange) -> None:
+        """May be called from any thread, a signal handler or `__del__`: takes no lock."""
+        self._send(Cancel(exchange.number))
+        self._cancelled.put(exchange)
 
     # Ending
 
     def close(self) -> None:
         """End all replies as cancelled, and the process. Returns when it has ended."""
         self.leave()
-        try:
-            self._child.wait(_END_S)
-        except subprocess.TimeoutExpired:
-            self._child.kill()
-        self._child.wait()
-        self._listener.join(_END_S)
+        if not self._has_ended_within(_CLOSING_HEARD_S) and self._closing_heard:
+            self._has_ended_within(_CLOSE_S)
+        self.kill()
 
     def leave(self) -> None:
         """The same without waiting."""
@@ -175,13 +163,21 @@ class ModelProcess:
         self._send(CloseModels())
 
     def kill(self) -> None:
-        """End it at once. The replies end with `PairDiedError`."""
+        """End it at once. What was asked of it ends with `PairDiedError`."""
         self._child.kill()
-        self._child.wait()
-        self._listener.join(_END_S)
+        self._has_ended_within(_LISTENED_S)
+        self._listener.join(_LISTENED_S)
 
-    def _end_hung(self) -> None:
-        self._last_lines.append(f"it did not react for {_END_S:g} seconds and was killed".encode())
+    def _has_ended_within(self, seconds: float) -> bool:
+        """Takes no lock, as waiting without a limit does: a signal handler may close a pair that is being closed."""
+        try:
+            self._child.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def _end(self, why: str) -> None:
+        self._last_lines.append(why.encode())
         self.kill()
 
     # The threads
@@ -209,47 +205,58 @@ class ModelProcess:
             for line in iter(lambda: pipe.readline(1 << 12), b""):
                 self._last_lines.append(line)
 
+    def _watch(self) -> None:
+        """Ends a process that does not react to a cancel: nobody might ask for anything any more, and notice."""
+        while (exchange := self._cancelled.get()) is not None:
+            since = time.monotonic()
+            while not exchange.over.wait(_TICK_S):
+                now = time.monotonic()
+                if not exchange.cancel_heard and now - since > _SILENT_S:
+                    self._end(f"it did not react for {_SILENT_S:g} seconds and was killed")
+                elif now - max(since, exchange.told_at) > _STUCK_S:
+                    self._end(f"it did not end what was cancelled for {_STUCK_S:g} seconds and was killed")
+
     def _listen(self) -> None:
         pipe = self._child.stdout
         assert pipe is not None
         with pipe:
             while (frame := read_frame(pipe)) is not None:
                 try:
-                    self._heard(decode(frame))
+                    self._hear(decode(frame))
                 except ValueError as error:
                     self._last_lines.append(f"it said something that is not a message: {error}".encode())
                     break
         self._mourn()
 
-    def _heard(self, message: object) -> None:
+    def _hear(self, message: object) -> None:
         match message:
-            case ReplyEvent(number, event):
-                self._reply(number, is_over=isinstance(event, Finished)).tell(event)
-            case ReplyBegun(number):
-                self._reply(number).beginning.put(message)
-            case ReplyRefused(number, error) | ReplyFailed(number, error):
-                self._reply(number, is_over=True).end(error.unpacked())
-            case LoadingFailed(error):
-                self._loading.put(error.unpacked())
-            case LoadingProgress() | ModelsLoaded():
-                self._loading.put(message)
+            case Told(number, what, is_last):
+                self._exchange(number, is_over=is_last).tell_of(what, is_last=is_last)
+            case Failed(number, error):
+                self._exchange(number, is_over=True).fail(error.unpacked())
+            case CancelHeard(number):
+                if (exchange := self._exchanges.get(number)) is not None:  # else it is over
+                    exchange.cancel_heard = True
+            case ModelsClosing():
+                self._closing_heard = True
             case LogLine(name, level, text) if name.split(".")[0] == _PACKAGE:
                 logging.getLogger(name).log(level, "%s", text)
             case _:
                 raise ValueError(f"{message!r:.100}")
 
-    def _reply(self, number: int, *, is_over: bool = False) -> RemoteReply:
+    def _exchange(self, number: int, *, is_over: bool) -> Exchange:
         with self._lock:
-            reply = self._replies.pop(number, None) if is_over else self._replies.get(number)
-        if reply is None:
-            raise ValueError(f"there is no reply {number}")
-        return reply
+            found = self._exchanges.pop(number, None) if is_over else self._exchanges.get(number)
+        if found is None:
+            raise ValueError(f"nothing was asked under {number}")
+        return found
 
     def _mourn(self) -> None:
         """It has ended, or says no more. Whoever waits for it is told."""
         self._child.kill()
         code = self._child.wait()
         self._send(CloseModels())  # ends the sending thread
+        self._cancelled.put(None)  # and the watching one
         said = child_process.last_words(b"".join(self._last_lines))
         error = (
             ClosedError("this pair is closed; load it again")
@@ -261,11 +268,10 @@ class ModelProcess:
         )
         with self._lock:
             self._death = error
-            replies = list(self._replies.values())
-            self._replies.clear()
-        self._loading.put(error)
-        for reply in replies:
-            reply.end(error)
+            exchanges = list(self._exchanges.values())
+            self._exchanges.clear()
+        for exchange in exchanges:
+            exchange.fail(error)
 
 
 def _log_levels() -> dict[str, int]:

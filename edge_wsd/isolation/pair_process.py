@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
+from typing import TypeVar
 
 from edge_wsd._native import CancelFlag
 from edge_wsd.asked import Asked, AskedText, Begun
@@ -17,17 +19,21 @@ from edge_wsd.isolation.messages import ModelsLoaded
 from edge_wsd.isolation.model_process import ModelProcess
 from edge_wsd.llama.vocabulary_verdict import VocabularyVerdict
 from edge_wsd.loaded_model import ModelFacts
+from edge_wsd.lookups import Lookup
 from edge_wsd.models.plan.planner import Plan
 from edge_wsd.pair_settings import PairProgress, PairSettings
 
+T = TypeVar("T")
 _TICK_S = 0.05
 
 
 class PairProcess:
     """Does for a `Pair` what `LoadedPair` does, over there."""
 
-    def __init__(self, settings: PairSettings, progress: PairProgress | None = None) -> None:
-        """Starts the process and loads the models; raises as `Pair.load` does."""
+    def __init__(
+        self, settings: PairSettings, progress: PairProgress | None = None, cancel: CancelFlag | None = None
+    ) -> None:
+        """Starts the process and loads the models; `cancel` and errors are as for `Pair.load`."""
         self.name = settings.name
         self.parallel = settings.parallel
         self.closed = False
@@ -39,7 +45,7 @@ class PairProcess:
         """The one that was started last, which may be loading still."""
         self._ready: ModelProcess
         self._about: ModelsLoaded
-        self._ready, self._about = self._started(CancelFlag())
+        self._ready, self._about = self._started(cancel or CancelFlag(), at_once=True)
 
     @property
     def plan(self) -> Plan | None:
@@ -64,17 +70,24 @@ class PairProcess:
 
     def answer(self, asked: Asked | AskedText, cancel: CancelFlag) -> Begun:
         """Begin a reply, in a new process if the last one has ended; its models are loaded first."""
-        self.require_open()
         try:
-            before, process = self._ready, self._running(cancel)
-            try:
-                return process.answer(asked, cancel)
-            except PairDiedError:
-                if process is not before or cancel.is_set:
-                    raise
-            return self._running(cancel).answer(asked, cancel)  # it had died before it was asked, most likely
+            return self._asked(lambda process: process.answer(asked, cancel), cancel)
         except Cancelled:
             return Begun(Stream.over(Reply("", (), (), "cancelled", None, Statistics())))
+
+    def call(self, lookup: Lookup, cancel: CancelFlag) -> object:
+        """What is found out over there. Raises `Cancelled` if another caller still loads the models."""
+        return self._asked(lambda process: process.call(lookup, cancel), cancel)
+
+    def _asked(self, ask: Callable[[ModelProcess], T], cancel: CancelFlag) -> T:
+        self.require_open()
+        before, process = self._ready, self._running(cancel)
+        try:
+            return ask(process)
+        except PairDiedError:
+            if process is not before or cancel.is_set:
+                raise
+        return ask(self._running(cancel))  # it had died before it was asked, most likely
 
     def require_open(self) -> None:
         if self.closed:
@@ -100,15 +113,15 @@ class PairProcess:
                     raise Cancelled
             try:
                 if not self._ready.is_alive:
-                    self._ready, self._about = self._started(cancel)
+                    self._ready, self._about = self._started(cancel, at_once=False)
             finally:
                 self._starting.release()
         return self._ready
 
-    def _started(self, cancel: CancelFlag) -> tuple[ModelProcess, ModelsLoaded]:
+    def _started(self, cancel: CancelFlag, *, at_once: bool) -> tuple[ModelProcess, ModelsLoaded]:
         process = self._process = ModelProcess()
         try:
-            loaded = process.load(self._settings, self._progress, cancel)
+            loaded = process.load(self._settings, self._progress, cancel, at_once=at_once)
             self.require_open()  # closed in the meantime
         except BaseException:
             process.kill()

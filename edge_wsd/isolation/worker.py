@@ -10,35 +10,38 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from edge_wsd._native import CancelFlag
-from edge_wsd.asked import Asked, AskedText
+from edge_wsd.asked import Asked, AskedText, Begun
 from edge_wsd.child_process import keep_crashes_quiet
 from edge_wsd.decoding.events import SOURCES, Event, Finished
 from edge_wsd.engine.stream import Stream
 from edge_wsd.frames import read_frame, write_frame
 from edge_wsd.isolation.messages import (
-    BeginReply,
-    CancelReply,
+    Ask,
+    Cancel,
+    CancelHeard,
     CloseModels,
-    LoadingFailed,
+    Failed,
     LoadingProgress,
     LoadModels,
     LogLine,
+    ModelsClosing,
     ModelsLoaded,
+    News,
     PackedError,
     ReplyBegun,
-    ReplyEvent,
-    ReplyFailed,
-    ReplyRefused,
+    Told,
     decode,
     encode,
 )
 from edge_wsd.loaded_pair import LoadedPair
-from edge_wsd.pair_settings import PairSettings
+from edge_wsd.lookups import Lookup
+from edge_wsd.pair_settings import PairProgress
 
 _PACKAGE = "edge_wsd"
 
@@ -56,14 +59,13 @@ def main(_arguments: list[str]) -> None:
     served = ServedPair(sender)
     while (frame := read_frame(requests)) is not None:
         match decode(frame):
-            case LoadModels(settings, log_levels):
-                _send_logs(sender, dict(log_levels))
-                threading.Thread(target=served.load, args=(settings,), name="edge-wsd loading", daemon=True).start()
-            case BeginReply(number, asked):
-                served.begin(number, asked)
-            case CancelReply(number):
+            case Ask(number, wanted):
+                served.begin(number, wanted)
+            case Cancel(number):
                 served.cancel(number)
+                sender.send(CancelHeard(number))
             case CloseModels():
+                sender.send(ModelsClosing())
                 served.close()
                 sender.finish()
                 os._exit(0)
@@ -81,14 +83,13 @@ class Sender:
 
     def send(self, message: object) -> None:
         """Write a message after those that were sent before it. From any thread."""
-        self.call(partial(self.write, message))
+        self.call(partial(self._write, message))
 
     def call(self, work: Callable[[], None]) -> None:
         """Run `work` in this thread, after what was sent before it."""
         self._work.put(work)
 
-    def write(self, message: object) -> None:
-        """For this thread: write a message at once."""
+    def _write(self, message: object) -> None:
         write_frame(self._pipe, encode(message))
 
     def finish(self) -> None:
@@ -102,10 +103,14 @@ class Sender:
                 work()
         except OSError:  # nobody reads any more
             os._exit(1)
+        except BaseException:  # a bug of ours; but nobody may wait for answers that do not come
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)
 
 
 class ServedPair:
-    """The pair, and which replies of it are being written."""
+    """The pair, and what was asked of it and is not over yet."""
 
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
@@ -114,41 +119,52 @@ class ServedPair:
         self._streams: dict[int, Stream] = {}
         self._lock = threading.Lock()
 
-    def load(self, settings: PairSettings) -> None:
-        """Load the models, and say so, or why not."""
-        try:
-            pair = LoadedPair.load(settings, lambda stage, share: self._sender.send(LoadingProgress(stage, share)))
-        except BaseException as error:
-            self._sender.send(LoadingFailed(PackedError.of(error)))
-            return
-        self._pair = pair
-        facts = {source: pair.about(source) for source in SOURCES}
-        self._sender.send(ModelsLoaded(pair.plan, pair.vocabulary, pair.overlaps, facts))
-
-    def begin(self, number: int, asked: Asked | AskedText) -> None:
-        """Begin a reply, and send its events as they come. Its prompts are made in a thread of their own."""
+    def begin(self, number: int, wanted: LoadModels | Asked | AskedText | Lookup) -> None:
+        """Do it in a thread of its own, and tell what comes of it."""
         flag = CancelFlag()
         with self._lock:
             self._asking[number] = flag
-        threading.Thread(target=self._answer, args=(number, asked, flag), name="edge-wsd asking", daemon=True).start()
+        threading.Thread(target=self._do, args=(number, wanted, flag), name="edge-wsd asking", daemon=True).start()
 
-    def _answer(self, number: int, asked: Asked | AskedText, flag: CancelFlag) -> None:
+    def _do(self, number: int, wanted: LoadModels | Asked | AskedText | Lookup, flag: CancelFlag) -> None:
         try:
-            assert self._pair is not None, "asked before the models were loaded"
-            begun = self._pair.answer(asked, flag)
+            if isinstance(wanted, LoadModels):
+                loaded = self._load(wanted, lambda stage, share: self._tell(number, LoadingProgress(stage, share)))
+                self._tell(number, loaded, is_last=True)
+            elif isinstance(wanted, Asked | AskedText):
+                self._hand_on(number, self._loaded.answer(wanted, flag), flag)
+            else:
+                found: News = self._loaded.call(cast("Callable[[LoadedPair], News]", wanted))
+                self._tell(number, found, is_last=True)
         except BaseException as error:
-            self._sender.send(ReplyRefused(number, PackedError.of(error)))
-            self._forget(number)
-            return
+            self._fail(number, error)
+
+    def _load(self, wanted: LoadModels, progress: PairProgress) -> ModelsLoaded:
+        _send_logs(self._sender, wanted.log_levels)
+        pair = self._pair = LoadedPair.load(wanted.settings, progress)
+        facts = {source: pair.about(source) for source in SOURCES}
+        return ModelsLoaded(pair.plan, pair.vocabulary, pair.overlaps, facts)
+
+    @property
+    def _loaded(self) -> LoadedPair:
+        assert self._pair is not None, "asked before the models were loaded"
+        return self._pair
+
+    def _hand_on(self, number: int, begun: Begun, flag: CancelFlag) -> None:
+        """The events of a reply, as they come."""
         with self._lock:
             self._streams[number] = begun.stream
             if flag.is_set:
                 begun.stream.cancel()
-        self._sender.send(ReplyBegun(number, begun.n_dropped))
-        begun.stream.deliver(partial(self._tell, number), partial(self._fail, number), call=self._sender.call)
+        self._tell(number, ReplyBegun(begun.n_dropped))
+
+        def tell(event: Event) -> None:
+            self._tell(number, event, is_last=isinstance(event, Finished))
+
+        begun.stream.deliver(tell, partial(self._fail, number), call=self._sender.call)
 
     def cancel(self, number: int) -> None:
-        """End a reply early, wherever it is; one that has ended already stays as it is."""
+        """End something early, wherever it is; what has ended already stays as it is."""
         with self._lock:
             if (flag := self._asking.get(number)) is not None:
                 flag.set()
@@ -160,14 +176,14 @@ class ServedPair:
         if self._pair is not None:
             self._pair.close()
 
-    def _tell(self, number: int, event: Event) -> None:
-        self._sender.write(ReplyEvent(number, event))
-        if isinstance(event, Finished):
+    def _tell(self, number: int, what: News, *, is_last: bool = False) -> None:
+        if is_last:
             self._forget(number)
+        self._sender.send(Told(number, what, is_last))
 
     def _fail(self, number: int, error: BaseException) -> None:
-        self._sender.write(ReplyFailed(number, PackedError.of(error)))
         self._forget(number)
+        self._sender.send(Failed(number, PackedError.of(error)))
 
     def _forget(self, number: int) -> None:
         with self._lock:
@@ -186,7 +202,7 @@ class LogSender(logging.Handler):
         self._sender.send(LogLine(record.name, record.levelno, self.format(record)))
 
 
-def _send_logs(sender: Sender, levels: dict[str, int]) -> None:
+def _send_logs(sender: Sender, levels: Mapping[str, int]) -> None:
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
     logging.getLogger(_PACKAGE).addHandler(LogSender(sender))

@@ -16,6 +16,7 @@ from edge_wsd._native import CancelFlag
 from edge_wsd.decoding.events import Event, Finished
 from edge_wsd.engine.stream import Stream
 from edge_wsd.errors import ContextFullError
+from edge_wsd.lookups import CountOf
 from edge_wsd.pair import Pair
 from edge_wsd.serve.errors import ClientGone, RequestError
 from edge_wsd.serve.metrics import Metrics
@@ -182,19 +183,17 @@ class Limits:
             return ClientGone("the client left")
         return _stopping() if self._stopping.is_set() else self._too_late()
 
-    def check_prompt(self, pair: Pair, texts: Iterable[str]) -> None:
+    def check_prompt(self, pair: Pair, texts: Iterable[str], cancel: CancelFlag) -> None:
         """Raises `ContextFullError` if `texts`, which become a prompt, have more tokens than a prompt may have.
 
-        Runs in the caller's thread; what the prompt's template adds is not counted.
+        Runs in the caller's thread; what the prompt's template adds is not counted. Raises and obeys `cancel` as
+        `Pair.call` does.
         """
         most = self._settings.max_prompt_tokens
-        texts = list(texts)
+        texts = tuple(texts)
         if most is None or sum(len(text.encode(errors="replace")) for text in texts) <= most:
             return
-        vocab = pair.base.model.vocab
-        needed = sum(map(vocab.fewest_tokens, texts))  # of an endless text, which is not even tokenised
-        if needed <= most:
-            needed = sum(len(vocab.tokenize(text)) for text in texts)
+        needed = pair.call(CountOf(texts, most), cancel)
         if needed > most:
             raise ContextFullError(
                 f"the prompt has {needed} tokens or more, and this server takes at most {most} (--max-prompt-tokens)",

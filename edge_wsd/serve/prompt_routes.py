@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import AliasChoices, BaseModel, Field
 from starlette.responses import Response
 
+from edge_wsd._native import CancelFlag
 from edge_wsd.decoding.events import Source
-from edge_wsd.llama.vocab import CONTROL, Vocab
-from edge_wsd.loaded_model import LoadedModel
+from edge_wsd.lookups import PiecesOf, PromptOf, TokensOf
 from edge_wsd.prompts.messages import Message, parse_messages
 from edge_wsd.prompts.tools import Tool
 from edge_wsd.serve.errors import OPENAI_ERRORS, RequestError
@@ -99,35 +99,33 @@ class TemplateAnswer(BaseModel):
 @router.post("/tokenize", response_model=TokenizeAnswer)
 async def tokenize(request: Request, body: TokenizeRequest) -> Response:
     """The tokens of a text."""
-    return await serve_of(request).look(
-        request, body.model, lambda served: _as_json(tokens=_tokenized(_model(served).model.vocab, body))
-    )
+
+    def tokenized(served: Served, cancel: CancelFlag) -> Response:
+        tokens = _tokenized(served, body, cancel)
+        if not body.with_pieces:
+            return _as_json(tokens=tokens)
+        different = tuple(set(tokens))
+        pieces = served.pair.call(PiecesOf(_source(served), different), cancel)
+        shown = dict(zip(different, map(_readable, pieces), strict=True))
+        return _as_json(tokens=[{"id": token, "piece": shown[token]} for token in tokens])
+
+    return await serve_of(request).look(request, body.model, tokenized)
 
 
-def _tokenized(vocab: Vocab, body: TokenizeRequest) -> list[int] | list[dict[str, Any]]:
-    parts = [body.content] if isinstance(body.content, str) else body.content
+def _tokenized(served: Served, body: TokenizeRequest, cancel: CancelFlag) -> Sequence[int]:
+    parts = (body.content,) if isinstance(body.content, str) else tuple(body.content)
     _refuse_long(part for part in parts if isinstance(part, str))
-    tokens: list[int] = []
-    for number, part in enumerate(parts):
-        if isinstance(part, str):
-            bos = body.add_special and vocab.add_bos and number == 0
-            tokens += vocab.tokenize(part, special=body.parse_special, bos=bos)
-        else:
-            vocab.piece(part)  # raises for an id that there is not
-            tokens.append(part)
-    if not body.with_pieces:
-        return tokens
-    pieces = {token: _readable(_piece(vocab, token)) for token in set(tokens)}
-    return [{"id": token, "piece": pieces[token]} for token in tokens]
+    asked = TokensOf(_source(served), parts, special=body.parse_special, bos=body.add_special)
+    return served.pair.call(asked, cancel)
 
 
 @router.post("/detokenize", response_model=DetokenizeAnswer)
 async def detokenize(request: Request, body: DetokenizeRequest) -> Response:
     """The text of tokens."""
 
-    def detokenized(served: Served) -> Response:
-        vocab = _model(served).model.vocab
-        text = b"".join(_piece(vocab, token) for token in body.tokens).decode(errors="replace")
+    def detokenized(served: Served, cancel: CancelFlag) -> Response:
+        pieces = served.pair.call(PiecesOf(_source(served), tuple(body.tokens)), cancel)
+        text = b"".join(pieces).decode(errors="replace")
         return _as_json(content=text, prompt=text)
 
     return await serve_of(request).look(request, body.model, detokenized)
@@ -137,20 +135,19 @@ async def detokenize(request: Request, body: DetokenizeRequest) -> Response:
 async def tokenizer_info(request: Request, model: str | None = None) -> TokenizerInfo:
     """What clients want to know of a tokenizer that they use from here, as vLLM tells it."""
     async with serve_of(request).models.use(model) as served:
-        vocab = _model(served).model.vocab
-        bos, eos = (None if token is None else vocab.text(token) for token in (vocab.bos, vocab.eos))
-        return TokenizerInfo(bos_token=bos, eos_token=eos, chat_template=_model(served).model.chat_template)
+        facts = served.pair.about(_source(served))
+        return TokenizerInfo(bos_token=facts.bos, eos_token=facts.eos, chat_template=facts.chat_template)
 
 
 @router.post("/apply-template", response_model=TemplateAnswer)
 async def apply_template(request: Request, body: TemplateRequest) -> Response:
     """A conversation as the base reads it, or as `NAME:drafter` does."""
 
-    def applied(served: Served) -> Response:
+    def applied(served: Served, cancel: CancelFlag) -> Response:
         messages, tools = parse_messages(body.messages), asked_tools(body.tools, body.tool_choice).tools
         parts: list[Message | Tool] = [*messages, *tools]
         _refuse_long(text for part in parts for text in part.texts())
-        return _as_json(prompt=_model(served).encode(messages, tools).text)
+        return _as_json(prompt=served.pair.call(PromptOf(_source(served), messages, tuple(tools)), cancel))
 
     return await serve_of(request).look(request, body.model, applied)
 
@@ -169,21 +166,9 @@ def _refuse_long(texts: Iterable[str]) -> None:
         raise RequestError(text, status=413, code="text_too_long")
 
 
-def _model(served: Served) -> LoadedModel:
-    """The one of the two that a name means. The base finishes the answers of both, in its own tokens.
-
-    Raises `RequestError` 501 where the models live in a process of their own.
-    """
-    if served.pair.is_isolated:
-        text = "this looks into the models, which live in a process of their own; start the server without --isolate"
-        raise RequestError(text, status=501, code="models_isolated")
-    source: Source = "drafter" if served.mode == "drafter" else "base"
-    return served.pair.model(source)
-
-
-def _piece(vocab: Vocab, token: int) -> bytes:
-    piece = vocab.piece(token)
-    return vocab.text(token).encode() if not piece and vocab.attributes(token) & CONTROL else piece
+def _source(served: Served) -> Source:
+    """The one of the two that a name means. The base finishes the answers of both, in its own tokens."""
+    return "drafter" if served.mode == "drafter" else "base"
 
 
 def _readable(piece: bytes) -> str | list[int]:

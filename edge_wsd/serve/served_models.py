@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import EllipsisType
 from typing import Any, Final, cast
 
+from edge_wsd._native import CancelFlag
 from edge_wsd.decoding.events import SOURCES
 from edge_wsd.decoding.options import Mode, OptionChanges, Options
-from edge_wsd.errors import ClosedError, EdgeWsdError, PairsFileError, WorkerError
+from edge_wsd.errors import Cancelled, ClosedError, EdgeWsdError, PairsFileError, WorkerError
 from edge_wsd.models.pairs.known import find_pair, known_pairs
 from edge_wsd.models.pairs.named_pair import TEMPLATE_KEYS, NamedPair
 from edge_wsd.models.plan.planner import plan_pair
@@ -29,6 +31,8 @@ _LOG = logger_without_secrets(__name__)
 _LATEST = "latest"
 _LEAST_KEPT_S = 5.0
 """A pair that was just loaded waits at least so long for whoever asked for it."""
+_STALLED_S = 60.0
+"""How long loading may make no progress once all who waited for it have left; a slow disk takes less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,41 @@ class _Resident:
     expiry: asyncio.TimerHandle | None = None
 
 
+class _Loading:
+    """A pair on its way into memory."""
+
+    def __init__(self, load: Callable[[_Loading], Coroutine[Any, Any, None]]) -> None:
+        self.cancel = CancelFlag()
+        self._n_waiting = 0
+        self._heard_at = time.monotonic()
+        self.task = asyncio.ensure_future(load(self))
+        self.task.add_done_callback(lambda done: done.cancelled() or done.exception())  # all may have left
+
+    def hear(self, *_: object) -> None:
+        """It makes progress. In the thread that loads."""
+        self._heard_at = time.monotonic()
+
+    async def wait(self) -> None:
+        """Returns once the pair is in memory; raises why it is not. Others may wait for it when one leaves."""
+        self._n_waiting += 1
+        try:
+            await asyncio.shield(self.task)
+        finally:
+            self._n_waiting -= 1
+            if not self._n_waiting:
+                self._end_if_stalled()
+
+    def _end_if_stalled(self) -> None:
+        """Now or later, unless it goes on: whoever comes meanwhile would wait in vain."""
+        left_s = self._heard_at + _STALLED_S - time.monotonic()
+        if self.task.done():
+            return
+        if left_s <= 0:
+            self.cancel.set()
+        else:
+            asyncio.get_running_loop().call_later(left_s, self._end_if_stalled)
+
+
 class ServedModels:
     """For one event loop, but for `put`, which may come before it. Owns the pairs; `aclose` frees them."""
 
@@ -72,7 +111,7 @@ class ServedModels:
         self._changes: Final = changes or OptionChanges()
         self._keep_alive_s: Final = keep_alive_s
         self._residents: dict[str, _Resident] = {}
-        self._loads: dict[str, asyncio.Task[None]] = {}
+        self._loads: dict[str, _Loading] = {}
         self._memory = asyncio.Lock()  # whoever loads or frees a pair
         self._is_closed = False
 
@@ -167,25 +206,26 @@ class ServedModels:
         while (resident := self._residents.get(named.name)) is None:
             self._require_open()
             if named.name not in self._loads:
-                load = self._loads[named.name] = asyncio.ensure_future(self._load(named))
-                load.add_done_callback(lambda done: done.cancelled() or done.exception())  # all may have left
-            # One who leaves meanwhile does not stop what others may wait for.
-            await asyncio.shield(self._loads[named.name])
+                self._loads[named.name] = _Loading(partial(self._load, named))
+            await self._loads[named.name].wait()
         return resident
 
-    async def _load(self, named: NamedPair) -> None:
+    async def _load(self, named: NamedPair, loading: _Loading) -> None:
         try:
             async with self._memory:
-                loading = self._loading_of(named)
+                settings = self._loading_of(named)
                 drafter, base = await asyncio.to_thread(named.find_models)
-                await self._make_room(drafter, base, loading)
-                pair = await asyncio.to_thread(
-                    Pair.load, drafter, base, name=named.name, progress=lambda *_: self._require_open(), **loading
-                )
+                await self._make_room(drafter, base, settings)
+                told: dict[str, Any] = {"name": named.name, "progress": loading.hear, "cancel": loading.cancel}
+                pair = await asyncio.to_thread(partial(Pair.load, drafter, base, **told, **settings))
                 pair.options = self.options_of(named)
                 resident = self._residents[named.name] = _Resident(pair, self._keep_alive_s)
                 self._leave_later(named.name, resident, at_least_s=_LEAST_KEPT_S)
                 _LOG.info("pair %s was loaded", named.name)
+        except Cancelled:
+            self._require_open()
+            text = f"pair {named.name} was not loaded: nothing was heard of it for {_STALLED_S:g} seconds; try again"
+            raise RequestError(text, status=503, code="loading_stalled", retry_after=1) from None
         finally:
             del self._loads[named.name]
 
@@ -251,8 +291,10 @@ class ServedModels:
     async def aclose(self) -> None:
         """Frees every pair, and cancels what they still write. Closing twice does nothing."""
         self._is_closed = True
+        for loading in self._loads.values():
+            loading.cancel.set()
         if self._loads:
-            await asyncio.wait(self._loads.values())
+            await asyncio.wait([loading.task for loading in self._loads.values()])
         async with self._memory:
             for name in list(self._residents):
                 await self._free(name)

@@ -21,6 +21,8 @@ from edge_wsd.serve.settings import ServeSettings
 from edge_wsd.serve.state import Serve
 
 _MOST_CONNECTIONS_WAITING = 128
+_ENDING_S = 0.5
+"""How long answers that were ended may take to do so."""
 _LAST_WORDS_S = 5.0
 """How long connections may take to close once nothing is written any more."""
 
@@ -87,10 +89,16 @@ class HttpServer(uvicorn.Server):
             self._on_ready(self._settings.url(host, port))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Answers may be finished for a while; then they are ended."""
+        """Answers may be finished for a while; then they are ended, and soon after whatever they may wait for."""
         self._state.begin_closing()
-        stopping = asyncio.get_running_loop().call_later(self._settings.shutdown_s, self._state.stop)
+        ending = asyncio.ensure_future(self._end())
         try:
             await super().shutdown(sockets)
         finally:
-            stopping.cancel()
+            ending.cancel()
+
+    async def _end(self) -> None:
+        await asyncio.sleep(self._settings.shutdown_s)
+        self._state.stop()
+        await asyncio.sleep(_ENDING_S)
+        await asyncio.shield(self._state.models.aclose())  # a process of models that hangs would be waited for

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import TypeVar
 
 from fastapi import Request
 
+from edge_wsd._native import CancelFlag
 from edge_wsd.serve.limits import Limits
 from edge_wsd.serve.metrics import Metrics
 from edge_wsd.serve.served_models import Served, ServedModels
@@ -38,14 +38,13 @@ class Serve:
         async with self._holding(self.limits, request, name, keep_alive_s) as served:
             yield served
 
-    async def look(self, request: Request, name: str | None, work: Callable[[Served], T]) -> T:
+    async def look(self, request: Request, name: str | None, work: Callable[[Served, CancelFlag], T]) -> T:
         """What `work` finds out with the pair of this name, in a thread, beside the answers. Raises as `answering`.
 
-        It must be short, as nothing ends it early.
+        It must be short: the flag ends only the waiting for a process of the models that hangs.
         """
         async with self._holding(self.beside, request, name) as served:
-            looking = asyncio.to_thread(work, served)
-            return await self.beside.unless_gone(request.state.slot, looking, stop=lambda: None)
+            return await self.beside.in_thread(request.state.slot, lambda cancel: work(served, cancel))
 
     @asynccontextmanager
     async def _holding(

@@ -108,7 +108,6 @@ def test_an_address_that_others_reach_needs_a_key():
         (("--allow-origin", "example.com"), "--allow-origin must be * or SCHEME://HOST"),
         (("--allow-host", "http://x"), "--allow-host must be a host's name"),
         (("--api-key", "two words"), "--api-key must be one word"),
-        (("--isolate", "--max-prompt-tokens", "9"), "--max-prompt-tokens and --isolate exclude each other"),
     ],
 )
 def test_a_value_that_makes_no_sense_is_named_by_its_flag(options, complaint):

@@ -289,7 +289,7 @@ def test_all_who_are_answered_hear_of_the_death(in_bounded_time):
 
 
 def test_a_process_that_hangs_is_killed_when_what_it_is_asked_is_cancelled(monkeypatch, in_bounded_time):
-    monkeypatch.setattr(model_process, "_END_S", 0.3)
+    monkeypatch.setattr(model_process, "_SILENT_S", 0.3)
     with demo(isolate=True) as pair:
         for ask in (pair.session(options=ANSWER).stream, partial(pair.complete, options=ANSWER), pair.score):
             before = pair.process_id
@@ -304,7 +304,7 @@ def test_a_process_that_hangs_is_killed_when_what_it_is_asked_is_cancelled(monke
 
 
 def test_loading_that_hangs_ends_for_all_who_cancel_it(monkeypatch, tmp_path, in_bounded_time):
-    monkeypatch.setattr(model_process, "_END_S", 0.3)
+    monkeypatch.setattr(model_process, "_SILENT_S", 0.3)
     (tmp_path / "hanging.py").write_text("import time\ntime.sleep(600)\n")
     with demo(isolate=True) as pair, ThreadPoolExecutor(2) as pool:
         before = pair.process_id

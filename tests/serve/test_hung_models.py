@@ -27,7 +27,7 @@ ASKING = [
 @pytest.fixture
 def hanging(server_with, monkeypatch):
     """Starts a server whose models hang."""
-    monkeypatch.setattr(model_process, "_END_S", 0.3)
+    monkeypatch.setattr(model_process, "_SILENT_S", 0.3)
 
     def start(**settings):
         server = server_with(demo_models(loading={"isolate": True}), **settings)

@@ -13,6 +13,7 @@ import httpx
 import pytest
 from fastapi import APIRouter, Request
 
+from edge_wsd._native import CancelFlag
 from edge_wsd.decoding.events import Finished, Token
 from edge_wsd.decoding.options import Options
 from edge_wsd.serve.errors import ClientGone
@@ -44,7 +45,7 @@ class Writing:
         )
         async with serve.limits.slot(request), serve.models.use("demo") as served:
             texts = [body.get("prompt", "hello")]
-            serve.limits.check_prompt(served.pair, texts)
+            serve.limits.check_prompt(served.pair, texts, CancelFlag())
             stream = await asyncio.to_thread(served.pair.session(options=options).stream, texts[0])
             self.streams.append(stream)
             yield None

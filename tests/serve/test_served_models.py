@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import pytest
 
-from edge_wsd.errors import ClosedError, StoreError, WorkerError
+from edge_wsd.errors import Cancelled, ClosedError, StoreError, WorkerError
 from edge_wsd.models.pairs.named_pair import NamedPair
 from edge_wsd.pair import Pair
 from edge_wsd.serve import served_models
@@ -289,10 +289,11 @@ def test_nothing_is_loaded_once_the_server_stops():
 def test_loading_ends_with_the_server(monkeypatch):
     stages = []
 
-    def load(*_, progress, **__):
-        while True:
+    def load(*_, progress, cancel, **__):
+        while not cancel.is_set:
             stages.append(progress("base", 0.5))
             time.sleep(0.01)
+        raise Cancelled("loading was cancelled")
 
     async def play(models):
         async def ask():
@@ -316,20 +317,42 @@ def test_two_models_without_a_name_are_served_under_their_own():
     assert models.parse(None)[0].base == "owner/Some-Base:Q4_K_M"
 
 
+def test_loading_that_stalls_ends_once_all_have_left(monkeypatch):
+    """Whoever comes meanwhile hears of it; as long as it goes on, or somebody has waited from the beginning, it may."""
+    loading, clock = threading.Event(), time.monotonic
+
+    def load(*_, progress, cancel, **__):
+        progress("base", 0.5)
+        loading.set()
+        while not cancel.is_set:
+            time.sleep(0.01)
+        raise Cancelled("loading was cancelled")
+
+    async def play(models):
+        async def ask():
+            async with models.use("demo"):
+                pass
+
+        first, second = (asyncio.ensure_future(ask()) for _ in range(2))
+        await eventually(loading.is_set)
+        first.cancel()
+        monkeypatch.setattr(served_models, "_STALLED_S", 0.3)
+        later = clock() + 1.0
+        await eventually(lambda: clock() > later)
+        assert not second.done()
+        second.cancel()
+        third = asyncio.ensure_future(ask())
+        with pytest.raises(RequestError, match="nothing was heard of it for 0") as caught:
+            await third
+        assert caught.value.status == 503
+        monkeypatch.undo()
+        await ask()
+
+    monkeypatch.setattr(Pair, "load", load)
+    played(demo_models(), play)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_routes_that_look_into_isolated_models_are_not_implemented(server_with):
-    server = server_with(demo_models(loading={"isolate": True}))
-    with server.client() as client:
-        answers = [
-            client.post("/tokenize", json={"content": "ls"}),
-            client.post("/detokenize", json={"tokens": [5]}),
-            client.post("/apply-template", json={"messages": [{"role": "user", "content": "hello"}]}),
-            client.get("/tokenizer_info"),
-        ]
-    assert [answer.status_code for answer in answers] == [501] * 4
-    assert {answer.json()["error"]["code"] for answer in answers} == {"models_isolated"}
-
-
 def test_a_death_of_isolated_models_is_an_error_of_one_answer(server_with):
     server = server_with(demo_models(loading={"isolate": True}))
     asked = {"messages": [{"role": "user", "content": "hello"}], "edge_wsd": {"logit_bias": {"a": 1000}}}

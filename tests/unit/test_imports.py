@@ -14,7 +14,7 @@ HOMES = {"edge_wsd": ROOT / "edge_wsd", "edge_wsd.converters": ROOT / "converter
 ARROWS = {
     "cli": "authorship batch batch_files bench calibration conversation_file converters decoding demo engine "
     "evaluation llama models pair prompts pull serve session sessions staging",
-    "serve": "asked batch conversation_file decoding demo engine llama loaded_model models pair prompts session",
+    "serve": "asked batch conversation_file decoding demo engine llama lookups models pair prompts session",
     "pull": "models staging",
     "staging": "converters models",
     "converters": "llama models prompts",
@@ -26,9 +26,12 @@ ARROWS = {
     "sessions": "conversation_file decoding engine llama pair prompts session",
     "session": "asked authorship conversation_file decoding engine pair prompts",
     # It makes sessions, which are data.
-    "pair": "asked decoding demo engine isolation llama loaded_model loaded_pair models pair_settings prompts session",
+    "pair": "asked decoding demo engine isolation llama loaded_model loaded_pair lookups models pair_settings prompts "
+    "session",
     # Its process has a pair in memory.
-    "isolation": "asked decoding engine llama loaded_model loaded_pair models pair_settings prompts",
+    "isolation": "asked decoding engine llama loaded_model loaded_pair lookups models pair_settings prompts",
+    # They are called with a pair in memory.
+    "lookups": "decoding loaded_pair prompts",
     "loaded_pair": "asked decoding engine llama loaded_model models pair_settings prompts raw_prompts reply",
     "pair_settings": "engine llama",
     "asked": "decoding engine prompts",

@@ -9,10 +9,10 @@ import pytest
 
 from edge_wsd import ContextFullError, Options, Token
 from edge_wsd.asked import Asked, AskedText
-from edge_wsd.decoding import events
 from edge_wsd.isolation import messages
-from edge_wsd.isolation.messages import BeginReply, PackedError, ReplyEvent, decode, encode
+from edge_wsd.isolation.messages import Ask, Failed, PackedError, Told, decode, encode
 from edge_wsd.llama.settings import ModelSettings
+from edge_wsd.lookups import TokensOf
 from edge_wsd.pair_settings import PairSettings
 from edge_wsd.prompts.messages import Message
 from edge_wsd.prompts.tools import Tool, ToolCall
@@ -33,7 +33,9 @@ def parts_of(kind):
 
 
 @pytest.mark.parametrize(
-    "kind", [events.Event, messages.ModelsLoaded, messages.LoadModels, messages.BeginReply], ids=str
+    "kind",
+    [messages.Ask, messages.Cancel, messages.CloseModels, messages.Told, messages.Failed, messages.LogLine],
+    ids=str,
 )
 def test_all_that_a_message_is_made_of_can_be_sent(kind):
     """A field of a new type would otherwise be found out by whoever isolates a pair."""
@@ -43,9 +45,9 @@ def test_all_that_a_message_is_made_of_can_be_sent(kind):
 @pytest.mark.parametrize(
     "message",
     [
-        ReplyEvent(3, Token(0, 5, "a\n\u2028", "base", -math.inf, None, b"\xff\x00")),
-        BeginReply(1, AskedText((1, 2, 3), Options(logit_bias={7: -math.inf, "x": 1.5}, stop=("a", "b")))),
-        BeginReply(
+        Told(3, Token(0, 5, "a\n\u2028", "base", -math.inf, None, b"\xff\x00")),
+        Ask(1, AskedText((1, 2, 3), Options(logit_bias={7: -math.inf, "x": 1.5}, stop=("a", "b")))),
+        Ask(
             2,
             Asked(
                 None,
@@ -54,13 +56,19 @@ def test_all_that_a_message_is_made_of_can_be_sent(kind):
                 (Tool("f", "what it does", SCHEMA),),
             ),
         ),
-        messages.LoadModels(
-            PairSettings("n", "d\udcff.gguf", "b", ModelSettings(threads=2), workers=("127.0.0.1:1",)),
-            {"edge_wsd.a": 10},
+        Ask(
+            0,
+            messages.LoadModels(
+                PairSettings("n", "d\udcff.gguf", "b", ModelSettings(threads=2), workers=("127.0.0.1:1",)),
+                {"edge_wsd.a": 10},
+            ),
         ),
-        messages.ModelsLoaded(None, messages.VocabularyVerdict("padded", "why", ("a",)), True, {}),
-        messages.ReplyFailed(1, PackedError("E", "text", {"needed": 1})),
+        Told(0, messages.ModelsLoaded(None, messages.VocabularyVerdict("padded", "why", ("a",)), True, {})),
+        Failed(1, PackedError("E", "text", {"needed": 1})),
         messages.LogLine("edge_wsd", 30, "100 %"),
+        Ask(3, TokensOf("base", ("a\ud800", 5, "b"), special=True)),
+        Told(3, (5, 7), is_last=True),
+        Told(4, (b"\xff", b"")),
         (Path("/a/b"), None, True, 1.5),
     ],
     ids=lambda message: type(message).__name__,

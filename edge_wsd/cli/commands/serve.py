@@ -140,8 +140,6 @@ def command(
     EDGE_WSD_API_KEY=... edge-wsd serve --host 0.0.0.0 --pair pilot-llama-8b
     """
     settings = _settings(given, _keys(api_key, api_key_file), pair_choice.loading["parallel"])
-    if settings.max_prompt_tokens is not None and pair_choice.loading["isolate"]:
-        raise click.UsageError("--max-prompt-tokens and --isolate exclude each other: the prompts are read elsewhere")
     from edge_wsd.serve.app import create_app
     from edge_wsd.serve.served_models import ServedModels
     from edge_wsd.serve.server import HttpServer, listen

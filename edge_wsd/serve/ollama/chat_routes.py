@@ -66,7 +66,7 @@ async def generate(request: Request, asked: OllamaGenerateRequest) -> Response:
         limits = serve_of(request).limits
 
         def begin(cancel: CancelFlag) -> Stream:
-            limits.check_prompt(served.pair, [prompt])
+            limits.check_prompt(served.pair, [prompt], cancel)
             return served.pair.complete(prompt, wishes.question(served, messages).options, cancel=cancel)
 
         return await limits.in_thread(request.state.slot, begin)

@@ -75,7 +75,7 @@ async def started(request: Request, served: Served, question: ChatQuestion) -> l
     def start(cancel: CancelFlag) -> list[Stream]:
         parts: list[Message | Tool] = [*question.messages, *question.tools]
         texts = [text for part in parts for text in part.texts()]
-        limits.check_prompt(served.pair, texts)
+        limits.check_prompt(served.pair, texts, cancel)
         streams: list[Stream] = []
         try:
             for options in question.all_options():

@@ -14,12 +14,13 @@ from uuid import uuid4
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from edge_wsd._native import CancelFlag
 from edge_wsd.asked import RawPrompt
-from edge_wsd.decoding.alternatives import shown_bytes
 from edge_wsd.decoding.events import Event, Finished, Reply, Source
 from edge_wsd.decoding.options import N_SEEDS, Options
 from edge_wsd.engine.stream import Stream
 from edge_wsd.errors import ContextFullError
+from edge_wsd.lookups import PiecesOf
 from edge_wsd.serve.errors import OPENAI_ERRORS, RequestError
 from edge_wsd.serve.extension import Extension, extension_of_event, extension_of_reply
 from edge_wsd.serve.openai.asking import merged
@@ -83,7 +84,7 @@ class Texts:
 
     async def completion(self, request: Request, served: Served) -> TextCompletion:
         """The whole answer. With one choice the extension field stands at the top."""
-        options = await asyncio.to_thread(self._options, request, served)
+        options = await self._options(request, served)
         writers, prompts = await self._writers(request, served, options)
         found = dict(enumerate(prompts)) if not self._writes else {}
         async with aclosing(self._answers(request, served, options)) as answers:
@@ -105,7 +106,7 @@ class Texts:
     async def chunks(self, request: Request) -> AsyncGenerator[bytes, None]:
         """Its lines, of which the first is empty: from then on an error is one of them."""
         async with serve_of(request).answering(request, self.body.model) as served:
-            options = await asyncio.to_thread(self._options, request, served)
+            options = await self._options(request, served)
             writers, prompts = await self._writers(request, served, options)
             async with aclosing(self._answers(request, served, options)) as answers:
                 item = await anext(answers, None)  # what is wrong with the prompt is said before anything is sent
@@ -132,10 +133,13 @@ class Texts:
     def _writes(self) -> bool:
         return self.body.max_tokens != 0
 
-    def _options(self, request: Request, served: Served) -> Options:
+    async def _options(self, request: Request, served: Served) -> Options:
         """Raises `OptionError`, and `ContextFullError` for a prompt that this server does not take."""
         body, serve = self.body, serve_of(request)
-        serve.limits.check_prompt(served.pair, [prompt for prompt in self.prompts if isinstance(prompt, str)])
+        texts = [prompt for prompt in self.prompts if isinstance(prompt, str)]
+        await serve.limits.in_thread(
+            request.state.slot, lambda cancel: serve.limits.check_prompt(served.pair, texts, cancel)
+        )
         longest = max((len(prompt) for prompt in self.prompts if not isinstance(prompt, str)), default=0)
         most = serve.settings.max_prompt_tokens
         if most is not None and longest > most:
@@ -160,11 +164,11 @@ class Texts:
             scored = await self._all(request, served, [partial(score, prompt) for prompt in self.prompts])
         echoes = [EchoedPrompt(prompt) for prompt in self.prompts]
         if body.echo:
+            texts = await serve_of(request).limits.in_thread(
+                request.state.slot, lambda cancel: [_text_of(prompt, served, source, cancel) for prompt in self.prompts]
+            )
             scores: Sequence[Reply | None] = scored or [None] * len(self.prompts)
-            echoes = [
-                EchoedPrompt(prompt, _text_of(prompt, score, served, source), score)
-                for prompt, score in zip(self.prompts, scores, strict=True)
-            ]
+            echoes = [EchoedPrompt(*each) for each in zip(self.prompts, texts, scores, strict=True)]
         n = body.n or 1
         numbers = range(len(self.prompts) * n)
         return [CompletionWriter(number, echoes[number // n], body.logprobs) for number in numbers], scored
@@ -265,13 +269,8 @@ def _finisher(options: Options) -> Source:
     return "drafter" if options.mode == "drafter" else "base"
 
 
-def _text_of(prompt: RawPrompt, scored: Reply | None, served: Served, source: Source) -> str:
-    """As an echo shows it; control tokens by their names. The scores know them also where the models live elsewhere."""
+def _text_of(prompt: RawPrompt, served: Served, source: Source, cancel: CancelFlag) -> str:
+    """As an echo shows it; control tokens by their names."""
     if isinstance(prompt, str):
         return prompt
-    if scored is not None:
-        pieces = [token.piece or token.text.encode() for token in scored.prompt]
-    else:
-        vocab = served.pair.model(source).model.vocab
-        pieces = [shown_bytes(vocab, token) for token in prompt]
-    return b"".join(pieces).decode("utf-8", errors="replace")
+    return b"".join(served.pair.call(PiecesOf(source, tuple(prompt)), cancel)).decode("utf-8", errors="replace")
