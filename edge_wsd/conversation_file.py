@@ -27,6 +27,11 @@ _READ_FORMATS = (FORMAT, "edge-wsd conversation 1")
 _MOST_BYTES = 64 << 20
 PAIR_KEYS = ("name", "drafter", "base", "drafter_template", "base_template")
 """What may be kept of a pair: its name, its models and templates as a user names them."""
+_LOADING_KINDS: Mapping[str, type] = {
+    **dict.fromkeys(("drafter", "base"), dict),
+    **dict.fromkeys(("drafter_template", "base_template", "overlap"), str),
+    "isolate": bool,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,9 @@ class SavedConversation:
     """One for each message: None where it was not written by a pair, or where nothing is known of that."""
     pair: Mapping[str, str] = field(default_factory=dict)
     """The pair that it was held with, by some of `PAIR_KEYS`; empty if that is unknown."""
+    loading: Mapping[str, Any] = field(default_factory=dict)
+    """How its models were loaded, where that was not as usual with this pair: under `drafter` and `base` settings by
+    their names, and templates, `overlap` and `isolate`. Which values they may have is for whoever loads them to say."""
 
     def __post_init__(self) -> None:
         missing = len(self.messages) - len(self.written)
@@ -51,8 +59,8 @@ class SavedConversation:
             {**message.as_dict(), **({} if authorship is None else {"written": authorship.as_json()})}
             for message, authorship in zip(self.messages, self.written, strict=True)
         ]
-        options, pair = asdict(self.options), dict(self.pair)
-        return {"format": FORMAT, "system": self.system, "messages": messages, "options": options, "pair": pair}
+        data = {"format": FORMAT, "system": self.system, "messages": messages, "options": asdict(self.options)}
+        return {**data, "pair": dict(self.pair), **({"loading": dict(self.loading)} if self.loading else {})}
 
     def write(self, path: str | Path) -> None:
         """Replaces a conversation at `path`, and nothing else. Raises `SessionFileError`."""
@@ -90,8 +98,8 @@ class SavedConversation:
             if not isinstance(data["system"], str | None):
                 raise TypeError("the system prompt is not text")
             messages, written = _parse_written(data["messages"])
-            pair = _parse_pair(data.get("pair", {}))
-            return cls(data["system"], messages, Options().with_changes(**options), written, pair)
+            pair, loading = _parse_pair(data.get("pair", {})), _parse_loading(data.get("loading", {}))
+            return cls(data["system"], messages, Options().with_changes(**options), written, pair, loading)
         except (KeyError, TypeError, ValueError, OverflowError, OptionError, TemplateError) as error:
             raise SessionFileError(f"{path}: is a damaged conversation ({error})") from error
 
@@ -122,4 +130,10 @@ def _parse_written(data: object) -> tuple[tuple[Message, ...], tuple[Authorship 
 def _parse_pair(data: object) -> dict[str, str]:
     if not isinstance(data, dict) or not all(key in PAIR_KEYS and isinstance(data[key], str) for key in data):
         raise TypeError("the pair is not told as it should be")
+    return data
+
+
+def _parse_loading(data: object) -> dict[str, Any]:
+    if not isinstance(data, dict) or not all(isinstance(data[key], _LOADING_KINDS.get(key, ())) for key in data):
+        raise TypeError("how the models are loaded is not told as it should be")
     return data

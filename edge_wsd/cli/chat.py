@@ -162,6 +162,8 @@ class Chat:
         On an error the conversation goes on with the present one.
         """
         before = self.defaults
+        if self.kept is not None:
+            self.kept.settle(quiet=self.quiet)
         try:
             self.chat_pair.change(choice)
         finally:
@@ -189,7 +191,6 @@ class Chat:
     def load(self, path: Path) -> None:
         """Takes up a saved conversation. What the command line said stays. On an error the present one stays."""
         self.take_up(SavedConversation.read(path), path)
-        self._own_files.add(path.resolve())
 
     def take_up(self, saved: SavedConversation, path: Path) -> None:
         """The same of one that was read from `path`."""
@@ -200,17 +201,20 @@ class Chat:
         if self._given_system is not None:
             session.system = self._given_system
         self.session, self._answered = session, None
+        self._own_files.add(path.resolve())
 
     def keep(self, question: str | None = None) -> None:
         """Writes the conversation to its session, if it has one. A person is told of an error and goes on."""
         if self.kept is None:
             return
         try:
-            self.kept.keep(self.session, self.chat_pair.reference(), question)
+            self.kept.keep(self.session, self.chat_pair.choice, question)
         except SessionError as error:
             if not self.interactive:
                 raise
             self.screen.error(f"the session {self.kept.name} is not kept: {error}")
+        if (problem := self.kept.problem()) is not None and not self.quiet:
+            self.screen.note(problem)
 
     def loaded_note(self, origin: object) -> str:
         """What has been loaded, in one line."""

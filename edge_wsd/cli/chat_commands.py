@@ -10,7 +10,7 @@ from edge_wsd.cli import habits, slash_answers, slash_files, slash_settings
 from edge_wsd.cli.chat import Chat
 from edge_wsd.cli.chat_options import values_of
 from edge_wsd.cli.options import REPLY_FLAGS
-from edge_wsd.cli.slash_command import CommandError, SlashCommand
+from edge_wsd.cli.slash_command import FORCE, CommandError, SlashCommand
 from edge_wsd.cli.typed_path import complete_path
 from edge_wsd.cli.ui.chat_input import QUOTES, Completion
 from edge_wsd.errors import EdgeWsdError
@@ -126,7 +126,7 @@ SLASH_COMMANDS: dict[str, SlashCommand] = {
         "/stats [on|off]", "shows all figures of the last answer; a line after each", slash_settings.stats, "switch"
     ),
     "session": SlashCommand("/session [NAME]", "keeps the conversation under a name", slash_files.session, "text"),
-    "save": SlashCommand("/save [--force] FILE", "saves the conversation", slash_files.save, "file"),
+    "save": SlashCommand("/save [--force] FILE", "saves the conversation", slash_files.save, "target"),
     "load": SlashCommand("/load FILE", "loads a saved conversation, or that of a session", slash_files.load, "session"),
     "read": SlashCommand("/read FILE|none", "puts a text file in front of your next message", slash_files.read, "file"),
     "glob": SlashCommand("/glob PATTERN", "does so with every file of such a name", slash_files.glob, "file"),
@@ -157,7 +157,11 @@ def complete(line: str) -> Iterable[Completion]:
 
 
 def _complete_argument(command: SlashCommand, rest: str) -> Iterator[Completion]:
-    if command.takes in ("file", "session"):
+    if command.takes == "target":
+        if len(rest) > 1 and FORCE.startswith(rest):
+            return iter([Completion(f"{FORCE} ", len(rest), FORCE)])
+        rest = rest.removeprefix(f"{FORCE} ").lstrip(" ")
+    if command.takes in ("file", "target", "session"):
         names = SessionStore().names() if command.takes == "session" else []
         sessions = (Completion(name, len(rest), name, "a session") for name in names if name.startswith(rest))
         return chain(sessions, (Completion(text, len(rest), label) for text, label in complete_path(rest)))

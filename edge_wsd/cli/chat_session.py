@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from edge_wsd.cli.pair_choice import PairChoice
+from edge_wsd.cli.session_pair import with_pair
 from edge_wsd.cli.ui.interruptible import call
 from edge_wsd.cli.ui.waiting import waiting_for
 from edge_wsd.errors import EdgeWsdError
@@ -15,6 +16,7 @@ from edge_wsd.units import counted
 
 if TYPE_CHECKING:
     from edge_wsd.session import Session
+    from edge_wsd.sessions.memory_writer import MemoryWriter
 
 
 class ChatSession:
@@ -23,29 +25,42 @@ class ChatSession:
     """
 
     def __init__(self, kept: KeptSession, *, save_kv: bool | None) -> None:
-        """With `save_kv` what the models have in memory is kept as well, when the chat is left; None: as before."""
+        """With `save_kv` what the models have in memory is kept as well, after every turn; None: as before."""
         self.kept = kept
         had_memory = kept.memory_path.exists()
         self._saves_memory = had_memory if save_kv is None else save_kv
         if had_memory and not self._saves_memory:
             kept.memory_path.unlink()
         self._written = kept.conversation
+        self._writer: MemoryWriter | None = None
+        self._told: str | None = None
 
     @property
     def name(self) -> str:
         return self.kept.name
 
-    def keep(self, session: Session, pair: Mapping[str, str], question: str | None = None) -> None:
+    def keep(self, session: Session, choice: PairChoice, question: str | None = None) -> None:
         """Write the conversation, if it is another one than before; `question` is about to be answered.
 
-        Raises `SessionError`.
+        What the models have in memory follows by itself. Raises `SessionError`.
         """
-        saved = replace(session.saved(), pair=pair)
+        saved, before = with_pair(session.saved(), choice), self._written
         if question is not None:
             saved = replace(saved, messages=(*saved.messages, Message("user", question)))
-        if saved != self._written and (saved.messages or self._written is not None):
-            self.kept.write(saved)
-            self._written = saved
+        if saved == before or not (saved.messages or before):
+            return
+        self.kept.write(saved)
+        self._written = saved
+        was_said = before is not None and (saved.system, saved.messages) == (before.system, before.messages)
+        if self._saves_memory and question is None and not was_said:
+            self._memory_writer().write(session)
+
+    def _memory_writer(self) -> MemoryWriter:
+        if self._writer is None:
+            from edge_wsd.sessions.memory_writer import MemoryWriter
+
+            self._writer = MemoryWriter(self.kept.memory_path)
+        return self._writer
 
     def bring_memory_back(self, session: Session, *, quiet: bool) -> str | None:
         """Gives the models what they had in memory. Returns what there is to say of it, None for nothing."""
@@ -60,20 +75,24 @@ class ChatSession:
             return f"the conversation is read again: {error}"
         return None
 
-    def leave(self, session: Session, *, quiet: bool) -> str | None:
-        """Keeps the models' memory, if that is wanted. Returns what there is to say of it, None for nothing."""
-        if not self._saves_memory:
-            return None
-        if not session.messages:
-            self.kept.memory_path.unlink(missing_ok=True)
-            return None
-        from edge_wsd.sessions.memory import keep_memory
-
-        try:
+    def settle(self, *, quiet: bool) -> None:
+        """Return once what the models have in memory is written, so that the pair may be closed."""
+        if self._writer is not None:
             with waiting_for("saving what the models have in memory", quiet=quiet) as line:
-                kept = call(lambda: keep_memory(session, self.kept.memory_path), cancel=lambda: None, waiting=line.tick)
-        except EdgeWsdError as error:
-            return f"what the models have in memory was not kept: {error}"
+                call(self._writer.wait, cancel=lambda: None, waiting=line.tick)
+
+    def problem(self) -> str | None:
+        """What there is to say of the models' memory that could not be kept, once; None for nothing."""
+        problem = None if self._writer is None else self._writer.problem
+        told, self._told = self._told, None if problem is None else str(problem)
+        return None if self._told in (None, told) else f"what the models have in memory was not kept: {problem}"
+
+    def leave(self, *, quiet: bool) -> str | None:
+        """Waits for what is still to be written. Returns what there is to say of it, None for nothing."""
+        self.settle(quiet=quiet)
+        if (problem := self.problem()) is not None:
+            return problem
+        kept = None if self._writer is None or self._writer.problem else self._writer.kept
         if kept is None:
             return None
         tokens = " and ".join(f"{counted(n, 'tokens')} of the {source}" for source, n in kept.n_tokens.items())

@@ -5,11 +5,13 @@ from __future__ import annotations
 import difflib
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 
 _LEAVE = "to leave, type /quit or press Ctrl-D"
 _HELP = "/help lists the commands"
 _BLOCK = 'between lines of """, or of !multi and !end, a message may have several lines; Alt-Enter breaks one'
 _NOTHING_STAYS = "no model stays loaded between two commands; `edge-wsd models` lists those of the store"
+_GOES_ON = "`edge-wsd chat --continue` goes on with the session that was used last"
 _WORDS_ONLY = "the models read text alone; /read FILE puts a text file in front of your next message"
 _THINKING = "whether a model thinks is up to the drafter's template, and cannot be set here"
 _LEFT_ALONE = "a terminal breaks lines between words, a pipe gets them as they are"
@@ -166,9 +168,10 @@ COMMANDS_OF_GROUPS: Mapping[str, Mapping[str, str]] = {
         **dict.fromkeys(_TELL, "`edge-wsd sessions show NAME` shows what was said"),
         "mv": "`edge-wsd sessions rename OLD NEW` gives a session another name",
         **dict.fromkeys(
-            ("add", "new", "create", "open", "resume", "continue", "chat", "load"),
+            ("add", "new", "create", "open", "chat", "load"),
             "`edge-wsd chat --session NAME` begins a session, or goes on with it",
         ),
+        **dict.fromkeys(("resume", "continue", "last"), _GOES_ON),
         **dict.fromkeys(("save", "write", "backup"), "`edge-wsd sessions export NAME FILE` writes a session to a file"),
     },
 }
@@ -192,10 +195,8 @@ OPTIONS: Mapping[str, str] = {
     **dict.fromkeys(("-f", "--file", "--fragment"), 'a text comes from stdin: edge-wsd run "..." < FILE'),
     **dict.fromkeys(("-o", "--option"), "options have names of their own, such as --temperature 0.7"),
     **dict.fromkeys(("-i", "--interactive", "-cnv", "--conversation"), "`edge-wsd chat` holds a conversation"),
-    **dict.fromkeys(
-        ("--continue", "--cid", "--resume", "--prompt-cache"),
-        "`edge-wsd chat --session NAME` goes on with a conversation",
-    ),
+    **dict.fromkeys(("--continue", "--resume"), _GOES_ON),
+    **dict.fromkeys(("--cid", "--prompt-cache"), "`edge-wsd chat --session NAME` goes on with a conversation"),
     **dict.fromkeys(("-v", "--verbose"), "--json prints all figures, --debug the traceback of an error"),
     **dict.fromkeys(("--no-stream", "--keepalive", "--nowordwrap", "--hidethinking"), "it is not needed here"),
     "--format": "for JSON use --json",
@@ -252,13 +253,21 @@ def unknown_subcommand(group: str, name: str, known: Iterable[str]) -> str:
     return f"there is no command '{group} {name}'; {advice}"
 
 
+def argument_of_chat(args: Sequence[str]) -> str:
+    """What to type instead of an argument of `chat`, which takes none."""
+    behind_c = dict(pairwise(args)).get("-c", "")
+    if behind_c.isdigit():
+        return f"-c goes on with the session that was used last; the length of the context is --ctx {behind_c}"
+    return 'a chat takes no question here: type it inside, or `edge-wsd run "..."`'
+
+
 def unknown_option(name: str, args: Iterable[str], *, outside_command: bool) -> str | None:
     """What to type instead of an option that does not exist; None if there is nothing to say of it."""
     if outside_command and name in _VERSION:
         return f"there is no option {name}; `edge-wsd --version` shows the version"
     typed = name
-    if not name.startswith("--"):  # of -ngl only -n is named
-        typed = next((each for each in args if each in OPTIONS and each.startswith(name)), name)
+    if not name.startswith("--"):  # of -ngl only -n is named, and of -ctk only -t, as there may be a -c
+        typed = next((each for each in args if each in OPTIONS and each[:2] != "--" and name[1:] in each), name)
     if typed in OPTIONS:
         return f"there is no option {typed}; {OPTIONS[typed]}"
     if outside_command:

@@ -241,7 +241,9 @@ def _advice(error: click.ClickException, args: list[str]) -> str | None:
         return unknown_option(error.option_name, args, outside_command=in_group)
     extra = "unexpected extra argument" in error.message
     if extra and isinstance(error, click.UsageError) and error.ctx is not None and error.ctx.info_name == "chat":
-        return 'a chat takes no question here: type it inside, or `edge-wsd run "..."`'
+        from edge_wsd.cli.habits import argument_of_chat
+
+        return argument_of_chat(args)
     return None
 
 

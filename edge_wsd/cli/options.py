@@ -258,6 +258,14 @@ def model_options(function: F) -> F:
     return decorated  # type: ignore[no-any-return]
 
 
+def given_settings(params: Mapping[str, Any], role: str) -> dict[str, Any]:
+    """What a command's parameters, as `model_options` adds them, give for one model: fields of `ModelSettings`."""
+    shared = _given(MODEL_FLAGS, dict(params))
+    if role == "drafter":  # which has workers only where it is named, as above
+        shared.pop("workers", None)
+    return shared | _given(MODEL_FLAGS, dict(params), f"{role}_")
+
+
 def parallel_option(function: F) -> F:
     """Adds `--parallel`; `pair_options` takes it into the loading of the pair."""
     default = default_of(ModelSettings, "parallel")

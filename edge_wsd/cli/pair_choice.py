@@ -144,10 +144,11 @@ def _has_gpu() -> bool:
     return supports_offload()
 
 
-def pair_options(function: F, unnamed: str | None = None) -> F:
+def pair_options(function: F, unnamed: str | None = None, *, may_go_on: bool = False) -> F:
     """Adds the options that choose two models and their memory; the command gets `pair_choice`.
 
-    `unnamed` is the pair that is meant where none is named; None means the user's default.
+    `unnamed` is the pair that is meant where none is named; None means the user's default. A command that `may_go_on`
+    with what was kept of a conversation asks `require_use` itself, of the options that come of it.
     """
 
     @model_options
@@ -182,6 +183,8 @@ def pair_options(function: F, unnamed: str | None = None) -> F:
         choice = PairChoice.of(choose_pair(pair, drafter, base, unnamed), loading, consent)
         if "options" in values:
             values["options"] = _with_defaults_of(choice.pair, values["options"])
+            if not may_go_on:
+                require_use(values["options"])
         return function(pair_choice=choice, **values)
 
     default = unnamed or f"that of `edge-wsd pairs default`, else {FIRST_PAIR}"
@@ -206,8 +209,8 @@ def _naming_options(command: Any, default: str) -> Any:
         "-y", "--yes", is_flag=True, cls=SectionOption, section="The models", help="Pull missing models without asking."
     )(command)
     decorated = click.option(
-        "--isolate",
-        is_flag=True,
+        "--isolate/--no-isolate",
+        default=False,
         cls=SectionOption,
         section="The models",
         help="Keep the models in a process of their own: if it crashes, the next question starts another one.",
@@ -265,9 +268,7 @@ def named_or_in_folder(name: str) -> NamedPair:
 def _with_defaults_of(pair: NamedPair, options: Options) -> Options:
     """The options, of which those that were not given are the pair's."""
     given = click.get_current_context().meta.get(GIVEN, {})
-    whole = options.with_changes(**{key: value for key, value in pair.options.items() if key not in given})
-    require_use(whole)
-    return whole
+    return options.with_changes(**{key: value for key, value in pair.options.items() if key not in given})
 
 
 def complete_pair(_ctx: click.Context, _param: click.Parameter, beginning: str) -> list[CompletionItem]:

@@ -11,6 +11,8 @@ from edge_wsd.cli.chat import Chat
 from edge_wsd.cli.typed_path import typed_path
 from edge_wsd.errors import EdgeWsdError
 
+FORCE = "--force"
+
 
 class CommandError(EdgeWsdError):
     """A slash command that does not exist or was given something it cannot use."""
@@ -23,7 +25,8 @@ class SlashCommand:
     usage: str
     meaning: str
     act: Callable[[Chat, str], None]
-    takes: Literal["nothing", "text", "file", "option", "switch", "pair", "session"] = "nothing"
+    takes: Literal["nothing", "text", "file", "target", "option", "switch", "pair", "session"] = "nothing"
+    """A target is a file to be written, behind `FORCE` perhaps."""
 
 
 def given_file(rest: str, usage: str) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edge_wsd.cli.chat import Chat
 from edge_wsd.cli.chat_session import ChatSession
-from edge_wsd.cli.slash_command import CommandError, given_file
+from edge_wsd.cli.slash_command import FORCE, CommandError, given_file
 from edge_wsd.cli.typed_path import typed_path
 from edge_wsd.cli.ui.texts import read_text
 from edge_wsd.models.pairs.known import known_pairs
@@ -18,19 +18,19 @@ _MOST_FILES = 100
 
 
 def save(chat: Chat, rest: str) -> None:
-    """Saves the conversation to a file; in the place of another conversation only with --force."""
+    """Saves the conversation to a file; in the place of another conversation only with `FORCE`."""
     if not rest and chat.kept is not None:
         chat.screen.note(f"the session {chat.kept.name} is kept after every turn; /save FILE saves to a file as well")
         return
     first, _, more = rest.partition(" ")
-    if forced := first == "--force":
+    if forced := first == FORCE:
         rest = more.strip()
     path = given_file(rest, "/save FILE")
     if not chat.session.messages:
         raise CommandError("nothing has been said that could be saved")
     if not forced and chat.would_replace(path):
         raise CommandError(
-            f"{path} is another conversation: choose another name, or replace it with /save --force {rest}"
+            f"{path} is another conversation: choose another name, or replace it with /save {FORCE} {rest}"
         )
     replaced = chat.save(path)
     where = f"saved to {path}" + (", in the place of the conversation that was there" if replaced else "")

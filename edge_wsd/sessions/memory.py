@@ -4,7 +4,8 @@
 >>> bring_memory_back(chat, kept.memory_path)  # in another process, of the same conversation
 
 The file holds llama.cpp's own bytes, and llama.cpp trusts them. So nothing of a file reaches it before the file is
-known to be whole, sealed by this user's own program, and made of the same models with the same settings.
+known to be whole, sealed by this user's own program, and made of the same models with the same settings. Nor is it
+used for a conversation that does not begin as the one that it was made of.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from edge_wsd.session import Session
 from edge_wsd.sessions.fingerprint import fingerprint
 from edge_wsd.sessions.secret import is_sealed, seal
 
-MEMORY_FORMAT = "edge-wsd memory 1"
+MEMORY_FORMAT = "edge-wsd memory 2"
 _LONGEST_HEADER = 1 << 20
 _SEAL_LENGTH = 64
 _PIECE = 1 << 20
@@ -74,6 +75,8 @@ def keep_memory(session: Session, path: Path) -> KeptMemory | None:
     parts = [(source, part) for source, state in states.items() for part in (state, *state.checkpoints)]
     header = {
         "format": MEMORY_FORMAT,
+        "n_messages": len(session.messages),
+        "conversation": _digest(session, len(session.messages)),
         "n_left_out": session.n_left_out,
         "made_with": {source: _made_with(pair, source) for source in states},
         "parts": [_described(source, part) for source, part in parts],
@@ -92,8 +95,8 @@ def keep_memory(session: Session, path: Path) -> KeptMemory | None:
 
 
 def bring_memory_back(session: Session, path: Path) -> KeptMemory:
-    """Put what the file holds into the memory of the pair's models, for this conversation or any that begins like it;
-    the conversation leaves out the messages that were left out then.
+    """Put what the file holds into the memory of the pair's models, for this conversation, which may have gone on
+    since; it leaves out the messages that were left out then.
 
     Raises `SessionError`, mostly a `MemoryFileError` that says why it cannot be used; then the texts are just read.
     """
@@ -102,6 +105,8 @@ def bring_memory_back(session: Session, path: Path) -> KeptMemory:
     try:
         with open_regular(path) as file:
             header = _header(file, path)
+            if header["conversation"] != _digest(session, header["n_messages"]):
+                raise MemoryFileError(f"{path}: is of another conversation, or of this one before a change")
             states = _states(file, header, pair, path)
             n_bytes = os.fstat(file.fileno()).st_size
     except OSError as error:
@@ -115,7 +120,7 @@ def bring_memory_back(session: Session, path: Path) -> KeptMemory:
         pair.loaded.engine.call(adopt)
     except (DecodeError, MemoryError) as error:
         raise MemoryFileError(f"{path}: does not fit into the memory of this pair ({error})") from error
-    session.leave_out(min(header["n_left_out"], len(session.messages)))
+    session.leave_out(header["n_left_out"])
     return KeptMemory({source: len(state.tokens) for source, state in states.items()}, n_bytes)
 
 
@@ -135,6 +140,12 @@ def _texts(session: Session) -> dict[Source, list[int]]:
         except ContextFullError:
             continue
     return texts
+
+
+def _digest(session: Session, n: int) -> str:
+    """Of the system text and the first `n` messages, or of all that there are: they have it alone."""
+    said = [session.system, *(message.as_dict() for message in session.messages[:n])]
+    return sha256(json.dumps(said).encode()).hexdigest()
 
 
 # The file: a header of one line, its seal, and then of each part its tokens and llama.cpp's bytes

@@ -102,6 +102,13 @@ class SessionStore:
         """All sessions, the last used first."""
         return sorted(map(self._summary, self.names()), key=lambda one: one.changed, reverse=True)
 
+    def last_used(self) -> str:
+        """The name of the session that was written last, whether it can be read or not."""
+        names = self.names()
+        if not names:
+            raise SessionError("no session has been kept yet; `edge-wsd chat --session NAME` begins one")
+        return max(names, key=lambda name: (self.folder / name / _CONVERSATION).stat().st_mtime_ns)
+
     def read(self, name: str) -> SavedConversation:
         """The conversation of a session, which another process may have open."""
         return SavedConversation.read(self.path_of(name))

@@ -264,6 +264,10 @@ def test_names_of_pairs_and_sessions_complete_and_a_mistake_in_a_file_does_no_ha
         kept.write(SavedConversation(None, (), Options()))
         assert [each.text for each in complete("/load w")] == ["work"]
     assert [each.text for each in complete("/pair demo-")] == ["demo-other"]
+    (tmp_path / "talk.json").touch()
+    for typed in ("/save t", "/save --force t", "/save --force  t", "/load t"):
+        assert [(each.text, each.replaces) for each in complete(typed)] == [("talk.json", 1)], typed
+    assert [each.text for each in complete("/save --f")] == ["--force "]
     (tmp_path / "pairs.toml").write_text("[pairs")
     assert complete("/pair demo-") == []
     monkeypatch.setenv("EDGE_WSD_SESSIONS", "/dev/null/nowhere")

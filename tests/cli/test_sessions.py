@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import select
 import shutil
 import subprocess
@@ -30,6 +31,94 @@ def test_a_session_goes_on_where_it_was_left(played, store):
     assert "2 messages loaded from the session work, a system text, window 3" in done.stderr
     assert ">>> one\nSure, you said one\n" in done.stderr and "session       work" in done.stderr
     assert [message.content for message in store.read("work").messages][::2] == ["one", "two"]
+
+
+OWN_PAIR = ("--drafter", "show-settings.gguf", "--base", "b.gguf")
+
+
+def settings_of(done):
+    """What the played pair was loaded with: the drafter's settings and the base's."""
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("ModelSettings(")]
+    drafter, base = line.split(") ModelSettings(")
+    return drafter, base
+
+
+@pytest.fixture
+def models(tmp_path):
+    for name in ("show-settings.gguf", "b.gguf"):
+        (tmp_path / name).write_bytes(b"GGUF")
+    (tmp_path / "form.jinja").write_text("{{ messages[0].content }}")
+
+
+def test_a_session_comes_back_with_all_that_it_was_begun_with(played, store, models, tmp_path):
+    """The options of an answer came back, and the context had its usual length again."""
+    loading = ("--ctx", "64", "--base-threads", "3", "--no-mmap", "--isolate", "--drafter-template", "form.jinja")
+    answers = ("--rule", "nudge", "--nudge-below", "0.3", "--temperature", "0.5", "--seed", "5", "--stop", "END")
+    played("chat", "-q", "--session", "work", *OWN_PAIR, *loading, *answers, "--system", "Short.", stdin="one\n")
+    again = played("chat", "--session", "work", stdin="/show\n/system\n")
+    drafter, base = settings_of(again)
+    assert "context_length=64" in drafter and "context_length=64" in base
+    assert "threads=None" in drafter and "threads=3" in base and "mmap=False" in drafter
+    whole = f"--base-threads 3 --ctx 64 --no-mmap --drafter-template {tmp_path / 'form.jinja'} --isolate"
+    assert f"the models are loaded with {whole}\n" in again.stderr
+    assert "temperature 0.5, seed 5" in again.stderr and "rule nudge" in again.stderr and "Short." in again.stderr
+    assert f"loaded with {whole}; system: Short." in played("sessions", "show", "work").stderr
+    kept = store.read("work")
+    assert kept.loading["isolate"] is True and kept.loading["base"]["threads"] == 3
+    assert kept.pair == {"drafter": str(tmp_path / "show-settings.gguf"), "base": str(tmp_path / "b.gguf")}
+
+
+def test_what_the_command_line_says_wins_over_a_session_and_stays(played, store, models):
+    begun = ("--ctx", "64", "--base-threads", "3", "--isolate", "--overlap", "on", "--rule", "nudge")
+    played("chat", "-q", "--session", "work", *OWN_PAIR, *begun, "--nudge-below", "0.3", stdin="one\n")
+    given = ("--ctx", "128", "--no-isolate", "--overlap", "auto", "--nudge-below", "0.2", "--system", "Short.")
+    done = played("chat", "--session", "work", *given, stdin="two\n")
+    for again in (done, played("chat", "--session", "work", stdin="")):
+        drafter, base = settings_of(again)
+        assert "context_length=128" in drafter and "context_length=128" in base and "threads=3" in base
+    now, before = "--base-threads 3 --ctx 128", "--base-threads 3 --ctx 64 --overlap on --isolate"
+    assert f"the models are loaded with {now} instead of {before}\n" in done.stderr
+    assert "given now: nudge_below 0.2 instead of 0.3, the system text" in done.stderr
+    assert "given now" not in again.stderr and f"the models are loaded with {now}\n" in again.stderr
+    assert "overlap" not in store.read("work").loading and "isolate" not in store.read("work").loading
+    wrong = played("chat", "--session", "work", "--rule", "window", "--nudge-below", "0.2", stdin="")
+    assert wrong.returncode == 2 and "--nudge-below belongs to the rule" in wrong.stderr
+
+
+def test_the_settings_of_a_session_are_those_of_its_pair(played, store, models):
+    """To name the same pair again changes nothing; another pair is loaded as the command line says."""
+    played("chat", "-q", "--session", "work", *OWN_PAIR, "--ctx", "64", stdin="one\n")
+    again = played("chat", "--session", "work", *OWN_PAIR, stdin="")
+    assert all("context_length=64" in each for each in settings_of(again))
+    other = played("chat", "--session", "work", "--pair", "demo", stdin="two\n")
+    assert "the models are loaded with no options instead of --ctx 64" in other.stderr
+    assert store.read("work").loading == {} and store.read("work").pair == {"name": "demo"}
+
+
+def test_settings_that_do_not_exist_are_told_with_their_file(played, store, models):
+    played("chat", "-q", "--session", "work", *OWN_PAIR, "--ctx", "64", stdin="one\n")
+    path = store.path_of("work")
+    whole = path.read_text()
+    for wrong, why in (('"context_length": "64"', "context_length must be"), ('"context_width": 64', "context_width")):
+        path.write_text(whole.replace('"context_length": 64', wrong))
+        done = played("chat", "--session", "work", stdin="")
+        assert done.returncode == 1 and str(path) in done.stderr and why in done.stderr and done.stderr.count("\n") == 1
+    path.write_text(whole.replace('"loading": {', '"loading": {"overlap": 3, '))
+    assert "is a damaged conversation" in played("chat", "--session", "work", stdin="").stderr
+
+
+@pytest.mark.parametrize("flag", ["-c", "--continue"])
+def test_the_session_that_was_used_last_goes_on(played, store, flag):
+    done = played("chat", flag, stdin="one\n")
+    assert done.returncode == 1 and "`edge-wsd chat --session NAME` begins one" in done.stderr
+    for number, name in enumerate(("work", "play", "rest")):
+        played("chat", "-q", "--session", name, stdin="one\n")
+        os.utime(store.path_of(name), (1e9 + number, 1e9 + number))
+    played("chat", "-q", "--session", "play", stdin="two\n")
+    assert "4 messages loaded from the session play" in played("chat", flag, stdin="").stderr
+    for wrong in (("--session", "work"), ("--load", str(store.path_of("work"))), ("4096",)):
+        assert played("chat", flag, *wrong, stdin="").returncode == 2
+    assert "the length of the context is --ctx 4096" in played("chat", "-c", "4096", stdin="").stderr
 
 
 def test_what_is_changed_inside_is_kept_without_an_answer_too(played, store):
@@ -160,14 +249,40 @@ def test_a_session_comes_back_with_its_pair_and_what_the_models_had_in_memory(pr
     assert "pair          demo-other" in again.stderr and "is read again" not in again.stderr
     reused = [line for line in again.stderr.splitlines() if "'s prompt" in line]
     assert len(reused) == 2 and not any(", 0 of them reused" in line for line in reused), again.stderr
-    other = program("chat", "--session", "work", "--ctx", "512", stdin="/show\n")
-    assert "the conversation is read again" in other.stderr and "another context of the drafter" in other.stderr
     memory = store.path_of("work").with_name("memory.kv")
     memory.write_bytes(memory.read_bytes()[:-100])
     damaged = program("chat", "--session", "work", stdin="hello\n")
     assert damaged.returncode == 0 and "is damaged" in damaged.stderr and damaged.stdout
+    other = program("chat", "--session", "work", "--ctx", "512", stdin="/show\n")
+    assert "the conversation is read again" in other.stderr and "another context of the drafter" in other.stderr
     program("chat", "--session", "work", "--no-save-kv", stdin="hello\n")
     assert not memory.exists()
+
+
+def test_what_the_models_have_in_memory_is_kept_after_every_turn(start, program, store):
+    """It was kept when the chat was left, and a kill took it."""
+    process = start("chat", "-q", "--session", "work", "--save-kv", real=True, stdin=subprocess.PIPE)
+    memory = store.folder / "work" / "memory.kv"
+    for n_turns, question in enumerate(QUESTIONS[:2], 1):
+        before = memory.stat().st_mtime_ns if memory.exists() else 0
+        process.stdin.write(f"{question}\n".encode())
+        process.stdin.flush()
+        end = time.monotonic() + 60
+        while not memory.exists() or memory.stat().st_mtime_ns == before or store.read("work").messages[2 * n_turns :]:
+            assert time.monotonic() < end and process.poll() is None
+            time.sleep(0.02)
+    process.kill()
+    process.wait()
+    again = program("chat", "--session", "work", stdin=f"{QUESTIONS[2]}\n/stats\n")
+    reused = [int(n) for n in re.findall(r"'s prompt +\d+ tokens, (\d+) of them reused", again.stderr)]
+    assert len(reused) == 2 and min(reused) > 60 and "is read again" not in again.stderr, again.stderr
+
+
+def test_memory_that_cannot_be_kept_is_told_once_and_the_conversation_goes_on(program, store):
+    lines = "".join(f"{question}\n" for question in QUESTIONS)
+    done = program("chat", "--session", "work", "--save-kv", "--isolate", stdin=lines)
+    assert done.returncode == 0 and len(store.read("work").messages) == 6, done.stderr
+    assert done.stderr.count("what the models have in memory was not kept: the memory of an isolated pair") == 1
 
 
 def test_the_question_outlives_a_kill_in_the_middle_of_its_answer(start, played, store):
@@ -218,10 +333,12 @@ def test_a_kill_at_any_of_50_moments_loses_at_most_the_answer_being_written(star
     for _ in range(50):
         leaves, n_turns = moments.random() < 0.3, moments.randrange(1, 3)
         process = start(
-            "chat", "-q", "--session", "work", "--save-kv", "--max-tokens", "12", real=True, stdin=subprocess.PIPE
+            "chat", "--session", "work", "--save-kv", "--max-tokens", "12", real=True, stdin=subprocess.PIPE
         )
         asked = [*QUESTIONS[:n_turns], *([] if leaves else [QUESTIONS[n_turns]])]
-        _carried_out(process, "/system\n", 1)
+        told = _carried_out(process, "/system\n", 1)
+        # what is in the file is the memory of this conversation, or of its beginning
+        assert b"is read again" not in told and b"Traceback" not in told, told
         began = time.monotonic()
         # each turn is kept before the next line is read, and only then does /system tell something
         _carried_out(process, "".join(f"{question}\n/system\n" for question in asked[:n_turns]), n_turns)
@@ -247,7 +364,7 @@ def test_a_kill_at_any_of_50_moments_loses_at_most_the_answer_being_written(star
 
 
 def _carried_out(process, text, n):
-    """Hands the lines over, and returns once the last of `n` commands /system has been carried out."""
+    """Hands the lines over, and returns what was told until the last of `n` commands /system was carried out."""
     process.stdin.write(text.encode())
     process.stdin.flush()
     heard, end = b"", time.monotonic() + 60
@@ -257,3 +374,4 @@ def _carried_out(process, text, n):
             piece = os.read(process.stderr.fileno(), 65536)
             assert piece, heard
             heard += piece
+    return heard

@@ -2,13 +2,15 @@
 
 import json
 import os
+import threading
 from hashlib import sha256
 
 import pytest
 
 from edge_wsd import ModelSettings, Options, Pair, Session, SessionError, SessionFileError, SessionStore, TemplateError
-from edge_wsd.sessions import memory, secret
+from edge_wsd.sessions import memory, memory_writer, secret
 from edge_wsd.sessions.memory import MemoryFileError, bring_memory_back, keep_memory
+from edge_wsd.sessions.memory_writer import MemoryWriter
 
 SETTINGS = ModelSettings(gpu_layers=0, threads=1, context_length=512)
 QUESTION = "How do I list files by size?"
@@ -262,6 +264,73 @@ def test_a_conversation_that_has_outgrown_its_context_goes_on_in_memory(tmp_path
     assert there.stats.drafter_reused_tokens > 20
 
 
+def test_memory_serves_the_conversation_that_it_was_made_of_and_what_that_became(pair, other, kept_memory):
+    """A kill between two writings leaves the memory of a turn before, or of a turn that was taken back."""
+    chat, path = kept_memory
+    longer = Session(other, messages=[*chat.messages, *chat.messages])
+    assert bring_memory_back(longer, path)
+    others = (
+        pair.session(),
+        pair.session(messages=chat.messages[:1]),
+        pair.session(messages=[chat.messages[0], {"role": "assistant", "content": "Something else."}]),
+        pair.session(messages=chat.messages, system="Be brief."),
+    )
+    for each in others:
+        with pytest.raises(MemoryFileError, match="is of another conversation, or of this one before a change"):
+            bring_memory_back(each, path)
+        assert each.n_left_out == 0
+
+
+def test_a_chat_goes_on_while_its_memory_is_written(pair, other, tmp_path):
+    writer = MemoryWriter(tmp_path / "memory.kv")
+    chat = pair.session(options=Options(max_tokens=20, **SAME_PASSES))
+    for question in (QUESTION, "And only directories?", "hello"):
+        chat.ask(question)
+        writer.write(chat)
+    writer.wait()
+    assert writer.problem is None and [each.name for each in tmp_path.iterdir() if each.is_file()] == ["memory.kv"]
+    moved = chat.fork(other)
+    assert bring_memory_back(moved, tmp_path / "memory.kv") == writer.kept
+    assert moved.ask("thanks").stats.base_reused_tokens >= writer.kept.n_tokens["base"] - 2 > 60
+    chat.clear()
+    writer.write(chat)
+    writer.wait()
+    assert writer.kept is None and not (tmp_path / "memory.kv").exists()
+
+
+def test_of_what_comes_while_memory_is_written_the_newest_is_next(pair, tmp_path, monkeypatch):
+    """However slow the disk is, there is one copy in this process and one more file at most."""
+    written, begun, may_end = [], threading.Event(), threading.Event()
+
+    def keep(session, _path):
+        written.append(session.messages[0].content)
+        begun.set()
+        assert may_end.wait(30)
+
+    monkeypatch.setattr(memory_writer, "keep_memory", keep)
+    writer = MemoryWriter(tmp_path / "memory.kv")
+    for number in range(5):
+        writer.write(pair.session(messages=[{"role": "user", "content": str(number)}]))
+        assert begun.wait(30)
+    may_end.set()
+    writer.wait()
+    assert written == ["0", "4"]
+    writer.write(pair.session(messages=[{"role": "user", "content": "later"}]))
+    writer.wait()
+    assert written[-1] == "later"
+
+
+def test_memory_that_cannot_be_written_beside_a_chat_is_known_until_it_can(pair, kept_memory, tmp_path):
+    chat, writer = kept_memory[0], MemoryWriter(tmp_path / "later" / "memory.kv")
+    writer.write(chat)
+    writer.wait()
+    assert "cannot be written" in str(writer.problem)
+    (tmp_path / "later").mkdir()
+    writer.write(chat)
+    writer.wait()
+    assert writer.problem is None and writer.kept is not None
+
+
 def test_what_is_not_in_memory_takes_no_file_away(pair, other, kept_memory):
     """A pair with other settings, in which nothing was said, left none for the next one."""
     chat, path = kept_memory
@@ -276,13 +345,13 @@ def test_what_is_not_in_memory_takes_no_file_away(pair, other, kept_memory):
 )
 def test_memory_of_other_settings_is_not_used(kept_memory, changes, what):
     with demo(**changes) as pair, pytest.raises(MemoryFileError, match=f"was made with another {what}"):
-        bring_memory_back(pair.session(), kept_memory[1])
+        bring_memory_back(kept_memory[0].fork(pair), kept_memory[1])
 
 
 def test_memory_of_another_model_is_not_used(kept_memory):
     complaint = pytest.raises(MemoryFileError, match="was made with another model file of the drafter")
     with Pair.demo(other_vocabulary=True, drafter_settings=SETTINGS, base_settings=SETTINGS) as pair, complaint:
-        bring_memory_back(pair.session(), kept_memory[1])
+        bring_memory_back(kept_memory[0].fork(pair), kept_memory[1])
 
 
 def test_a_model_file_with_other_weights_is_another_model(tmp_path):
@@ -301,7 +370,7 @@ def test_a_model_file_with_other_weights_is_another_model(tmp_path):
 
 def test_a_changed_byte_anywhere_is_noticed_before_llama_cpp_sees_any(other, kept_memory, monkeypatch):
     """llama.cpp's loader trusts what it reads: sizes and positions of a damaged state can end the process."""
-    path = kept_memory[1]
+    chat, path = kept_memory
     whole = path.read_bytes()
     monkeypatch.setattr(other.loaded.engine, "call", lambda _work: pytest.fail("a damaged file was restored"))
     places = [*range(0, 1200, 37), *range(1200, len(whole), len(whole) // 60), len(whole) - 1]
@@ -310,44 +379,44 @@ def test_a_changed_byte_anywhere_is_noticed_before_llama_cpp_sees_any(other, kep
         damaged[place] ^= 0x40
         path.write_bytes(damaged)
         with pytest.raises(MemoryFileError, match="damaged"):
-            bring_memory_back(other.session(), path)
+            bring_memory_back(chat.fork(other), path)
 
 
 @pytest.mark.parametrize("n_left", [0, 1, 100, 2000, -1, -5000])
 def test_a_file_that_was_cut_off_is_noticed(other, kept_memory, n_left):
-    path = kept_memory[1]
+    chat, path = kept_memory
     path.write_bytes(path.read_bytes()[:n_left])
     with pytest.raises(MemoryFileError, match="damaged"):
-        bring_memory_back(other.session(), path)
+        bring_memory_back(chat.fork(other), path)
     assert other.generate(QUESTION, max_tokens=3).text  # the pair goes on
 
 
 def test_a_file_with_more_behind_it_is_noticed(other, kept_memory):
-    path = kept_memory[1]
+    chat, path = kept_memory
     path.write_bytes(path.read_bytes() + b"x")
     with pytest.raises(MemoryFileError, match="damaged"):
-        bring_memory_back(other.session(), path)
+        bring_memory_back(chat.fork(other), path)
 
 
 def test_a_well_made_file_of_somebody_else_is_not_trusted(other, kept_memory, tmp_path):
     """Its checksums are right; but a hostile file's would be, too."""
-    path = kept_memory[1]
-    assert bring_memory_back(other.session(), path)
+    chat, path = kept_memory
+    assert bring_memory_back(chat.fork(other), path)
     head, _seal, rest = path.read_bytes().split(b"\n", 2)
     (tmp_path / "home" / "session_secret").write_bytes(bytes(32))
     with pytest.raises(MemoryFileError, match="was not written by this user's edge-wsd"):
-        bring_memory_back(other.session(), path)
+        bring_memory_back(chat.fork(other), path)
     path.write_bytes(head + b"\n" + sha256(head).hexdigest().encode() + b"\n" + rest)
     with pytest.raises(MemoryFileError, match="was not written by this user's edge-wsd"):
-        bring_memory_back(other.session(), path)
+        bring_memory_back(chat.fork(other), path)
 
 
 def test_a_sealed_state_that_does_not_fit_is_only_read_again(other, kept_memory, monkeypatch):
     """As from a build of llama.cpp that looks the same and is not."""
-    path = kept_memory[1]
+    chat, path = kept_memory
     monkeypatch.setattr(memory, "_part", _half(memory._part))
     with pytest.raises(MemoryFileError, match="does not fit into the memory of this pair"):
-        bring_memory_back(other.session(), path)
+        bring_memory_back(chat.fork(other), path)
     assert other.generate(QUESTION, max_tokens=3).stats.base_reused_tokens == 0
 
 

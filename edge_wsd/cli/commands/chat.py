@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import sys
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -11,18 +13,21 @@ import click
 from edge_wsd import __version__
 from edge_wsd.cli import chat_commands
 from edge_wsd.cli.chat import Chat
-from edge_wsd.cli.chat_pair import ChatPair, referred_pair
+from edge_wsd.cli.chat_options import value_text
+from edge_wsd.cli.chat_pair import ChatPair
 from edge_wsd.cli.chat_session import ChatSession
 from edge_wsd.cli.main import debug_wanted, explained, show_traceback
-from edge_wsd.cli.options import GIVEN, PER_MODEL_NOTE, reply_options
+from edge_wsd.cli.options import GIVEN, PER_MODEL_NOTE, reply_options, require_use
 from edge_wsd.cli.pair_choice import PairChoice, demo_remarks, pair_options
 from edge_wsd.cli.sections import SectionCommand
 from edge_wsd.cli.session_names import complete_session
+from edge_wsd.cli.session_pair import loading_text, session_choice, with_pair
 from edge_wsd.cli.ui.chat_input import LineReader, LineSource, message_of
 from edge_wsd.cli.ui.paint import Style, style_options
 from edge_wsd.cli.ui.screen import screen_for
 from edge_wsd.cli.ui.terminal import is_dumb, is_terminal, one_line
 from edge_wsd.cli.ui.texts import system_option
+from edge_wsd.conversation_file import SavedConversation
 from edge_wsd.decoding.options import Options
 from edge_wsd.errors import EdgeWsdError
 from edge_wsd.sessions.store import KeptSession, SessionStore
@@ -37,23 +42,25 @@ from edge_wsd.sessions.store import KeptSession, SessionStore
     shell_complete=complete_session,
     help="Keep the conversation under this name after every turn, and go on with it if it is there already.",
 )
+@click.option("-c", "--continue", "goes_on", is_flag=True, help="Go on with the session that was used last.")
 @click.option(
     "--save-kv/--no-save-kv",
     default=None,
-    help="With --session: also keep what both models have in memory, so that it need not be read again.  "
+    help="With a session: also keep what both models have in memory, so that it need not be read again.  "
     "[default: as before]",
 )
 @click.option("--load", metavar="FILE", help="Go on with a conversation saved by /save.")
 @style_options
 @click.option("-q", "--quiet", is_flag=True, help="No greeting and no status lines.")
 @reply_options
-@pair_options
+@functools.partial(pair_options, may_go_on=True)
 @click.pass_context
 def command(
     context: click.Context,
     *,
     system: str | None,
     session_name: str | None,
+    goes_on: bool,
     save_kv: bool | None,
     load: str | None,
     style: Style,
@@ -69,26 +76,26 @@ def command(
     interactive = is_terminal(sys.stdin) and is_terminal(sys.stdout)
     if sys.stdout is None or sys.stderr is None:
         raise EdgeWsdError("stdout or stderr is closed, so the conversation cannot be shown")
-    if session_name is None and save_kv is not None:
-        raise click.UsageError("--save-kv needs --session NAME")
+    if save_kv is not None and session_name is None and not goes_on:
+        raise click.UsageError("--save-kv needs --session NAME or --continue")
     screen = screen_for(style, interactive=interactive)
     with ExitStack() as stack:
-        kept = None if session_name is None else stack.enter_context(SessionStore().open(session_name))
-        if kept is not None and load is not None and kept.conversation is not None:
-            raise click.UsageError(f"there is a session {kept.name} already; give --load or --session, or another name")
-        choice = _choice(context, pair_choice, kept)
+        kept = stack.enter_context(_opened(session_name, goes_on=goes_on))
+        earlier, choice = _earlier(kept, load), pair_choice
+        given = dict(context.meta[GIVEN])
+        require_use(options if earlier is None else earlier.conversation.options.with_changes(**given))
+        if earlier is not None and load is None:
+            choice = session_choice(context, pair_choice, earlier.conversation, earlier.path)
         chat_pair = stack.enter_context(closing(ChatPair(choice, quiet=quiet)))
         chat = Chat(chat_pair, screen, options, system, interactive=interactive)
-        chat.given = dict(context.meta[GIVEN])
+        chat.given = given
         chat.quiet, chat.shows_status = quiet, not quiet
         chat.shows_tracebacks = debug_wanted(context)
         if choice.is_demo:
             chat.remarks = demo_remarks()
-        if load is not None:
-            chat.load(Path(load))
-        notes = [] if load is None else [chat.loaded_note(load)]
+        notes = [] if earlier is None else _take_up(chat, earlier)
         if kept is not None:
-            notes += _take_up(chat, kept, save_kv)
+            notes += _keep_in(chat, kept, save_kv)
         if not quiet:
             choice.warn(chat.pair)
             screen.greet([f"edge-wsd {__version__}", *(chat.remarks or [one_line(choice.title)])])
@@ -100,25 +107,64 @@ def command(
         _hold(chat, _line_source(choice) if interactive else LineReader())
 
 
-def _choice(context: click.Context, choice: PairChoice, kept: KeptSession | None) -> PairChoice:
-    """The pair that was named; else that of the session."""
-    named = any(context.params.get(name) is not None for name in ("pair", "drafter", "base"))
-    if named or kept is None or kept.conversation is None:
-        return choice
-    pair = referred_pair(kept.conversation.pair)
-    return choice if pair is None else choice.instead(pair)
+@dataclass(frozen=True)
+class _Earlier:
+    """A conversation to go on with."""
+
+    conversation: SavedConversation
+    path: Path
+    origin: str
+    """What a person calls it."""
 
 
-def _take_up(chat: Chat, kept: KeptSession, save_kv: bool | None) -> list[str]:
-    """Goes on with the session, and returns what there is to say of it."""
+def _opened(name: str | None, *, goes_on: bool) -> AbstractContextManager[KeptSession | None]:
+    """The session that the options mean, if they mean one."""
+    if goes_on and name is not None:
+        raise click.UsageError("give either --session NAME or --continue, which is the session that was used last")
+    if not goes_on and name is None:
+        return nullcontext()
+    store = SessionStore()
+    return store.open(store.last_used() if name is None else name)
+
+
+def _earlier(kept: KeptSession | None, load: str | None) -> _Earlier | None:
+    """What was said before, in a file of /save or in the session."""
+    has_begun = kept is not None and kept.conversation is not None
+    if kept is not None and has_begun and load is not None:
+        raise click.UsageError(f"there is a session {kept.name} already; give --load or --session, or another name")
+    if load is not None:
+        return _Earlier(SavedConversation.read(load), Path(load), load)
+    if kept is None or kept.conversation is None:
+        return None
+    return _Earlier(kept.conversation, kept.path, f"the session {kept.name}")
+
+
+def _take_up(chat: Chat, earlier: _Earlier) -> list[str]:
+    """Goes on with it, and returns what there is to say of that."""
+    chat.take_up(earlier.conversation, earlier.path)
+    before, now = earlier.conversation.options, chat.session.options
+    changed = [
+        f"{name} {value_text(getattr(now, name))} instead of {value_text(getattr(before, name))}"
+        for name in chat.given
+        if getattr(now, name) != getattr(before, name)
+    ]
+    if chat.session.system != earlier.conversation.system:
+        changed.append("the system text")
+    return [chat.loaded_note(earlier.origin), *([f"given now: {', '.join(changed)}"] if changed else [])]
+
+
+def _keep_in(chat: Chat, kept: KeptSession, save_kv: bool | None) -> list[str]:
+    """Keeps the conversation in the session from now on, and returns what there is to say of that."""
     chat.kept = ChatSession(kept, save_kv=save_kv)
     if kept.conversation is None:
         return [f"a new session: {kept.name}, kept after every turn"]
-    chat.take_up(kept.conversation, kept.path)
-    notes = [chat.loaded_note(f"the session {kept.name}")]
-    before = kept.conversation.pair.get("name")
-    if before and before != chat.pair.name:
-        notes.append(f"it was held with the pair {before}; from now on it is {chat.pair.name}")
+    notes, before = [], kept.conversation
+    now = with_pair(before, chat.chat_pair.choice)
+    if before.pair.get("name") not in (None, chat.pair.name):
+        notes.append(f"it was held with the pair {before.pair['name']}; from now on it is {chat.pair.name}")
+    if now.loading or before.loading:
+        text, old = (loading_text(each.loading) or "no options" for each in (now, before))
+        notes.append(f"the models are loaded with {text}" + (f" instead of {old}" if text != old else ""))
     about_memory = chat.kept.bring_memory_back(chat.session, quiet=chat.quiet)
     return notes + ([about_memory] if about_memory else [])
 
@@ -128,7 +174,7 @@ def _leave(chat: Chat) -> None:
     if chat.kept is None:
         return
     try:
-        about_memory = chat.kept.leave(chat.session, quiet=chat.quiet)
+        about_memory = chat.kept.leave(quiet=chat.quiet)
         if about_memory and not chat.quiet:
             chat.screen.note(about_memory)
     finally:

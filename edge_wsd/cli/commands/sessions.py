@@ -12,6 +12,7 @@ import click
 from edge_wsd.cli.chat_options import changed_options
 from edge_wsd.cli.main import FAILED, AdvisingGroup, complain
 from edge_wsd.cli.session_names import complete_session
+from edge_wsd.cli.session_pair import loading_text
 from edge_wsd.cli.ui.guard import drawing_on, print_json
 from edge_wsd.cli.ui.paint import BOLD, RESET, Style, style_options
 from edge_wsd.cli.ui.question import agrees, can_be_asked
@@ -48,6 +49,7 @@ def command() -> None:
 
     \b
     edge-wsd chat --session work       begins one, or goes on with it
+    edge-wsd chat --continue           goes on with the one that was used last
     edge-wsd sessions show work
     edge-wsd sessions export work work.md
 
@@ -100,8 +102,10 @@ def show(*, name: str, style: Style, as_object: bool) -> None:
         bold=(lambda text: f"{BOLD}{text}{RESET}") if colours_wanted(sys.stdout) else str,
     )
     settings = changed_options(kept.options, Options())
+    loading = loading_text(kept.loading)
     parts = [
         f"pair {kept.pair['name']}" if kept.pair.get("name") else "",
+        f"loaded with {loading}" if loading else "",
         f"system: {kept.system}" if kept.system else "",
     ]
     tell("; ".join(filter(None, [counted(len(kept.messages), "messages"), *parts, settings])))
