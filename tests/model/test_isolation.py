@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -24,11 +25,13 @@ from edge_wsd import (
     Pair,
     Session,
     Statistics,
+    Stream,
     child_process,
 )
 from edge_wsd._native import CancelFlag
 from edge_wsd.errors import (
     BusyError,
+    Cancelled,
     ClosedError,
     ContextFullError,
     ForkedError,
@@ -41,6 +44,8 @@ from edge_wsd.errors import (
 )
 from edge_wsd.isolation import model_process
 from edge_wsd.llama.settings import ModelSettings
+from edge_wsd.lookups import CountOf, PiecesOf, PromptOf, TokensOf
+from edge_wsd.prompts.messages import Message
 
 ROOT = Path(__file__).parents[2]
 QUESTION = "How do I list files by size?"
@@ -121,6 +126,24 @@ def test_a_text_is_scored_and_continued_as_in_memory(here, isolated):
     prompt = [token.id for token in ours.prompt]
     ours, theirs = (pair.complete(prompt, ANSWER, chunk=4).result() for pair in (here, isolated))
     assert theirs.text == ours.text
+
+
+def test_texts_are_looked_up_as_in_memory(here, isolated):
+    messages = (Message("user", "hello <|im_end|>"),)
+    asked = [
+        TokensOf("drafter", ("List ", 5, "<|im_end|>"), special=True, bos=True),
+        PiecesOf("base", tuple(range(300))),
+        PromptOf("drafter", messages),
+        CountOf(("List the files",), 100),
+        CountOf(("List the files",), 0),
+    ]
+    assert [isolated.call(each) for each in asked] == [here.call(each) for each in asked]
+    assert here.call(lambda pair: pair.base.model.vocab.n_tokens) > 0
+    with pytest.raises(OptionError, match=r"edge_wsd\.lookups"):
+        isolated.call(lambda pair: pair.base.model.vocab.n_tokens)
+    for pair in (here, isolated):
+        with pytest.raises(VocabularyError):
+            pair.call(PiecesOf("base", (10**6,)))
 
 
 def test_what_is_known_of_the_models_is_known_here(here, isolated):
@@ -228,6 +251,26 @@ def test_loading_is_told_and_can_be_stopped():
     wait_until(lambda: all(is_gone(one.pid) for one in psutil.Process().children() if one.pid not in before))
 
 
+@pytest.mark.parametrize("isolate", [True, False])
+def test_loading_is_cancelled_from_elsewhere(isolate):
+    cancel = CancelFlag()
+    cancel.set()
+    with pytest.raises(Cancelled):
+        demo(isolate=isolate, cancel=cancel)
+
+
+def test_loading_that_hangs_is_cancelled_as_well(monkeypatch, tmp_path, in_bounded_time):
+    (tmp_path / "hanging.py").write_text("import time\ntime.sleep(600)\n")
+    monkeypatch.setattr(child_process, "_program", [sys.executable, str(tmp_path / "hanging.py")])
+    before = {one.pid for one in psutil.Process().children()}
+    cancel = CancelFlag()
+    timer = threading.Timer(0.2, cancel.set)
+    timer.start()
+    with pytest.raises(Cancelled):
+        demo(isolate=True, cancel=cancel)
+    assert all(is_gone(one.pid) for one in psutil.Process().children() if one.pid not in before)
+
+
 def test_log_lines_come_over(caplog):
     with caplog.at_level("DEBUG", logger="edge_wsd.llama"), demo(isolate=True):
         pass
@@ -323,6 +366,60 @@ def test_loading_that_hangs_ends_for_all_who_cancel_it(monkeypatch, tmp_path, in
             loading.result(30)
         monkeypatch.setattr(child_process, "_program", [])
         assert pair.session(options=ANSWER).ask(QUESTION).text
+
+
+def test_a_process_that_hangs_in_the_middle_of_an_answer_is_killed_when_that_is_given_up(monkeypatch, in_bounded_time):
+    """Not only when somebody asks it for something again."""
+    monkeypatch.setattr(model_process, "_SILENT_S", 0.3)
+    with demo(isolate=True) as pair:
+        for give_up in (Stream.cancel, Stream.close):
+            stream, before = pair.session(options=LONG).stream(QUESTION), pair.process_id
+            next(stream)
+            kill(pair, signal.SIGSTOP)
+            give_up(stream)
+            wait_until(lambda before=before: is_gone(before))
+            if give_up is Stream.cancel:
+                with pytest.raises(PairDiedError, match=r"did not react for 0\.3 seconds"):
+                    stream.result()
+            assert pair.session(options=ANSWER).ask(QUESTION).text
+
+
+def test_a_long_decode_is_no_hang_but_one_without_end_is(monkeypatch, tmp_path, in_bounded_time):
+    script, go_on, later_s = tmp_path / "slow.py", tmp_path / "go on", 0.0
+    script.write_text(
+        "import os, sys, time\n"
+        "from edge_wsd import child_process\n"
+        "from edge_wsd.llama import context\n"
+        "run = context.Context.run\n"
+        "def runs(*given):\n"
+        f"    while not os.path.exists({str(go_on)!r}):\n"
+        "        time.sleep(0.01)\n"
+        "    return run(*given)\n"
+        "context.Context.run = runs\n"
+        "child_process.main(sys.argv[1:])\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setattr(child_process, "_program", [sys.executable, str(script)])
+    monkeypatch.setattr(model_process, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + later_s))
+
+    def cancelled():
+        """A reply in a decode, whose cancel the process has heard of."""
+        stream = pair.session(options=ANSWER.with_changes(chunk=1, propose=0)).stream(QUESTION)
+        (exchange,) = pair._home._ready._exchanges.values()
+        stream.cancel()
+        wait_until(lambda: exchange.cancel_heard)
+        return stream
+
+    with demo(isolate=True) as pair:
+        stream = cancelled()
+        later_s = 30.0
+        go_on.touch()
+        assert stream.result().finish_reason == "cancelled"
+        go_on.unlink()
+        stream = cancelled()
+        later_s += 60.0
+        with pytest.raises(PairDiedError, match="did not end what was cancelled for 60 seconds"):
+            stream.result()
 
 
 def test_an_assertion_in_native_code_is_an_error_that_quotes_it(monkeypatch, tmp_path, in_bounded_time):
@@ -423,6 +520,17 @@ def test_closing_ends_what_is_written_and_the_process(in_bounded_time):
     assert is_gone(pair.process_id) and stream.result().finish_reason == "cancelled"
     with pytest.raises(ClosedError):
         chat.ask(QUESTION)
+
+
+def test_a_process_that_hangs_is_not_waited_for_when_it_is_closed(monkeypatch, in_bounded_time):
+    monkeypatch.setattr(model_process, "_CLOSE_S", 600.0)  # for one that is known to be closing
+    pair = demo(isolate=True)
+    stream = pair.session(options=LONG).stream(QUESTION)
+    kill(pair, signal.SIGSTOP)
+    pair.close()
+    assert is_gone(pair.process_id)
+    with pytest.raises(ClosedError):
+        stream.result()
 
 
 def test_a_pair_that_nobody_holds_any_more_leaves(in_bounded_time):

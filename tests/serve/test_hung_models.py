@@ -6,8 +6,10 @@ import sys
 from dataclasses import replace
 
 import httpx
+import psutil
 import pytest
 
+from edge_wsd import child_process
 from edge_wsd.isolation import model_process
 from tests.live_servers import demo_models
 from tests.serve.chat_client import ASKED, QUESTION, post
@@ -24,23 +26,24 @@ ASKING = [
 ]
 
 
+def hang(server):
+    (pair,) = server.call(server.serve.models.in_memory).values()
+    os.kill(pair.process_id, signal.SIGSTOP)
+
+
 @pytest.fixture
 def hanging(server_with, monkeypatch):
     """Starts a server whose models hang."""
     monkeypatch.setattr(model_process, "_SILENT_S", 0.3)
 
-    def start(**settings):
+    def start(*, hang=hang, **settings):
         server = server_with(demo_models(loading={"isolate": True}), **settings)
         assert post(server, {**ASKED, "max_tokens": 2})["choices"]  # loads them
-        hang(server)
+        if hang:
+            hang(server)
         return server
 
     return start
-
-
-def hang(server):
-    (pair,) = server.call(server.serve.models.in_memory).values()
-    os.kill(pair.process_id, signal.SIGSTOP)
 
 
 def test_the_deadline_holds_and_the_next_request_is_answered(hanging):
@@ -66,8 +69,31 @@ def test_who_leaves_frees_the_slot(hanging, stream):
     assert post(server, {**ASKED, "max_tokens": 2})["choices"]
 
 
-def test_the_server_stops_in_time(hanging):
+def test_what_hangs_in_the_middle_of_an_answer_is_killed_with_no_further_request(hanging):
+    server = hanging(hang=False)
+    (pair,) = server.call(server.serve.models.in_memory).values()
+    endless = {**ASKED, "stream": True, "max_tokens": 400, "edge_wsd": {"logit_bias": {"a": 1000}, "stop_loops": False}}
+    with server.client() as client, client.stream("POST", "/v1/chat/completions", json=endless) as live:
+        next(live.iter_lines())
+        hung = pair.process_id
+        hang(server)
+    eventually(lambda: not psutil.pid_exists(hung))
+    eventually(lambda: is_idle(server))
+
+
+def test_the_server_stops_in_time(hanging, monkeypatch):
     server = hanging(shutdown_s=0.2)
+    monkeypatch.setattr(model_process, "_SILENT_S", 600.0)
+    with pytest.raises(httpx.ReadTimeout), server.client() as client:
+        client.post("/v1/chat/completions", json=ASKED, timeout=0.3)
+    server.server.should_exit = True
+    eventually(server.loop.is_closed)
+
+
+def test_the_server_stops_in_time_while_the_first_loading_hangs(server_with, monkeypatch, tmp_path):
+    (tmp_path / "hanging.py").write_text("import time\ntime.sleep(600)\n")
+    monkeypatch.setattr(child_process, "_program", [sys.executable, str(tmp_path / "hanging.py")])
+    server = server_with(demo_models(loading={"isolate": True}), shutdown_s=0.2)
     with pytest.raises(httpx.ReadTimeout), server.client() as client:
         client.post("/v1/chat/completions", json=ASKED, timeout=0.3)
     server.server.should_exit = True
