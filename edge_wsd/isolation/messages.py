@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -20,7 +20,7 @@ from edge_wsd import errors
 from edge_wsd.asked import Asked, AskedText
 from edge_wsd.decoding.events import Alternative, Event, Reply, ScoredToken, Source, Statistics
 from edge_wsd.decoding.options import Options
-from edge_wsd.errors import EdgeWsdError
+from edge_wsd.errors import EdgeWsdError, OptionError
 from edge_wsd.llama.library import Device
 from edge_wsd.llama.settings import ModelSettings
 from edge_wsd.llama.vocabulary_verdict import VocabularyVerdict
@@ -161,30 +161,36 @@ _TYPES: dict[str, type] = {
     )
 }
 _KINDS = frozenset(_TYPES.values())
+_MOST_LEVELS = 100
+"""Far more than a question needs, and so few that both sides have the stack for them."""
 
 
 def encode(message: object) -> bytes:
-    """A message of the types of this module."""
-    return json.dumps(_packed(message), separators=(",", ":")).encode()
+    """A message of the types of this module. Raises `OptionError` for anything else, as a part of what is asked."""
+    return json.dumps(_packed(message, _MOST_LEVELS), separators=(",", ":")).encode()
 
 
-def _packed(value: Any) -> Any:
+def _packed(value: Any, n_levels: int) -> Any:
+    """`value` with at most so many levels in it."""
     if value is None or isinstance(value, str | int | float):
         return value
+    if not n_levels:
+        raise OptionError(f"what is asked nests more than {_MOST_LEVELS} levels deep, and cannot be sent")
+    packed = partial(_packed, n_levels=n_levels - 1)
     if isinstance(value, tuple):
-        return [_packed(each) for each in value]
+        return [*map(packed, value)]
     kind: Any = type(value)
     if kind in _KINDS:
-        return {"$type": kind.__name__, **{name: _packed(getattr(value, name)) for name in _names(kind)}}
+        return {"$type": kind.__name__, **{name: packed(getattr(value, name)) for name in _names(kind)}}
     if isinstance(value, bytes):
         return {"$type": "bytes", "value": value.hex()}
     if isinstance(value, Path):
         return {"$type": "path", "value": str(value)}
     if isinstance(value, list):
-        return {"$type": "list", "value": [_packed(each) for each in value]}
+        return {"$type": "list", "value": [*map(packed, value)]}
     if isinstance(value, Mapping):
-        return {"$type": "mapping", "value": [[key, _packed(each)] for key, each in value.items()]}
-    raise TypeError(f"{type(value).__name__} is no part of a message")
+        return {"$type": "mapping", "value": [[key, packed(each)] for key, each in value.items()]}
+    raise OptionError(f"{type(value).__name__} is no part of a message to the process of the models")
 
 
 @cache

@@ -67,7 +67,7 @@ class ModelProcess:
         except OSError as error:
             raise ModelLoadError(f"the process for the models cannot be started: {error}") from error
         # Queues of this kind may be used in a signal handler, and so in `Exchange.cancel`.
-        self._outgoing: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._cancelled: queue.SimpleQueue[Exchange | None] = queue.SimpleQueue()
         self._numbers = itertools.count()
         self._exchanges: dict[int, Exchange] = {}
@@ -118,12 +118,13 @@ class ModelProcess:
         return self._next(self._asked(lookup), (str, int, tuple), cancel)
 
     def _asked(self, wanted: LoadModels | Asked | AskedText | Lookup) -> Exchange:
+        exchange = Exchange(next(self._numbers), self._cancel)
+        message = encode(Ask(exchange.number, wanted))  # here, where it raises what cannot be sent
         with self._lock:
             if self._death is not None:
                 raise type(self._death)(str(self._death))
-            exchange = Exchange(next(self._numbers), self._cancel)
             self._exchanges[exchange.number] = exchange
-        self._send(Ask(exchange.number, wanted))
+        self._outgoing.put(message)
         return exchange
 
     def _next(self, exchange: Exchange, kinds: tuple[type, ...], cancel: CancelFlag, *, at_once: bool = False) -> Any:
@@ -145,7 +146,7 @@ class ModelProcess:
 
     def _cancel(self, exchange: Exchange) -> None:
         """May be called from any thread, a signal handler or `__del__`: takes no lock."""
-        self._send(Cancel(exchange.number))
+        self._outgoing.put(encode(Cancel(exchange.number)))
         self._cancelled.put(exchange)
 
     # Ending
@@ -160,7 +161,8 @@ class ModelProcess:
     def leave(self) -> None:
         """The same without waiting."""
         self._is_leaving = True
-        self._send(CloseModels())
+        self._outgoing.put(encode(CloseModels()))
+        self._outgoing.put(None)
 
     def kill(self) -> None:
         """End it at once. What was asked of it ends with `PairDiedError`."""
@@ -182,21 +184,12 @@ class ModelProcess:
 
     # The threads
 
-    def _send(self, message: object) -> None:
-        self._outgoing.put(message)
-
     def _send_all(self) -> None:
         pipe = self._child.stdin
         assert pipe is not None
-        message: object = None
-        try:
-            while not isinstance(message, CloseModels):
-                message = self._outgoing.get()
-                write_frame(pipe, encode(message))
-        except OSError:  # it has ended, which the other thread tells
-            pass
-        with suppress(OSError):
-            pipe.close()
+        with suppress(OSError), pipe:  # if it has ended, the other thread tells that
+            while (message := self._outgoing.get()) is not None:
+                write_frame(pipe, message)
 
     def _read_log(self) -> None:
         """Keeps the last lines of what it says that is no message: of an assertion, for example."""
@@ -255,7 +248,7 @@ class ModelProcess:
         """It has ended, or says no more. Whoever waits for it is told."""
         self._child.kill()
         code = self._child.wait()
-        self._send(CloseModels())  # ends the sending thread
+        self._outgoing.put(None)  # ends the sending thread
         self._cancelled.put(None)  # and the watching one
         said = child_process.last_words(b"".join(self._last_lines))
         error = (

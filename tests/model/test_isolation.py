@@ -46,6 +46,7 @@ from edge_wsd.isolation import model_process
 from edge_wsd.llama.settings import ModelSettings
 from edge_wsd.lookups import CountOf, PiecesOf, PromptOf, TokensOf
 from edge_wsd.prompts.messages import Message
+from edge_wsd.prompts.tools import Tool
 
 ROOT = Path(__file__).parents[2]
 QUESTION = "How do I list files by size?"
@@ -218,6 +219,15 @@ def test_what_cannot_be_answered_is_the_same_error(isolated):
         isolated.session().ask(" ")
     with pytest.raises(OptionError):
         isolated.session(options=ANSWER.with_changes(logit_bias={10**7: 1.0})).ask(QUESTION)
+    assert isolated.session(options=ANSWER).ask(QUESTION).text
+
+
+def test_a_question_that_cannot_be_sent_is_refused_and_stops_no_other(isolated):
+    schema = {"type": "string"}
+    for _ in range(300):
+        schema = {"type": "array", "items": schema}
+    with pytest.raises(OptionError, match="nests more than"):
+        isolated.session(tools=[Tool("f", parameters=schema)], options=ANSWER).ask(QUESTION)
     assert isolated.session(options=ANSWER).ask(QUESTION).text
 
 

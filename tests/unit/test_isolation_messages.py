@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_wsd import ContextFullError, Options, Token
+from edge_wsd import ContextFullError, OptionError, Options, Token
 from edge_wsd.asked import Asked, AskedText
 from edge_wsd.isolation import messages
 from edge_wsd.isolation.messages import Ask, Failed, PackedError, Told, decode, encode
@@ -98,5 +98,18 @@ def test_anything_else_is_refused(data):
 
 
 def test_only_what_is_named_can_be_sent():
-    with pytest.raises(TypeError, match="set is no part of a message"):
+    with pytest.raises(OptionError, match="set is no part of a message"):
         encode({1, 2})
+
+
+def test_what_can_be_sent_can_be_read_however_deep_it_nests():
+    """Else one question ends the process for all others."""
+    schema, n_levels = {"type": "string"}, 0
+    while True:
+        try:
+            data = encode(Ask(1, Asked(None, (), Options(), (Tool("f", "", schema),))))
+        except OptionError as error:
+            assert "nests" in str(error) and n_levels > 40
+            return
+        decode(data)
+        schema, n_levels = {"type": "array", "items": [schema]}, n_levels + 1
