@@ -58,20 +58,34 @@ class ChatTemplate:
 
     def render_as_given(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> str:
         """The conversation with its system messages in their places. Raises `TemplateError` if they are refused."""
-        try:
-            prompt = self._render(messages, tools, arguments_as_text=False)
-        except TemplateStoppedError:
-            raise
-        except TemplateError:
-            if not any(message.tool_calls for message in messages):
-                raise
-            prompt = self._render(messages, tools, arguments_as_text=True)
-        if not all(tool.name in prompt for tool in tools):
+        prompt = self._with_calls(messages, tools)
+        if tools and not self._shows(tools, prompt, messages):
             raise TemplateError(
                 f"template {self.name!r} does not show tools, so the model cannot call any; leave them out, or use a "
                 "model or a template that knows tools"
             )
         return prompt
+
+    def _shows(self, tools: Sequence[Tool], prompt: str, messages: Sequence[Message]) -> bool:
+        """Whether each is named there more often than without tools: messages may name them as well."""
+        try:
+            without = self._with_calls(messages, ())
+        except TemplateStoppedError:
+            raise
+        except TemplateError:
+            without = ""
+        return all(prompt.count(tool.name) > without.count(tool.name) for tool in tools)
+
+    def _with_calls(self, messages: Sequence[Message], tools: Sequence[Tool]) -> str:
+        """Some templates want the arguments of calls as text."""
+        try:
+            return self._render(messages, tools, arguments_as_text=False)
+        except TemplateStoppedError:
+            raise
+        except TemplateError:
+            if not any(message.tool_calls for message in messages):
+                raise
+            return self._render(messages, tools, arguments_as_text=True)
 
     def _render(self, messages: Sequence[Message], tools: Sequence[Tool], *, arguments_as_text: bool) -> str:
         continues = messages[-1].role == "assistant"

@@ -143,7 +143,7 @@ def _parse_call(call: object) -> ToolCall:
     arguments = function.get("arguments") or {}
     if isinstance(arguments, str):
         try:
-            arguments = parse_json(arguments)
+            arguments = parse_json(arguments) or {}  # some clients make "null" or "[]" of no arguments
         except ValueError as error:
             raise TemplateError(f"the arguments of a tool call are not JSON: {error}") from None
     return ToolCall(function.get("name", ""), arguments, call.get("id") or "")

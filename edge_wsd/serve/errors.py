@@ -146,7 +146,7 @@ def failure_of(error: BaseException) -> HttpFailure:
     if isinstance(error, RequestValidationError):
         return _invalid(error)
     if isinstance(error, HTTPException):
-        return HttpFailure(error.status_code, str(error.detail), headers=error.headers)
+        return HttpFailure(error.status_code, _why_refused(error), headers=error.headers)
     for kind, status, code in _OF_THE_LIBRARY:
         if isinstance(error, kind):
             headers = {"Retry-After": str(RETRY_S)} if status in (429, 503) else None
@@ -158,16 +158,51 @@ def failure_of(error: BaseException) -> HttpFailure:
     return HttpFailure(500, f"internal error ({type(error).__name__}); the server's log says more")
 
 
+def _why_refused(error: HTTPException) -> str:
+    """In place of sentences of FastAPI that say too little."""
+    if error.status_code == 404:
+        return "the server has no such path; /openapi.json lists those that it has"
+    if error.status_code == 405:
+        return "this path has no such method; the header Allow lists those that it has"
+    match error.__cause__:
+        case UnicodeDecodeError():
+            return "the body is not valid UTF-8"
+        case RecursionError():
+            return "the body nests too deeply"
+        case ValueError():
+            return "the body has a number with too many digits"
+    return str(error.detail)
+
+
 def _invalid(error: RequestValidationError) -> HttpFailure:
-    """The first thing that is wrong with the fields of a request. The request itself is not repeated."""
-    first = error.errors()[0]
-    place = [str(part) for part in first["loc"] if part != "body"]
+    """The first field of a request that is wrong. What it holds is not repeated."""
+    errors = error.errors()
+    first = errors[0]
     if first["type"] == "json_invalid":
-        return HttpFailure(400, f"the body is not valid JSON: {first['ctx']['error']} at character {place[0]}")
+        return HttpFailure(400, f"the body is not valid JSON: {first['ctx']['error']} at character {first['loc'][-1]}")
+    found = [(_place_of(each, error.body), each["msg"]) for each in errors if each["loc"][:2] == first["loc"][:2]]
+    place = max((place for place, _ in found), key=len)
+    told = list(dict.fromkeys(text for each, text in found if each == place))
+    text = " or ".join([told[0], *(other.removeprefix("Input should be ") for other in told[1:])])
     if not place:
-        return HttpFailure(400, f"the body must be a JSON object: {first['msg']}")
-    name = ".".join(place)
-    return HttpFailure(400, f"{name}: {first['msg']}", "invalid_value", name)
+        return HttpFailure(400, "the body must be a JSON object, sent with the header Content-Type: application/json")
+    name = ".".join(map(str, place))
+    return HttpFailure(400, f"{name}: {text}", "invalid_value", name)
+
+
+def _place_of(error: Mapping[str, Any], body: Any) -> list[int | str]:
+    """Where in the body it is, without pydantic's names of the types that a field may have."""
+    where, *steps = error["loc"]
+    if where != "body":
+        return [where, *steps]
+    place: list[int | str] = []
+    for step in steps:
+        is_there = step in body if isinstance(body, Mapping) else isinstance(body, list) and step in range(len(body))
+        if is_there:
+            body = body[step]
+        if is_there or (error["type"] == "missing" and step == steps[-1]):
+            place.append(step)
+    return place
 
 
 def openai_error(failure: HttpFailure) -> dict[str, Any]:

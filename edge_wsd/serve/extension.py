@@ -107,10 +107,10 @@ class Extension(BaseModel):
 
 
 def extended(given: Mapping[str, Any] | None, options: Options) -> Options:
-    """`options` with those of a request's field. Raises `OptionError`."""
+    """`options` with those of a request's field, of which null is as good as absent. Raises `OptionError`."""
     if not given:
         return options
-    changes = dict(given)
+    changes = {name: value for name, value in given.items() if value is not None}
     if isinstance(changes.get("logit_bias"), Mapping):
         changes["logit_bias"] = biases_of(changes["logit_bias"])
     return options.with_changes(**cast(OptionChanges, changes))

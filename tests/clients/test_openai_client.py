@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 
+import httpx
 import pytest
 
 openai = pytest.importorskip("openai")
@@ -220,6 +221,31 @@ def test_responses_answer_whole_and_streamed(client):
     assert events[-1].type == "response.completed"
     assert "".join(event.delta for event in events if event.type == "response.output_text.delta") == whole.output_text
     assert [event.sequence_number for event in events] == list(range(len(events)))
+
+
+def test_answers_and_events_are_of_the_types_that_the_client_declares(address):
+    """The client itself takes whatever comes: others, in languages with types, do not."""
+    pydantic = pytest.importorskip("pydantic")
+    from openai.types import Model
+    from openai.types.chat import ChatCompletion, ChatCompletionChunk
+    from openai.types.responses import Response, ResponseStreamEvent
+
+    chat = {"messages": QUESTION, "max_tokens": 8, "logprobs": True, "top_logprobs": 1, "edge_wsd": {}}
+    asked = [
+        ("chat/completions", {**chat, "stream_options": {"include_usage": True}}, ChatCompletion, ChatCompletionChunk),
+        ("responses", {"input": "hello", "top_logprobs": 1, "edge_wsd": {}}, Response, ResponseStreamEvent),
+        ("responses", {"input": "hello", "max_output_tokens": 4}, Response, ResponseStreamEvent),
+    ]
+    with httpx.Client(base_url=f"{address}/v1/", timeout=60) as http:
+        for path, body, whole, event in asked:
+            pydantic.TypeAdapter(whole).validate_json(http.post(path, json=body).content)
+            lines = http.post(path, json={**body, "stream": True}).text.splitlines()
+            events = [line.removeprefix("data: ") for line in lines if line.startswith("data: {")]
+            assert len(events) > 5
+            for text in events:
+                pydantic.TypeAdapter(event).validate_json(text)
+        for model in http.get("models").json()["data"]:
+            pydantic.TypeAdapter(Model).validate_python(model)
 
 
 def test_the_asynchronous_client_asks_several_questions_at_once(address):

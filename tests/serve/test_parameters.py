@@ -30,6 +30,7 @@ def options(default=None, **given):
         ({"logit_bias": {"12": -5, "Sure": 2, '"12"': 1}}, "logit_bias", ((12, -5.0), ("Sure", 2.0), ("12", 1.0))),
         ({"edge_wsd": {"logit_bias": {"12": -5}}}, "logit_bias", ((12, -5.0),)),
         ({"edge_wsd": {"mode": "base"}}, "mode", "base"),
+        ({"edge_wsd": {"temperature": None}, "temperature": 0.5}, "temperature", 0.5),
         ({"grammar": 'root ::= "x"'}, "grammar", 'root ::= "x"'),
         ({"grammar": 'root ::= "x"'}, "grammar_from", "start"),
         ({"json_schema": {"type": "integer"}}, "json_schema", '{"type": "integer"}'),

@@ -127,15 +127,42 @@ def test_a_format_binds_the_answer(live_server):
         ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input.0.content.0: a part of type"),
         ({"input": [{"role": "user", "content": 7}]}, "input.0.content"),
         ({"input": []}, "the conversation is empty"),
-        ({"max_output_tokens": 0}, "max_tokens must be"),
+        ({"max_output_tokens": 0}, "max_output_tokens must be"),
         ({"tools": [{"type": "web_search"}]}, "tool 1 must be"),
         ({"tools": [{"type": "function", "name": "now"}]}, "does not show tools"),
-        ({"text": {"format": {"type": "xml"}}}, "response_format must be"),
+        ({"text": {"format": {"type": "xml"}}}, "text.format must be"),
     ],
 )
 def test_a_wrong_request_is_told_so_before_anything_is_sent(live_server, fields, words, streamed):
     asked = {"input": QUESTION, "stream": streamed, **fields}
     assert words in post(live_server, asked, PATH, status=400)["error"]["message"]
+
+
+TURN = [{"role": "user", "content": "word " * 60}, {"role": "assistant", "content": "Sure."}]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_conversation_that_is_too_long_loses_its_beginning_only_if_it_may(live_server, streamed):
+    asked = {"input": [*TURN * 8, {"role": "user", "content": QUESTION}], "max_output_tokens": 4, "stream": streamed}
+    error = post(live_server, {**asked, "truncation": "disabled"}, PATH, status=400)["error"]
+    assert (error["code"], error["param"]) == ("context_length_exceeded", "truncation")
+    for truncation in (None, "auto"):
+        with live_server.client() as client:
+            assert client.post(PATH, json={**asked, "truncation": truncation}).status_code == 200
+
+
+def test_what_is_empty_or_null_in_an_item_or_the_instructions_is_as_good_as_absent(live_server):
+    def n_read(**fields):
+        return post(live_server, {"max_output_tokens": 2, **fields}, PATH)["usage"]["input_tokens"]
+
+    absent = n_read(input=QUESTION)
+    assert n_read(input=QUESTION, instructions="") == absent
+    assert n_read(input=[{"type": None, "id": None, "role": "user", "content": QUESTION}]) == absent
+
+
+def test_the_settings_of_the_text_come_back_with_its_format(live_server):
+    answer = post(live_server, {"input": QUESTION, "max_output_tokens": 2, "text": {"verbosity": "low"}}, PATH)
+    assert answer["text"] == {"verbosity": "low", "format": {"type": "text"}}
 
 
 def test_an_error_in_a_stream_is_an_event(server_with):

@@ -9,7 +9,7 @@ import pytest
 from edge_wsd.errors import TemplateError
 from edge_wsd.prompts.chat_template import ChatTemplate
 from edge_wsd.prompts.messages import Message
-from edge_wsd.prompts.tools import Tool, ToolCall
+from edge_wsd.prompts.tools import Tool, ToolCall, parse_calls
 from tests.chat_templates import CHATML, LLAMA3, TOOLS_HERMES, TOOLS_LLAMA3, TOOLS_MISTRAL, TOOLS_TEXT_ARGUMENTS
 
 WEATHER = Tool("weather", "Tells the weather.", {"type": "object", "properties": {"city": {"type": "string"}}})
@@ -59,9 +59,23 @@ def test_a_template_that_leaves_the_tools_out_is_an_error_that_says_what_to_do(s
         template(source, "mine").render(TURN[:2], [WEATHER])
 
 
+def test_a_tool_that_is_only_named_in_the_conversation_is_not_shown():
+    """Such a template once left out tools whose names are words, as those of most agents are."""
+    asked = [Message("user", "What is the weather like? Ask weather.")]
+    with pytest.raises(TemplateError, match="does not show tools"):
+        template(CHATML).render(asked, [WEATHER])
+    assert template(TOOLS_HERMES).render(asked, [WEATHER])
+
+
 def test_a_template_that_refuses_the_answer_of_a_tool_says_so_itself():
     with pytest.raises(TemplateError, match="answers no tools"):
         template(LLAMA3).render(TURN, [WEATHER])
+
+
+@pytest.mark.parametrize("arguments", [None, "", "null", "[]", "{}", {}])
+def test_a_call_without_arguments_may_be_written_in_every_way(arguments):
+    (call,) = parse_calls([{"id": "1", "function": {"name": "now", "arguments": arguments}}])
+    assert call.arguments == {}
 
 
 def test_without_tools_a_template_sees_none():

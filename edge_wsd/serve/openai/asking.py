@@ -11,11 +11,12 @@ from typing import Any, TypeVar
 from fastapi import Request
 
 from edge_wsd._native import CancelFlag
-from edge_wsd.decoding.events import Event, Finished, Reply
+from edge_wsd.decoding.events import Dropped, Event, Finished, Reply
 from edge_wsd.decoding.options import N_SEEDS, Options
 from edge_wsd.engine.stream import Stream
 from edge_wsd.prompts.messages import Message
 from edge_wsd.prompts.tools import Tool
+from edge_wsd.serve.errors import RequestError
 from edge_wsd.serve.openai.choice import Details
 from edge_wsd.serve.openai.parameters import Parameters
 from edge_wsd.serve.openai.tools import ToolsAsked
@@ -32,10 +33,13 @@ _TOOL_HEADING = "\n[Tool]"
 class ChatQuestion:
     """A conversation, and how it is to be answered: `n` times, each with a seed of its own."""
 
+    asked: Parameters
     messages: Sequence[Message]
     options: Options
     tools: tuple[Tool, ...] = ()
     n: int = 1
+    may_drop: bool = True
+    """Whether the oldest messages may be left out where the context is too short for all."""
 
     def all_options(self) -> list[Options]:
         """Of each answer."""
@@ -54,15 +58,16 @@ def chat_question(
     details: Details,
     **more: Any,
 ) -> ChatQuestion:
-    """A question with what the parameters, the tools and the schema of the answer mean. Raises `OptionError`."""
+    """A question with what the parameters, the tools and the schema of the answer mean. Raises `RequestError`."""
     if (schema := tools.schema or schema) is not None:
         more |= {"json_schema": schema, "grammar_from": "start"}
     if details.logprobs is not None:  # at least one, or an answer may end before the base has read the draft
         more["top_logprobs"] = max(1, details.logprobs)
-    options = given.options(served.pair.options, served.mode, **more)
+    with given.naming_fields():
+        options = given.options(served.pair.options, served.mode, **more)
     if tools.tools:
         options = options.with_changes(stop=(*options.stop, _TOOL_HEADING))
-    return ChatQuestion(messages, options, tools.tools)
+    return ChatQuestion(given, messages, options, tools.tools)
 
 
 async def started(request: Request, served: Served, question: ChatQuestion) -> list[Stream]:
@@ -90,20 +95,28 @@ async def started(request: Request, served: Served, question: ChatQuestion) -> l
     return await limits.in_thread(request.state.slot, start)
 
 
-async def replies(request: Request, streams: Sequence[Stream]) -> list[Reply]:
+async def replies(request: Request, question: ChatQuestion, streams: Sequence[Stream]) -> list[Reply]:
     """All answers, whole. The first that fails ends the others."""
     found: dict[int, Reply] = {}
-    async with aclosing(events(request, streams)) as told:
+    async with aclosing(events(request, question, streams)) as told:
         async for number, event in told:
             if isinstance(event, Finished):
                 found[number] = event.reply
     return [found[number] for number in range(len(streams))]
 
 
-def events(request: Request, streams: Sequence[Stream]) -> AsyncGenerator[tuple[int, Event], None]:
+async def events(
+    request: Request, question: ChatQuestion, streams: Sequence[Stream]
+) -> AsyncGenerator[tuple[int, Event], None]:
     """The events of all answers as they come, each with the number of its stream."""
     limits = serve_of(request).limits
-    return merged([limits.events(request, stream) for stream in streams])
+    with question.asked.naming_fields():
+        async with aclosing(merged([limits.events(request, stream) for stream in streams])) as told:
+            async for number, event in told:
+                if isinstance(event, Dropped) and not question.may_drop:
+                    text = "the conversation is longer than the context; shorten it, or let truncation be auto"
+                    raise RequestError(text, code="context_length_exceeded", param="truncation")
+                yield number, event
 
 
 async def merged(sources: Sequence[AsyncIterator[T]]) -> AsyncGenerator[tuple[int, T], None]:

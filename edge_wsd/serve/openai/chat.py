@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from asyncio import to_thread
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import Any
-from uuid import uuid4
+from functools import partial
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from edge_wsd import __version__
 from edge_wsd.decoding.events import Reply
-from edge_wsd.decoding.options import Mode
 from edge_wsd.serve.errors import OPENAI_ERRORS, RequestError
 from edge_wsd.serve.extension import Extension, extension_of_reply
 from edge_wsd.serve.openai.asking import ChatQuestion, begun, chat_question, events, replies, started
@@ -26,13 +22,14 @@ from edge_wsd.serve.openai.chat_types import (
     ChatCompletion,
     ChatRequest,
     ChunkChoice,
-    PromptTokensDetails,
     Usage,
 )
 from edge_wsd.serve.openai.choice import ChoiceWriter, Details, chunk_choice, whole_choice
+from edge_wsd.serve.openai.head import Head
 from edge_wsd.serve.openai.messages import messages_of
 from edge_wsd.serve.openai.sse import data_line, ended_by_done
 from edge_wsd.serve.openai.tools import ToolsAsked, asked_tools, most_calls, schema_of_format
+from edge_wsd.serve.openai.usage import usage_of
 from edge_wsd.serve.served_models import Served
 from edge_wsd.serve.state import serve_of
 from edge_wsd.serve.streaming import SSE, live_response
@@ -52,8 +49,8 @@ async def chat_completions(request: Request, body: ChatRequest) -> Response:
         return await live_response(request, ended_by_done(chat.chunks(request)))
     async with serve_of(request).answering(request, body.model) as served:
         question = await to_thread(chat.question, served)
-        whole = await replies(request, await started(request, served, question))
-    completion = chat.completion(served.name, whole, question.options.mode)
+        whole = await replies(request, question, await started(request, served, question))
+    completion = chat.completion(served.name, whole)
     return Response(completion.model_dump_json(exclude_unset=True), media_type="application/json")
 
 
@@ -64,8 +61,7 @@ class ChatAnswering:
     body: ChatRequest
     asked_tools: ToolsAsked
     details: Details
-    id: str = field(default_factory=lambda: f"chatcmpl-{uuid4().hex}")
-    created: int = field(default_factory=lambda: int(time.time()))
+    head: Head = field(default_factory=partial(Head.new, "chatcmpl-"))
 
     @classmethod
     def of(cls, body: ChatRequest) -> ChatAnswering:
@@ -81,16 +77,16 @@ class ChatAnswering:
         return cls(body, tools, Details(tools.tools, n_top, body.edge_wsd is not None, most))
 
     def question(self, served: Served) -> ChatQuestion:
-        """What the pair is asked. In a thread, as a schema may take its time. Raises `RequestError`, `OptionError`."""
+        """What the pair is asked. In a thread, as a schema may take its time. Raises `RequestError`."""
         body = self.body
-        messages, schema = messages_of(body.messages), schema_of_format(body.response_format)
+        messages, schema = messages_of(body.messages), schema_of_format(body.response_format, "response_format")
         return replace(chat_question(served, body, messages, self.asked_tools, schema, self.details), n=body.n or 1)
 
-    def completion(self, model: str, whole: Sequence[Reply], mode: Mode) -> ChatCompletion:
+    def completion(self, model: str, whole: Sequence[Reply]) -> ChatCompletion:
         """The whole answer. With one choice the extension field stands at the top."""
         choices = [whole_choice(number, reply, self.details) for number, reply in enumerate(whole)]
         completion = ChatCompletion(
-            **self._head(model), object="chat.completion", choices=choices, usage=usage_of(whole, mode)
+            **self.head.fields(model), object="chat.completion", choices=choices, usage=usage_of(whole[:1], whole)
         )
         if self.details.extension:
             holders: list[ChatCompletion | ChatChoice] = [completion] if len(whole) == 1 else [*choices]
@@ -106,7 +102,7 @@ class ChatAnswering:
             writers = [ChoiceWriter(self.details) for _ in streams]
             role = AnswerDelta(role="assistant", content="", refusal=None)
             firsts = [ChunkChoice(index=n, delta=role, logprobs=None, finish_reason=None) for n in range(len(streams))]
-            async with aclosing(begun(events(request, streams))) as told:
+            async with aclosing(begun(events(request, question, streams))) as told:
                 async for item in told:
                     while firsts:
                         yield self._line(served.name, [firsts.pop(0)])
@@ -115,43 +111,16 @@ class ChatAnswering:
                     number, event = item
                     for piece in writers[number].pieces(event):
                         yield self._line(served.name, [chunk_choice(number, piece)], piece.extension)
-            if self._tells_usage:
+            if self.body.tells_usage:
                 whole = [writer.reply for writer in writers if writer.reply is not None]
-                yield self._line(served.name, [], usage=usage_of(whole, question.options.mode))
-
-    @property
-    def _tells_usage(self) -> bool:
-        return self.body.stream_options is not None and bool(self.body.stream_options.include_usage)
+                yield self._line(served.name, [], usage=usage_of(whole[:1], whole))
 
     def _line(
         self, model: str, choices: list[ChunkChoice], extension: Extension | None = None, usage: Usage | None = None
     ) -> bytes:
-        chunk = ChatChunk(**self._head(model), object="chat.completion.chunk", choices=choices)
-        if self._tells_usage:
+        chunk = ChatChunk(**self.head.fields(model), object="chat.completion.chunk", choices=choices)
+        if self.body.tells_usage:
             chunk.usage = usage
         if extension is not None:
             chunk.edge_wsd = extension
         return data_line(chunk)
-
-    def _head(self, model: str) -> dict[str, Any]:
-        return {
-            "id": self.id,
-            "created": self.created,
-            "model": model,
-            "system_fingerprint": f"edge-wsd-{__version__}",
-        }
-
-
-def usage_of(whole: Sequence[Reply], mode: Mode) -> Usage:
-    """Tokens of the model that finishes the answers. Their prompt counts once, as it is the same."""
-    first = whole[0].stats
-    is_base = mode != "drafter"
-    n_prompt = first.base_prompt_tokens if is_base else first.drafter_prompt_tokens
-    n_cached = first.base_reused_tokens if is_base else first.drafter_reused_tokens
-    n_written = sum(reply.stats.n_tokens for reply in whole)
-    return Usage(
-        prompt_tokens=n_prompt,
-        completion_tokens=n_written,
-        total_tokens=n_prompt + n_written,
-        prompt_tokens_details=PromptTokensDetails(cached_tokens=n_cached),
-    )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
 from edge_wsd.decoding.options import MOST_ALTERNATIVES
 from edge_wsd.serve.extension import Extension
-from edge_wsd.serve.openai.parameters import Parameters
+from edge_wsd.serve.openai.parameters import Parameters, ToolParameters
 
 MOST_CHOICES = 16
 AnswerEnd = Literal["stop", "length", "tool_calls"]
@@ -31,28 +31,35 @@ class StreamOptions(BaseModel):
     include_usage: bool | None = None
 
 
-class ChatRequest(Parameters):
-    """A conversation to be answered. If its last message is the assistant's, the answer continues that message."""
+class CompletionParameters(Parameters):
+    """What requests for completions have in common: of a conversation, and of texts."""
 
     model: str | None = Field(default=None, description="A pair's name, NAME:base or NAME:drafter.")
-    messages: list[ChatMessage] = Field(min_length=1)
-    n: int | None = Field(default=None, ge=1, le=MOST_CHOICES)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+
+    @property
+    def tells_usage(self) -> bool:
+        """Whether a stream ends with it."""
+        return self.stream_options is not None and bool(self.stream_options.include_usage)
+
+
+class ChatRequest(CompletionParameters, ToolParameters):
+    """A conversation to be answered. If its last message is the assistant's, the answer continues that message."""
+
+    FORMAT_FIELD: ClassVar[str] = "response_format"
+
+    messages: list[ChatMessage] = Field(min_length=1)
+    n: int | None = Field(default=None, ge=1, le=MOST_CHOICES)
     logprobs: bool | None = None
     top_logprobs: int | None = Field(default=None, ge=0, le=MOST_ALTERNATIVES)
     response_format: dict[str, Any] | None = Field(
         default=None, description="Type text, json_object or json_schema; the answer is held to it by a grammar."
     )
-    tools: list[dict[str, Any]] | None = Field(default=None, description="Of type function.")
-    tool_choice: str | dict[str, Any] | None = Field(
-        default=None, description='"auto" (as null), "none", "required", or the name of one function.'
-    )
     functions: list[dict[str, Any]] | None = Field(default=None, description="Refused: the old name of tools.")
     function_call: str | dict[str, Any] | None = Field(
         default=None, description="Refused: the old name of tool_choice."
     )
-    parallel_tool_calls: bool | None = Field(default=None, description="False: what follows a first call is dropped.")
 
 
 class TopLogprob(BaseModel):

@@ -8,8 +8,7 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 
 from edge_wsd.decoding.options import MOST_ALTERNATIVES
 from edge_wsd.serve.extension import Extension
-from edge_wsd.serve.openai.chat_types import StreamOptions, Usage
-from edge_wsd.serve.openai.parameters import Parameters
+from edge_wsd.serve.openai.chat_types import CompletionParameters, Usage
 
 DEFAULT_MAX_TOKENS = 16
 """OpenAI's, of this interface."""
@@ -18,13 +17,12 @@ MOST_CHOICES = 128
 CompletionEnd = Literal["stop", "length"]
 
 
-class CompletionRequest(Parameters):
+class CompletionRequest(CompletionParameters):
     """A text to be written on as it stands, without a template; or several, each an answer of its own.
 
     Text that looks like a control token is that token, unless `edge_wsd` says `"special": false`.
     """
 
-    model: str | None = Field(default=None, description="A pair's name, NAME:base or NAME:drafter.")
     prompt: str | list[str] | list[int] | list[list[int]] = Field(
         description="A text or token ids of the model that finishes the answer (the base, but for NAME:drafter); or a "
         "list of them."
@@ -44,8 +42,6 @@ class CompletionRequest(Parameters):
         description="Log-probabilities of the tokens, with so many of the likeliest at each position.",
     )
     suffix: str | None = Field(default=None, description="Refused: the models of a pair write on, and fill no gaps.")
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
 
     @field_validator("logprobs", mode="before")
     @classmethod
@@ -93,6 +89,7 @@ class TextCompletion(BaseModel):
     object: Literal["text_completion"] = "text_completion"
     created: int
     model: str
+    system_fingerprint: str
     choices: list[CompletionChoice]
     usage: Usage | None = None
     edge_wsd: Extension | None = None

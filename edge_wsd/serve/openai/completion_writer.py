@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from edge_wsd.asked import RawPrompt
@@ -94,12 +94,3 @@ def end_of(reply: Reply) -> CompletionEnd:
     if reply.finish_reason == "cancelled":
         raise RequestError("the answer was ended by the server", status=503, code="cancelled")
     return reply.finish_reason
-
-
-def usage_of_prompts(prompts: Sequence[Reply]) -> tuple[int, int]:
-    """Tokens of the prompts and how many of them were in memory, of the model that finishes the answers."""
-    stats = [reply.stats for reply in prompts]
-    return (
-        sum(each.base_prompt_tokens or each.drafter_prompt_tokens for each in stats),
-        sum(each.base_reused_tokens if each.base_prompt_tokens else each.drafter_reused_tokens for each in stats),
-    )

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
-from uuid import uuid4
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -24,7 +22,7 @@ from edge_wsd.lookups import PiecesOf
 from edge_wsd.serve.errors import OPENAI_ERRORS, RequestError
 from edge_wsd.serve.extension import Extension, extension_of_event, extension_of_reply
 from edge_wsd.serve.openai.asking import merged
-from edge_wsd.serve.openai.chat_types import PromptTokensDetails, Usage
+from edge_wsd.serve.openai.chat_types import Usage
 from edge_wsd.serve.openai.completion_types import (
     DEFAULT_MAX_TOKENS,
     MOST_CHOICES,
@@ -32,8 +30,10 @@ from edge_wsd.serve.openai.completion_types import (
     CompletionRequest,
     TextCompletion,
 )
-from edge_wsd.serve.openai.completion_writer import CompletionWriter, EchoedPrompt, usage_of_prompts
+from edge_wsd.serve.openai.completion_writer import CompletionWriter, EchoedPrompt
+from edge_wsd.serve.openai.head import Head
 from edge_wsd.serve.openai.sse import data_line, ended_by_done
+from edge_wsd.serve.openai.usage import usage_of
 from edge_wsd.serve.served_models import Served
 from edge_wsd.serve.state import serve_of
 from edge_wsd.serve.streaming import SSE, live_response
@@ -62,8 +62,7 @@ class Texts:
 
     body: CompletionRequest
     prompts: list[RawPrompt]
-    id: str = field(default_factory=lambda: f"cmpl-{uuid4().hex}")
-    created: int = field(default_factory=lambda: int(time.time()))
+    head: Head = field(default_factory=partial(Head.new, "cmpl-"))
 
     @classmethod
     def of(cls, body: CompletionRequest) -> Texts:
@@ -94,8 +93,8 @@ class Texts:
         n = self.body.n or 1
         whole = [found[number if self._writes else number // n] for number in range(len(writers))]
         choices = [writer.whole(reply) for writer, reply in zip(writers, whole, strict=True)]
-        usage = self._usage(prompts or whole[::n], whole)
-        completion = TextCompletion(**self._head(served.name), choices=choices, usage=usage)
+        completion = self._completion(served.name, choices)
+        completion.usage = usage_of(prompts or whole[::n], whole)
         if self.body.edge_wsd is not None and len(whole) == 1:
             completion.edge_wsd = extension_of_reply(whole[0])
         elif self.body.edge_wsd is not None:
@@ -122,9 +121,9 @@ class Texts:
                     if line := self._event_line(served.name, writers[number], event):
                         yield line
                     item = await anext(answers, None)
-            if self._tells_usage:
+            if self.body.tells_usage:
                 whole = [writer.reply for writer in writers if writer.reply is not None]
-                usage = self._usage(prompts or whole[:: self.body.n or 1], whole)
+                usage = usage_of(prompts or whole[:: self.body.n or 1], whole)
                 yield self._line(served.name, [], usage=usage)
 
     # What the pair is asked
@@ -134,7 +133,7 @@ class Texts:
         return self.body.max_tokens != 0
 
     async def _options(self, request: Request, served: Served) -> Options:
-        """Raises `OptionError`, and `ContextFullError` for a prompt that this server does not take."""
+        """Raises `RequestError`, and `ContextFullError` for a prompt that this server does not take."""
         body, serve = self.body, serve_of(request)
         texts = [prompt for prompt in self.prompts if isinstance(prompt, str)]
         await serve.limits.in_thread(
@@ -149,7 +148,10 @@ class Texts:
         more: dict[str, Any] = {"top_logprobs": n_top, "special": True}
         if not self._writes or (body.max_tokens is None and body.max_completion_tokens is None):
             more["max_tokens"] = DEFAULT_MAX_TOKENS
-        return body.options(served.pair.options, served.mode, **more)
+        with body.naming_fields():
+            return await asyncio.to_thread(
+                body.options, served.pair.options, served.mode, **more
+            )  # schemas take a while
 
     async def _writers(
         self, request: Request, served: Served, options: Options
@@ -180,32 +182,38 @@ class Texts:
             for number in range(self.body.n or 1):
                 seed = None if options.seed is None else (options.seed + number) % N_SEEDS
                 starts.append(partial(served.pair.complete, prompt, replace(options, seed=seed)))
-        return _events(request, served, starts)
+        return self._events(request, served, starts)
 
     async def _all(self, request: Request, served: Served, starts: Sequence[Callable[..., Stream]]) -> list[Reply]:
         found: dict[int, Reply] = {}
-        async with aclosing(_events(request, served, starts)) as events:
+        async with aclosing(self._events(request, served, starts)) as events:
             async for number, event in events:
                 if isinstance(event, Finished):
                     found[number] = event.reply
         return [found[number] for number in range(len(starts))]
 
+    async def _events(
+        self, request: Request, served: Served, starts: Sequence[Callable[..., Stream]]
+    ) -> AsyncGenerator[tuple[int, Event], None]:
+        """The events of all streams, of which as many are written at once as the pair can.
+
+        What starts one takes `cancel`, and is called in a thread, where prompts are made.
+        """
+        limits, turns = serve_of(request).limits, asyncio.Semaphore(served.pair.parallel)
+
+        async def one(start: Callable[..., Stream]) -> AsyncGenerator[Event, None]:
+            async with turns:
+                stream = await limits.in_thread(request.state.slot, lambda cancel: start(cancel=cancel))
+                async with aclosing(limits.events(request, stream)) as events:
+                    async for event in events:
+                        yield event
+
+        with self.body.naming_fields():
+            async with aclosing(merged([one(start) for start in starts])) as events:
+                async for item in events:
+                    yield item
+
     # What the client is told
-
-    @property
-    def _tells_usage(self) -> bool:
-        return self.body.stream_options is not None and bool(self.body.stream_options.include_usage)
-
-    def _usage(self, prompts: Sequence[Reply], whole: Sequence[Reply]) -> Usage:
-        """`prompts` are the first replies to each prompt, `whole` all answers."""
-        n_prompt, n_cached = usage_of_prompts(prompts)
-        n_written = sum(reply.stats.n_tokens for reply in whole)
-        return Usage(
-            prompt_tokens=n_prompt,
-            completion_tokens=n_written,
-            total_tokens=n_prompt + n_written,
-            prompt_tokens_details=PromptTokensDetails(cached_tokens=n_cached),
-        )
 
     def _event_line(self, model: str, writer: CompletionWriter, event: Event) -> bytes:
         """Empty if there is nothing to tell of the event."""
@@ -222,36 +230,15 @@ class Texts:
         extension: Extension | None = None,
         usage: Usage | None = None,
     ) -> bytes:
-        chunk = TextCompletion(**self._head(model), choices=choices)
-        if self._tells_usage:
+        chunk = self._completion(model, choices)
+        if self.body.tells_usage:
             chunk.usage = usage
         if extension is not None:
             chunk.edge_wsd = extension
         return data_line(chunk)
 
-    def _head(self, model: str) -> dict[str, Any]:
-        return {"id": self.id, "object": "text_completion", "created": self.created, "model": model}
-
-
-async def _events(
-    request: Request, served: Served, starts: Sequence[Callable[..., Stream]]
-) -> AsyncGenerator[tuple[int, Event], None]:
-    """The events of all streams, of which as many are written at once as the pair can; prompts are made in a thread.
-
-    What starts one takes `cancel`.
-    """
-    limits, turns = serve_of(request).limits, asyncio.Semaphore(served.pair.parallel)
-
-    async def one(start: Callable[..., Stream]) -> AsyncGenerator[Event, None]:
-        async with turns:
-            stream = await limits.in_thread(request.state.slot, lambda cancel: start(cancel=cancel))
-            async with aclosing(limits.events(request, stream)) as events:
-                async for event in events:
-                    yield event
-
-    async with aclosing(merged([one(start) for start in starts])) as events:
-        async for item in events:
-            yield item
+    def _completion(self, model: str, choices: list[CompletionChoice]) -> TextCompletion:
+        return TextCompletion(**self.head.fields(model), object="text_completion", choices=choices)
 
 
 def _prompts_of(body: CompletionRequest) -> list[RawPrompt]:

@@ -47,7 +47,8 @@ def _message(place: str, given: ChatMessage) -> Message:
     role = "system" if given.role == "developer" else given.role
     message: dict[str, Any] = {"role": role, "content": text_of(given.content or "", f"{place}.content")}
     if given.content is None and not given.tool_calls:
-        raise RequestError(f"{place}.content: must be text", code="invalid_value", param=f"{place}.content")
+        text = f"{place}.content: must be text; only a message of the assistant with tool_calls may have none"
+        raise RequestError(text, code="invalid_value", param=f"{place}.content")
     if given.tool_calls and role == "assistant":
         message["tool_calls"] = given.tool_calls
     if role == "tool":

@@ -6,14 +6,18 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar, cast
 
 from pydantic import BaseModel, Field
 
 from edge_wsd.checks import LARGEST
 from edge_wsd.decoding.options import N_SEEDS, Mode, OptionChanges, Options
 from edge_wsd.errors import OptionError
+from edge_wsd.serve.errors import RequestError
 from edge_wsd.serve.extension import ExtensionRequest, biases_of, extended
+from edge_wsd.serve.openai.tools import must_call
 
 _SMALLEST_TOP_P = 1e-6
 """Keeps one token, as 0 does for OpenAI."""
@@ -46,6 +50,37 @@ class Parameters(BaseModel):
     )
     edge_wsd: ExtensionRequest | None = None
 
+    @property
+    def limit(self) -> tuple[str, int | None]:
+        """The field that says how long the answer may be, and what it says."""
+        if self.max_completion_tokens is not None:
+            return "max_completion_tokens", self.max_completion_tokens
+        return "max_tokens", self.max_tokens
+
+    @property
+    def schema_field(self) -> str:
+        """Which field holds the answer to a schema."""
+        return "json_schema"
+
+    @contextmanager
+    def naming_fields(self) -> Iterator[None]:
+        """An `OptionError` of the block becomes a `RequestError` that names the field as it was sent."""
+        try:
+            yield
+        except OptionError as error:
+            option, _, cause = str(error).partition(" ")  # every message about an option begins with its name
+            if (field := self._field_of(option)) is None:
+                raise
+            text = f"{field}: {error}" if option == "json_schema" != field else f"{field} {cause}"
+            raise RequestError(text, code="invalid_value", param=field) from error
+
+    def _field_of(self, option: str) -> str | None:
+        """Which field the option is from; None if it is not from this request."""
+        if option in (self.edge_wsd or {}):
+            return f"edge_wsd.{option}"
+        renamed = {"max_tokens": self.limit[0], "json_schema": self.schema_field}
+        return renamed.get(option, option if option in type(self).model_fields else None)
+
     def options(self, default: Options, mode: Mode, **more: Any) -> Options:
         """`default` with what is given here. `more` are options that the kind of the request asks for.
 
@@ -72,7 +107,26 @@ class Parameters(BaseModel):
 
     def _most_tokens(self, default: Options) -> int:
         """Where neither the request nor the pair's settings bound an answer, the context does."""
-        given = self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
+        _, given = self.limit
         if given is not None and given != -1:
             return given
         return LARGEST if default.max_tokens == Options.max_tokens else default.max_tokens
+
+
+class ToolParameters(Parameters):
+    """What requests have in common whose answers may be calls, or be held to a form."""
+
+    FORMAT_FIELD: ClassVar[str]
+    """Asks for a form of the answer."""
+
+    tools: list[dict[str, Any]] | None = Field(default=None, description="Of type function.")
+    tool_choice: str | dict[str, Any] | None = Field(
+        default=None, description='"auto" (as null), "none", "required", or the name of one function.'
+    )
+    parallel_tool_calls: bool | None = Field(default=None, description="False: what follows a first call is dropped.")
+
+    @property
+    def schema_field(self) -> str:
+        if self.json_schema:
+            return "json_schema"
+        return "tools" if must_call(self.tool_choice) else self.FORMAT_FIELD

@@ -22,7 +22,7 @@ from edge_wsd.serve.openai.messages import messages_of, text_of
 
 def input_messages(given: str | Sequence[dict[str, Any]], instructions: str | None) -> list[Message]:
     """Raises `RequestError` that names the item."""
-    messages = [] if instructions is None else [Message("system", instructions)]
+    messages = [Message("system", instructions)] if instructions else []
     if isinstance(given, str):
         return [*messages, Message("user", given)]
     for number, item in enumerate(given):
@@ -44,7 +44,7 @@ def flat_tools(given: Sequence[dict[str, Any]] | None) -> list[dict[str, Any]]:
 
 
 def _of_item(item: dict[str, Any], place: str) -> list[Message]:
-    kind = item.get("type", "message")
+    kind = item.get("type") or "message"
     try:
         if kind == "message":
             return messages_of([ChatMessage.model_validate(item)])
@@ -63,7 +63,8 @@ def _of_item(item: dict[str, Any], place: str) -> list[Message]:
     except TemplateError as error:
         raise RequestError(f"{place}: {error}", code="invalid_value", param=place) from None
     except RequestError as error:
-        raise RequestError(str(error).replace("messages.0", place), code=error.code, param=place) from None
+        text, param = (told.replace("messages.0", place, 1) for told in (str(error), error.param or place))
+        raise RequestError(text, code=error.code, param=param) from None
     raise RequestError(
         f"{place}: an item of type {kind!r} cannot be read; send messages, function_call and function_call_output",
         code="unsupported_content",

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from edge_wsd.decoding.options import MOST_ALTERNATIVES
 from edge_wsd.serve.extension import Extension
 from edge_wsd.serve.openai.chat_types import TokenLogprob
-from edge_wsd.serve.openai.parameters import Parameters
+from edge_wsd.serve.openai.parameters import ToolParameters
 
 ResponseStatus = Literal["in_progress", "completed", "incomplete", "failed"]
 
 
-class ResponsesRequest(Parameters):
+class TextSettings(BaseModel):
+    """What else a client says of the text is sent back as it came."""
+
+    model_config = ConfigDict(extra="allow")
+
+    format: dict[str, Any] | None = Field(default=None, description="Type text, json_object or json_schema.")
+
+
+class ResponsesRequest(ToolParameters):
     """A text or a conversation to be answered. Nothing is stored: send the whole conversation each time."""
+
+    FORMAT_FIELD: ClassVar[str] = "text.format"
 
     model: str | None = Field(default=None, description="A pair's name, NAME:base or NAME:drafter.")
     input: str | list[dict[str, Any]] = Field(
@@ -24,16 +34,23 @@ class ResponsesRequest(Parameters):
     instructions: str | None = None
     max_output_tokens: int | None = None
     stream: bool | None = None
-    text: dict[str, Any] | None = Field(default=None, description="`format`: text, json_object or json_schema.")
+    text: TextSettings | None = None
     include: list[str] | None = Field(default=None, description='"message.output_text.logprobs" asks for them.')
     top_logprobs: int | None = Field(default=None, ge=0, le=MOST_ALTERNATIVES)
-    tools: list[dict[str, Any]] | None = Field(default=None, description="Of type function.")
-    tool_choice: str | dict[str, Any] | None = None
-    parallel_tool_calls: bool | None = None
+    truncation: Literal["auto", "disabled"] | None = Field(
+        default=None,
+        description="What happens to a conversation that is longer than the context. auto: its oldest turns are left "
+        "out; disabled: an error.",
+    )
     metadata: dict[str, Any] | None = None
     background: bool | None = None
     previous_response_id: str | None = None
     conversation: str | dict[str, Any] | None = None
+    prompt: dict[str, Any] | None = None
+
+    @property
+    def limit(self) -> tuple[str, int | None]:
+        return super().limit if self.max_output_tokens is None else ("max_output_tokens", self.max_output_tokens)
 
 
 class OutputText(BaseModel):
@@ -67,9 +84,12 @@ class OutputCall(BaseModel):
 
 
 class InputTokensDetails(BaseModel):
-    """How many tokens of the prompt were in memory already."""
+    """How many tokens of the prompt were in memory already. What is kept there costs nothing, so none counts as
+    written.
+    """
 
     cached_tokens: int
+    cache_write_tokens: Literal[0] = 0
 
 
 class OutputTokensDetails(BaseModel):
@@ -94,7 +114,9 @@ class ResponseObject(BaseModel):
     id: str
     object: Literal["response"] = "response"
     created_at: int
+    completed_at: int | None = None
     status: ResponseStatus
+    background: Literal[False] = False
     error: None = None
     incomplete_details: dict[str, str] | None = None
     instructions: str | None = None
@@ -106,11 +128,14 @@ class ResponseObject(BaseModel):
     previous_response_id: None = None
     store: bool = False
     temperature: float
-    text: dict[str, Any]
+    presence_penalty: float
+    frequency_penalty: float
+    text: TextSettings
     tool_choice: str | dict[str, Any]
     tools: list[dict[str, Any]]
     top_p: float
-    truncation: Literal["auto"] = "auto"
+    top_logprobs: int
+    truncation: Literal["auto", "disabled"]
     usage: ResponseUsage | None = None
     edge_wsd: Extension | None = None
 

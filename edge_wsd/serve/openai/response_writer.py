@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
-from uuid import uuid4
 
 from edge_wsd.prompts.tools import ToolCall
 from edge_wsd.serve.extension import Extension
 from edge_wsd.serve.openai.chat_types import TokenLogprob
 from edge_wsd.serve.openai.choice import AnswerPiece
+from edge_wsd.serve.openai.head import new_id
 from edge_wsd.serve.openai.response_types import OutputCall, OutputMessage, OutputText, ResponseEvent, ResponseStatus
 
 _PART = {"content_index": 0}  # a message has one part
@@ -47,9 +47,7 @@ class ResponseWriter:
             pass
 
     def _opened(self) -> Iterator[ResponseEvent]:
-        message = OutputMessage(
-            type="message", id=f"msg_{uuid4().hex}", status="in_progress", role="assistant", content=[]
-        )
+        message = OutputMessage(type="message", id=new_id("msg_"), status="in_progress", role="assistant", content=[])
         yield self.event("response.output_item.added", output_index=len(self.output), item=message.model_copy())
         part = OutputText(type="output_text", text="", annotations=[], logprobs=[])
         yield self.event(
@@ -84,7 +82,7 @@ class ResponseWriter:
     def _call(self, call: ToolCall) -> Iterator[ResponseEvent]:
         item = OutputCall(
             type="function_call",
-            id=f"fc_{uuid4().hex}",
+            id=new_id("fc_"),
             call_id=call.id,
             status="in_progress",
             name=call.name,

@@ -7,8 +7,8 @@ import time
 from asyncio import to_thread
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, field
-from uuid import uuid4
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -18,8 +18,8 @@ from edge_wsd.decoding.options import Options
 from edge_wsd.serve.errors import OPENAI_ERRORS, ClientGone, RequestError, failure_of, openai_error
 from edge_wsd.serve.extension import extension_of_reply
 from edge_wsd.serve.openai.asking import ChatQuestion, begun, chat_question, events, replies, started
-from edge_wsd.serve.openai.chat import usage_of
 from edge_wsd.serve.openai.choice import ChoiceWriter, Details, whole_pieces
+from edge_wsd.serve.openai.head import Head
 from edge_wsd.serve.openai.response_input import flat_tools, input_messages
 from edge_wsd.serve.openai.response_types import (
     InputTokensDetails,
@@ -29,9 +29,11 @@ from edge_wsd.serve.openai.response_types import (
     ResponsesRequest,
     ResponseStatus,
     ResponseUsage,
+    TextSettings,
 )
 from edge_wsd.serve.openai.response_writer import ResponseWriter
 from edge_wsd.serve.openai.tools import ToolsAsked, asked_tools, most_calls, schema_of_format
+from edge_wsd.serve.openai.usage import usage_of
 from edge_wsd.serve.served_models import Served
 from edge_wsd.serve.state import serve_of
 from edge_wsd.serve.streaming import SSE, live_response
@@ -52,7 +54,7 @@ async def responses(request: Request, body: ResponsesRequest) -> Response:
         return await live_response(request, answering.lines(request))
     async with serve_of(request).answering(request, body.model) as served:
         question = await to_thread(answering.question, served)
-        (reply,) = await replies(request, await started(request, served, question))
+        (reply,) = await replies(request, question, await started(request, served, question))
     for piece in whole_pieces(reply, answering.details):
         answering.writer.add(piece)
     whole = answering.complete(served.name, question.options, reply)
@@ -67,13 +69,12 @@ class ResponseAnswering:
     tools: ToolsAsked
     details: Details
     writer: ResponseWriter = field(default_factory=ResponseWriter)
-    id: str = field(default_factory=lambda: f"resp_{uuid4().hex}")
-    created: int = field(default_factory=lambda: int(time.time()))
+    head: Head = field(default_factory=partial(Head.new, "resp_"))
 
     @classmethod
     def of(cls, body: ResponsesRequest) -> ResponseAnswering:
         """Raises `RequestError`."""
-        for name in ("previous_response_id", "conversation", "background"):
+        for name in ("previous_response_id", "conversation", "prompt", "background"):
             if getattr(body, name):
                 raise RequestError(
                     f"{name}: nothing is stored here; send the whole conversation as input and wait for the answer",
@@ -87,12 +88,12 @@ class ResponseAnswering:
         return cls(body, tools, Details(tools.tools, n_top, body.edge_wsd is not None, most))
 
     def question(self, served: Served) -> ChatQuestion:
-        """What the pair is asked. In a thread, as a schema may take its time. Raises `RequestError`, `OptionError`."""
+        """What the pair is asked. In a thread, as a schema may take its time. Raises `RequestError`."""
         body = self.body
         messages = input_messages(body.input, body.instructions)
-        schema = schema_of_format((body.text or {}).get("format"))
-        most = {} if body.max_output_tokens is None else {"max_tokens": body.max_output_tokens}
-        return chat_question(served, body, messages, self.tools, schema, self.details, **most)
+        schema = schema_of_format(body.text.format if body.text else None, "text.format")
+        question = chat_question(served, body, messages, self.tools, schema, self.details)
+        return replace(question, may_drop=body.truncation != "disabled")
 
     async def lines(self, request: Request) -> AsyncGenerator[bytes, None]:
         """The events. An error behind the first of them is an event of its own."""
@@ -115,7 +116,7 @@ class ResponseAnswering:
             (stream,) = await started(request, served, question)
             choice = ChoiceWriter(self.details)
             kinds = ["response.created", "response.in_progress"]
-            async with aclosing(begun(events(request, [stream]))) as told:
+            async with aclosing(begun(events(request, question, [stream]))) as told:
                 async for item in told:
                     while kinds:
                         so_far = self._object(served.name, question.options, "in_progress")
@@ -133,10 +134,12 @@ class ResponseAnswering:
         whole = self._object(model, options, "incomplete" if is_cut else "completed")
         if is_cut:
             whole.incomplete_details = {"reason": "max_output_tokens"}
-        usage = usage_of([reply], options.mode)
+        usage = usage_of([reply], [reply])
         whole.usage = ResponseUsage(
             input_tokens=usage.prompt_tokens,
-            input_tokens_details=InputTokensDetails(cached_tokens=usage.prompt_tokens_details.cached_tokens),
+            input_tokens_details=InputTokensDetails(
+                cached_tokens=usage.prompt_tokens_details.cached_tokens, cache_write_tokens=0
+            ),
             output_tokens=usage.completion_tokens,
             output_tokens_details=OutputTokensDetails(reasoning_tokens=0),
             total_tokens=usage.total_tokens,
@@ -148,10 +151,12 @@ class ResponseAnswering:
     def _object(self, model: str, options: Options, status: ResponseStatus) -> ResponseObject:
         body = self.body
         return ResponseObject(
-            id=self.id,
+            id=self.head.id,
             object="response",
-            created_at=self.created,
+            created_at=self.head.created,
+            completed_at=int(time.time()) if status == "completed" else None,
             status=status,
+            background=False,
             error=None,
             incomplete_details=None,
             instructions=body.instructions,
@@ -163,13 +168,20 @@ class ResponseAnswering:
             previous_response_id=None,
             store=False,
             temperature=options.temperature,
-            text=body.text or {"format": {"type": "text"}},
+            presence_penalty=options.presence_penalty,
+            frequency_penalty=options.frequency_penalty,
+            text=self._text_settings(),
             tool_choice=body.tool_choice or "auto",
             tools=body.tools or [],
             top_p=options.top_p,
-            truncation="auto",
+            top_logprobs=body.top_logprobs or 0,
+            truncation=body.truncation or "auto",
             usage=None,
         )
+
+    def _text_settings(self) -> TextSettings:
+        settings = self.body.text or TextSettings()
+        return settings if settings.format else settings.model_copy(update={"format": {"type": "text"}})
 
     def _failed(self, error: Exception) -> bytes:
         """In the form of an event, and in that of an error elsewhere, by which the clients know it."""

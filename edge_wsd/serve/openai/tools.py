@@ -76,8 +76,13 @@ def _schema_of_call(tools: Sequence[Tool]) -> dict[str, Any]:
     return {"anyOf": calls, **({"$defs": definitions} if definitions else {})}
 
 
-def schema_of_format(given: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """The schema that `response_format` asks for; None for text. Raises `RequestError`."""
+def must_call(choice: str | Mapping[str, Any] | None) -> bool:
+    """Whether the answer must be a call."""
+    return choice not in (None, "auto", "none")
+
+
+def schema_of_format(given: Mapping[str, Any] | None, field: str) -> Mapping[str, Any] | None:
+    """The schema that `field` asks for; None for text. Raises `RequestError`."""
     kind = "text" if given is None else given.get("type")
     if kind == "text":
         return None
@@ -88,7 +93,7 @@ def schema_of_format(given: Mapping[str, Any] | None) -> Mapping[str, Any] | Non
     if kind == "json_schema" and isinstance(schema, Mapping):
         return schema
     raise RequestError(
-        'response_format must be of type "text", "json_object", or "json_schema" with a schema',
+        f'{field} must be of type "text", "json_object", or "json_schema" with a schema',
         code="invalid_value",
-        param="response_format",
+        param=field,
     )
