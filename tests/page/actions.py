@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import pytest
 from playwright.sync_api import Page, expect
 
 QUESTION = "How do I delete the file notes.txt?"
 OTHER = "How do I list files by size?"
 DONE = ".answer[aria-busy=false]"
 LONG_MS = 60_000
+KEPT = """async () => {
+  const done = (request) => new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+  const database = await done(indexedDB.open("edge-wsd"));
+  const stores = database.transaction(["conversations", "turns"]);
+  const found = ["conversations", "turns"].map((name) => done(stores.objectStore(name).getAll()));
+  try {
+    return await Promise.all(found);
+  } finally {
+    database.close();
+  }
+}"""
+"""Gives the heads and the turns that the browser keeps."""
 
 
 def ask(page: Page, question: str = QUESTION) -> None:
@@ -31,6 +50,25 @@ def answer(page: Page, question: str = QUESTION, n: int = 1) -> str:
     ask(page, question)
     wait_for_answers(page, n)
     return text_of(page, n - 1)
+
+
+def kept_turns(page: Page, n: int) -> None:
+    """Waits until the browser keeps `n` turns, all with a whole answer."""
+    wait_until_kept(page, lambda turns: len(turns) == n and all(turn["answer"]["finish"] for turn in turns))
+
+
+def wait_until_kept(page: Page, holds: Callable[[list[dict[str, Any]]], bool]) -> None:
+    """Waits until `holds` is true of the turns that the browser keeps."""
+    for _ in range(LONG_MS // 50):
+        if holds(page.evaluate(KEPT)[1]):
+            return
+        page.wait_for_timeout(50)
+    pytest.fail(f"the browser keeps {page.evaluate(KEPT)}")
+
+
+def reload(page: Page) -> None:
+    page.reload()
+    page.wait_for_selector("body[data-ready]")
 
 
 def text_of(page: Page, index: int = 0, within: str = "#chat") -> str:

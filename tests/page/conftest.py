@@ -83,8 +83,9 @@ def open_page(browser: Browser, demo_server: LiveServer, watched: Watched) -> It
     servers = {demo_server.url}
     with ExitStack() as stack:
 
-        def opened(server: LiveServer = demo_server, *, ready: bool = True, **context: Any) -> Page:
+        def opened(server: LiveServer = demo_server, *, ready: bool = True, script: str = "", **context: Any) -> Page:
             made = stack.enter_context(browser.new_context(**{"viewport": WIDE, **context}))
+            made.add_init_script(script)
             page = made.new_page()
             page.set_default_timeout(30_000)
             page.on("request", lambda request: watched.urls.append(request.url))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator
 
@@ -147,6 +148,34 @@ def test_pointing_at_a_token_tells_its_probability(open_page: Opener, reply: Rep
     expect(tip).to_be_hidden()
 
 
+@pytest.mark.parametrize("mode", ["wsd", "drafter"])
+def test_pointing_at_a_token_tells_what_else_was_likely(open_page: Opener, pair: Pair, mode: str) -> None:
+    page = open_page()
+    set_option(page, "mode", mode)
+    set_option(page, "top_logprobs", "3")
+    answer(page)
+    reply = pair.generate(QUESTION, mode=mode, top_logprobs=3)
+    for at in (0, len(reply.tokens) // 2, len(reply.tokens) - 1):
+        token = reply.tokens[at]
+        assert token.logprob is not None and len(token.top) == 3
+        page.locator(f".answer [data-position='{at}']").first.hover()
+        listed = page.locator("#tip .likeliest .what")
+        assert [json.loads(text) for text in listed.all_text_contents()] == [each.text for each in token.top]
+        chosen = [json.loads(text) for text in page.locator("#tip .taken .what").all_text_contents()]
+        assert chosen == [each.text for each in token.top if each.id == token.id]
+
+
+def test_no_alternatives_are_asked_for_where_none_are_wanted(open_page: Opener) -> None:
+    page = open_page()
+    set_option(page, "top_logprobs", "0")
+    with page.expect_request("**/v1/chat/completions") as asked:
+        answer(page)
+    assert "logprobs" not in asked.value.post_data_json
+    page.locator(".answer [data-position='0']").first.hover()
+    expect(page.locator("#tip")).to_contain_text("probability")
+    expect(page.locator("#tip .likeliest")).to_have_count(0)
+
+
 def test_pointing_into_the_picture_finds_the_token(open_page: Opener) -> None:
     page = open_page()
     answer(page)
@@ -168,7 +197,7 @@ def test_code_stands_in_a_block_and_the_text_stays_whole(open_page: Opener, repl
     page = open_page()
     assert answer(page) == reply.text
     assert "```\nrm notes.txt\n```\n" in reply.text
-    expect(page.locator(".answer .code")).to_have_text("```\nrm notes.txt\n```\n")
+    expect(page.locator(".answer .code code")).to_have_text("```\nrm notes.txt\n```\n")
     expect(page.locator(".answer .prose")).to_have_count(2)
 
 

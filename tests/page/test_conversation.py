@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 
@@ -10,7 +11,19 @@ from playwright.sync_api import Page, expect
 
 from edge_wsd import Pair
 from tests.live_servers import CPU, LiveServer, demo_models, running_server
-from tests.page.actions import OTHER, QUESTION, answer, ask, set_option, text_of, wait_for_answers, wait_for_pieces
+from tests.page.actions import (
+    KEPT,
+    OTHER,
+    QUESTION,
+    answer,
+    ask,
+    kept_turns,
+    reload,
+    set_option,
+    text_of,
+    wait_for_answers,
+    wait_for_pieces,
+)
 from tests.page.conftest import ENDLESS, Watched
 
 Opener = Callable[..., Page]
@@ -83,10 +96,22 @@ def test_an_edit_can_be_left(open_page: Opener) -> None:
     assert text_of(page) == before
 
 
+def test_a_question_can_be_asked_while_another_is_edited(open_page: Opener) -> None:
+    page = open_page()
+    answer(page)
+    page.click(".edit")
+    page.fill(".question textarea", "something else")
+    answer(page, OTHER, 2)
+    expect(page.locator(".question textarea")).to_have_value("something else")
+    page.click("text=Leave as it is")
+    assert page.locator(".asked").all_text_contents() == [QUESTION, OTHER]
+    expect(page.locator("#ask .main")).to_be_visible()
+
+
 def test_a_new_conversation_begins_empty(open_page: Opener) -> None:
     page = open_page()
     answer(page)
-    page.click(".clear")
+    page.click(".new")
     expect(page.locator(".turn")).to_have_count(0)
     expect(page.locator("#chat .example").first).to_be_visible()
     assert answer(page)
@@ -193,10 +218,12 @@ def test_a_key_is_asked_for_and_kept_in_the_tab(open_page: Opener, watched: Watc
         give_key(page, "open-sesame")
         page.wait_for_selector("body[data-ready]")
         assert answer(page)
-        page.reload()
-        page.wait_for_selector("body[data-ready]")
-        assert page.evaluate("[localStorage.length, sessionStorage.length, document.cookie]") == [0, 1, ""]
-        assert "open-sesame" not in page.content()
+        kept_turns(page, 1)
+        reload(page)
+        holders = "[{...sessionStorage}, {...localStorage}, document.cookie, document.documentElement.outerHTML]"
+        of_tab, *others = page.evaluate(holders)
+        assert [name for name, value in of_tab.items() if "open-sesame" in value] == ["edge-wsd-api-key"]
+        assert "open-sesame" not in json.dumps([*others, page.evaluate(KEPT)])
     watched.complaints.clear()  # the browser's own, of status 401
 
 

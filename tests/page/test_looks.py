@@ -32,7 +32,7 @@ def test_all_of_it_works_by_keyboard(open_page: Opener) -> None:
     keys.press("Enter")
     wait_for_answers(page, 1)
     expect(page.locator(".asked")).to_have_text("How do I delete\nthe file notes.txt?")
-    tab_to(page, ".clear")
+    tab_to(page, ".new")
     tab_to(page, "#set-threshold")
     keys.press("Home")
     expect(page.locator("#set-threshold")).to_have_value("0")

@@ -8,14 +8,27 @@ export class Answer {
     this.pieces = []; // {position, author, text}, in the order in which they are shown
     this.tokens = []; // by position: {text, author, logprob, confidence}
     this.scores = []; // by position: {logprob, confidence}, of drafted tokens; may come before the token itself
+    this.ranked = []; // by position: {token, top}, what stands there and [{token, logprob}], the likeliest
     this.switch = null; // {index, reason, confidence}
     this.reading = null; // {model, n_read, n_tokens}
     this.dropped = 0;
     this.stats = null;
     this.seed = null;
     this.note = null;
-    this.finish = null; // "stop", "length", "cancelled", or "error"
+    this.finish = null; // "stop", "length", "cancelled", "left", or "error"
     this.problem = null;
+  }
+
+  /** One that was kept. If it was still being written, nobody writes it on. */
+  static of(record) {
+    const answer = Object.assign(new Answer(record.options), record);
+    if (answer.isWriting) answer.end("left");
+    return answer;
+  }
+
+  /** What is kept of it. */
+  record() {
+    return { ...this, scores: [], reading: null };
   }
 
   get text() {
@@ -26,10 +39,18 @@ export class Answer {
     return this.finish === null;
   }
 
+  /** Whether it ended otherwise than it should have. */
+  get isBroken() {
+    return ["cancelled", "left", "error"].includes(this.finish);
+  }
+
   /** Takes one chunk of the stream in, and returns the new pieces of text. */
   take(chunk) {
-    const finish = chunk.choices?.[0]?.finish_reason;
-    if (finish) this.end(finish);
+    const choice = chunk.choices?.[0];
+    if (choice?.finish_reason) this.end(choice.finish_reason);
+    for (const { token, top_logprobs } of choice?.logprobs?.content ?? []) { // in the order of positions, none left out
+      this.ranked.push({ token, top: top_logprobs.map((each) => ({ token: each.token, logprob: each.logprob })) });
+    }
     const extension = chunk.edge_wsd;
     if (!extension) return [];
     if (extension.reading) this.reading = extension.reading;
@@ -111,6 +132,7 @@ export function summary(answer) {
   }
   const parts = [];
   if (finish === "cancelled") parts.push("stopped");
+  if (finish === "left") parts.push("broken off when the page was left");
   if (finish === "length") parts.push("cut off at max tokens");
   if (answer.switch && options.rule !== "nudge") parts.push(switchText(answer.switch));
   if (stats) parts.push(...figures(stats, options.mode));

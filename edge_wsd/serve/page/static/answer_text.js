@@ -1,17 +1,22 @@
 // The text of an answer: a span for each piece of a token, marked by author, and the place of the switch.
 
-import { AUTHORS, switchText } from "./answer.js";
-import { el } from "./dom.js";
+import { switchText } from "./answer.js";
+import { copy, el } from "./dom.js";
 
 const FENCE = "```";
 
-/** Grows with the answer. Lines between ``` stand in blocks of their own; nothing else in the text means anything. */
+/**
+ * Grows with the answer. Lines between ``` stand in blocks of their own, and so do the lines of a table, which begin with
+ * a bar; nothing else in the text means anything.
+ */
 export class AnswerText {
   /** `onToken(position, span)` is called when a token is pointed at or comes into focus, and with null afterwards. */
   constructor(onToken) {
     this.element = el("div", { class: "text", role: "group", "aria-label": "Answer; arrow keys go from token to token" });
     this.onToken = onToken;
-    this.block = null;
+    this.kind = null; // of the block that is being written: "prose", "table" or "code"
+    this.block = null; // what its spans are in
+    this.isInCode = false; // whether its last ``` is to come
     this.line = ""; // the line that is being written, and its spans
     this.lineSpans = [];
     this.author = null;
@@ -25,7 +30,7 @@ export class AnswerText {
 
   /** Adds a piece. `taken` is the switch if the base's turn begins with it, by the rule `window`. */
   add({ position, author, text }, taken) {
-    if (author === "base" && this.author === "drafter" && taken) this.#mark(taken);
+    if (author === "base" && this.author === "drafter" && taken) this.#addMark(taken);
     this.author = author;
     for (const part of text.split(/(?<=\n)/)) this.#addPart(position, author, part);
   }
@@ -35,38 +40,48 @@ export class AnswerText {
     return this.element.querySelectorAll(`[data-position="${position}"]`);
   }
 
+  #addMark(taken) {
+    const text = switchText(taken);
+    this.#place(el("span", { class: "switch-mark", role: "img", "aria-label": text, title: text }, "⇥"));
+  }
+
   #addPart(position, author, text) {
-    this.block ??= this.#newBlock("prose");
-    const first = !this.element.querySelector("[data-position]");
-    const span = el("span", { class: `token ${author}`, "data-position": position, tabindex: first ? 0 : -1 }, text);
-    this.block.append(span);
+    const isFirst = !this.element.querySelector("[data-position]");
     this.line += text;
-    this.lineSpans.push(span);
-    const isFence = this.line.startsWith(FENCE);
-    if (isFence) for (const each of this.lineSpans) each.classList.add("fence");
-    if (isFence && !this.block.matches(".code")) {
-      this.block = this.#newBlock("code");
-      this.block.append(...this.lineSpans);
-      this.opening = true;
-    }
+    this.#place(el("span",
+      { class: `token ${author}`, "data-position": position, "aria-describedby": "tip", tabindex: isFirst ? 0 : -1 }, text));
     if (!this.line.endsWith("\n")) return;
-    if (isFence && !this.opening) this.block = null; // the next line is prose again
-    this.opening = false;
+    if (this.#isFence) this.isInCode = !this.isInCode;
+    if (this.#isFence && !this.isInCode) this.kind = null; // what follows, even code, is another block
     this.line = "";
     this.lineSpans = [];
   }
 
-  #newBlock(kind) {
-    const block = el(kind === "code" ? "code" : "div", { class: kind });
-    this.element.append(block);
-    return block;
+  /** Puts a span into its line. What the line is may be seen only now: then all of it moves into another block. */
+  #place(span) {
+    this.lineSpans.push(span);
+    const isFence = this.#isFence;
+    const kind = this.isInCode || isFence ? "code" : this.line.trimStart().startsWith("|") ? "table" : "prose";
+    if (kind === this.kind) this.block.append(span);
+    else this.#begin(kind);
+    if (isFence) for (const each of this.lineSpans) each.classList.add("fence");
   }
 
-  #mark(taken) {
-    this.block ??= this.#newBlock("prose");
-    const mark = el("span", { class: "switch-mark", role: "img", "aria-label": switchText(taken), title: switchText(taken) }, "⇥");
-    this.block.append(mark);
-    this.lineSpans.push(mark);
+  #begin(kind) {
+    const before = this.element.lastElementChild;
+    this.kind = kind;
+    this.block = el(kind === "code" ? "code" : "div", {}, ...this.lineSpans);
+    if (before && !before.querySelector("span")) before.remove(); // all of it was this line
+    this.element.append(el("div", { class: kind }, ...(kind === "code" ? [this.#copying(this.block)] : []), this.block));
+  }
+
+  #copying(code) {
+    const onclick = () => copy([...code.querySelectorAll(".token:not(.fence)")].map((span) => span.textContent).join(""));
+    return el("button", { type: "button", class: "link", "aria-label": "Copy this code", onclick }, "Copy");
+  }
+
+  get #isFence() {
+    return this.line.trimStart().startsWith(FENCE);
   }
 
   #point(target) {
@@ -87,22 +102,4 @@ export class AnswerText {
     next.tabIndex = 0;
     next.focus();
   }
-}
-
-/** What is known about one token, in lines. */
-export function tokenLines(token, position, options) {
-  const lines = [`${JSON.stringify(token.text)} · token ${position + 1}, by ${AUTHORS[token.author]}`];
-  const reader = options.mode === "drafter" ? "the drafter" : "the base";
-  if (token.logprob === null) lines.push(`${reader} has not read it yet`);
-  else lines.push(`probability to ${reader} ${formatted(Math.exp(token.logprob))} (log ${signed(token.logprob)})`);
-  if (token.confidence !== null) {
-    lines.push(`confidence ${token.confidence.toFixed(3)}; the base takes over from ${options.threshold} on`);
-  }
-  return lines;
-}
-
-const signed = (logprob) => (logprob > -0.005 ? "0.00" : logprob.toFixed(2).replace("-", "−"));
-
-function formatted(probability) {
-  return probability >= 0.001 || probability === 0 ? probability.toFixed(3) : probability.toExponential(1);
 }

@@ -1,5 +1,7 @@
 // Asks the server: its settings, and answers that arrive piece by piece.
 
+import { ofTab } from "./kept.js";
+
 const KEY = "edge-wsd-api-key";
 
 /** An answer or a refusal that is not what was asked for. `status` is that of HTTP, 0 where none came. */
@@ -11,8 +13,8 @@ export class ServerError extends Error {
 }
 
 export const apiKey = {
-  use: (key) => sessionStorage.setItem(KEY, key),
-  forget: () => sessionStorage.removeItem(KEY),
+  use: (key) => ofTab.set(KEY, key),
+  forget: () => ofTab.remove(KEY),
 };
 
 /** Names of pairs, defaults and questions to begin with. */
@@ -35,7 +37,7 @@ export async function* streamChat(body, signal) {
 }
 
 async function request(path, { headers = {}, ...options }) {
-  const key = sessionStorage.getItem(KEY);
+  const key = ofTab.get(KEY);
   const allHeaders = key ? { ...headers, Authorization: `Bearer ${key}` } : headers;
   let response;
   try {

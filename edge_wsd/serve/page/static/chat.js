@@ -1,25 +1,41 @@
 // The conversation: questions and answers, one under the other.
 
-import { AnswerView } from "./answer_view.js";
-import { announce, el, find } from "./dom.js";
-import { grow, PromptBox, sendOnEnter, showExamples } from "./prompt_box.js";
+import { Answer } from "./answer.js";
+import { Conversation } from "./conversation.js";
+import { el, find } from "./dom.js";
+import { ofTab } from "./kept.js";
+import { PromptBox, showExamples } from "./prompt_box.js";
+import { Turn } from "./turn.js";
+
+const OPEN = "edge-wsd-conversation"; // in the tab's storage: which one it shows
 
 /** Questions can be edited and the last answer written again; what came after an edited question is left out. */
 export class Chat {
-  constructor(root, settings) {
+  /** `store` keeps conversations; null where the browser keeps nothing. */
+  constructor(root, settings, store) {
     this.settings = settings;
+    this.store = store;
     this.list = find("#turns", root);
     this.welcome = find(".welcome", root);
     this.examples = find(".examples", root);
-    this.clearing = find(".clear", root);
-    this.turns = []; // {question, view, element}
+    this.earlier = find(".earlier", root);
+    this.inConversation = find(".of-conversation", root);
+    this.problem = find("form .problem", root);
     this.box = new PromptBox(find("form", root), (question) => this.ask(question), () => this.stop());
     this.follows = true;
-    this.clearing.addEventListener("click", () => this.clear());
+    this.#show(this.#conversation());
+    find(".new", root).addEventListener("click", () => this.begin());
+    find(".forget", root).addEventListener("click", () => this.#forget(this.conversation.head, "this conversation"));
+    find(".forget-all", root).addEventListener("click", () => this.#forgetAll());
+    addEventListener("focus", () => this.#showEarlier()); // another tab may have changed them
     addEventListener("scroll", () => {
       const page = document.documentElement;
       this.follows = page.scrollHeight - page.clientHeight - page.scrollTop < 40;
     }, { passive: true });
+  }
+
+  get turns() {
+    return this.conversation.turns;
   }
 
   showPair(pair) {
@@ -33,99 +49,151 @@ export class Chat {
   async ask(question) {
     if (!this.settings.check()) return;
     this.box.clear();
-    await this.#answer({ question, view: null, element: el("article", { class: "turn" }) });
+    await this.#answer(question, this.turns.length);
   }
 
   stop() {
     this.turns.at(-1)?.view.stop();
   }
 
-  clear() {
+  /** A new conversation. The one before stays kept. */
+  begin() {
     this.stop();
-    this.turns = [];
-    this.#redraw();
+    ofTab.remove(OPEN);
+    this.#show(this.#conversation());
     this.box.field.focus();
   }
 
-  async #answer(turn) {
-    const messages = [...this.#messages(), { role: "user", content: turn.question }];
-    turn.view = new AnswerView(this.settings.request(messages), () => this.#follow());
-    this.turns.push(turn);
-    this.#redraw();
-    this.#fill(turn);
-    this.follows = true;
-    this.#follow();
+  /** Shows again what this tab showed before it was loaded anew. */
+  async restore() {
+    const id = ofTab.get(OPEN);
+    if (id) await this.#open(id);
+  }
+
+  #conversation(kept = {}) {
+    return new Conversation(this.store, {
+      ...kept,
+      onKept: (conversation) => this.conversation === conversation && ofTab.set(OPEN, conversation.head.id),
+      onProblem: (error) => this.#complain(`The browser does not keep this conversation: ${error.message}`),
+    });
+  }
+
+  async #open(id) {
+    const kept = await this.#stored(() => this.store?.load(id));
+    if (!kept || this.turns.length) return this.#showEarlier(); // forgotten in another tab, or a question came first
+    const turns = kept.turns.map(({ question, answer }) => this.#turn(question, Answer.of(answer)));
+    ofTab.set(OPEN, id);
+    this.#show(this.#conversation({ head: kept.head, turns }));
+    this.#toTheEnd();
+  }
+
+  #turn(question, answer) {
+    const onAgain = (turn, text) => this.#again(turn, text);
+    return new Turn(question, answer, { onAgain, onDrawn: () => this.#follow() });
+  }
+
+  /** Answers as turn `number`, in the place of those that are there from it on. Returns the answer. */
+  async #answer(question, number) {
+    const { conversation } = this;
+    const before = conversation.turns;
+    const messages = [...messagesOf(before.slice(0, number)), { role: "user", content: question }];
+    const [body, options] = this.settings.request(messages);
+    const turn = this.#turn(question, new Answer(options));
+    conversation.turns = [...before.slice(0, number), turn];
+    this.#complain("");
     this.box.setBusy(true);
-    this.#showActions(false);
-    try {
-      await turn.view.run();
-    } finally {
-      if (this.turns.at(-1) === turn || !this.turns.length) this.box.setBusy(false);
-      this.#showActions(true);
-    }
-  }
-
-  /** What the models are told of the turns so far: those that have an answer. */
-  #messages() {
-    return this.turns.filter(({ view }) => view.answer.text).flatMap(({ question, view }) => [
-      { role: "user", content: question },
-      { role: "assistant", content: view.answer.text },
-    ]);
-  }
-
-  #redraw() {
-    this.list.replaceChildren(...this.turns.map((turn) => turn.element));
-    this.welcome.hidden = this.turns.length > 0;
-    this.clearing.hidden = this.turns.length === 0;
-  }
-
-  #fill(turn) {
-    const button = (name, label, onclick) => el("button", { type: "button", class: `link ${name}`, onclick }, label);
-    turn.element.replaceChildren(
-      el("h2", { class: "unseen" }, "You"),
-      el("div", { class: "question" }, el("p", { class: "asked" }, turn.question),
-        button("edit", "Edit", () => this.#edit(turn))),
-      el("h2", { class: "unseen" }, "Answer"),
-      turn.view.element,
-      el("div", { class: "actions" },
-        button("copy", "Copy", () => copy(turn.view.answer.text)),
-        button("regenerate", "Regenerate", () => this.#again(turn, turn.question))));
-  }
-
-  /** While an answer is written there is only one thing to do with it: stop it. */
-  #showActions(areShown) {
-    for (const turn of this.turns) {
-      find(".edit", turn.element).hidden = !areShown;
-      find(".actions", turn.element).hidden = !areShown;
-      find(".regenerate", turn.element).hidden = turn !== this.turns.at(-1);
-    }
+    this.#show(conversation);
+    this.#toTheEnd();
+    const isNew = number === before.length;
+    if (isNew) conversation.keep(number);
+    const { answer } = turn;
+    await turn.view.run(body, () => answer.tokens.length && conversation.keepSoon(number));
+    this.box.setBusy(false);
+    if (!isNew && !answer.text && answer.isBroken) conversation.turns = before; // better the old answers than none
+    conversation.keep(number);
+    if (this.conversation === conversation) this.#show(conversation);
+    return answer;
   }
 
   /** Answers `turn` anew, and forgets what came after it. */
   async #again(turn, question) {
+    const { conversation } = this;
     if (this.box.isBusy || !this.settings.check()) return;
-    this.turns.length = this.turns.indexOf(turn);
-    const answered = this.#answer({ ...turn, question });
+    const answered = this.#answer(question, this.turns.indexOf(turn));
     this.box.stopping.focus();
-    await answered;
+    const answer = await answered;
+    if (this.conversation !== conversation || !this.turns.includes(turn)) return;
+    this.#complain(answer.problem ?? "");
+    if (question !== turn.question) turn.edit(question);
   }
 
-  #edit(turn) {
-    const field = el("textarea", { "aria-label": "Your question", rows: 1 });
-    field.value = turn.question;
-    const leave = () => {
-      this.#fill(turn);
-      this.#showActions(true);
-      find(".edit", turn.element).focus();
-    };
-    const save = () => field.value.trim() && this.#again(turn, field.value.trim());
-    sendOnEnter(field, save);
-    field.addEventListener("keydown", (event) => event.key === "Escape" && leave());
-    find(".question", turn.element).replaceChildren(field,
-      el("button", { type: "button", class: "main", onclick: save }, "Ask again"),
-      el("button", { type: "button", class: "leave", onclick: leave }, "Leave as it is"));
-    grow(field);
-    field.focus();
+  #show(conversation) {
+    this.conversation = conversation;
+    const { turns } = conversation;
+    this.#place(turns.map((turn) => turn.element));
+    for (const turn of turns) turn.show({ isBusy: this.box.isBusy, isLast: turn === turns.at(-1) });
+    this.welcome.hidden = turns.length > 0;
+    this.inConversation.hidden = turns.length === 0;
+    this.#showEarlier();
+  }
+
+  /** What stays where it is keeps the focus and what is selected in it. */
+  #place(elements) {
+    const shown = [...this.list.children];
+    const changed = elements.findIndex((element, i) => element !== shown[i]);
+    const n = changed < 0 ? elements.length : changed;
+    for (const gone of shown.slice(n)) gone.remove();
+    this.list.append(...elements.slice(n));
+  }
+
+  async #showEarlier() {
+    const heads = this.welcome.hidden ? [] : ((await this.#stored(() => this.store?.heads())) ?? []);
+    this.earlier.hidden = heads.length === 0;
+    const told = JSON.stringify(heads);
+    if (told === this.told) return; // else what has the focus would lose it
+    this.told = told;
+    find("ul", this.earlier).replaceChildren(...heads.map((head) => el("li", {},
+      el("button", { type: "button", class: "open", dir: "auto", onclick: () => this.#open(head.id).then(() => this.box.field.focus()) }, head.title),
+      el("span", { class: "hint" }, DAY.format(head.changed)),
+      el("button", { type: "button", class: "link", "aria-label": `Forget “${head.title}”`,
+        onclick: () => this.#forget(head, `“${head.title}”`) }, "Forget"))));
+  }
+
+  /** Removes a conversation from the browser, and from the screen if it is there. */
+  async #forget(head, name) {
+    if (!confirm(`Forget ${name}? It cannot be brought back.`)) return;
+    const { conversation } = this;
+    if (head?.id === conversation.head?.id) {
+      this.begin();
+      await this.#stored(() => conversation.forget());
+    } else await this.#stored(() => this.store.forget(head.id));
+    await this.#showEarlier();
+    if (!document.activeElement.isConnected || document.activeElement === document.body) this.box.field.focus();
+  }
+
+  async #forgetAll() {
+    if (!confirm("Forget all conversations that this browser keeps for this address? They cannot be brought back.")) return;
+    await this.#stored(() => this.store.forgetAll());
+    this.#showEarlier();
+  }
+
+  /** The result of `work` with the store; nothing, and a word of it, if that fails. */
+  async #stored(work) {
+    try {
+      return await work();
+    } catch (error) {
+      this.#complain(`The browser cannot look after conversations: ${error.message}`);
+    }
+  }
+
+  #complain(text) {
+    this.problem.textContent = text;
+    this.problem.hidden = !text;
+  }
+
+  #toTheEnd() {
+    this.follows = true;
+    this.#follow();
   }
 
   /** Keeps the end in sight, unless the reader has scrolled elsewhere. */
@@ -134,13 +202,14 @@ export class Chat {
   }
 }
 
-const asSentence = (text) => text[0].toUpperCase() + text.slice(1).replace(/[^.]$/, "$&.");
+const DAY = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 
-async function copy(text) {
-  try {
-    await navigator.clipboard.writeText(text);
-    announce("copied");
-  } catch {
-    announce("the browser does not let this page copy; select the text instead");
-  }
+/** What the models are told of turns: those that have an answer. */
+function messagesOf(turns) {
+  return turns.filter(({ answer }) => answer.text).flatMap(({ question, answer }) => [
+    { role: "user", content: question },
+    { role: "assistant", content: answer.text },
+  ]);
 }
+
+const asSentence = (text) => text[0].toUpperCase() + text.slice(1).replace(/[^.]$/, "$&.");

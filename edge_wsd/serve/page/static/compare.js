@@ -1,5 +1,6 @@
 // One question, answered by the base alone, by the drafter alone, and by both.
 
+import { Answer } from "./answer.js";
 import { AnswerView } from "./answer_view.js";
 import { el, find } from "./dom.js";
 import { PromptBox, showExamples } from "./prompt_box.js";
@@ -29,12 +30,13 @@ export class Compare {
     if (!this.settings.check()) return;
     const seed = this.settings.commonSeed();
     const messages = [{ role: "user", content: question }];
-    this.views = Object.keys(MODES).map((mode) => new AnswerView(this.settings.request(messages, { mode, seed })));
+    const requests = Object.keys(MODES).map((mode) => this.settings.request(messages, { mode, seed }));
+    this.views = requests.map(([, options]) => new AnswerView(new Answer(options)));
     this.columns.replaceChildren(...Object.values(MODES).map((name, i) =>
       el("section", { class: "column", "aria-label": name }, el("h2", {}, name), this.views[i].element)));
     this.box.setBusy(true);
     try {
-      for (const view of this.views) await view.run();
+      for (const [i, view] of this.views.entries()) await view.run(requests[i][0]);
     } finally {
       this.box.setBusy(false);
     }

@@ -34,6 +34,16 @@ export function announce(text) {
   find("#status").textContent = text;
 }
 
+/** Puts `text` where it can be pasted from. */
+export async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    announce("copied");
+  } catch {
+    announce("the browser does not let this page copy; select the text instead");
+  }
+}
+
 /** `callback`, at most once for each frame that is drawn. */
 export function eachFrame(callback) {
   let asked = false;

@@ -5,6 +5,7 @@ import { Chat } from "./chat.js";
 import { Compare } from "./compare.js";
 import { el, find } from "./dom.js";
 import { askForKey } from "./key_dialog.js";
+import { Conversations } from "./kept.js";
 import { applyLook, Settings } from "./settings.js";
 
 const TABS = ["chat", "compare"];
@@ -32,11 +33,23 @@ async function withConfig(use) {
   }
 }
 
-function start(config) {
+/** Where conversations are kept; null, and a word of it, where the browser keeps nothing. */
+async function openStore() {
+  try {
+    return await Conversations.open();
+  } catch (error) {
+    const line = find("#not-kept");
+    line.textContent = `This browser keeps nothing for this page, so a conversation ends with it (${error.message}).`;
+    line.hidden = false;
+    return null;
+  }
+}
+
+async function start(config) {
   const parts = {};
   const onPair = (pair) => Object.values(parts).forEach((part) => part.showPair(pair));
   const settings = new Settings(find("#settings"), config, onPair);
-  parts.chat = new Chat(find("#chat"), settings);
+  parts.chat = new Chat(find("#chat"), settings, await openStore());
   parts.compare = new Compare(find("#compare"), settings);
   onPair(settings.pair);
   addEventListener("keydown", (event) => {
@@ -46,6 +59,7 @@ function start(config) {
     apiKey.forget();
     withConfig(() => {});
   });
+  await parts.chat.restore();
   document.body.dataset.ready = "";
   parts.chat.box.field.focus();
 }
@@ -78,17 +92,20 @@ function installTabs() {
 function installSettingsButton() {
   const button = find("#settings-button");
   const panel = find("#settings");
+  const besidesText = matchMedia("(min-width: 64rem)");
   const show = (isShown) => {
     panel.hidden = !isShown;
     button.ariaExpanded = String(isShown);
+    find("main").inert = isShown && !besidesText.matches; // it lies under the settings
   };
-  const besidesText = matchMedia("(min-width: 64rem)");
+  besidesText.addEventListener("change", () => show(besidesText.matches));
   button.addEventListener("click", () => {
     show(panel.hidden);
     if (!panel.hidden) panel.querySelector("select")?.focus();
   });
   panel.addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || besidesText.matches) return;
+    event.stopPropagation(); // closes the settings, stops no answer
     show(false);
     button.focus();
   });

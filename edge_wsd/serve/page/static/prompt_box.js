@@ -2,6 +2,8 @@
 
 import { el, find } from "./dom.js";
 
+const COMPOSING = 229; // Safari tells of the end of a composed character before the key that ended it
+
 /** A form with one growing text field. Enter sends, Shift+Enter begins a line. */
 export class PromptBox {
   /** `onSend(text)` is called with a question that is not empty; `onStop()` while the form is busy. */
@@ -44,7 +46,7 @@ export class PromptBox {
 export function sendOnEnter(field, send) {
   field.addEventListener("input", () => grow(field));
   field.addEventListener("keydown", (event) => {
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === COMPOSING) return;
     event.preventDefault();
     send();
   });

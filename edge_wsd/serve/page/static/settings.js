@@ -1,6 +1,7 @@
 // The settings of the answers to come, and how the page looks.
 
 import { el, find } from "./dom.js";
+import { ofBrowser, ofTab } from "./kept.js";
 
 const MODES = { wsd: "both (weak-to-strong)", base: "base alone", drafter: "drafter alone" };
 const RULES = {
@@ -9,9 +10,11 @@ const RULES = {
   never: "never: the base only scores",
 };
 const LOOKS = { auto: "as the system", light: "light", dark: "dark" };
-const LOOK = "edge-wsd-look";
+const LOOK = "edge-wsd-look"; // in the browser's storage
+const CHANGES = "edge-wsd-settings"; // in the tab's: the pair, and what differs from its own settings
 
-// In the order of the form. `hint` is one line; `step`, `min` and `max` are those of an input.
+// In the order of the form. `hint` is one line; `step`, `min` and `max` are those of an input, `own` what it begins with
+// where a pair has no word in it.
 const FIELDS = [
   { name: "pair", label: "Pair", hint: "A drafter and a base." },
   { name: "mode", label: "Mode", texts: MODES, hint: "Who writes." },
@@ -22,6 +25,7 @@ const FIELDS = [
   { name: "max_tokens", label: "Max tokens", type: "number", min: 1, step: 1, hint: "The longest an answer may be." },
   { name: "temperature", label: "Temperature", type: "number", min: 0, max: 10, step: "any", hint: "0 always takes the most probable token." },
   { name: "seed", label: "Seed", type: "number", min: 0, max: 2 ** 32 - 2, step: 1, optional: "random", hint: "The same seed gives the same answer." },
+  { name: "top_logprobs", label: "Alternatives", type: "number", own: 5, min: 0, max: 20, step: 1, hint: "How many of the likeliest tokens to tell where you point." },
   { name: "system", label: "System prompt", type: "lines", optional: "none", hint: "What every answer should heed." },
 ];
 const OF_OPTIONS = ["mode", "rule", "threshold", "window", "nudge_below"];
@@ -34,10 +38,13 @@ export class Settings {
     this.onPair = onPair;
     this.form = el("form", {}, ...FIELDS.map((field) => this.#row(field)), this.#looks(), this.#reset());
     this.form.addEventListener("submit", (event) => event.preventDefault());
-    this.form.addEventListener("input", () => this.#refresh());
     root.replaceChildren(el("h2", {}, "Settings"), this.form);
-    this.#input("pair").addEventListener("change", () => this.#usePair());
-    this.#usePair();
+    this.#restore();
+    this.form.addEventListener("input", (event) => {
+      if (event.target.name === "pair") this.#usePair();
+      this.#refresh();
+      this.#keep();
+    });
   }
 
   get pair() {
@@ -63,6 +70,7 @@ export class Settings {
       max_tokens: values.max_tokens,
       temperature: values.temperature,
       seed: values.seed,
+      ...(values.top_logprobs && { logprobs: true, top_logprobs: values.top_logprobs }),
       edge_wsd: options,
     };
     return [body, options];
@@ -86,7 +94,7 @@ export class Settings {
     return this.form.elements[name];
   }
 
-  #row({ name, label, hint, texts, type, optional, ...limits }) {
+  #row({ name, label, hint, texts, type, optional, own, ...limits }) {
     const shared = { name, id: `set-${name}`, "aria-describedby": `hint-${name}` };
     const input = type === "lines" ? el("textarea", { ...shared, rows: 2, placeholder: optional })
       : type ? el("input", { ...shared, type, ...limits, placeholder: optional, required: !optional })
@@ -102,29 +110,51 @@ export class Settings {
   }
 
   #looks() {
-    const chosen = localStorage.getItem(LOOK) ?? "auto";
+    const chosen = ofBrowser.get(LOOK) ?? "auto";
     const select = el("select", { id: "set-look" },
       ...Object.entries(LOOKS).map(([value, text]) => el("option", { value, selected: value === chosen }, text)));
     select.addEventListener("change", () => {
-      localStorage.setItem(LOOK, select.value);
+      ofBrowser.set(LOOK, select.value);
       applyLook();
     });
     return el("div", { class: "field" }, el("label", { for: "set-look" }, "Look"), select);
   }
 
   #reset() {
-    return el("button", { type: "button", class: "reset", onclick: () => this.#usePair() }, "Back to this pair's own settings");
+    const reset = () => {
+      this.#usePair();
+      this.#keep();
+    };
+    return el("button", { type: "button", class: "reset", onclick: reset }, "Back to this pair's own settings");
+  }
+
+  /** What the pair is set to, in the words of the form. */
+  #own() {
+    const { options } = this.pair;
+    return FIELDS.filter(({ name }) => name !== "pair").map(({ name, own }) => [name, String(options[name] ?? own ?? "")]);
+  }
+
+  /** What a page that is loaded anew begins with. */
+  #keep() {
+    const changed = this.#own().filter(([name, own]) => this.#input(name).value !== own);
+    const changes = Object.fromEntries(changed.map(([name]) => [name, this.#input(name).value]));
+    ofTab.set(CHANGES, JSON.stringify({ pair: this.pair.name, changes }));
+  }
+
+  #restore() {
+    const { pair, changes } = JSON.parse(ofTab.get(CHANGES) ?? "{}");
+    const isThere = this.config.pairs.some(({ name }) => name === pair);
+    if (isThere) this.#input("pair").value = pair;
+    this.#usePair();
+    if (isThere) for (const [name, value] of Object.entries(changes)) if (this.#input(name)) this.#input(name).value = value;
+    this.#refresh();
   }
 
   /** Fills in what the pair is set to. */
   #usePair() {
-    const { pair } = this;
-    for (const { name } of FIELDS) {
-      if (name === "pair") continue;
-      this.#input(name).value = pair.options[name] ?? "";
-    }
+    for (const [name, value] of this.#own()) this.#input(name).value = value;
     this.#refresh();
-    this.onPair(pair);
+    this.onPair(this.pair);
   }
 
   /** What one mode or rule leaves out cannot be set. */
@@ -144,7 +174,7 @@ export class Settings {
 
 /** Light, dark, or what the system has. */
 export function applyLook() {
-  const look = localStorage.getItem(LOOK) ?? "auto";
+  const look = ofBrowser.get(LOOK) ?? "auto";
   document.documentElement.dataset.look = look;
   find("meta[name=color-scheme]").content = look === "auto" ? "light dark" : look;
 }

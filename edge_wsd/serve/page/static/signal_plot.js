@@ -18,7 +18,11 @@ export class SignalPlot {
     this.element.addEventListener("pointermove", (event) => this.#point(event));
     this.element.addEventListener("pointerdown", (event) => this.#point(event));
     this.element.addEventListener("pointerleave", () => this.onToken(null));
-    new ResizeObserver(() => this.element.clientWidth !== this.width && this.draw()).observe(this.element);
+    this.width = 0; // told by the browser: to ask for it would cost a layout of the page, for each of many plots
+    new ResizeObserver(([{ contentRect }]) => {
+      this.width = contentRect.width;
+      this.draw();
+    }).observe(this.element);
   }
 
   /** Marks the token at `position`, or none. */
@@ -28,7 +32,6 @@ export class SignalPlot {
   }
 
   draw() {
-    this.width = this.element.clientWidth;
     if (!this.width) return; // not on the screen
     this.element.setAttribute("viewBox", `0 0 ${this.width} ${HEIGHT}`);
     this.element.setAttribute("aria-label", this.#description());
