@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 
 from edge_wsd.cli.ui.guard import drawing_on
 from edge_wsd.cli.ui.terminal import can_draw, one_line
 from edge_wsd.redaction import redacted
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 # The commands tell what matters of our own; llama.cpp's warnings are for those who ask for its log. The server tells
 # what goes wrong in it, and uvicorn tells the same again.
@@ -32,6 +36,20 @@ class _Line(logging.Handler):
 
 def hear_warnings() -> None:
     """Show them from now on. Calling twice does nothing."""
-    root = logging.getLogger()
-    if not any(isinstance(handler, _Line) for handler in root.handlers):
-        root.addHandler(_Line(logging.WARNING))
+    if not _lines():
+        logging.getLogger().addHandler(_Line(logging.WARNING))
+
+
+def quiet_option(function: F) -> F:
+    """Adds `-q`: only errors are heard."""
+
+    def hush(_context: click.Context, _param: click.Parameter, quiet: bool) -> bool:
+        for handler in _lines():
+            handler.setLevel(logging.ERROR if quiet else logging.WARNING)
+        return quiet
+
+    return click.option("-q", "--quiet", is_flag=True, callback=hush, help="Nothing on stderr but errors.")(function)
+
+
+def _lines() -> list[_Line]:
+    return [handler for handler in logging.getLogger().handlers if isinstance(handler, _Line)]

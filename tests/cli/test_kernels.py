@@ -62,6 +62,11 @@ def test_the_setting_leaves_them_out_without_a_test(program, broken):
     assert done.returncode == 0 and not warnings_of(done)
 
 
+def test_quiet_leaves_the_warning_out(program, broken):
+    done = program("run", QUESTION, "-q", **broken, DIE="extra")
+    assert done.returncode == 0 and "ls -lS" in done.stdout and done.stderr == ""
+
+
 def test_where_nothing_holds_a_run_ends_with_one_line_that_says_what_to_do(program, broken):
     done = program("run", QUESTION, "-q", **broken, DIE="always")
     assert (done.returncode, done.stdout) == (1, "")

@@ -28,6 +28,7 @@ from edge_wsd.cli.ui.paint import aside
 from edge_wsd.cli.ui.rows import tell
 from edge_wsd.cli.ui.status import reply_object
 from edge_wsd.cli.ui.texts import InputError, system_option
+from edge_wsd.cli.warnings import quiet_option
 from edge_wsd.decoding.events import SOURCES, Reply
 from edge_wsd.decoding.options import Options
 from edge_wsd.demo.examples import DEMO_NOTE
@@ -49,7 +50,7 @@ _OF_THE_TEXT = ("context_length", "kv_type", "flash_attention", "exact")
 @system_option
 @click.option("--tokens", is_flag=True, help="Also write every token, as `edge-wsd run --json` does.")
 @click.option("-f", "--force", is_flag=True, help="Start over, and replace OUT.jsonl.")
-@click.option("-q", "--quiet", is_flag=True, help="Nothing on stderr but errors.")
+@quiet_option
 @parallel_option
 @reply_options
 @pair_options
