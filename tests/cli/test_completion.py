@@ -90,6 +90,22 @@ def test_installing_twice_adds_one_line_and_keeps_the_rest(program, tmp_path, sh
     assert text.startswith(before + "\n[ -f ") and text.count("\n") == 3
 
 
+def test_no_other_byte_of_a_startup_file_changes_and_an_older_line_is_replaced_where_it_stands(program, tmp_path):
+    """Lines that end as on Windows, a form feed, a key as it is typed, and text that is not UTF-8 came out changed."""
+    mine, more = b"# mine\r\nbindkey '^Xe' 'a\rb'\x0c\x1c\xff\n", b"export B=2\n"
+    startup = tmp_path / ".zshrc"
+    startup.write_bytes(mine)
+    installed(program, "zsh")
+    with_line = startup.read_bytes()
+    assert with_line.startswith(mine + b"[ -f ") and with_line.count(b"\n") == mine.count(b"\n") + 1
+    startup.write_bytes(with_line + more)
+    assert "added a line" not in installed(program, "zsh").stderr and startup.read_bytes() == with_line + more
+    older = with_line.replace(b"completion.zsh", b"older.zsh")
+    startup.write_bytes(older + more + older.removeprefix(mine))
+    installed(program, "zsh")
+    assert startup.read_bytes() == with_line + more
+
+
 def test_the_script_is_printed_for_the_shell_that_is_named(program):
     for name, mark in (("bash", "complete -o nosort"), ("zsh", "#compdef edge-wsd"), ("fish", "complete --no-files")):
         assert mark in program("completion", name, SHELL="").stdout

@@ -89,9 +89,21 @@ def _install(setup: ShellSetup, source: str) -> None:
     startup = setup.startup()
     path = shlex.quote(str(script))
     line = f"[ -f {path} ] && {{ {setup.line.format(path)}; }}{_MARK}"
-    before = startup.read_text(encoding="utf-8", errors="surrogateescape") if startup.exists() else ""
-    kept = [each for each in before.splitlines() if not each.endswith(_MARK)]
-    after = "\n".join([*kept, line]) + "\n"
+    before = startup.read_bytes() if startup.exists() else b""
+    after = _with_line(before, os.fsencode(line))
     if after != before:
-        write_atomically(startup, after.encode(errors="surrogateescape"))
+        write_atomically(startup, after)
         tell(f"added a line to {startup}")
+
+
+def _with_line(before: bytes, line: bytes) -> bytes:
+    """The startup file with the line in the place of an older one, else at the end. Other bytes stay as they are."""
+    mark = os.fsencode(_MARK)
+    lines = before.split(b"\n")
+    places = [number for number, each in enumerate(lines) if each.rstrip(b"\r").endswith(mark)]
+    if not places:
+        gap = b"" if before.endswith(b"\n") or not before else b"\n"
+        return before + gap + line + b"\n"
+    first, *others = places
+    lines[first] = line
+    return b"\n".join(each for number, each in enumerate(lines) if number not in others)
