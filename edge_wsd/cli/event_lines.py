@@ -5,7 +5,6 @@ The last line is `finished`, or `error`.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from edge_wsd.cli.main import explained
+from edge_wsd.cli.sections import SectionCommand
 from edge_wsd.cli.ui.guard import print_json
 from edge_wsd.cli.ui.status import finite, reply_object
 from edge_wsd.decoding.events import Dropped, Event, Finished, Reading, Scored, Switched, Token
@@ -21,6 +21,7 @@ from edge_wsd.redaction import redacted
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_FLAG = "--json-stream"
 _NAMES: dict[type, str] = {
     Token: "token",
     Scored: "scored",
@@ -53,17 +54,25 @@ def _plain(value: Any) -> Any:
 
 
 def json_stream_option(function: F) -> F:
-    """Adds `--json-stream`; the command gets `as_stream`. Whatever ends it early is told in a last line, too."""
+    """Adds `--json-stream`; the command, an `EventCommand`, gets `as_stream`."""
+    return click.option(
+        _FLAG, "as_stream", is_flag=True, help="Print a JSON object for each event as it happens, one a line."
+    )(function)
 
-    @functools.wraps(function)
-    def command(*, as_stream: bool, **values: Any) -> Any:
-        with _telling_errors() if as_stream else nullcontext():
-            return function(as_stream=as_stream, **values)
 
-    decorated: Any = command
-    return click.option(  # type: ignore[no-any-return]
-        "--json-stream", "as_stream", is_flag=True, help="Print a JSON object for each event as it happens, one a line."
-    )(decorated)
+class EventCommand(SectionCommand):
+    """Whatever ends it early, an option that is not understood among it, is told in a last line, too."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does it."""
+        options = args[: args.index("--")] if "--" in args else args
+        with _telling_errors() if _FLAG in options else nullcontext():
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """As click does it."""
+        with _telling_errors() if ctx.params["as_stream"] else nullcontext():
+            return super().invoke(ctx)
 
 
 @contextmanager

@@ -273,3 +273,13 @@ def unknown_option(name: str, args: Iterable[str], *, outside_command: bool) -> 
     if outside_command:
         return f"there is no option {name} here; options stand behind a command: edge-wsd chat {name} ..."
     return None
+
+
+def words_behind_dashes(name: str, args: Sequence[str]) -> str:
+    """What to add where an option that does not exist may be a word of a question; "" where it is none."""
+    command, typed = "".join(args[:1]), args[1:]
+    place = next((number for number, each in enumerate(typed) if each.startswith(name)), None)
+    if command not in ("run", "trace") or place is None:
+        return ""
+    is_word = " " in typed[place] or any(not each.startswith("-") for each in typed[:place])
+    return f"; a question with words like {name} stands behind --: edge-wsd {command} -- ..." if is_word else ""

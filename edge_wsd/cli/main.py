@@ -235,10 +235,11 @@ def _invoke(context: click.Context, args: list[str]) -> int:
 def _advice(error: click.ClickException, args: list[str]) -> str | None:
     """What to type instead of an option or an argument that is not understood, where that is known."""
     if isinstance(error, click.NoSuchOption):
-        from edge_wsd.cli.habits import unknown_option
+        from edge_wsd.cli.habits import unknown_option, words_behind_dashes
 
         in_group = error.ctx is not None and error.ctx.parent is None
-        return unknown_option(error.option_name, args, outside_command=in_group)
+        known = unknown_option(error.option_name, args, outside_command=in_group)
+        return (known or error.format_message().rstrip(".")) + words_behind_dashes(error.option_name, args)
     extra = "unexpected extra argument" in error.message
     if extra and isinstance(error, click.UsageError) and error.ctx is not None and error.ctx.info_name == "chat":
         from edge_wsd.cli.habits import argument_of_chat

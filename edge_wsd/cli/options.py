@@ -51,7 +51,7 @@ REPLY_FLAGS: dict[str, tuple[str, str]] = {
     "propose": ("--propose", "Tokens drafted per round after the switch; affects speed only."),
     "stop": ("--stop", "Also stop at this text. May be given several times."),
     "stop_loops": ("--stop-loops", "Stop an answer that repeats itself over and over."),
-    "top_logprobs": ("--top-logprobs", "With --json: also the N likeliest tokens at each position, at most 20."),
+    "top_logprobs": ("--top-logprobs", "In JSON: also the N likeliest tokens at each position, at most 20."),
     "special": ("--special", "Turn text like <|im_end|> in messages into control tokens."),
     "temperature": ("--temperature", "0 is greedy, 1 is the models' own distribution."),
     "top_k": ("--top-k", "Sample from the N likeliest tokens; 0 for all."),
@@ -209,20 +209,28 @@ def require_use(options: Options) -> None:
             raise click.UsageError(f"{flag} belongs to the rule {rule!r}, and the rule is {options.rule!r}; see --rule")
 
 
-def reply_options(function: F) -> F:
-    """Adds an option for each field of `Options`; the command gets one argument, `options`."""
+def reply_options_without(*names: str) -> Callable[[F], F]:
+    """Adds an option for each field of `Options` but these; the command gets one argument, `options`."""
+    flags = {name: REPLY_FLAGS[name] for name in REPLY_FLAGS if name not in names}
 
-    @functools.wraps(function)
-    def command(**values: Any) -> Any:
-        given = _given(REPLY_FLAGS, values)
-        click.get_current_context().meta[GIVEN] = given
-        return function(options=_build(Options, REPLY_FLAGS, given), **values)
+    def decorate(function: F) -> F:
+        @functools.wraps(function)
+        def command(**values: Any) -> Any:
+            given = _given(flags, values)
+            click.get_current_context().meta[GIVEN] = given
+            return function(options=_build(Options, flags, given), **values)
 
-    decorated: Any = command
-    for name, (flag, text) in reversed(REPLY_FLAGS.items()):
-        section = "Sampling" if name in _SAMPLING else "The answer"
-        decorated = _option(Options, name, flag, text, section=section)(decorated)
-    return decorated  # type: ignore[no-any-return]
+        decorated: Any = command
+        for name, (flag, text) in reversed(flags.items()):
+            section = "Sampling" if name in _SAMPLING else "The answer"
+            decorated = _option(Options, name, flag, text, section=section)(decorated)
+        return decorated  # type: ignore[no-any-return]
+
+    return decorate
+
+
+reply_options = reply_options_without()
+"""Adds an option for each field of `Options`."""
 
 
 def model_options(function: F) -> F:

@@ -8,7 +8,7 @@ import signal
 import click
 import pytest
 
-from edge_wsd.cli.event_lines import event_object, json_stream_option
+from edge_wsd.cli.event_lines import EventCommand, event_object, json_stream_option
 from edge_wsd.decoding.events import Alternative, Dropped, Reading, Scored, Switched, Token
 
 
@@ -72,6 +72,8 @@ def test_a_line_comes_as_soon_as_its_event(start):
         (["hello", "--pair", "nobody"], 1, "PairsFileError", "no pair named 'nobody'"),
         (["hello", "--json"], 2, "UsageError", "give either --json or --json-stream"),
         (["hello", "--switch-at", "3", "--rule", "nudge"], 2, "UsageError", "--switch-at belongs"),
+        (["hello", "--threshold", "much"], 2, "BadParameter", "'much' is not a valid float"),
+        (["hello", "--frob"], 2, "NoSuchOption", "--frob"),
     ],
 )
 def test_an_error_is_the_last_line_and_told_on_stderr_too(played, arguments, code, kind, said):
@@ -81,8 +83,12 @@ def test_an_error_is_the_last_line_and_told_on_stderr_too(played, arguments, cod
     assert (last["event"], last["type"]) == ("error", kind) and said in last["message"]
 
 
+def test_a_question_about_the_flag_is_no_stream(played):
+    assert played("run", "--threshold", "much", "--", "what", "is", "--json-stream").stdout == ""
+
+
 def test_ctrl_c_before_the_answer_begins_is_a_last_line_too(capsys):
-    @click.command()
+    @click.command(cls=EventCommand)
     @json_stream_option
     def interrupted(*, as_stream):
         assert as_stream

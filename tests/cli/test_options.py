@@ -9,6 +9,7 @@ import click
 import pytest
 
 from edge_wsd.cli.chat_options import parsed, value_text
+from edge_wsd.cli.main import cli
 from edge_wsd.cli.options import MODEL_FLAGS, REPLY_FLAGS, default_of, model_options, reply_options
 from edge_wsd.decoding.options import Options
 from edge_wsd.llama.settings import ModelSettings
@@ -151,6 +152,15 @@ def test_the_help_shows_every_default(program, owner, flags):
             assert shown[1] == str(default), flag
         else:
             assert shown[1] not in ("None", "()"), flag
+
+
+@pytest.mark.parametrize(
+    ("name", "offered"), [("run", True), ("trace", True), ("batch", True), ("chat", False), ("serve", False)]
+)
+def test_alternatives_are_offered_where_tokens_are_written_as_json(name, offered):
+    """`chat` shows none, and in `serve` each request says how many it wants."""
+    command = cli.get_command(click.Context(cli), name)
+    assert ("--top-logprobs" in {flag for param in command.params for flag in param.opts}) == offered
 
 
 def test_settings_reach_the_pair(played):

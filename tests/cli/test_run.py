@@ -349,6 +349,15 @@ def test_a_question_needs_no_quotes(played):
     assert done.returncode == 0 and done.stdout == "Sure, you said how do I list files\n"
 
 
+def test_a_question_with_dashes_is_told_where_to_stand_and_answered_there(played):
+    behind = "stands behind --: edge-wsd run -- ..."
+    for words in (["how", "do", "I", "tar", "-czf", "x"], ["-v of what?"], ["what", "is", "--frob"]):
+        done = played("run", *words)
+        assert done.returncode == 2 and behind in done.stderr and done.stderr.count("\n") == 1
+        assert played("run", "--", *words).stdout == played("run", stdin=" ".join(words)).stdout
+    assert behind not in played("run", "--frob", "x").stderr
+
+
 def test_a_question_that_begins_with_a_pair_is_answered_and_the_way_to_choose_it_told(played):
     done = played("run", "demo", "say hello")
     assert done.stdout == "Sure, you said demo say hello\n"

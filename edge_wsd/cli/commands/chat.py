@@ -17,7 +17,7 @@ from edge_wsd.cli.chat_options import value_text
 from edge_wsd.cli.chat_pair import ChatPair
 from edge_wsd.cli.chat_session import ChatSession
 from edge_wsd.cli.main import debug_wanted, explained, show_traceback
-from edge_wsd.cli.options import GIVEN, PER_MODEL_NOTE, reply_options, require_use
+from edge_wsd.cli.options import GIVEN, PER_MODEL_NOTE, reply_options_without, require_use
 from edge_wsd.cli.pair_choice import PairChoice, demo_remarks, pair_options
 from edge_wsd.cli.sections import SectionCommand
 from edge_wsd.cli.session_names import complete_session
@@ -52,7 +52,7 @@ from edge_wsd.sessions.store import KeptSession, SessionStore
 @click.option("--load", metavar="FILE", help="Go on with a conversation saved by /save.")
 @style_options
 @click.option("-q", "--quiet", is_flag=True, help="No greeting and no status lines.")
-@reply_options
+@reply_options_without("top_logprobs")
 @functools.partial(pair_options, may_go_on=True)
 @click.pass_context
 def command(

@@ -8,24 +8,24 @@ from typing import Any
 
 import click
 
-from edge_wsd.cli.event_lines import event_object, json_stream_option
+from edge_wsd.cli.event_lines import EventCommand, event_object, json_stream_option
 from edge_wsd.cli.main import INTERRUPTED
 from edge_wsd.cli.options import GIVEN, PER_MODEL_NOTE, reply_options
 from edge_wsd.cli.pair_choice import PairChoice, pair_options
-from edge_wsd.cli.sections import SectionCommand
 from edge_wsd.cli.ui.answer import Answer
 from edge_wsd.cli.ui.guard import print_json
 from edge_wsd.cli.ui.paint import Painter, Style, aside, style_options
 from edge_wsd.cli.ui.status import reply_object, status_lines
 from edge_wsd.cli.ui.terminal import is_terminal
 from edge_wsd.cli.ui.texts import checked, piped_text, read_conversation, read_stdin, system_option
+from edge_wsd.cli.warnings import quiet_option
 from edge_wsd.decoding.options import Options
 from edge_wsd.demo.examples import DEMO_NOTE, DEMO_WARNING
 from edge_wsd.errors import EdgeWsdError
 from edge_wsd.models.pairs.known import known_pairs
 
 
-@click.command(cls=SectionCommand, epilog=PER_MODEL_NOTE)
+@click.command(cls=EventCommand, epilog=PER_MODEL_NOTE)
 @click.argument("words", nargs=-1, metavar="[PROMPT... | -]")
 @system_option
 @click.option(
@@ -37,7 +37,7 @@ from edge_wsd.models.pairs.known import known_pairs
 @click.option("--json", "as_object", is_flag=True, help="Print one JSON object: text, switch, tokens, stats and more.")
 @json_stream_option
 @style_options
-@click.option("-q", "--quiet", is_flag=True, help="Nothing on stderr but errors.")
+@quiet_option
 @reply_options
 @pair_options
 @click.pass_context

@@ -15,7 +15,7 @@ import click
 from click.core import ParameterSource
 
 from edge_wsd.cli.option_types import DurationType
-from edge_wsd.cli.options import GIVEN, PER_MODEL_NOTE, default_of, parallel_option, reply_options
+from edge_wsd.cli.options import GIVEN, PER_MODEL_NOTE, default_of, parallel_option, reply_options_without
 from edge_wsd.cli.pair_choice import PairChoice, demo_remarks, pair_options
 from edge_wsd.cli.sections import SectionCommand, SectionOption
 from edge_wsd.cli.ui.rows import tell
@@ -114,7 +114,7 @@ def _server_options(function: F) -> F:
 )
 @click.option("-q", "--quiet", is_flag=True, help="Nothing on stderr but errors and the line with the address.")
 @parallel_option
-@reply_options
+@reply_options_without("top_logprobs")
 @pair_options
 @click.pass_context
 def command(
