@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,7 +43,9 @@ def picture(draw: Callable[[Figure], object], *, size: tuple[float, float], kind
     import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "edge-wsd"}):
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "edge-wsd"}), warnings.catch_warnings():
+        # An SVG is shown in fonts of whoever looks at it; in a PNG a box stands in the character's place.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure = Figure(figsize=size, layout="constrained")
         draw(figure)
         target = io.BytesIO()

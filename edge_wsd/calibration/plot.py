@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from edge_wsd.calibration.draft_signal import DraftSignal
 from edge_wsd.calibration.settings import SettingGrid, WindowSetting
 from edge_wsd.calibration.sweep import SettingRow
+from edge_wsd.units import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,13 +21,16 @@ SWEEP_SIZE = (12.0, 4.8)
 _DRAFTER, _BASE = "#d78700", "#0087ff"  # as the terminal has them
 _MARKERS = "osD^v"
 _MOST_NAMED = 90  # tokens whose texts have space below the axis
+_LONGEST_TITLE = 140
 
 
-def draw_signal(figure: Figure, signal: DraftSignal) -> None:
-    """Probabilities and confidence over the whole draft; below, where other settings would have switched."""
+def draw_signal(figure: Figure, signal: DraftSignal, grid: SettingGrid, title: str = "") -> None:
+    """Probabilities and confidence over the whole draft; below, where the settings of `grid` would have switched."""
+    if title:
+        figure.suptitle(_plain(shorten(title, _LONGEST_TITLE, placeholder=" ...")), fontsize=10)
     above, below = figure.subplots(2, 1, height_ratios=(3, 2), sharex=True)
     _draw_curves(above, signal)
-    _draw_others(below, signal)
+    _draw_others(below, signal, grid)
 
 
 def _draw_curves(axes: Axes, signal: DraftSignal) -> None:
@@ -45,18 +50,29 @@ def _draw_curves(axes: Axes, signal: DraftSignal) -> None:
         "o-",
         color=_BASE,
         markersize=3,
-        label=f"confidence over {setting.window} tokens",
+        label=f"confidence over {counted(setting.window, 'tokens')}",
     )
     axes.axhline(setting.threshold, color="grey", linestyle="--", label=f"threshold {setting.threshold:g}")
     if signal.switch is not None:
         at = signal.switch.index + 1.5
-        axes.axvline(at, color="black", label=f"switch after {signal.switch.index + 1} tokens ({_reason(signal)})")
+        place = counted(signal.switch.index + 1, "tokens")
+        axes.axvline(at, color="black", label=f"switch after {place} ({_reason(signal)})")
         if signal.switch.index + 1 < len(draft):
             axes.axvspan(at, len(draft) + 0.5, color="grey", alpha=0.12, label="draft behind the switch, not used")
     axes.set_ylim(-0.05, 1.05)
-    axes.set_xlim(0.5, len(draft) + 0.5)
+    axes.set_xlim(0.5, len(draft) + 0.8)  # so that a switch at the end is seen
     axes.grid(alpha=0.25)
-    axes.legend(fontsize=8, loc="best")
+    _legend_above(axes, n_columns=3)
+
+
+def _legend_above(axes: Axes, *, n_columns: int) -> None:
+    """Where no data are, wherever they are."""
+    axes.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=n_columns, frameon=False)
+
+
+def _plain(text: str) -> str:
+    """Without what matplotlib takes for a formula."""
+    return text.replace("$", r"\$")
 
 
 def _reason(signal: DraftSignal) -> str:
@@ -64,9 +80,9 @@ def _reason(signal: DraftSignal) -> str:
     return signal.switch.reason.replace("_", " ")
 
 
-def _draw_others(axes: Axes, signal: DraftSignal, grid: SettingGrid | None = None) -> None:
+def _draw_others(axes: Axes, signal: DraftSignal, grid: SettingGrid) -> None:
     """A row for each threshold, with a mark for each window."""
-    grid = grid or SettingGrid()
+    own: list[tuple[int, float]] = []
     for window_number, window in enumerate(grid.windows):
         points = []
         for row, threshold in enumerate(grid.thresholds):
@@ -74,6 +90,8 @@ def _draw_others(axes: Axes, signal: DraftSignal, grid: SettingGrid | None = Non
             if switch is not None and switch.reason == "confident":
                 lift = 0.3 - 0.6 * window_number / max(len(grid.windows) - 1, 1)
                 points.append((switch.index + 1, row + lift))
+                if (threshold, window) == (signal.setting.threshold, signal.setting.window):
+                    own = points[-1:]
         axes.plot(
             [x for x, _ in points],
             [y for _, y in points],
@@ -83,17 +101,19 @@ def _draw_others(axes: Axes, signal: DraftSignal, grid: SettingGrid | None = Non
             linestyle="none",
             label=f"window {window}",
         )
+    for x, y in own:
+        axes.plot(x, y, "o", color="black", fillstyle="none", markersize=10, label="the setting of this answer")
     axes.set_yticks(range(len(grid.thresholds)), [f"{threshold:g}" for threshold in grid.thresholds])
     axes.set_ylim(-0.6, len(grid.thresholds) - 0.4)
     axes.set_ylabel("switch with\nthreshold")
     texts = signal.draft.texts
     if len(texts) <= _MOST_NAMED:
-        shown = [text.replace("\n", "\u21b5").replace("$", r"\$") for text in texts]
-        axes.set_xticks(range(1, len(texts) + 1), shown, rotation=90, fontsize=7, family="monospace")
+        shown = [_plain(text.replace("\n", "\u21b5")) for text in texts]
+        axes.set_xticks(range(1, len(texts) + 1), shown, rotation=90, fontsize=7)
     else:
         axes.set_xlabel("drafted token")
     axes.grid(alpha=0.25, axis="y")
-    axes.legend(fontsize=8, loc="best", ncols=len(grid.windows))
+    _legend_above(axes, n_columns=len(grid.windows) + 1)
 
 
 def draw_sweep(figure: Figure, rows: Sequence[SettingRow], recommended: WindowSetting | None) -> None:

@@ -40,6 +40,12 @@ class SettingGrid:
         for name in ("thresholds", "windows", "nudges"):
             object.__setattr__(self, name, tuple(sorted(set(getattr(self, name)))))
 
+    def including(self, options: Options) -> SettingGrid:
+        """The same with the values of these options, so that they can be compared."""
+        return SettingGrid(
+            (*self.thresholds, options.threshold), (*self.windows, options.window), (*self.nudges, options.nudge_below)
+        )
+
     def settings(self, *, ignore_repeated: bool) -> Iterator[WindowSetting]:
         """Those of the rule `window`, by threshold and then by window."""
         for threshold in self.thresholds:

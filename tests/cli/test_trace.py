@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -66,7 +67,8 @@ def test_the_signal_of_a_played_answer_is_drawn_and_other_settings_are_told(play
     lines = done.stdout.splitlines()
     assert lines[6].startswith("1.0 \u2502") and "0.5 \u2502" in done.stdout
     assert "The whole draft:\nSure, you said" in done.stdout.replace("\u2502", "")
-    assert "      0.5   -    -    -    -     -" in lines  # of three tokens one is impossible
+    assert "threshold  w=1  w=3  w=4  w=6  w=8  w=12" in lines  # the setting of the answer is there, too
+    assert "      0.5   1*   -    -    -    -     -" in lines  # of three tokens one is impossible
     assert played("trace", "hello", "--mode", "base").stdout.count("\n") == 5
 
 
@@ -110,8 +112,24 @@ def test_a_picture_is_written_in_the_format_of_its_name(program, tmp_path):
         assert done.returncode == 0 and done.stderr == ""
         assert (tmp_path / name).read_bytes().startswith(begins)
     text = (tmp_path / "t.svg").read_text()
-    for said in ("threshold 0.8", "switch after 7 tokens (confident)", "confidence over 6 tokens", "delete"):
+    said_in_it = ("threshold 0.8", "switch after 7 tokens (confident)", "confidence over 6 tokens", "delete", QUESTION)
+    for said in (*said_in_it, "the setting of this answer"):
         assert said in text
+
+
+def test_characters_that_a_font_lacks_and_formulas_are_drawn_without_a_word(recwarn):
+    pytest.importorskip("matplotlib")
+    from edge_wsd.calibration.plot import SIGNAL_SIZE, draw_signal
+    from edge_wsd.pictures import picture
+
+    signal = replace(signal_of([0.5, 0.9]), draft=replace(signal_of([0.5, 0.9]).draft, texts=("\u4f60", "$a_{$")))
+    for kind in ("svg", "png"):
+        assert picture(
+            lambda figure: draw_signal(figure, signal, SettingGrid(), "\u4f60 \U0001f642 $\\x$"),
+            size=SIGNAL_SIZE,
+            kind=kind,
+        )
+    assert not [str(each.message) for each in recwarn]
 
 
 def test_a_picture_that_cannot_be_is_refused_before_the_pair_is_loaded(played):

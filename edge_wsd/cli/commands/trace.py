@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edge_wsd.calibration.settings import SettingGrid, WindowSetting
 from edge_wsd.cli.commands.run import prompt_of, what_to_answer
 from edge_wsd.cli.main import INTERRUPTED
 from edge_wsd.cli.options import PER_MODEL_NOTE, reply_options
@@ -20,10 +21,11 @@ from edge_wsd.cli.sections import SectionCommand
 from edge_wsd.cli.ui.answer import Answer
 from edge_wsd.cli.ui.guard import drawing_on, print_json
 from edge_wsd.cli.ui.paint import aside
-from edge_wsd.cli.ui.rows import broken, columns_of_stdout, table_lines, tell
+from edge_wsd.cli.ui.rows import broken, columns_of_stdout, prose_lines, table_lines, tell
 from edge_wsd.cli.ui.status import REASONS, reply_object, status_lines
 from edge_wsd.cli.ui.terminal import colours_wanted, one_line
 from edge_wsd.cli.ui.texts import system_option
+from edge_wsd.cli.warnings import quiet_option
 from edge_wsd.decoding.events import Reply, Switched, Token
 from edge_wsd.decoding.options import Options
 
@@ -47,7 +49,7 @@ _UNSEEN_COLUMNS = 100
     default=True,
     help="Score the whole draft, draw the signal and tell what other settings would have done.  [default: signal]",
 )
-@click.option("-q", "--quiet", is_flag=True, help="Nothing on stderr but errors.")
+@quiet_option
 @reply_options
 @pair_options
 @click.pass_context
@@ -89,15 +91,11 @@ def command(
         if answer.reply is not None and signal and options.mode == "wsd" and not interrupted:
             found = _signal(pair, system, conversation, question, options, answer.reply, quiet=quiet)
             interrupted = found is None
+    grid = SettingGrid().including(options)
     if answer.reply is not None:
-        _show(answer.reply, found, options, as_object=as_object, quiet=quiet)
-    if plot is not None and found is not None and not len(found.draft):
-        tell(f"{plot} was not written: there is no draft to draw")
-    elif plot is not None and found is not None:
-        from edge_wsd.calibration.plot import SIGNAL_SIZE, draw_signal
-        from edge_wsd.pictures import write_picture
-
-        write_picture(Path(plot), lambda figure: draw_signal(figure, found), size=SIGNAL_SIZE)
+        _show(answer.reply, found, grid, options, as_object=as_object, quiet=quiet)
+    if plot is not None:
+        _write_plot(Path(plot), found, grid, question or "")
     if interrupted:
         context.exit(INTERRUPTED)
 
@@ -115,7 +113,6 @@ def _signal(
     """The whole draft, scored; None after Ctrl-C. Where tokens are drawn, the same ones are: it has the same seed."""
     from edge_wsd.calibration.draft import ScoredDraft, scoring_options
     from edge_wsd.calibration.draft_signal import DraftSignal
-    from edge_wsd.calibration.settings import WindowSetting
 
     scoring = scoring_options(options.with_changes(seed=reply.seed))
     whole = Answer(pair.session(system=system, options=scoring, messages=conversation), None, quiet=quiet)
@@ -127,10 +124,21 @@ def _signal(
     return DraftSignal(draft, setting, switch, knows_nudges=options.is_greedy and pair.vocabulary.same)
 
 
-def _show(reply: Reply, signal: DraftSignal | None, options: Options, *, as_object: bool, quiet: bool) -> None:
-    from edge_wsd.calibration.settings import SettingGrid
+def _write_plot(path: Path, signal: DraftSignal | None, grid: SettingGrid, question: str) -> None:
+    """The picture, or why there is none."""
+    if signal is None or not len(signal.draft):
+        why = "the draft was not scored to its end" if signal is None else "there is no draft to draw"
+        tell(f"{path} was not written: {why}")
+        return
+    from edge_wsd.calibration.plot import SIGNAL_SIZE, draw_signal
+    from edge_wsd.pictures import write_picture
 
-    grid = SettingGrid()
+    write_picture(path, lambda figure: draw_signal(figure, signal, grid, question), size=SIGNAL_SIZE)
+
+
+def _show(
+    reply: Reply, signal: DraftSignal | None, grid: SettingGrid, options: Options, *, as_object: bool, quiet: bool
+) -> None:
     n_columns = columns_of_stdout()
     if as_object:
         print_json({"answer": reply_object(reply), "signal": None if signal is None else signal.as_dict(grid)})
@@ -146,7 +154,7 @@ def _show(reply: Reply, signal: DraftSignal | None, options: Options, *, as_obje
             aside(line)
 
 
-def _draw(signal: DraftSignal, grid: Any, n_columns: int | None) -> None:
+def _draw(signal: DraftSignal, grid: SettingGrid, n_columns: int | None) -> None:
     """The chart, the whole draft in words, and the table of other settings."""
     from edge_wsd.cli.ui.signal_chart import chart_lines, marks_for
     from edge_wsd.cli.ui.what_if import grid_lines, nudge_lines
@@ -176,7 +184,9 @@ def _draw(signal: DraftSignal, grid: Any, n_columns: int | None) -> None:
             ignore_repeated=ignore_repeated,
         ):
             click.echo(line)
-    click.echo("w: tokens in the window   -: it is never confident   *: as in this answer")
+    legend = "w: tokens in the window   -: it is never confident   *: the setting of this answer"
+    for line in prose_lines([legend], n_columns):
+        click.echo(line)
     if nudges := list(signal.nudges(grid)):
         click.echo("")
         for line in nudge_lines(nudges, n_columns):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from edge_wsd.calibration.draft_signal import DraftSignal
 from edge_wsd.cli.ui.paint import DIM, RESET, colour_of
 from edge_wsd.cli.ui.rows import broken
+from edge_wsd.units import counted
 
 _STEPS = 10  # of the probability, from 0 to 1
 _AXIS = 5  # columns that it takes
@@ -136,12 +137,12 @@ class _Chart:
         repeated = " that repeat nothing" if setting.ignore_repeated else ""
         lines = [
             f"{marks.probability} the base's probability of a drafted token{lowest}",
-            f"{marks.confidence} its confidence in the last {setting.window} tokens{repeated}{highest}",
+            f"{marks.confidence} its confidence in the last {counted(setting.window, 'tokens')}{repeated}{highest}",
             f"{marks.both} both",
             f"{marks.threshold * 2} threshold {setting.threshold:g}",
         ]
         if self._switch is not None and self._signal.switch is not None:
-            lines.append(f"{marks.switch} switch after {self._signal.switch.index + 1} tokens")
+            lines.append(f"{marks.switch} switch after {counted(self._signal.switch.index + 1, 'tokens')}")
         if several:
             lines.append(f"a column is {self._per_column} tokens")
         return lines
