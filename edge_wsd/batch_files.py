@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,6 +34,8 @@ MOST_BYTES: Final = 16 << 20
 _MOST_ANSWER_BYTES = 8 * MOST_BYTES
 _MOST_SHOWN = 60
 _BLANK = b" \t\r\n\xef\xbb\xbf"
+_LIST_BEGINS = re.compile(rb"\[\s*($|[\"{\[\]])")
+"""Not `[draft] How do I ...`, which is a question."""
 _PROMPT_KEYS = ("prompt", "messages", "context")
 _EXPECTED = 'expected {"prompt": "..."}, or {"messages": [...]} with role and content'
 OWN_KEYS: Final = frozenset(
@@ -77,12 +80,17 @@ def read_lines(file: BinaryIO) -> Iterator[Line]:
 
 
 def read_prompts(file: BinaryIO) -> Iterator[Line]:
-    """The same, or the questions of a plain text, one on each line: where the first line does not begin as JSON."""
+    """The same, or the questions of a plain text, one on each line: where the first line does not begin as JSON.
+
+    Raises `BatchFileError` for a single list of JSON: its lines are no questions.
+    """
     lines = _numbered(file)
     if (first := next(lines, None)) is None:
         return iter(())
-    is_json = first[1].lstrip(_BLANK).startswith((b"{", b"["))
-    return starmap(partial(_parsed, _object if is_json else _plain), chain([first], lines))
+    begins = first[1].strip(_BLANK)
+    if _LIST_BEGINS.match(begins):
+        raise BatchFileError("it holds one JSON list; give its objects a line each, for example with jq -c '.[]'")
+    return starmap(partial(_parsed, _object if begins.startswith(b"{") else _plain), chain([first], lines))
 
 
 def digest_of(settings: Mapping[str, Any]) -> str:

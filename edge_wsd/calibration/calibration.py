@@ -1,13 +1,12 @@
 """Drafts for many prompts, written and scored once each, and what every setting would have made of them.
 
->>> found = calibrate(pair, ["How do I list files by size?", "How do I stop a process?"])
->>> found.verdict.recommended
+>>> Calibrator(pair, ["How do I list files by size?", "How do I stop a process?"]).run().verdict.recommended
 WindowSetting(threshold=0.8, window=6, ignore_repeated=False)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -58,25 +57,11 @@ class Calibration:
         }
 
 
-def calibrate(
-    pair: Pair,
-    prompts: Iterable[T],
-    prompt_of: Callable[[T], BatchPrompt] | None = None,
-    *,
-    grid: SettingGrid | None = None,
-    system: str | None = None,
-    options: Options | None = None,
-) -> Calibration:
-    """Write and score a draft for each prompt, as many at once as the pair was loaded for, and try the `grid` on them.
-
-    `options` say how drafts are written (length, sampling); `prompt_of` makes an item of `prompts` what `Batch` takes.
-    Raises `CalibrationError` if no prompt has a draft.
-    """
-    return Calibrator(pair, prompts, prompt_of, grid=grid, system=system, options=options).run()
-
-
 class Calibrator(Generic[T]):
-    """The same, which can be watched and stopped from another thread."""
+    """A draft for each prompt, written and scored once, as many at once as the pair was loaded for.
+
+    Iterate over it to watch the work: it yields each prompt that is done. Can be iterated only once.
+    """
 
     def __init__(
         self,
@@ -84,42 +69,46 @@ class Calibrator(Generic[T]):
         prompts: Iterable[T],
         prompt_of: Callable[[T], BatchPrompt] | None = None,
         *,
-        grid: SettingGrid | None = None,
         system: str | None = None,
         options: Options | None = None,
-        progress: Callable[[], object] | None = None,
     ) -> None:
-        """`progress` is called after each prompt."""
+        """`options` say how drafts are written (length, sampling); `prompt_of` makes an item what `Batch` takes."""
         options = scoring_options(options or pair.options)
-        self._grid, self._progress = grid or SettingGrid(), progress
         self._knows_nudges = options.is_greedy and pair.vocabulary.same
         self._batch = Batch(pair, prompts, partial(_question, prompt_of), system=system, options=options)
+        self._drafts: list[ScoredDraft] = []
+        self._failures: list[tuple[T, Exception]] = []
+        self._n_empty = 0
 
-    def cancel(self) -> None:
-        """End the work within one decode; `run` then tells of the drafts that there are."""
-        self._batch.cancel()
-
-    def run(self) -> Calibration:
-        """Raises `CalibrationError` if no prompt has a draft."""
-        drafts: list[ScoredDraft] = []
-        failures: list[tuple[Any, Exception]] = []
-        n_empty = 0
+    def __iter__(self) -> Generator[T, None, None]:
         with closing(iter(self._batch)) as answers:
             for item, reply in answers:
-                draft = None if isinstance(reply, Exception) else ScoredDraft.of(reply)
                 if isinstance(reply, Exception):
-                    failures.append((item, reply))
-                elif draft:
-                    drafts.append(draft)
+                    self._failures.append((item, reply))
+                elif draft := ScoredDraft.of(reply):
+                    self._drafts.append(draft)
                 else:
-                    n_empty += 1
-                if self._progress is not None:
-                    self._progress()
-        if not drafts:
-            raise CalibrationError(_why_none(n_empty, failures))
-        rows = tuple(sweep(drafts, self._grid))
-        nudges = tuple(nudge_row(value, drafts) for value in self._grid.nudges) if self._knows_nudges else ()
-        return Calibration(tuple(drafts), n_empty, tuple(failures), rows, nudges, judge_pair(rows))
+                    self._n_empty += 1
+                yield item
+
+    def cancel(self) -> None:
+        """End the iteration within one decode, from any thread. A draft that is not whole is dropped."""
+        self._batch.cancel()
+
+    def run(self, grid: SettingGrid | None = None) -> Calibration:
+        """The result, once every prompt is done. Raises `CalibrationError` if none of them has a draft."""
+        for _ in self:
+            pass
+        return self.result(grid)
+
+    def result(self, grid: SettingGrid | None = None) -> Calibration:
+        """What the settings of `grid` would have made of the drafts that there are; raises as `run` does."""
+        if not self._drafts:
+            raise CalibrationError(_why_none(self._n_empty, self._failures))
+        grid = grid or SettingGrid()
+        rows = tuple(sweep(self._drafts, grid))
+        nudges = tuple(nudge_row(value, self._drafts) for value in grid.nudges) if self._knows_nudges else ()
+        return Calibration(tuple(self._drafts), self._n_empty, tuple(self._failures), rows, nudges, judge_pair(rows))
 
 
 def _question(prompt_of: Callable[[T], BatchPrompt] | None, item: Any) -> BatchPrompt:
@@ -132,7 +121,7 @@ def _question(prompt_of: Callable[[T], BatchPrompt] | None, item: Any) -> BatchP
     return prompt
 
 
-def _why_none(n_empty: int, failures: list[tuple[Any, Exception]]) -> str:
+def _why_none(n_empty: int, failures: Sequence[tuple[Any, Exception]]) -> str:
     if failures:
         return f"none of the prompts could be answered; the first: {failures[0][1]}"
     if n_empty:

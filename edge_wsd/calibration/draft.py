@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from edge_wsd.calibration.settings import WindowSetting
 from edge_wsd.decoding.events import Reply, Switched, SwitchReason
 from edge_wsd.decoding.options import Options
-from edge_wsd.decoding.signal import ConfidenceWindow
+from edge_wsd.decoding.signal import ConfidenceWindow, is_confident
 
 
 def scoring_options(options: Options) -> Options:
@@ -63,31 +63,46 @@ class ScoredDraft:
 
     def confidences(self, *, window: int, ignore_repeated: bool = False) -> list[float | None]:
         """The confidence at every token: geometric mean over the window that ends there; None until it is full."""
-        return self._judged(WindowSetting(0.0, window, ignore_repeated))[0]
+        return list(self.curve(window=window, ignore_repeated=ignore_repeated).confidences)
 
     def switch(self, setting: WindowSetting) -> Switched | None:
         """How the base would have taken over; None if the reply had ended before that, or with its last token."""
-        confidences, index = self._judged(setting)
-        last = len(self) - 1
+        return self.curve(window=setting.window, ignore_repeated=setting.ignore_repeated).switch(setting.threshold)
+
+    def curve(self, *, window: int, ignore_repeated: bool = False) -> ConfidenceCurve:
+        """The confidence over one window, for any threshold."""
+        counted = [i for i in range(len(self)) if not (ignore_repeated and self.repeated[i])]
+        rule = ConfidenceWindow(threshold=0.0, window=window)
+        rule.extend([self.logprobs[i] for i in counted])
+        return ConfidenceCurve(_held(rule.confidences, counted, len(self)), self.ended)
+
+
+@dataclass(frozen=True, slots=True)
+class ConfidenceCurve:
+    """The confidence at every token of a draft, over one window."""
+
+    confidences: Sequence[float | None]
+    """None until the window is full; at a token that does not count, that of the one before."""
+    ended: SwitchReason | None
+    """As in `ScoredDraft`."""
+
+    def switch(self, threshold: float) -> Switched | None:
+        """As `ScoredDraft.switch`."""
+        index, last = self._first(threshold), len(self.confidences) - 1
         if self.ended is None and index in (None, last):
             return None
         if index is not None:
-            return Switched(index, "confident", confidences[index])
+            return Switched(index, "confident", self.confidences[index])
         assert self.ended is not None
-        return Switched(last, self.ended, confidences[last] if confidences else None)
+        return Switched(last, self.ended, self.confidences[last] if self.confidences else None)
 
-    def is_at_once(self, setting: WindowSetting) -> bool:
+    def is_at_once(self, threshold: float) -> bool:
         """Whether the base takes over with the first window that is full."""
-        confidences, index = self._judged(setting)
-        return index is not None and all(confidence is None for confidence in confidences[:index])
+        index = self._first(threshold)
+        return index is not None and all(confidence is None for confidence in self.confidences[:index])
 
-    def _judged(self, setting: WindowSetting) -> tuple[list[float | None], int | None]:
-        """Every token's confidence, and the first that reaches the threshold."""
-        counted = [i for i in range(len(self)) if not (setting.ignore_repeated and self.repeated[i])]
-        rule = ConfidenceWindow(threshold=setting.threshold, window=setting.window)
-        rule.extend([self.logprobs[i] for i in counted])
-        index = None if rule.index is None else counted[rule.index]
-        return _held(rule.confidences, counted, len(self)), index
+    def _first(self, threshold: float) -> int | None:
+        return next((i for i, value in enumerate(self.confidences) if is_confident(value, threshold)), None)
 
 
 def _held(values: Sequence[float | None], at: Sequence[int], n: int) -> list[float | None]:

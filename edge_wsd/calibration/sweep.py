@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean, median
 from typing import Any
 
-from edge_wsd.calibration.draft import ScoredDraft
+from edge_wsd.calibration.draft import ConfidenceCurve, ScoredDraft
 from edge_wsd.calibration.settings import SettingGrid, WindowSetting
 
 
@@ -45,19 +45,19 @@ class SettingRow:
         }  # fmt: skip
 
 
-def row_of(setting: WindowSetting, drafts: Sequence[ScoredDraft]) -> SettingRow:
-    """The figures of one setting. An empty draft tells nothing and must not be among them."""
-    switches = [draft.switch(setting) for draft in drafts]
+def row_of(setting: WindowSetting, curves: Sequence[ConfidenceCurve]) -> SettingRow:
+    """The figures of one setting, over the curves of its window. An empty draft tells nothing, and has none here."""
+    switches = [curve.switch(setting.threshold) for curve in curves]
     confident = [switch.index + 1 for switch in switches if switch is not None and switch.reason == "confident"]
     kept = [
-        1.0 if switch is None else (switch.index + 1) / len(draft)
-        for switch, draft in zip(switches, drafts, strict=True)
+        1.0 if switch is None else (switch.index + 1) / len(curve.confidences)
+        for switch, curve in zip(switches, curves, strict=True)
     ]
     return SettingRow(
         setting=setting,
-        n=len(drafts),
+        n=len(curves),
         n_confident=len(confident),
-        n_at_once=sum(draft.is_at_once(setting) for draft in drafts),
+        n_at_once=sum(curve.is_at_once(setting.threshold) for curve in curves),
         switch_tokens=median(confident) if confident else None,
         drafted_share=median(kept),
         mean_drafted_share=fmean(kept),
@@ -66,8 +66,14 @@ def row_of(setting: WindowSetting, drafts: Sequence[ScoredDraft]) -> SettingRow:
 
 def sweep(drafts: Sequence[ScoredDraft], grid: SettingGrid) -> list[SettingRow]:
     """A row for each setting of the rule `window`: those that count every token, then those that do not."""
-    return [
-        row_of(setting, drafts)
-        for ignore_repeated in (False, True)
-        for setting in grid.settings(ignore_repeated=ignore_repeated)
-    ]
+    return [row for ignore_repeated in (False, True) for row in _swept(drafts, grid, ignore_repeated=ignore_repeated)]
+
+
+def _swept(drafts: Sequence[ScoredDraft], grid: SettingGrid, *, ignore_repeated: bool) -> Iterator[SettingRow]:
+    rows = {}
+    for window in grid.windows:  # a curve serves all thresholds
+        curves = [draft.curve(window=window, ignore_repeated=ignore_repeated) for draft in drafts]
+        for threshold in grid.thresholds:
+            setting = WindowSetting(threshold, window, ignore_repeated)
+            rows[setting] = row_of(setting, curves)
+    yield from (rows[setting] for setting in grid.settings(ignore_repeated=ignore_repeated))

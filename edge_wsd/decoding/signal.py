@@ -17,6 +17,11 @@ from edge_wsd.decoding.repetition import Repetition
 _EQUAL = 1e-9
 
 
+def is_confident(confidence: float | None, threshold: float) -> bool:
+    """Whether the confidence of a window, None for one that is not full, is enough for the base to take over."""
+    return confidence is not None and confidence >= threshold - _EQUAL
+
+
 class ConfidenceWindow:
     """The rule, fed token by token. `index` is the last token kept, once the window has passed the threshold.
 
@@ -49,7 +54,7 @@ class ConfidenceWindow:
             full = len(self._counted) >= self._window
             confidence = math.exp(math.fsum(self._counted[-self._window :]) / self._window) if full else None
             self.confidences.append(confidence)
-            if self.index is None and confidence is not None and confidence >= self._threshold - _EQUAL:
+            if self.index is None and is_confident(confidence, self._threshold):
                 self.index = len(self.logprobs) - 1
 
     def earliest(self) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_wsd.calibration.settings import SettingGrid
 from edge_wsd.demo import files
 
 GUIDE = Path(__file__).parents[2] / "docs" / "first-real-pair.md"
@@ -59,6 +60,9 @@ def test_the_setting_is_stored_in_a_pair_of_ones_own_and_used_there(program, pro
     assert "threshold = 0.8" in text and "window = 3" in text and "max_draft = 30" in text
     real = json.loads(program("run", QUESTIONS[0], "--pair", "mine", "--json", "-q", "--threads", "1", **pairs).stdout)
     assert real["switch"]["index"] + 1 == 4  # with a window of 6 it is 7
+    (tmp_path / "pairs.toml").write_text(text.replace("0.8", "0.73"))
+    found = json.loads(program("calibrate", "mine", prompts.name, "--limit", "1", "--json", "-q", **pairs).stdout)
+    assert {row["threshold"] for row in found["settings"]} == {0.73, *SettingGrid().thresholds}
 
 
 def test_a_pair_that_is_built_in_is_told_how_to_become_ones_own_before_anything_is_loaded(program, prompts):
@@ -132,8 +136,22 @@ def test_wrong_values_are_one_line(program, prompts, arguments, code, said):
     assert done.returncode == code and said in done.stderr and done.stdout == ""
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("q.csv", "prompt,answer\nHow?,So.\n", "q.csv is a table; expected a question, or a JSON object, in each line"),
+        ("q.json", '[\n  {"prompt": "How?"}\n]\n', "q.json: it holds one JSON list; give its objects a line each"),
+    ],
+)
+def test_a_file_of_another_form_is_refused_before_anything_is_loaded(program, tmp_path, name, text, said):
+    (tmp_path / name).write_text(text)
+    done = program("calibrate", "demo", name)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1) and said in done.stderr
+
+
 def test_missing_and_empty_files_are_one_line(program, tmp_path):
     (tmp_path / "empty.jsonl").write_text("\n")
+    assert "it is a folder, not a file" in program("calibrate", "demo", ".").stderr
     done = program("calibrate", "demo", "empty.jsonl")
     said = "empty.jsonl is empty; expected a question, or a JSON object, in each line"
     assert done.returncode == 1 and said in done.stderr
@@ -149,10 +167,13 @@ def test_the_picture_shows_every_window_and_the_recommended_setting(program, pro
         assert said in text
 
 
-def test_ctrl_c_ends_it_with_130_and_tells_nothing(at_terminal, tmp_path):
+def test_ctrl_c_keeps_what_was_done_and_stores_nothing(at_terminal, program, tmp_path):
     path = tmp_path / "many.jsonl"
     path.write_text('{"prompt": "How do I list files by size?"}\n' * 3000)
-    somebody = at_terminal("calibrate", "demo", path.name, real=True)
-    somebody.waits_for("many.jsonl")
+    somebody = at_terminal("calibrate", "demo", path.name, "--plot", "many.svg", real=True, columns=100)
+    while not re.search(r" [1-9]\d*/3000", somebody.seen):
+        somebody.waits_for("/3000")
     somebody.types("\x03")
-    assert somebody.leaves() == 130 and "Recommended" not in somebody.seen
+    assert somebody.leaves() == 130
+    assert re.search(r"stopped after \d+ of 3000 prompts; the figures are those of their drafts", somebody.seen)
+    assert "Drafts in which the base takes over" in somebody.seen and (tmp_path / "many.svg").exists()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edge_wsd import ModelSettings, Options, Pair
-from edge_wsd.calibration.calibration import Calibrator, calibrate
+from edge_wsd.calibration.calibration import Calibrator
 from edge_wsd.calibration.draft import ScoredDraft, scoring_options
 from edge_wsd.calibration.nudged import nudged
 from edge_wsd.calibration.settings import SettingGrid
@@ -59,16 +59,16 @@ def test_the_scores_are_those_of_reading_the_draft_token_by_token(pair):
 
 
 def test_a_calibration_scores_each_prompt_once_whatever_is_swept(pair):
-    asked, told = [], []
+    asked = []
 
     def prompt_of(question):
         asked.append(question)
         return question
 
-    found = Calibrator(
-        pair, QUESTIONS, prompt_of, grid=GRID, options=HOW["greedy"], progress=lambda: told.append(len(asked))
-    ).run()
-    assert asked == list(QUESTIONS) and len(told) == 3
+    work = Calibrator(pair, QUESTIONS, prompt_of, options=HOW["greedy"])
+    assert list(work) == list(QUESTIONS)
+    found = work.result(GRID)
+    assert asked == list(QUESTIONS)
     expected = [ScoredDraft.of(pair.generate(question, scoring_options(HOW["greedy"]))) for question in QUESTIONS]
     assert [draft.ids for draft in found.drafts] == [draft.ids for draft in expected]
     assert len(found.rows) == 2 * 3 * 3 and found.failures == () and found.n_empty == 0
@@ -80,13 +80,15 @@ def test_a_calibration_scores_each_prompt_once_whatever_is_swept(pair):
 
 def test_a_prompt_that_cannot_be_answered_is_a_failure_of_its_own(pair):
     prompts = ["hello", "", "long " * 5000]
-    found = calibrate(pair, prompts, options=HOW["length"])
+    found = Calibrator(pair, prompts, options=HOW["length"]).run()
     assert len(found.drafts) == 1 and [prompt for prompt, _ in found.failures] == prompts[1:]
 
 
 def test_a_calibration_that_is_stopped_tells_of_what_there_is(pair):
-    work = Calibrator(pair, QUESTIONS, progress=lambda: work.cancel())  # noqa: PLW0108
-    assert len(work.run().drafts) == 1
+    work = Calibrator(pair, QUESTIONS)
+    for _ in work:
+        work.cancel()
+    assert len(work.result().drafts) == 1
 
 
 def test_what_is_known_of_nudging_is_what_it_does_and_then_it_writes_another_word(nudge_pair):

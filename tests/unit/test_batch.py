@@ -231,9 +231,22 @@ def test_prompts_are_questions_of_a_text_or_json_lines(end):
     assert asked == [(2, "one {now}"), (4, '{"prompt": "two"}'), (7, "three")]
     errors = [(line.number, str(line.error)) for line in lines if line.error is not None]
     assert [number for number, _ in errors] == [5, 6] and "UTF-8" in errors[0][1] and "NUL" in errors[1][1]
-    for data in (GOOD, b'\n\xef\xbb\xbf {"prompt": "one"}\ntwo\n', b'["one"]\n', b" \n"):
+    for data in (GOOD, b'\n\xef\xbb\xbf {"prompt": "one"}\ntwo\n', b" \n"):
         as_read = [(line.number, line.messages, str(line.error)) for line in read_prompts(io.BytesIO(data))]
         assert as_read == [(line.number, line.messages, str(line.error)) for line in lines_of(data)]
+
+
+@pytest.mark.parametrize(
+    "data", [b'["one", "two"]', b'[{"prompt": "one"},\n', b'\n[\n  {"prompt": "one"}\n]', b"[ ]\n"]
+)
+def test_one_json_list_is_told_with_how_to_take_it_apart(data):
+    with pytest.raises(BatchFileError, match="one JSON list; give its objects a line each"):
+        read_prompts(io.BytesIO(data))
+
+
+def test_a_question_may_begin_with_a_bracket():
+    (line,) = read_prompts(io.BytesIO(b"[urgent] How do I stop a process?\n"))
+    assert line.error is None and line.messages[0].content == "[urgent] How do I stop a process?"
 
 
 def answer_all(path: Path, data: bytes = GOOD, settings: str = "s", *, anew: bool = False, most: int = 1000) -> int:

@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import pytest
 
-from edge_wsd.calibration.calibration import calibrate
+from edge_wsd.calibration.calibration import Calibrator
 from edge_wsd.calibration.draft import ScoredDraft, scoring_options
 from edge_wsd.calibration.draft_signal import DraftSignal
 from edge_wsd.calibration.nudged import nudge_row, nudged
 from edge_wsd.calibration.settings import SettingGrid, WindowSetting
-from edge_wsd.calibration.sweep import row_of, sweep
+from edge_wsd.calibration.sweep import sweep
 from edge_wsd.calibration.verdict import judge_pair
 from edge_wsd.decoding.events import Alternative, Reply, Switched, Token
 from edge_wsd.decoding.options import Options
@@ -145,10 +145,10 @@ def test_a_grid_is_in_order_without_doubles_and_checked():
 
 def test_a_row_counts_switches_and_what_is_kept():
     drafts = [draft_of([0.1, 0.9, 0.9, 0.1]), draft_of([0.9, 0.9, 0.9, 0.9]), draft_of([0.1, 0.1])]
-    row = row_of(WindowSetting(0.8, 2), drafts)
+    row = sweep(drafts, SettingGrid((0.8,), (2,)))[0]
     assert (row.n, row.n_confident, row.n_at_once, row.switch_tokens) == (3, 2, 1, 2.5)
     assert row.drafted_share == 0.75 and row.mean_drafted_share == pytest.approx((0.75 + 0.5 + 1.0) / 3)
-    assert row_of(WindowSetting(0.8, 3), drafts[2:]).switch_tokens is None
+    assert sweep(drafts[2:], SettingGrid((0.8,), (3,)))[0].switch_tokens is None
 
 
 def judged(drafts):
@@ -202,9 +202,9 @@ class NoPair:
 
 def test_without_a_draft_the_reason_is_told():
     with pytest.raises(CalibrationError, match="there are no prompts"):
-        calibrate(NoPair(), [])
+        Calibrator(NoPair(), []).run()
     with pytest.raises(CalibrationError, match="the first: this pair is not asked"):
-        calibrate(NoPair(), ["hello"])
+        Calibrator(NoPair(), ["hello"]).run()
     given = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "Sure"}]
     with pytest.raises(CalibrationError, match="the first: it ends with an assistant message"):
-        calibrate(NoPair(), [given])
+        Calibrator(NoPair(), [given]).run()

@@ -246,6 +246,17 @@ def test_a_name_of_the_file_may_be_as_long_as_the_file_system_allows(file, tmp_p
     assert list(longest.read().pairs) == ["b"]
 
 
+def test_a_file_that_is_read_only_is_not_replaced_and_that_is_known_beforehand(file, monkeypatch):
+    """A file of another name may be put in its place, whatever its permissions are."""
+    write(file, GOOD)
+    file.require_writable()
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everything
+    for change in (file.require_writable, lambda: file.add(NamedPair("b", "x", "y"))):
+        with pytest.raises(PairsFileError, match=r"pairs\.toml: cannot be written: it is read-only; chmod u\+w"):
+            change()
+    assert file.path.read_text() == GOOD
+
+
 def test_a_link_to_the_file_stays_a_link(file, tmp_path):
     write(file, GOOD)
     real = tmp_path / "dotfiles.toml"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -12,18 +13,21 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edge_wsd.batch_files import Line, read_prompts
+from edge_wsd.calibration.settings import SettingGrid
 from edge_wsd.cli.first_use import Consent
-from edge_wsd.cli.main import FAILED
+from edge_wsd.cli.main import FAILED, INTERRUPTED
 from edge_wsd.cli.option_types import ListType
 from edge_wsd.cli.options import PER_MODEL_NOTE, REPLY_FLAGS, model_options, parallel_option
 from edge_wsd.cli.pair_choice import PairChoice, complete_pair, named_or_in_folder, overlap_option, template_options
 from edge_wsd.cli.sections import SectionCommand, SectionOption
 from edge_wsd.cli.ui.count_bar import counting
 from edge_wsd.cli.ui.guard import print_json
-from edge_wsd.cli.ui.interruptible import call
+from edge_wsd.cli.ui.interruptible import Interruptible
 from edge_wsd.cli.ui.rows import columns_of_stdout, prose_lines, tell
 from edge_wsd.cli.ui.texts import InputError, system_option
-from edge_wsd.errors import OptionError, PairsFileError
+from edge_wsd.cli.warnings import quiet_option
+from edge_wsd.decoding.options import Options
+from edge_wsd.errors import BatchFileError, OptionError, PairsFileError
 from edge_wsd.llama.settings import ModelSettings, Overlap
 from edge_wsd.models.pairs.file import PairsFile
 from edge_wsd.models.pairs.named_pair import NamedPair
@@ -31,9 +35,10 @@ from edge_wsd.reading import open_regular
 from edge_wsd.units import counted
 
 if TYPE_CHECKING:
-    from edge_wsd.calibration.calibration import Calibration
-    from edge_wsd.calibration.settings import SettingGrid
-    from edge_wsd.pair import Pair
+    from edge_wsd.calibration.calibration import Calibration, Calibrator
+
+_TABLES = (".csv", ".tsv", ".xls", ".xlsx", ".ods", ".parquet")
+_EXPECTED = "expected a question, or a JSON object, in each line"
 
 
 def _swept(flag: str, kind: type, text: str) -> Callable[[Any], Any]:
@@ -55,7 +60,7 @@ def _swept(flag: str, kind: type, text: str) -> Callable[[Any], Any]:
 @click.option("--plot", metavar="FILE.svg|png", help="Also draw switches and the drafted share against the threshold.")
 @click.option("--store", is_flag=True, help="Keep the recommended setting in the pair, which must be one of your own.")
 @click.option("--json", "as_object", is_flag=True, help="Print one JSON object.")
-@click.option("-q", "--quiet", is_flag=True, help="Nothing on stderr but errors.")
+@quiet_option
 @parallel_option
 @template_options
 @overlap_option
@@ -103,7 +108,7 @@ def command(  # noqa: PLR0913
     pair = named_or_in_folder(name)
     if store:
         _require_own(pair)
-    grid = _grid(thresholds=thresholds, windows=windows, nudges=nudges)
+    grid = _grid(pair, thresholds=thresholds, windows=windows, nudges=nudges)
     lines = _read(source, limit)
     templates = {"drafter_template": drafter_template, "base_template": base_template}
     loading = {
@@ -114,76 +119,89 @@ def command(  # noqa: PLR0913
         "overlap": overlap,
     }
     choice = PairChoice.of(pair, loading, Consent.NONE)
+    options = _options(choice.defaults, max_tokens=max_tokens, max_draft=max_draft)
     with choice.open(quiet=quiet) as loaded:
+        from edge_wsd.calibration.calibration import Calibrator
+
         if not quiet:
             choice.warn(loaded)
-        changes = {"max_tokens": max_tokens, "max_draft": max_draft}
-        found = _calibrate(loaded, lines, grid, system, changes, source, quiet=quiet)
-    if as_object:
-        print_json({"pair": pair.name or name, **found.as_dict()})
-    else:
-        for line in _report(found, grid, columns_of_stdout()):
-            click.echo(line)
-    if plot is not None:
-        from edge_wsd.calibration.plot import SWEEP_SIZE, draw_sweep
-        from edge_wsd.pictures import write_picture
-
-        write_picture(
-            Path(plot), lambda figure: draw_sweep(figure, found.rows, found.verdict.recommended), size=SWEEP_SIZE
-        )
-    is_stored = not store or _store(pair, found)
+        work = Calibrator(loaded, lines, Line.prompt, system=system, options=options)
+        n_done = _write_drafts(work, lines, source, quiet=quiet)
+    found, is_whole = work.result(grid), n_done == len(lines)
+    _print(found, grid, pair.name or name, len(lines), as_object=as_object)
+    if not is_whole:
+        tell(f"stopped after {n_done} of {counted(len(lines), 'prompts')}; the figures are those of their drafts")
+    is_stored = not store or (is_whole and _store(pair, found))
     for line, error in found.failures[:1]:
-        left_out = f"{len(found.failures)} of {counted(len(lines), 'prompts')} could not be answered"
+        left_out = f"{len(found.failures)} of {counted(n_done, 'prompts')} could not be answered"
         tell(f"warning: {left_out}; line {line.number}: {error}")
+    if plot is not None:
+        _write_plot(Path(plot), found)
+    if not is_whole:
+        context.exit(INTERRUPTED)
     if found.failures or not is_stored:
         context.exit(FAILED)
 
 
-def _grid(**given: tuple[Any, ...] | None) -> SettingGrid:
-    from edge_wsd.calibration.settings import SettingGrid
-
+def _grid(pair: NamedPair, **given: tuple[Any, ...] | None) -> SettingGrid:
+    """What was given; else the usual values, and those of the pair."""
+    chosen = {name: values for name, values in given.items() if values is not None}
     try:
-        return SettingGrid(**{name: values for name, values in given.items() if values is not None})
+        return SettingGrid(**chosen) if chosen else SettingGrid().including(Options(**pair.options))
     except OptionError as error:
         raise click.UsageError(str(error)) from error
 
 
 def _read(source: str, limit: int | None) -> list[Line]:
-    if source == "-":
-        if sys.stdin is None:
-            raise InputError("stdin is closed; name a file of prompts")
-        lines = list(islice(read_prompts(sys.stdin.buffer), limit))
-    else:
-        with open_regular(source) as file:
+    """The prompts. A table is refused: which of its columns holds them is not known."""
+    if source == "-" and sys.stdin is None:
+        raise InputError("stdin is closed; name a file of prompts")
+    shown = "stdin" if source == "-" else source
+    if Path(source).suffix.lower() in _TABLES:
+        raise InputError(f"{shown} is a table; {_EXPECTED}")
+    with nullcontext(sys.stdin.buffer) if source == "-" else open_regular(source) as file:
+        try:
             lines = list(islice(read_prompts(file), limit))
+        except BatchFileError as error:
+            raise InputError(f"{shown}: {error}") from error
     if not lines:
-        raise InputError(
-            f"{'stdin' if source == '-' else source} is empty; expected a question, or a JSON object, in each line"
-        )
+        raise InputError(f"{shown} is empty; {_EXPECTED}")
     return lines
 
 
-def _calibrate(
-    pair: Pair,
-    lines: list[Line],
-    grid: SettingGrid,
-    system: str | None,
-    changes: dict[str, Any],
-    source: str,
-    *,
-    quiet: bool,
-) -> Calibration:
-    """Every draft. After Ctrl-C nothing is told: half a calibration is none."""
-    from edge_wsd.calibration.calibration import Calibrator
-
+def _options(options: Options, **given: Any) -> Options:
+    """The pair's, with what was given."""
     try:
-        options = pair.options.with_changes(**{key: value for key, value in changes.items() if value is not None})
+        return options.with_changes(**{key: value for key, value in given.items() if value is not None})
     except OptionError as error:
         key, _, rest = str(error).partition(" ")
         raise click.UsageError(f"{REPLY_FLAGS[key][0]} {rest}") from error
-    with counting(source, 0, len(lines), quiet=quiet) as bar:
-        work = Calibrator(pair, lines, Line.prompt, grid=grid, system=system, options=options, progress=bar.count)
-        return call(work.run, cancel=work.cancel)
+
+
+def _write_drafts(work: Calibrator[Line], lines: Sequence[Line], source: str, *, quiet: bool) -> int:
+    """How many prompts were done, which is fewer after Ctrl-C. Raises KeyboardInterrupt if none has been by then."""
+    running = Interruptible(lambda: work, cancel=work.cancel)
+    with counting(source, 0, len(lines), quiet=quiet) as bar, closing(iter(running)) as done:
+        for _ in done:
+            bar.count()
+    if running.interrupted and not bar.n_done:
+        raise KeyboardInterrupt
+    return bar.n_done
+
+
+def _print(found: Calibration, grid: SettingGrid, name: str, n_prompts: int, *, as_object: bool) -> None:
+    if as_object:
+        print_json({"pair": name, "n_prompts": n_prompts, **found.as_dict()})
+        return
+    for line in _report(found, grid, columns_of_stdout()):
+        click.echo(line)
+
+
+def _write_plot(path: Path, found: Calibration) -> None:
+    from edge_wsd.calibration.plot import SWEEP_SIZE, draw_sweep
+    from edge_wsd.pictures import write_picture
+
+    write_picture(path, lambda figure: draw_sweep(figure, found.rows, found.verdict.recommended), size=SWEEP_SIZE)
 
 
 def _report(found: Calibration, grid: SettingGrid, n_columns: int | None) -> Iterator[str]:
@@ -222,13 +240,14 @@ def verdict_lines(found: Calibration) -> Iterator[str]:
 
 
 def _require_own(pair: NamedPair) -> None:
-    """Raises where there is no pair in the user's file that a setting could be kept in."""
+    """Raises where there is no pair in the user's file that a setting could be kept in, or the file cannot change."""
     if not pair.name or pair.is_built_in:
         what = f"{pair.name!r} is built in" if pair.name else "a folder has no options"
         raise PairsFileError(
             f"{what}, so no setting can be stored in it; name the two models with `edge-wsd pairs add NAME --drafter "
             "MODEL --base MODEL`, and calibrate that pair"
         )
+    PairsFile().require_writable()
 
 
 def _store(pair: NamedPair, found: Calibration) -> bool:
@@ -238,6 +257,7 @@ def _store(pair: NamedPair, found: Calibration) -> bool:
         tell(f"nothing was stored in {pair.name}: no setting is recommended")
         return False
     file = PairsFile()
-    file.add(replace(pair, threshold=setting.threshold, window=setting.window), replace=True)
+    now = file.read().pairs.get(pair.name, pair)  # it may have been edited while the drafts were written
+    file.add(replace(now, threshold=setting.threshold, window=setting.window), replace=True)
     tell(f"stored threshold {setting.threshold:g} and window {setting.window} in {pair.name}, in {file.path}")
     return True

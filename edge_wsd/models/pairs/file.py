@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -112,6 +113,11 @@ class PairsFile:
                 raise
             return Pairs()
         return _Reading(self.path, text).pairs() if text else Pairs()
+
+    def require_writable(self) -> None:
+        """Raises now what a change would raise later: for before work that takes long."""
+        with self._locked():
+            self._text()
 
     def add(self, pair: NamedPair, *, replace: bool = False) -> None:
         """Adds a pair; with `replace` it takes the place of one of the same name, whose comments stay.
@@ -218,6 +224,8 @@ class PairsFile:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             place = behind_links(self.path)  # those who come by different links wait for each other
             with FileLock(place.with_name(_LOCK), timeout=_LOCK_TIMEOUT_S):
+                if place.exists() and not os.access(place, os.W_OK):  # another file could still take its place
+                    raise PermissionError(errno.EACCES, "it is read-only; chmod u+w allows it")
                 yield
         except Timeout as error:
             raise PairsFileError(f"{self.path}: is being written by another program; try again") from error
