@@ -12,6 +12,7 @@ import click
 
 from edge_wsd.cli.ui.interruptible import call
 from edge_wsd.cli.ui.terminal import is_terminal, one_line
+from edge_wsd.cli.ui.terminal_state import keys_seen
 from edge_wsd.cli.ui.waiting import waiting_for
 from edge_wsd.errors import Cancelled, StoreError
 from edge_wsd.models.pairs.named_pair import NamedPair
@@ -115,7 +116,8 @@ def _agrees(pair: NamedPair, missing: Sequence[HubModel]) -> bool:
         click.echo(one_line(line), err=True)
     click.echo(f"Pull {'it' if len(missing) == 1 else 'them'} now? [y/N] ", err=True, nl=False)
     try:
-        answer = sys.stdin.readline()
+        with keys_seen():
+            answer = sys.stdin.readline()
     except KeyboardInterrupt:
         click.echo(err=True)
         raise

@@ -68,8 +68,6 @@ FOREIGN_SLASH_COMMANDS: Mapping[str, str] = {
 SET_NAMES: Mapping[str, str] = {
     **dict.fromkeys(("history", "nohistory"), "the conversation always counts; /clear forgets it"),
     **dict.fromkeys(("wordwrap", "nowordwrap"), _LEFT_ALONE),
-    "format": """/set json_schema '{"type": "object"}' has answers follow a schema""",
-    "noformat": "/set json_schema none",
     **dict.fromkeys(("think", "nothink"), _THINKING),
     "noverbose": "/set quiet hides the line after each answer",
     "template": when_loaded("a template", "--drafter-template"),
@@ -168,10 +166,10 @@ COMMANDS_OF_GROUPS: Mapping[str, Mapping[str, str]] = {
         **dict.fromkeys(_TELL, "`edge-wsd sessions show NAME` shows what was said"),
         "mv": "`edge-wsd sessions rename OLD NEW` gives a session another name",
         **dict.fromkeys(
-            ("add", "new", "create", "open", "chat", "load"),
+            ("add", "new", "create", "open", "resume", "continue", "chat", "load"),
             "`edge-wsd chat --session NAME` begins a session, or goes on with it",
         ),
-        **dict.fromkeys(("resume", "continue", "last"), _GOES_ON),
+        "last": _GOES_ON,
         **dict.fromkeys(("save", "write", "backup"), "`edge-wsd sessions export NAME FILE` writes a session to a file"),
     },
 }

@@ -30,11 +30,11 @@ def with_pair(conversation: SavedConversation, choice: PairChoice) -> SavedConve
     if not pair.is_built_in:
         found = pair.anywhere().as_dict()
         reference |= {key: found[key] for key in (*MODEL_KEYS, *TEMPLATE_KEYS) if key in found}
-    return replace(conversation, pair=reference, loading=_loading(choice))
+    return replace(conversation, pair=reference, loading=loading_of(choice))
 
 
-def _loading(choice: PairChoice) -> dict[str, Any]:
-    """What is not as usual, in JSON."""
+def loading_of(choice: PairChoice) -> dict[str, Any]:
+    """How its models are loaded, where that is not as usual, as JSON has it."""
     kept: dict[str, Any] = {}
     for role in SOURCES:
         settings = choice.loading[f"{role}_settings"]

@@ -10,6 +10,7 @@ import click
 from edge_wsd.cli.chat import Chat
 from edge_wsd.cli.slash_command import CommandError
 from edge_wsd.cli.ui.clipboard import copy
+from edge_wsd.cli.ui.terminal_state import keys_seen
 from edge_wsd.cli.ui.texts import checked
 from edge_wsd.decoding.options import Mode
 
@@ -73,7 +74,8 @@ def edit(chat: Chat, rest: str) -> None:
         raise CommandError("nothing has been asked yet; /edit alone begins with an empty text")
     messages = chat.session.messages
     last = next((message.content for message in reversed(messages) if message.role == "user"), "")
-    text = click.edit(last if rest == "last" else rest, extension=".md")
+    with keys_seen():
+        text = click.edit(last if rest == "last" else rest, extension=".md")
     if text is None or not text.strip():
         chat.screen.note("nothing was saved in the editor, so nothing is asked")
         return

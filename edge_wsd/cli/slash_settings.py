@@ -17,6 +17,7 @@ from edge_wsd.cli.chat_options import (
 )
 from edge_wsd.cli.options import MODEL_FLAGS, REPLY_FLAGS
 from edge_wsd.cli.pair_choice import demo_remarks
+from edge_wsd.cli.session_pair import loading_of, loading_text
 from edge_wsd.cli.slash_command import CommandError
 from edge_wsd.cli.ui.status import statistics_rows
 from edge_wsd.cli.ui.texts import checked
@@ -107,8 +108,10 @@ def show(chat: Chat, rest: str) -> None:
 
 
 def _rows(chat: Chat) -> list[tuple[str, str]]:
+    loading = loading_text(loading_of(chat.chat_pair.choice))
     return [
         *chat.pair_rows(),
+        *((("loaded with", loading),) if loading else ()),
         ("system", chat.session.system or "(none)"),
         ("options", changed_options(chat.session.options, Options()) or "all as they come; /set lists them"),
         ("messages", str(len(chat.session.messages))),
@@ -154,10 +157,29 @@ def _quiet(chat: Chat, _value: str) -> None:
     stats(chat, "off")
 
 
+def _format(chat: Chat, value: str) -> None:
+    """`/set format json`, or a schema, as Ollama has it: the whole answer follows it."""
+    schema = '{"type": "object"}' if unquoted(value).lower() == "json" else value
+    if not schema:
+        raise CommandError(
+            "/set format json has answers be JSON, /set format SCHEMA follow a schema, /set noformat ends it"
+        )
+    set_(chat, f"json_schema {schema}")
+    if chat.session.options.json_schema is not None:
+        set_(chat, "grammar_from start")
+
+
+def _noformat(chat: Chat, _value: str) -> None:
+    for name in ("json_schema", "grammar_from"):
+        set_(chat, f"{name} default")
+
+
 _ELSEWHERE: dict[str, Callable[[Chat, str], None]] = {
     "system": system,
     "verbose": _verbose,
     "quiet": _quiet,
     "pair": pair,
+    "format": _format,
+    "noformat": _noformat,
 }
 """Names behind `/set` that have a command of their own."""

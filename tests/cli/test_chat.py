@@ -387,6 +387,31 @@ def test_what_is_typed_ahead_waits_for_the_next_prompt_and_is_not_shown_in_the_a
     somebody.waits_for("typed ahead")
 
 
+def test_what_is_typed_ahead_of_a_command_is_not_shown_in_what_it_says(person, environment, tmp_path):
+    """Behind a command that took its time it stood in the middle of the next line."""
+    (tmp_path / "clip").mkdir()
+    slow = tmp_path / "clip" / "xclip"
+    slow.write_text(f"#!/bin/sh\ntouch {tmp_path}/began\nwhile [ ! -e {tmp_path}/may_end ]; do sleep 0.05; done\n")
+    slow.chmod(0o755)
+    environment["PATH"] = f"{slow.parent}:/usr/bin:/bin"
+    environment["DISPLAY"], environment["WAYLAND_DISPLAY"] = ":9", ""
+    somebody = person()
+    somebody.line("hello")
+    somebody.waits_for("switch after")
+    somebody.waits_for(PROMPT)
+    somebody.line("/copy")
+    end = time.monotonic() + 30
+    while not (tmp_path / "began").exists():
+        assert time.monotonic() < end
+        somebody.rests(0.05)
+    somebody.types("typed ahead")
+    somebody.rests()
+    (tmp_path / "may_end").touch()
+    somebody.waits_for("went to xclip")
+    assert "typed" not in somebody.seen
+    somebody.waits_for("typed ahead")
+
+
 def test_a_command_that_writes_an_answer_leaves_one_empty_line(person):
     somebody = person()
     somebody.line("hello")

@@ -83,6 +83,8 @@ FOREIGN = (
     ("/show system", "system: Be brief."),
     ("/set verbose", "a status line after each answer: on"),
     ("/set quiet", "a status line after each answer: off"),
+    ("/set format json", 'json_schema = {"type": "object"}\ngrammar_from = start'),
+    ("/set noformat", "json_schema = none\ngrammar_from = switch"),
     ("/show info", "  pair          demo"),
     ("/show parameters", "  max_tokens 100 "),
     ("one", ""),

@@ -23,7 +23,7 @@ from edge_wsd.cli.options import REPLY_FLAGS
         ("!fragment", "/read FILE"),
         ("!edit", "needs a terminal"),
         ("/set temprature 0.5", "/set temperature 0.5"),
-        ("/set format json", "/set json_schema"),
+        ("/set format", "/set format json"),
         ("/set model other", "/pair NAME"),
         ("/set history", "/clear"),
         ("/set wordwrap", "between words"),
@@ -109,6 +109,11 @@ def test_help_may_be_asked_about_one_thing(played, question, topic, shown):
         (["run", "-p", "hello"], "edge-wsd run"),
         (["run", "--temp", "0.5", "hello"], "--temperature"),
         (["run", "-ngl", "99", "hello"], "--gpu-layers"),
+        (["run", "-ctk", "q8_0", "hello"], "--kv-type"),
+        (["chat", "-ctk", "q8_0"], "--kv-type"),
+        (["chat", "-c", "4096"], "--ctx 4096"),
+        (["run", "--continue", "hello"], "edge-wsd chat --continue"),
+        (["sessions", "last"], "edge-wsd chat --continue"),
         (["run", "-n", "99", "hello"], "--max-tokens"),
         (["bench", "--prompt", "32", "--nonsense"], "--nonsense"),
         (["run", "--model=x.gguf", "hello"], "--pair NAME"),
@@ -167,4 +172,5 @@ def test_no_habit_names_an_option_that_a_command_has():
         for name in ("run", "chat"):
             command = cli.get_command(context, name)
             own = {flag for param in command.params for flag in (*param.opts, *param.secondary_opts)}
-            assert not own & set(habits.OPTIONS)
+            of_chat_alone = {"-c", "--continue"} if name == "chat" else set()  # and so told in others
+            assert own & set(habits.OPTIONS) == of_chat_alone

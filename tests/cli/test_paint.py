@@ -55,6 +55,22 @@ def test_lines_are_broken_between_words_however_the_text_arrives(narrow, size):
     assert " ".join(line.strip() for line in lines).split() == TEXT.split()
 
 
+def test_lines_follow_a_window_whose_width_changes_in_the_middle_of_an_answer(monkeypatch):
+    """They were as long as the window was when the answer began, and a narrower one broke them inside words."""
+    out, lengths = io.StringIO(), {}
+    monkeypatch.setenv("COLUMNS", "60")
+    painter = Painter(out, Style.COLOURS, wrap=True)
+    for columns in (60, 25, 45):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        before = len(on_a_screen(out.getvalue()))
+        for word in TEXT.split():
+            painter.write(f" {word}", "base")
+        new = on_a_screen(out.getvalue())[before:]  # without the line that was being written
+        lengths[columns] = max(map(len, new))
+    assert lengths[60] < 60 and lengths[25] < 25 and 25 < lengths[45] < 45, lengths
+    assert " ".join(on_a_screen(out.getvalue())).split() == TEXT.split() * 3
+
+
 def test_a_word_longer_than_the_line_is_broken_inside(narrow):
     lines = on_a_screen(painted([("see " + "x" * 50 + " there", "base")], Style.PLAIN, wrap=True))
     assert max(map(len, lines)) <= narrow and "".join(lines).replace(" ", "") == "see" + "x" * 50 + "there"

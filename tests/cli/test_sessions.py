@@ -114,8 +114,8 @@ def test_the_session_that_was_used_last_goes_on(played, store, flag):
     for number, name in enumerate(("work", "play", "rest")):
         played("chat", "-q", "--session", name, stdin="one\n")
         os.utime(store.path_of(name), (1e9 + number, 1e9 + number))
-    played("chat", "-q", "--session", "play", stdin="two\n")
-    assert "4 messages loaded from the session play" in played("chat", flag, stdin="").stderr
+    played("chat", "-q", "--session", "rest", stdin="two\n")
+    assert "4 messages loaded from the session rest" in played("chat", flag, stdin="").stderr
     for wrong in (("--session", "work"), ("--load", str(store.path_of("work"))), ("4096",)):
         assert played("chat", flag, *wrong, stdin="").returncode == 2
     assert "the length of the context is --ctx 4096" in played("chat", "-c", "4096", stdin="").stderr

@@ -26,6 +26,7 @@ from edge_wsd.cli.ui.chat_input import LineReader, LineSource, message_of
 from edge_wsd.cli.ui.paint import Style, style_options
 from edge_wsd.cli.ui.screen import screen_for
 from edge_wsd.cli.ui.terminal import is_dumb, is_terminal, one_line
+from edge_wsd.cli.ui.terminal_state import keys_unseen
 from edge_wsd.cli.ui.texts import system_option
 from edge_wsd.conversation_file import SavedConversation
 from edge_wsd.decoding.options import Options
@@ -195,7 +196,9 @@ def _hold(chat: Chat, source: LineSource) -> None:
     """Until the input ends. An error ends a conversation read from a pipe, but not one with a person."""
     while True:
         try:
-            _take(chat, source.read())
+            line = source.read()
+            with keys_unseen() if chat.interactive else nullcontext():
+                _take(chat, line)
         except EOFError:
             return
         except KeyboardInterrupt:

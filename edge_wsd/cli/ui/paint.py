@@ -95,9 +95,8 @@ class Painter:
         self._style = style
         self._raw = raw
         # marks take space of their own, so their lines are left to the terminal
-        wrap = wrap and style is not Style.MARKS and not is_dumb()
+        self._wrap = wrap and style is not Style.MARKS and not is_dumb()
         self._screen_width = shutil.get_terminal_size().columns
-        self._width = self._screen_width - 1 if wrap else None
         self._source: Source | None = None
         self._column = 0
         self._word: list[tuple[str, Source | None]] = []  # what has been written since the last space
@@ -109,12 +108,13 @@ class Painter:
         if not text:
             return
         self._at_line_start = text.endswith("\n")
+        self._follow_the_window()
         if not self._raw:
             text = neutralise(text)
         if self._style is Style.MARKS:
             text = self._marked(text, source)
             self._advance(text)
-        elif self._width is None:
+        elif not self._wrap:
             self._advance(text)
             text = self._change_to(source) + text
         else:
@@ -136,6 +136,12 @@ class Painter:
     def _put(self, text: str) -> None:
         self._out.write(text)
         self._out.flush()
+
+    def _follow_the_window(self) -> None:
+        """Its width may have changed, and the terminal have broken the word being written: that stays where it is."""
+        n_columns = shutil.get_terminal_size().columns
+        if n_columns != self._screen_width:
+            self._screen_width, self._word = n_columns, []
 
     @property
     def column(self) -> int:
@@ -170,11 +176,10 @@ class Painter:
         return "\u00bb" if self._style is Style.MARKS and before == "drafter" else ""
 
     def _place(self, character: str, source: Source | None, pieces: list[str]) -> None:
-        assert self._width is not None
         width = _TAB_WIDTH - self._column % _TAB_WIDTH if character == "\t" else get_character_cell_size(character)
         if character == "\n":
             self._column, self._word = 0, []
-        elif self._column + width > self._width:
+        elif self._column + width >= self._screen_width:
             if character == " ":
                 character, self._column, self._word = "\n", 0, []
             else:

@@ -7,6 +7,7 @@ import sys
 import click
 
 from edge_wsd.cli.ui.terminal import is_terminal
+from edge_wsd.cli.ui.terminal_state import keys_seen
 
 
 def can_be_asked() -> bool:
@@ -17,7 +18,8 @@ def can_be_asked() -> bool:
 def agrees(question: str) -> bool:
     """What the person says; no if nothing. Raises `click.Abort` for Ctrl-C and Ctrl-D."""
     try:
-        return click.confirm(question, err=True)
+        with keys_seen():
+            return click.confirm(question, err=True)
     except click.Abort:  # the cursor is still behind the question
         click.echo(err=True)
         raise

@@ -41,6 +41,8 @@ class Screen:
                 self._say(line, "" if number == 0 else DIM)
         for line in legend(self._style, self._n_columns()):
             self._say(line)
+        if self._wrap and self._style is Style.PLAIN:
+            self.note("without colours, --marks shows which model wrote what")
         self.space()
 
     def token(self, token: Token) -> None:

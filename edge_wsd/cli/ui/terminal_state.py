@@ -102,7 +102,7 @@ def _stop(number: int, _frame: FrameType | None) -> None:
 
 @contextmanager
 def keys_unseen() -> Iterator[None]:
-    """While an answer is written, keys are kept for the next line but not shown in the middle of the text."""
+    """While something is written, keys are kept for the next line but not shown in the middle of the text."""
     try:
         before = termios.tcgetattr(sys.stdin.fileno()) if sys.platform != "win32" else None
     except (AttributeError, ValueError, OSError, termios.error):  # stdin is closed or no terminal
@@ -118,6 +118,20 @@ def keys_unseen() -> Iterator[None]:
     finally:
         with contextlib.suppress(OSError, termios.error):  # it has gone, and the next read tells so
             termios.tcsetattr(sys.stdin, termios.TCSANOW, before)
+
+
+@contextmanager
+def keys_seen() -> Iterator[None]:
+    """Inside `keys_unseen`, for whoever asks or opens another program: the terminal as it was found."""
+    if _found.descriptor is None or sys.platform == "win32":
+        yield
+        return
+    before = termios.tcgetattr(_found.descriptor)
+    _found.set(_found.mode)
+    try:
+        yield
+    finally:
+        _found.set(before)
 
 
 def leave_at_once(code: int) -> NoReturn:
