@@ -123,6 +123,8 @@ def _parse_tool(number: int, tool: object) -> Tool:
     if not isinstance(function, Mapping):
         raise TemplateError(f"tool {number} has no function; expected an object with name, description and parameters")
     known = {key: function[key] for key in ("description", "parameters") if function.get(key) is not None}
+    if isinstance(schema := known.get("parameters"), Mapping):  # "properties": null is what some clients make of none
+        known["parameters"] = {key: value for key, value in schema.items() if value is not None}
     try:
         return Tool(function.get("name", ""), **known)
     except TemplateError as error:

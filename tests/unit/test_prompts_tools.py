@@ -9,7 +9,7 @@ import pytest
 from edge_wsd.errors import TemplateError
 from edge_wsd.prompts.chat_template import ChatTemplate
 from edge_wsd.prompts.messages import Message
-from edge_wsd.prompts.tools import Tool, ToolCall, parse_calls
+from edge_wsd.prompts.tools import Tool, ToolCall, parse_calls, parse_tools
 from tests.chat_templates import CHATML, LLAMA3, TOOLS_HERMES, TOOLS_LLAMA3, TOOLS_MISTRAL, TOOLS_TEXT_ARGUMENTS
 
 WEATHER = Tool("weather", "Tells the weather.", {"type": "object", "properties": {"city": {"type": "string"}}})
@@ -76,6 +76,12 @@ def test_a_template_that_refuses_the_answer_of_a_tool_says_so_itself():
 def test_a_call_without_arguments_may_be_written_in_every_way(arguments):
     (call,) = parse_calls([{"id": "1", "function": {"name": "now", "arguments": arguments}}])
     assert call.arguments == {}
+
+
+def test_a_keyword_that_is_null_is_no_part_of_a_tools_parameters():
+    schema = {"type": "object", "properties": None, "required": None}
+    (tool,) = parse_tools([{"type": "function", "function": {"name": "now", "parameters": schema}}])
+    assert tool.parameters == {"type": "object"}
 
 
 def test_without_tools_a_template_sees_none():
