@@ -6,9 +6,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edge_wsd.checks import shown
 from edge_wsd.errors import TemplateError
 from edge_wsd.prompts.messages import Message, parse_messages
 from edge_wsd.serve.errors import RequestError
@@ -23,20 +24,22 @@ def messages_of(given: Sequence[ChatMessage]) -> list[Message]:
     return [_message(f"messages.{number}", message) for number, message in enumerate(given)]
 
 
-def text_of(content: str | Sequence[dict[str, Any]], place: str) -> str:
+def text_of(content: object, place: str) -> str:
     """A message's content as one text. Raises `RequestError` for a part that is none, such as an image."""
     if isinstance(content, str):
         return content
+    if not isinstance(content, list):
+        raise RequestError(f"{place}: must be a text or a list of parts", code="invalid_value", param=place)
     return "".join(_part(part, f"{place}.{number}") for number, part in enumerate(content))
 
 
-def _part(part: dict[str, Any], place: str) -> str:
-    kind = part.get("type")
-    text = part.get(_TEXTS[kind]) if kind in _TEXTS else None
+def _part(part: object, place: str) -> str:
+    kind = part.get("type") if isinstance(part, Mapping) else None
+    text = part.get(_TEXTS[kind]) if isinstance(part, Mapping) and isinstance(kind, str) and kind in _TEXTS else None
     if not isinstance(text, str):
         raise RequestError(
-            f"{place}: a part of type {kind!r} cannot be read; the models of a pair read text alone: send parts like "
-            '{"type": "text", "text": "..."}',
+            f"{place}: a part of type {shown(kind)} cannot be read; the models of a pair read text alone: send parts "
+            'like {"type": "text", "text": "..."}',
             code="unsupported_content",
             param=place,
         )

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from edge_wsd.checks import shown
 from edge_wsd.errors import TemplateError
 from edge_wsd.prompts.messages import Message
 from edge_wsd.prompts.tools import parse_calls
@@ -52,7 +53,7 @@ def _of_item(item: dict[str, Any], place: str) -> list[Message]:
             function = {"name": item.get("name"), "arguments": item.get("arguments")}
             return [Message("assistant", "", parse_calls([{"id": item.get("call_id"), "function": function}]))]
         if kind == "function_call_output":
-            output = text_of(item.get("output") or "", f"{place}.output")
+            output = "" if item.get("output") is None else text_of(item["output"], f"{place}.output")
             return [Message("tool", output, tool_call_id=str(item.get("call_id") or ""))]
         if kind == "reasoning":
             return []
@@ -66,7 +67,7 @@ def _of_item(item: dict[str, Any], place: str) -> list[Message]:
         text, param = (told.replace("messages.0", place, 1) for told in (str(error), error.param or place))
         raise RequestError(text, code=error.code, param=param) from None
     raise RequestError(
-        f"{place}: an item of type {kind!r} cannot be read; send messages, function_call and function_call_output",
+        f"{place}: an item of type {shown(kind)} cannot be read; send messages, function_call and function_call_output",
         code="unsupported_content",
         param=place,
     )
