@@ -6,6 +6,7 @@ import math
 import pytest
 
 from edge_wsd import Options, Pair
+from edge_wsd.serve.openai.messages import text_of as text_of_parts
 from tests.live_servers import CPU
 from tests.serve.chat_client import ASKED, LONG, QUESTION, lines_until_stopped, post, stream, text_of
 
@@ -174,9 +175,17 @@ def test_chunks_tell_the_same_of_each_token_as_it_comes(live_server):
     assert "edge_wsd" in chunks[-2] and "edge_wsd" not in chunks[-1]
 
 
+LINES = f"Please tell me:\n{QUESTION}"
+
+
+def test_each_part_of_a_message_begins_a_line():
+    parts = [{"type": "text", "text": text} for text in ("Please tell me:", "", QUESTION)]
+    assert text_of_parts(parts, "content") == LINES
+
+
 def test_content_may_come_in_parts_and_roles_may_be_new(live_server, pair):
-    expected = pair.generate(CONVERSATION, max_tokens=12).text
-    parts = [{"type": "text", "text": QUESTION[:10]}, {"type": "text", "text": QUESTION[10:]}]
+    expected = pair.generate([*CONVERSATION[:3], {"role": "user", "content": LINES}], max_tokens=12).text
+    parts = [{"type": "text", "text": line} for line in LINES.split("\n")]
     messages = [
         {"role": "developer", "content": "Answer briefly."},
         *CONVERSATION[1:3],

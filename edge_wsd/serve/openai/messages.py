@@ -25,12 +25,16 @@ def messages_of(given: Sequence[ChatMessage]) -> list[Message]:
 
 
 def text_of(content: object, place: str) -> str:
-    """A message's content as one text. Raises `RequestError` for a part that is none, such as an image."""
+    """A message's content as one text: each part begins a line, as for other servers.
+
+    Raises `RequestError` for a part that is no text, such as an image.
+    """
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
         raise RequestError(f"{place}: must be a text or a list of parts", code="invalid_value", param=place)
-    return "".join(_part(part, f"{place}.{number}") for number, part in enumerate(content))
+    parts = [_part(part, f"{place}.{number}") for number, part in enumerate(content)]
+    return "\n".join(part for part in parts if part)
 
 
 def _part(part: object, place: str) -> str:
