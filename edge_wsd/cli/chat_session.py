@@ -27,9 +27,11 @@ class ChatSession:
     def __init__(self, kept: KeptSession, *, save_kv: bool | None) -> None:
         """With `save_kv` what the models have in memory is kept as well, after every turn; None: as before."""
         self.kept = kept
-        had_memory = kept.memory_path.exists()
+        had_memory = kept.memory_path.exists()  # be it empty: that it is to be kept
         self._saves_memory = had_memory if save_kv is None else save_kv
-        if had_memory and not self._saves_memory:
+        if self._saves_memory and not had_memory:
+            kept.memory_path.touch(0o600)
+        elif had_memory and not self._saves_memory:
             kept.memory_path.unlink()
         self._written = kept.conversation
         self._writer: MemoryWriter | None = None
@@ -64,7 +66,7 @@ class ChatSession:
 
     def bring_memory_back(self, session: Session, *, quiet: bool) -> str | None:
         """Gives the models what they had in memory. Returns what there is to say of it, None for nothing."""
-        if not self.kept.memory_path.exists():
+        if not self.kept.memory_path.exists() or not self.kept.memory_path.stat().st_size:
             return None
         from edge_wsd.sessions.memory import bring_memory_back
 

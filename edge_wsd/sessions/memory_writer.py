@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+from edge_wsd.files import write_atomically
 from edge_wsd.session import Session
 from edge_wsd.sessions.memory import KeptMemory, keep_memory
 
@@ -32,7 +33,7 @@ class MemoryWriter:
         self._thread: threading.Thread | None = None
 
     def write(self, session: Session) -> None:
-        """Begin to write the conversation as it is now, and return at once. One without messages leaves no file."""
+        """Begin to write the conversation as it is now, and return at once. One without messages has an empty file."""
         with self._lock:
             self._next = session.fork()
             if self._thread is None:
@@ -64,5 +65,5 @@ class MemoryWriter:
         if session.messages:
             self.kept = keep_memory(session, self._path) or self.kept
         else:
-            self._path.unlink(missing_ok=True)
             self.kept = None
+            write_atomically(self._path, b"")
