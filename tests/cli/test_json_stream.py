@@ -54,6 +54,14 @@ def test_every_event_has_a_form_that_json_can_write():
         json.dumps(found, allow_nan=False)
 
 
+def test_what_is_read_of_a_prompt_is_an_event_too(played):
+    """It was told to people alone."""
+    events = events_of(played("run", "pauses", "--json-stream", "-q").stdout)
+    assert [event for event in events if event["event"] == "reading"] == [
+        {"event": "reading", "model": "base", "n_read": 512, "n_tokens": 2476}
+    ]
+
+
 def test_a_line_comes_as_soon_as_its_event(start):
     process = start("run", "slow", "--json-stream", "-q")
     first = json.loads(process.stdout.readline())

@@ -46,7 +46,7 @@ class Answer:
         )
         try:
             with closing(iter(work)) as events:
-                for event in line.between(events):
+                for event in line.between(map(self._heard, events)):
                     self._take(event)
         finally:
             line.erase()
@@ -54,9 +54,12 @@ class Answer:
             if painter is not None:
                 painter.end()
 
-    def _take(self, event: Event) -> None:
+    def _heard(self, event: Event) -> Event:
         if self._hears is not None:
             self._hears(event)
+        return event
+
+    def _take(self, event: Event) -> None:
         if isinstance(event, Token) and self._painter is not None:
             self._painter.write(event.text, event.source)
         elif isinstance(event, Dropped):
