@@ -14,6 +14,7 @@ import fnmatch
 import hashlib
 import json
 import re
+import socket
 import threading
 import time
 from collections.abc import Iterable
@@ -269,6 +270,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, body: bytes, *, cut: bool) -> None:
         if self.command == "HEAD":
             return
+        if self.hub.bytes_per_second:  # little lies in the connection, also before a client that is kept waiting
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _PIECE)
         try:
             for start in range(0, len(body), _PIECE):
                 piece = body[start : start + _PIECE]

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
+import pytest
 from fastapi import APIRouter
 
+from edge_wsd.llama.context import Context
 from edge_wsd.llama.settings import ModelSettings
 from edge_wsd.models.pairs.built_in import BUILT_IN_PAIRS
 from edge_wsd.serve.app import create_app
@@ -53,6 +56,17 @@ def demo_models(**more: Any) -> ServedModels:
     """The demo pair, and others when they are asked for; not loaded yet."""
     loading = {"drafter_settings": CPU, "base_settings": CPU, **more.pop("loading", {})}
     return ServedModels(BUILT_IN_PAIRS["demo"], loading, **more)
+
+
+def decode_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that an answer takes seconds on every machine."""
+    run = Context.run
+
+    def slowly(*arguments: Any, **more: Any) -> Any:
+        time.sleep(0.005)
+        return run(*arguments, **more)
+
+    monkeypatch.setattr(Context, "run", slowly)
 
 
 @contextmanager

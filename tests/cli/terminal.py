@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
@@ -11,6 +12,7 @@ import struct
 import subprocess
 import termios
 import time
+from pathlib import Path
 
 import pyte
 
@@ -90,9 +92,21 @@ class Person:
         return bool(data)
 
     def rests(self, seconds: float = 0.5) -> None:
-        """Until nothing more is shown for a moment."""
-        while select.select([self._ours], [], [], seconds)[0] and self._read(0):
-            pass
+        """Until nothing more is shown for a moment, and the program has not just been kept from its work."""
+        while True:
+            if select.select([self._ours], [], [], seconds)[0]:
+                if not self._read(0):
+                    return
+            elif not self._has_work():
+                return
+
+    def _has_work(self) -> bool:
+        """Whether one of its threads wants a processor. Where the system does not tell, none does."""
+        for path in Path(f"/proc/{self.process.pid}/task").glob("*/stat"):
+            with contextlib.suppress(OSError):  # a thread that has ended meanwhile
+                if path.read_text().rpartition(") ")[2][0] in "RD":
+                    return True
+        return False
 
     def leaves(self, *, seconds: float = 30) -> int:
         """Waits until the program ends. Returns its exit code."""

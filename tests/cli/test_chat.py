@@ -201,7 +201,7 @@ def test_text_that_was_read_outlives_an_answer_that_never_began(person, tmp_path
         somebody.waits_for(PROMPT)
         somebody.line(message)
         if message == "reads":
-            time.sleep(0.5)
+            somebody.waits_for("reads the prompt")
             somebody.types("\x03")
             somebody.waits_for("nothing was written")
         somebody.waits_for("notes.txt still goes with your next message")
@@ -310,9 +310,9 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(person):
 def test_ctrl_c_while_the_prompt_is_read_stops_it_as_well(person):
     somebody = person()
     somebody.line("reads")
-    time.sleep(0.5)
+    somebody.waits_for("reads the prompt")
     somebody.types("\x03")
-    somebody.waits_for("nothing was written", seconds=10)
+    somebody.waits_for("nothing was written")
     somebody.waits_for(PROMPT)
 
 
@@ -426,9 +426,9 @@ def test_a_command_that_writes_an_answer_leaves_one_empty_line(person):
 def test_a_second_ctrl_c_ends_the_program_where_the_first_is_not_heard(person):
     somebody = person()
     somebody.line("deaf")
-    time.sleep(0.5)
+    somebody.waits_for("reading the prompt, 1 s")
     somebody.types("\x03")
-    time.sleep(0.3)
+    somebody.waits_for("reading the prompt, 3 s")  # so that the two do not become one
     somebody.types("\x03")
     assert somebody.leaves() == 130
     assert somebody.echoes()

@@ -13,12 +13,9 @@ import pytest
 from edge_wsd.cli.ui.interruptible import Interruptible, call
 
 
-def press_ctrl_c_after(seconds):
-    send_after(seconds, signal.SIGINT)
-
-
-def send_after(seconds, number):
-    threading.Timer(seconds, lambda: os.kill(os.getpid(), number)).start()
+def press_ctrl_c():
+    """From the work's thread, so that somebody listens: where nobody does, it would end the tests."""
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_everything_is_delivered_in_order():
@@ -35,10 +32,10 @@ def test_ctrl_c_cancels_and_what_is_still_yielded_arrives():
 
     def work():
         yield "begun"
+        press_ctrl_c()
         assert cancelled.wait(20)
         yield "ended"
 
-    press_ctrl_c_after(0.2)
     job = Interruptible(work, cancel=cancelled.set)
     assert list(job) == ["begun", "ended"] and job.interrupted
 
@@ -61,11 +58,11 @@ def test_ctrl_c_before_the_work_listens_is_not_lost():
     cancelled = threading.Event()
 
     def work():
-        time.sleep(0.4)
+        press_ctrl_c()
+        assert cancelled.wait(20)
         cancelled.clear()  # as a session does when a stream begins
-        return (cancelled.wait(5) for _ in range(1))
+        return (cancelled.wait(20) for _ in range(1))
 
-    press_ctrl_c_after(0.1)
     assert list(Interruptible(work, cancel=cancelled.set)) == [True]
 
 
@@ -110,10 +107,10 @@ def test_a_call_that_was_interrupted_closes_what_it_made():
     stopped = threading.Event()
 
     def work():
+        press_ctrl_c()
         stopped.wait(20)
         return result
 
-    press_ctrl_c_after(0.2)
     with pytest.raises(KeyboardInterrupt):
         call(work, cancel=stopped.set)
     assert result.closed
@@ -124,9 +121,13 @@ def test_a_call_that_was_interrupted_closes_what_it_made():
 def test_a_call_is_interrupted_by_the_end_of_the_session_as_well(name):
     number, stopped = getattr(signal, name), threading.Event()
     before = signal.getsignal(number)
-    send_after(0.2, number)
+
+    def work():
+        os.kill(os.getpid(), number)
+        return stopped.wait(20)
+
     with pytest.raises(KeyboardInterrupt):
-        call(lambda: stopped.wait(20), cancel=stopped.set)
+        call(work, cancel=stopped.set)
     assert stopped.is_set() and signal.getsignal(number) is before
 
 
@@ -134,8 +135,7 @@ def test_a_call_is_interrupted_by_the_end_of_the_session_as_well(name):
 def test_a_call_under_nohup_goes_on():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        send_after(0.1, signal.SIGHUP)
-        assert call(lambda: time.sleep(0.3) or "done", cancel=lambda: None) == "done"
+        assert call(lambda: os.kill(os.getpid(), signal.SIGHUP) or "done", cancel=lambda: None) == "done"
     finally:
         signal.signal(signal.SIGHUP, before)
 
@@ -144,9 +144,9 @@ def test_an_error_after_ctrl_c_is_an_interruption():
     stopped = threading.Event()
 
     def work():
+        press_ctrl_c()
         stopped.wait(20)
         raise ValueError("stopped in the middle")
 
-    press_ctrl_c_after(0.2)
     with pytest.raises(KeyboardInterrupt):
         call(work, cancel=stopped.set)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import time
 
 import pytest
 
@@ -129,18 +127,15 @@ def test_check_names_the_first_difference(program, models):
     assert verdict["drafter"]["bos"]["text"] == "<|bos|>"
 
 
-def test_ctrl_c_while_a_real_prompt_is_read_exits_with_130(start, models, tmp_path):
+def test_ctrl_c_while_a_real_prompt_is_read_exits_with_130(at_terminal, models, tmp_path):
     """Sixty thousand tokens of prompt keep even a tiny model busy for many seconds."""
     drafter = models("drafter.gguf", n_ctx=65536, n_embd=64)
-    (tmp_path / "long.txt").write_text("x" * 60000)
+    (tmp_path / "long.json").write_text(json.dumps([{"role": "user", "content": "x" * 60000}]))
     arguments = ["--drafter", drafter, "--base", drafter, "--ctx", "65536", "--threads", "1"]
-    with (tmp_path / "long.txt").open("rb") as prompt:
-        process = start("run", "-", *arguments, real=True, stdin=prompt)
-    time.sleep(3)
-    assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130 and out.strip() == b"" and b"Traceback" not in err
+    somebody = at_terminal("run", "--messages", "long.json", *arguments, real=True)
+    somebody.waits_for("the drafter reads the prompt", seconds=60)
+    somebody.types("\x03")
+    assert somebody.leaves(seconds=60) == 130 and "Traceback" not in somebody.seen
 
 
 def test_chat_goes_on_after_an_answer_and_reuses_what_it_has_read(program, pair):

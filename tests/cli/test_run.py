@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import subprocess
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -326,6 +325,12 @@ def wait_for_output(process):
     assert process.stdout.read(1) != b""
 
 
+def wait_for_the_answer(process):
+    """Until it has begun, which `logs` tells."""
+    while b"odd" not in process.stderr.readline():
+        assert process.poll() is None
+
+
 def test_ctrl_c_keeps_what_was_written_and_exits_with_130(start):
     process = start("run", "slow", "--no-color")
     wait_for_output(process)
@@ -336,11 +341,10 @@ def test_ctrl_c_keeps_what_was_written_and_exits_with_130(start):
 
 
 def test_ctrl_c_while_the_prompt_is_read_exits_with_130(start):
-    process = start("run", "reads")
-    assert process.stderr.readline().startswith(b"demo pair")
-    time.sleep(0.3)
+    process = start("run", "logs reads")
+    wait_for_the_answer(process)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=15)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 130 and b"Traceback" not in err and out.strip() == b""
 
 
@@ -368,10 +372,9 @@ def test_a_question_that_begins_with_a_pair_is_answered_and_the_way_to_choose_it
 
 def test_ctrl_c_with_json_prints_the_object_of_what_there_is(start):
     process = start("run", "logs reads", "--json")
-    while b"odd" not in process.stderr.readline():  # until the answer has begun
-        pass
+    wait_for_the_answer(process)
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=15)
+    out, _ = process.communicate(timeout=60)
     assert process.returncode == 130 and json.loads(out)["finish_reason"] == "cancelled"
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.live_servers import running_server
+from tests.live_servers import decode_slowly, running_server
 
 QUESTION = [{"role": "user", "content": "How do I list files by size?"}]
 WITHOUT_END = {"logit_bias": ["1=-inf"], "stop_loops": False}
@@ -10,7 +10,8 @@ WITHOUT_END = {"logit_bias": ["1=-inf"], "stop_loops": False}
 
 
 @pytest.fixture
-def server():
+def server(monkeypatch):
+    decode_slowly(monkeypatch)
     with running_server() as server:
         yield server
 

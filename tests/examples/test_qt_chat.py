@@ -7,7 +7,7 @@ import time
 import pytest
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-widgets = pytest.importorskip("PySide6.QtWidgets", exc_type=ImportError)
+widgets = pytest.importorskip("PySide6.QtWidgets", reason='needs Qt: pip install -e ".[desktop]"', exc_type=ImportError)
 
 from edge_wsd import ModelSettings, Options, Pair  # noqa: E402
 from examples.qt_chat import COLOURS, ChatWindow  # noqa: E402

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("tkinter", exc_type=ImportError)
+pytest.importorskip("tkinter", reason="needs Tk: on Debian apt-get install python3-tk", exc_type=ImportError)
 ROOT = Path(__file__).parents[2]
 SCREEN = [] if os.environ.get("DISPLAY") else ["xvfb-run", "-a"]
 
@@ -48,7 +48,7 @@ def test_the_example_is_as_short_as_the_documents_say():
     assert "`examples/tk_chat.py`, 60 lines" in (ROOT / "docs" / "desktop.md").read_text("utf-8")
 
 
-@pytest.mark.skipif(bool(SCREEN) and not shutil.which("xvfb-run"), reason="there is no screen, and no Xvfb")
+@pytest.mark.skipif(bool(SCREEN) and not shutil.which("xvfb-run"), reason="needs a screen, or xvfb-run")
 def test_a_conversation_is_shown_in_the_colours_of_its_authors():
     command = [*SCREEN, sys.executable, "-c", PLAY]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)

@@ -13,12 +13,13 @@ from scripts.freeze_app import freeze, run
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = [path.stem for path in (ROOT / "edge_wsd" / "cli" / "commands").glob("[a-z]*.py")]
+NEEDED = 'needs PyInstaller: pip install -e ".[desktop]"'
 CHILDREN = ("models.probe.child", "prompts.renderer_child", "isolation.worker", "cli.doctor_child")
 
 
 def hook(name, monkeypatch):
     """The variables of a hook, run as PyInstaller runs it."""
-    pytest.importorskip("PyInstaller")
+    pytest.importorskip("PyInstaller", reason=NEEDED)
     monkeypatch.syspath_prepend(ROOT)
     spec = importlib.util.spec_from_file_location("a_hook", Path(hook_folders()[0]) / f"hook-{name}.py")
     module = importlib.util.module_from_spec(spec)
@@ -61,7 +62,7 @@ def test_the_demonstration_pair_and_the_page_are_taken(monkeypatch):
 @pytest.mark.skipif(os.environ.get("EDGE_WSD_FREEZE") != "1", reason="takes minutes; EDGE_WSD_FREEZE=1 asks for it")
 @pytest.mark.parametrize("arguments", [(), ("--isolate",)])
 def test_a_frozen_application_answers(tmp_path_factory, arguments):
-    pytest.importorskip("PyInstaller")
+    pytest.importorskip("PyInstaller", reason=NEEDED)
     folder = tmp_path_factory.getbasetemp() / "frozen"
     folder.mkdir(exist_ok=True)
     program = folder / "dist" / "app" / "app"

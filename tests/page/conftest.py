@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from edge_wsd.llama.settings import ModelSettings
 from tests.live_servers import LiveServer, demo_models, running_server
@@ -23,14 +23,18 @@ from tests.live_servers import LiveServer, demo_models, running_server
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 ROOMY = ModelSettings(gpu_layers=0, threads=1, context_length=1024)
 ENDLESS = {"grammar": "root ::= [a-z ] root", "grammar_from": "start", "max_tokens": 900, "stop_loops": False}
+PATIENCE_MS = 30_000
 WIDE = {"width": 1280, "height": 860}
+
+
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
-        pytest.skip(f"needs a browser: one of {', '.join(BROWSERS)}")
+        pytest.skip(f"needs a browser: one of {', '.join(BROWSERS)}; on Debian apt-get install chromium")
     with sync_playwright() as started:
         # Without its own sandbox, which neither root nor a container can set up.
         browser = started.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"])
@@ -87,7 +91,7 @@ def open_page(browser: Browser, demo_server: LiveServer, watched: Watched) -> It
             made = stack.enter_context(browser.new_context(**{"viewport": WIDE, **context}))
             made.add_init_script(script)
             page = made.new_page()
-            page.set_default_timeout(30_000)
+            page.set_default_timeout(PATIENCE_MS)
             page.on("request", lambda request: watched.urls.append(request.url))
             page.on("pageerror", lambda error: watched.complaints.append(str(error)))
             page.on("console", lambda line: watched.complaints.append(line.text) if line.type == "error" else None)

@@ -5,7 +5,7 @@ import time
 import httpx
 import pytest
 
-from edge_wsd.llama.context import Context
+from tests.live_servers import decode_slowly
 from tests.serve.chat_client import ASKED, LONG, QUESTION, post
 
 CHATS = [("/v1/chat/completions", {**ASKED, **LONG, "n": 4}), ("/v1/responses", {"input": QUESTION, **LONG})]
@@ -24,14 +24,7 @@ def is_idle(server):
 
 @pytest.fixture(autouse=True)
 def _slow_decodes(monkeypatch):
-    """So that an answer takes seconds on every machine."""
-    run = Context.run
-
-    def slowly(*arguments, **more):
-        time.sleep(0.005)
-        return run(*arguments, **more)
-
-    monkeypatch.setattr(Context, "run", slowly)
+    decode_slowly(monkeypatch)
 
 
 @pytest.mark.parametrize(("path", "body"), CHATS)

@@ -131,7 +131,7 @@ def test_one_more_than_may_wait_is_refused_and_told_when_to_come_again(serving, 
             next(lines)
             waiting = pool.submit(client.post, "/v1/whole", json={"max_tokens": 2})
             eventually(lambda: server.call(lambda: server.serve.limits.queued) == 1)
-            refused = httpx.post(f"{server.url}/v1/whole", json={})
+            refused = httpx.post(f"{server.url}/v1/whole", json={}, timeout=60)
             assert refused.status_code == 429
             assert int(refused.headers["retry-after"]) >= 1
             assert refused.json()["error"]["code"] == "queue_full"
@@ -180,7 +180,7 @@ def test_slots_are_neither_lost_nor_made_by_clients_that_come_and_go(serving, wr
 def test_a_request_has_a_deadline(serving, writing):
     server = serving(deadline_s=0.4)
     with server.client() as client:
-        answer = client.post("/v1/whole", json={})
+        answer = client.post("/v1/whole", json={}, timeout=60)
         assert (answer.status_code, answer.json()["error"]["code"]) == (504, "deadline_exceeded")
         with client.stream("POST", "/v1/live", json={}) as live:  # whose status has been sent by then
             *_, last = [line for line in live.iter_lines() if line]
@@ -215,7 +215,7 @@ def test_who_stops_reading_has_no_slot_beyond_the_deadline(server_with):
 def test_the_deadline_counts_in_the_queue(serving):
     server = serving(parallel=1, deadline_s=0.5)
     with ThreadPoolExecutor(3) as pool:
-        answers = list(pool.map(lambda _: httpx.post(f"{server.url}/v1/whole", json={}), range(3)))
+        answers = list(pool.map(lambda _: httpx.post(f"{server.url}/v1/whole", json={}, timeout=60), range(3)))
     assert [answer.status_code for answer in answers] == [504] * 3
     assert is_idle(server)
 

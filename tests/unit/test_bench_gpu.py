@@ -170,6 +170,7 @@ def test_tests_are_counted_and_what_has_been_run_is_not_run_again(tmp_path, monk
     monkeypatch.setattr("scripts.gpu.device_tests.ROOT", tmp_path)
     monkeypatch.setattr("scripts.gpu.workplace.ROOT", tmp_path)
     monkeypatch.setattr(Workplace, "python", Path(sys.executable))
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # they take seconds to import
     (tmp_path / "suite").mkdir()
     (tmp_path / "suite" / "test_one.py").write_text(
         "import os, pytest\n"
