@@ -82,7 +82,7 @@ def test_the_readme_opens_with_one_sentence_and_the_two_commands():
     first, second = blocks("README.md", "bash")[:2]
     install = "python3 -m venv .venv && .venv/bin/pip install"
     assert first == f'{install} . && .venv/bin/edge-wsd run "How do I list files by size?"\n'
-    assert second == f'{install} -c constraints.txt -e ".[test]" && .venv/bin/python -m pytest\n'
+    assert second == f'{install} -c constraints.txt -e ".[test]" && .venv/bin/python -m pytest -n 2 --dist loadfile\n'
 
 
 PLAYED_PYTHON = """#!/bin/sh
@@ -108,7 +108,7 @@ def test_ci_installs_and_tests_with_the_commands_of_the_readme(tmp_path):
     calls = (tmp_path / "calls").read_text().splitlines()
     # pip gets the README's words, of which the shell has taken the quotes; CI adds an extra to them.
     readme = [part.strip().replace('"', "") for part in blocks("README.md", "bash")[1].split("&&")]
-    others = [call for call in calls if not re.search("ruff|mypy|build_rpc_backend|install_chromium", call)]
+    others = [call for call in calls if not re.search("ruff|mypy|build_rpc_backend|install_test_programs", call)]
     assert [call.replace("[test,published,clients]", "[test]") for call in others] == readme
     assert [call.split()[0] for call in calls if re.search("ruff|mypy", call)] == [
         ".venv/bin/ruff", ".venv/bin/ruff", ".venv/bin/mypy",
