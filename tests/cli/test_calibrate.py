@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -40,7 +42,8 @@ def test_every_setting_is_tabled_and_one_recommended_with_its_rule(program, prom
 
 def test_json_holds_every_figure_and_the_verdict(program, prompts):
     found = json.loads(program("calibrate", "demo", prompts.name, *FEW, "--json", "-q").stdout)
-    assert (found["pair"], found["n_drafts"], found["n_failed"], found["n_empty"]) == ("demo", 2, 0, 0)
+    counts = [found[name] for name in ("pair", "n_prompts", "n_drafts", "n_failed", "n_empty")]
+    assert counts == ["demo", 2, 2, 0, 0]
     keys = {(row["threshold"], row["window"], row["ignore_repeated"]) for row in found["settings"]}
     assert keys == {(t, w, r) for t in (0.5, 0.8) for w in (3, 6) for r in (False, True)}
     real = json.loads(program("run", QUESTIONS[1], "--json", "--max-tokens", "40", "--threads", "1", "-q").stdout)
@@ -167,13 +170,35 @@ def test_the_picture_shows_every_window_and_the_recommended_setting(program, pro
         assert said in text
 
 
-def test_ctrl_c_keeps_what_was_done_and_stores_nothing(at_terminal, program, tmp_path):
-    path = tmp_path / "many.jsonl"
-    path.write_text('{"prompt": "How do I list files by size?"}\n' * 3000)
-    somebody = at_terminal("calibrate", "demo", path.name, "--plot", "many.svg", real=True, columns=100)
+def pair_of(path, more=""):
+    path.write_text(f'[pairs.mine]\ndrafter = "{files.drafter_path()}"\nbase = "{files.base_path()}"\n{more}')
+
+
+def test_an_edit_of_the_pair_while_drafts_are_written_is_kept(start, environment, prompts, tmp_path):
+    path, lock = tmp_path / "pairs.toml", tmp_path / ".edge-wsd-pairs.lock"
+    pair_of(path)
+    environment["EDGE_WSD_PAIRS"] = str(path)
+    process = start("calibrate", "mine", "-", *FEW, "--store", real=True, stdin=subprocess.PIPE)
+    end = time.monotonic() + 60
+    while not lock.exists() and time.monotonic() < end:  # it has read the pair, and waits for the prompts
+        time.sleep(0.05)
+    pair_of(path, "max_draft = 30  # short\n")
+    process.communicate(prompts.read_bytes(), timeout=120)
+    assert process.returncode == 0
+    assert "max_draft = 30  # short" in path.read_text() and "threshold = 0.8" in path.read_text()
+
+
+def test_ctrl_c_keeps_what_was_done_and_stores_nothing(at_terminal, environment, tmp_path):
+    pytest.importorskip("matplotlib")
+    (tmp_path / "many.txt").write_text("How do I list files by size?\n" * 3000)
+    pair_of(tmp_path / "pairs.toml")
+    environment["EDGE_WSD_PAIRS"] = str(tmp_path / "pairs.toml")
+    asked = ("calibrate", "mine", "many.txt", "--plot", "many.png", "--store")
+    somebody = at_terminal(*asked, real=True, columns=100)
     while not re.search(r" [1-9]\d*/3000", somebody.seen):
         somebody.waits_for("/3000")
     somebody.types("\x03")
     assert somebody.leaves() == 130
     assert re.search(r"stopped after \d+ of 3000 prompts; the figures are those of their drafts", somebody.seen)
-    assert "Drafts in which the base takes over" in somebody.seen and (tmp_path / "many.svg").exists()
+    assert "Drafts in which the base takes over" in somebody.seen and (tmp_path / "many.png").exists()
+    assert "threshold" not in (tmp_path / "pairs.toml").read_text()
