@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_wsd.errors import PlotError
-from edge_wsd.files import write_atomically
+from edge_wsd.files import behind_links, write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,6 +25,12 @@ def require_plot(path: Path) -> None:
     require_matplotlib()
     if not path.absolute().parent.is_dir():
         raise PlotError(f"--plot {path}: there is no folder {path.parent}; make it first")
+    try:
+        folder = behind_links(path).parent
+    except OSError as error:
+        raise PlotError(f"--plot {path}: cannot be written ({error.strerror}); name another file") from error
+    if not os.access(folder, os.W_OK):
+        raise PlotError(f"--plot {path}: the folder {path.parent} cannot be written in; name a file in another one")
 
 
 def require_matplotlib() -> None:

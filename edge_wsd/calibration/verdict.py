@@ -19,6 +19,8 @@ MOST_DRAFTED = 0.5
 """Share of the draft, at the median, that should at most be kept."""
 SELDOM = 0.5
 """A pair whose base takes over in fewer drafts than this share, however easy it is made, is a poor one."""
+FEW = 20
+"""With fewer drafts than this the shares are rough."""
 RULE = (
     f"the highest threshold, and with it the longest window, at which the base takes over confidently in at least "
     f"{100 * OFTEN:.0f} % of the drafts and keeps at most {100 * MOST_DRAFTED:.0f} % of the draft at the median"

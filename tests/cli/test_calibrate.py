@@ -37,7 +37,8 @@ def test_every_setting_is_tabled_and_one_recommended_with_its_rule(program, prom
         "      0.8  100   100*",
     ]
     assert "Recommended: --threshold 0.8 --window 6" in lines
-    assert lines[-1].startswith("This is the highest threshold") and "at least 90 % of the drafts" in lines[-1]
+    assert lines[-2].startswith("This is the highest threshold") and "at least 90 % of the drafts" in lines[-2]
+    assert lines[-1] == "Told from 2 drafts alone; 20 or more say more."
 
 
 def test_json_holds_every_figure_and_the_verdict(program, prompts):
@@ -131,10 +132,12 @@ def test_prompts_come_on_stdin_too(program, prompts):
         (["--thresholds", "1.5"], 2, "threshold must be between 0 and 1"),
         (["--max-draft", "0"], 2, "--max-draft must be"),
         (["--plot", "x.gif"], 1, "ends with .svg or .png"),
+        (["--plot", "folder.svg"], 1, "folder.svg: cannot be written (Is a directory)"),
     ],
 )
-def test_wrong_values_are_one_line(program, prompts, arguments, code, said):
+def test_wrong_values_are_one_line(program, prompts, tmp_path, arguments, code, said):
     pytest.importorskip("matplotlib")
+    (tmp_path / "folder.svg").mkdir()
     done = program("calibrate", "demo", prompts.name, *arguments)
     assert done.returncode == code and said in done.stderr and done.stdout == ""
 

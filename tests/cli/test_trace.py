@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from dataclasses import replace
 
@@ -15,6 +16,8 @@ from edge_wsd.calibration.draft_signal import DraftSignal
 from edge_wsd.calibration.settings import SettingGrid, WindowSetting
 from edge_wsd.cli.ui.signal_chart import ASCII, UNICODE, chart_lines, marks_for
 from edge_wsd.decoding.events import Switched
+from edge_wsd.errors import PlotError
+from edge_wsd.pictures import require_plot
 
 QUESTION = "How do I delete the file notes.txt?"
 SHORT = ("--max-tokens", "60", "--threads", "1")
@@ -140,6 +143,14 @@ def test_a_picture_that_cannot_be_is_refused_before_the_pair_is_loaded(played):
     for more in (["--mode", "base"], ["--no-signal"]):
         done = played("trace", "hello", "--plot", "t.svg", *more)
         assert done.returncode == 2 and more[0] in done.stderr
+
+
+def test_a_folder_that_cannot_be_written_in_is_told_beforehand(monkeypatch, tmp_path):
+    pytest.importorskip("matplotlib")
+    require_plot(tmp_path / "t.svg")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
+    with pytest.raises(PlotError, match="cannot be written in; name a file in another one"):
+        require_plot(tmp_path / "t.svg")
 
 
 def test_without_a_draft_no_picture_is_written_and_that_is_told(played, tmp_path):

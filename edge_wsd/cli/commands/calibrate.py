@@ -222,7 +222,7 @@ def _report(found: Calibration, grid: SettingGrid, n_columns: int | None) -> Ite
 
 def verdict_lines(found: Calibration) -> Iterator[str]:
     """What is concluded, in sentences."""
-    from edge_wsd.calibration.verdict import RULE
+    from edge_wsd.calibration.verdict import FEW, RULE
 
     verdict = found.verdict
     if found.n_empty:
@@ -232,11 +232,13 @@ def verdict_lines(found: Calibration) -> Iterator[str]:
         yield f"Recommended: --threshold {setting.threshold:g} --window {setting.window}"
         yield f"{verdict.reason[0].upper()}{verdict.reason[1:]}."
         yield f"This is {RULE}."
-        return
-    title = "A poor pair" if verdict.is_poor else "No recommendation"
-    yield f"{title}: {verdict.reason}."
-    if not verdict.is_poor:
-        yield f"The rule asks for {RULE}."
+    else:
+        title = "A poor pair" if verdict.is_poor else "No recommendation"
+        yield f"{title}: {verdict.reason}."
+        if not verdict.is_poor:
+            yield f"The rule asks for {RULE}."
+    if len(found.drafts) < FEW:
+        yield f"Told from {counted(len(found.drafts), 'drafts')} alone; {FEW} or more say more."
 
 
 def _require_own(pair: NamedPair) -> None:
