@@ -60,7 +60,7 @@ def _draw_curves(axes: Axes, signal: DraftSignal) -> None:
         if signal.switch.index + 1 < len(draft):
             axes.axvspan(at, len(draft) + 0.5, color="grey", alpha=0.12, label="draft behind the switch, not used")
     axes.set_ylim(-0.05, 1.05)
-    axes.set_xlim(0.5, len(draft) + 0.8)  # so that a switch at the end is seen
+    axes.set_xlim(0.2, len(draft) + 0.8)  # so that a switch at either end is seen
     axes.grid(alpha=0.25)
     _legend_above(axes, n_columns=3)
 

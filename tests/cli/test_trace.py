@@ -75,6 +75,13 @@ def test_the_signal_of_a_played_answer_is_drawn_and_other_settings_are_told(play
     assert played("trace", "hello", "--mode", "base").stdout.count("\n") == 5
 
 
+@pytest.mark.parametrize("rule", ["nudge", "never"])
+def test_the_signal_of_an_answer_by_another_rule_says_whose_switch_is_drawn(played, rule):
+    said = f"The answer is by --rule {rule}. What --rule window would have made of the draft:"
+    assert said in played("trace", "hello", "--rule", rule).stdout
+    assert "The answer is by" not in played("trace", "hello").stdout
+
+
 def test_ctrl_c_while_the_draft_is_scored_keeps_the_table_of_the_answer(at_terminal):
     somebody = at_terminal("trace", "redrafts", columns=80)
     somebody.waits_for("reads the prompt")
@@ -215,6 +222,10 @@ def test_the_chart_fits_and_loses_no_low_token_and_no_high_confidence(n_columns,
 def test_a_stream_without_utf8_gets_marks_that_it_can_show():
     assert marks_for("utf-8") is UNICODE
     assert marks_for("ascii") is ASCII and marks_for("latin-1") is ASCII and marks_for(None) is ASCII
+
+
+def test_a_switch_before_the_first_token_is_named():
+    assert "switch after 0 tokens" in " ".join(chart_lines(signal_of([0.5, 0.9], index=-1), 80, ASCII, colours=False))
 
 
 def test_nothing_is_drawn_of_an_empty_draft():

@@ -95,7 +95,8 @@ def command(
     if answer.reply is not None:
         _show(answer.reply, found, grid, options, as_object=as_object, quiet=quiet)
     if plot is not None:
-        _write_plot(Path(plot), found, grid, question or "")
+        rule = "" if options.rule == "window" else "As --rule window would switch: "
+        _write_plot(Path(plot), found, grid, f"{rule}{question or ''}")
     if interrupted:
         context.exit(INTERRUPTED)
 
@@ -146,6 +147,9 @@ def _show(
         for line in table_lines([_HEADINGS, *_rows(reply)], n_columns, words=_WORDS):
             click.echo(line)
         if signal is not None:
+            if options.rule != "window":
+                other = f"The answer is by --rule {options.rule}. What --rule window would have made of the draft:"
+                click.echo("\n" + "\n".join(prose_lines([other], n_columns)))
             _draw(signal, grid, n_columns)
     if not quiet:
         if reply.note is not None:

@@ -141,7 +141,7 @@ class _Chart:
             f"{marks.both} both",
             f"{marks.threshold * 2} threshold {setting.threshold:g}",
         ]
-        if self._switch is not None and self._signal.switch is not None:
+        if self._signal.switch is not None:
             lines.append(f"{marks.switch} switch after {counted(self._signal.switch.index + 1, 'tokens')}")
         if several:
             lines.append(f"a column is {self._per_column} tokens")
