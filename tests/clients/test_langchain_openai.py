@@ -36,6 +36,19 @@ def test_a_stream_adds_up_to_the_answer(model):
     assert len(chunks) > 5
 
 
+def test_the_interface_of_responses_says_the_same_whole_and_streamed(address, model):
+    newer = langchain_openai.ChatOpenAI(
+        model="demo", base_url=f"{address}/v1", api_key="unused", max_retries=0, use_responses_api=True
+    )
+    expected = model.invoke(QUESTION)
+    whole, (streamed, *chunks) = newer.invoke(QUESTION), newer.stream(QUESTION)
+    for chunk in chunks:
+        streamed += chunk
+    assert whole.text == streamed.text == expected.content
+    assert whole.usage_metadata["output_tokens"] == expected.usage_metadata["output_tokens"]
+    assert newer.invoke([("human", QUESTION), whole, ("human", QUESTION)]).text
+
+
 def test_a_batch_is_answered_in_order(model):
     questions = [QUESTION, "How do I show the free disk space?"]
     assert [message.content for message in model.batch(questions)] == [

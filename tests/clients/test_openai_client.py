@@ -127,6 +127,17 @@ def test_an_answer_follows_a_json_schema(client):
     assert isinstance(value["root"], bool)
 
 
+def test_an_answer_is_parsed_into_the_clients_own_class_in_both_interfaces(client):
+    pydantic = pytest.importorskip("pydantic")
+    form = pydantic.create_model("Risk", root=(bool, ...), level=(int, ...))
+    chat = client.chat.completions.parse(model="demo", messages=QUESTION, response_format=form, max_tokens=60)
+    response = client.responses.parse(model="demo", input=QUESTION, text_format=form, max_output_tokens=60)
+    assert response.output_parsed == chat.choices[0].message.parsed
+    assert isinstance(chat.choices[0].message.parsed, form)
+    with pytest.raises(openai.LengthFinishReasonError):
+        client.chat.completions.parse(model="demo", messages=QUESTION, response_format=form, max_tokens=2)
+
+
 def test_tools_may_be_absent_in_every_way_that_clients_know(client):
     for arguments in ({"tools": []}, {"tool_choice": "none"}, {"tool_choice": "auto", "tools": []}):
         answer = client.chat.completions.create(model="demo", messages=QUESTION, max_tokens=4, **arguments)
