@@ -61,8 +61,8 @@ class ChatTemplate:
         prompt = self._with_calls(messages, tools)
         if tools and not self._shows(tools, prompt, messages):
             raise TemplateError(
-                f"template {self.name!r} does not show tools, so the model cannot call any; leave them out, or use a "
-                "model or a template that knows tools"
+                f"template {self.name!r} does not support tools, so the model cannot call any; leave them out, or use "
+                "a model or a template that knows tools"
             )
         return prompt
 

@@ -20,7 +20,7 @@ from edge_wsd.serve.limits import Limits
 from edge_wsd.serve.metrics import CountedRequests, Metrics
 from edge_wsd.serve.openai import chat, completions, responses
 from edge_wsd.serve.page import routes as page_routes
-from edge_wsd.serve.requests import BoundedBodies, LenientPaths
+from edge_wsd.serve.requests import BoundedBodies, LenientPaths, OneLength
 from edge_wsd.serve.security import KeyLock, OwnNames
 from edge_wsd.serve.served_models import ServedModels
 from edge_wsd.serve.settings import ServeSettings
@@ -80,13 +80,15 @@ def create_app(settings: ServeSettings, models: ServedModels) -> FastAPI:
     if settings.allow_origins:
         app.add_middleware(
             CORSMiddleware,
-            allow_origins=settings.allow_origins,
+            allow_origins=[origin.lower() for origin in settings.allow_origins],  # as browsers send them
             allow_methods=["*"],
             allow_headers=["*"],
+            allow_private_network=True,  # a page of a public site asks for it, to use a server on its user's machine
             expose_headers=["Retry-After"],
         )
     names = [*settings.allow_hosts, *([] if settings.is_loopback else [settings.host, socket.gethostname()])]
     app.add_middleware(OwnNames, names=names, origins=settings.allow_origins)
+    app.add_middleware(OneLength)
     app.add_middleware(CountedRequests, metrics=metrics)
     app.add_middleware(LenientPaths, is_route=is_route)
     return app

@@ -9,22 +9,27 @@ from __future__ import annotations
 import math
 import re
 
-from edge_wsd.errors import OptionError
+from edge_wsd.checks import require
 
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PART = r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)"
+_LONGEST = 100
+"""Characters; more would only take time to read."""
 _DURATION = re.compile(rf"([+-]?)((?:{_PART})+)")
 
 
 def keep_alive_seconds(given: float | str) -> float:
     """Seconds; infinity for a negative number. A number without a unit counts seconds. Raises `OptionError`."""
     seconds = _seconds(given.strip()) if isinstance(given, str) else float(given)
-    if seconds is None or math.isnan(seconds):
-        raise OptionError(f'keep_alive must be a number of seconds or a duration such as "10m", not {given!r}')
+    holds = seconds is not None and not math.isnan(seconds)
+    require(holds, "keep_alive", 'a number of seconds or a duration such as "10m"', given)
+    assert seconds is not None
     return math.inf if seconds < 0 else seconds
 
 
 def _seconds(text: str) -> float | None:
+    if len(text) > _LONGEST:
+        return None
     try:
         return float(text)
     except ValueError:

@@ -130,9 +130,10 @@ class Limits:
                 yield event
                 if isinstance(event, Finished):
                     return
-            error = await watch
+            raise await watch
+        except Exception as error:
             self._metrics.answers.labels(_ends(error)).inc()
-            raise error
+            raise
         finally:
             watch.cancel()
             stream.close()
@@ -227,7 +228,9 @@ class Limits:
 
 def _ends(error: Exception) -> str:
     """How an answer ended that is not whole, for the metrics."""
-    return error.code or "failed" if isinstance(error, RequestError) else "disconnected"
+    if isinstance(error, ClientGone):
+        return "disconnected"
+    return (error.code if isinstance(error, RequestError) else None) or "failed"
 
 
 def _stopping() -> RequestError:

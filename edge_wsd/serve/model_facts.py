@@ -12,6 +12,7 @@ from typing import Any
 from edge_wsd.errors import ModelFileError
 from edge_wsd.models.gguf.check import check_gguf, n_parts, part_paths
 from edge_wsd.models.gguf.file_types import QUANT_TYPES
+from edge_wsd.models.gguf.header import TensorInfo, read_header
 from edge_wsd.models.plan.planner import Plan
 from edge_wsd.models.summary import summarize
 
@@ -59,6 +60,17 @@ def _facts(path: Path, _size: int, _time: int) -> ListedFacts:
         metadata={key: value for key, value in header.metadata.items() if not isinstance(value, list | array)},
         identity=repr([(name, status.st_size, status.st_mtime_ns) for name, status in parts]),
     )
+
+
+def lists_and_tensors(path: Path) -> tuple[dict[str, list[Any]], list[TensorInfo]]:
+    """What `facts_of` leaves out: lists such as the vocabulary, and the tensors of all parts.
+
+    Raises `ModelFileError`.
+    """
+    header = check_gguf(path, need_weights=False)
+    others = [read_header(part) for part in part_paths(path, n_parts(header))[1:]]
+    lists = {key: list(value) for key, value in header.metadata.items() if isinstance(value, list | array)}
+    return lists, [tensor for one in (header, *others) for tensor in one.tensors]
 
 
 def _type_of(number: object) -> str | None:

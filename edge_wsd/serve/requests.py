@@ -1,4 +1,4 @@
-"""Requests as clients really send them: a body that ends, and paths with or without /v1 and a last slash."""
+"""Requests as clients really send them: one length, a body that ends, paths with or without /v1 and a last slash."""
 
 from __future__ import annotations
 
@@ -71,6 +71,22 @@ class BoundedBodies:
     def _too_large(self) -> RequestError:
         most = self._settings.max_body_bytes
         return RequestError(f"the body may have {most:,} bytes at most (--max-body)", status=413, code="body_too_large")
+
+
+class OneLength:
+    """Refuses requests that say in two ways where they end: a proxy may take the rest of one for the next one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] == "http" and {"content-length", "transfer-encoding"} <= set(Headers(scope=scope)):
+            text = "a request has either Content-Length or Transfer-Encoding, not both"
+            refusal = RequestError(text, code="ambiguous_length", headers={"Connection": "close"})
+            await error_response(scope["path"], refusal)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
 
 
 class LenientPaths:

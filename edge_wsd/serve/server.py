@@ -11,12 +11,14 @@ import socket
 import sys
 from collections.abc import Callable
 from functools import partial
+from typing import Any, cast
 
 import uvicorn
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
 from edge_wsd.errors import EdgeWsdError
+from edge_wsd.serve.connections import PunctualConnection
 from edge_wsd.serve.settings import ServeSettings
 from edge_wsd.serve.state import Serve
 
@@ -57,6 +59,7 @@ class HttpServer(uvicorn.Server):
         config = uvicorn.Config(
             self._abortable,
             interface="asgi3",
+            http=cast(Any, partial(PunctualConnection, head_deadline_s=settings.body_deadline_s)),
             log_config=None,
             access_log=False,
             lifespan="on",

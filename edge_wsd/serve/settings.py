@@ -44,7 +44,7 @@ class ServeSettings:
     deadline_s: float = 1800.0
     """From the arrival of a request to the end of its answer."""
     body_deadline_s: float = 60.0
-    """For the arrival of a request's body."""
+    """For the arrival of a request's head, and then of its body."""
     shutdown_s: float = 10.0
     """How long answers may go on after the server was asked to stop."""
     heartbeat_s: float = 5.0
@@ -109,4 +109,5 @@ def is_origin(text: str) -> bool:
         _ = parts.port
     except ValueError:
         return False
-    return bool(parts.scheme and parts.netloc) and text == f"{parts.scheme}://{parts.netloc}" and "@" not in text
+    is_whole = bool(parts.scheme and parts.netloc) and text == f"{parts.scheme}://{parts.netloc}"
+    return is_whole and not set(text) & set("@*")

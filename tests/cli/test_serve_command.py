@@ -71,7 +71,7 @@ def test_a_parent_is_told_when_and_where_and_takes_the_server_along():
 
 def test_the_key_may_come_from_a_file_or_the_environment(tmp_path):
     keys = tmp_path / "keys"
-    keys.write_text("first\n\n  second  \n")
+    keys.write_text("first\n\n  second  \n", encoding="utf-8-sig")  # as editors on Windows write it
     for options, environment, right, wrong in (
         (("--api-key-file", str(keys)), {"EDGE_WSD_API_KEY": "third"}, ("first", "second"), "third"),
         ((), {"EDGE_WSD_API_KEY": "third"}, ("third",), "first"),
@@ -107,7 +107,7 @@ def test_an_address_that_others_reach_needs_a_key():
         (("--max-prompt-tokens", "0"), "--max-prompt-tokens must be at least 1"),
         (("--allow-origin", "example.com"), "--allow-origin must be * or SCHEME://HOST"),
         (("--allow-host", "http://x"), "--allow-host must be a host's name"),
-        (("--api-key", "two words"), "--api-key must be one word"),
+        (("--api-key", "two words"), "--api-key-file or EDGE_WSD_API_KEY must be one word"),
     ],
 )
 def test_a_value_that_makes_no_sense_is_named_by_its_flag(options, complaint):

@@ -148,11 +148,10 @@ def test_an_unknown_model_is_not_found(client):
     ("arguments", "named"),
     [
         ({"options": {"temperature": -1}}, "temperature"),
-        ({"options": {"num_predict": 0}}, "num_predict"),
         ({"options": {"mirostat": 1}}, "mirostat"),
         ({"format": {"type": "no such type"}}, "type"),
         ({"keep_alive": "a while"}, "keep_alive"),
-        ({"think": True}, "think"),
+        ({"think": True}, "does not support thinking"),  # by these words clients know it, and ask again without
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
@@ -166,7 +165,13 @@ def test_a_bad_request_is_refused_with_what_is_wrong(client, arguments, named, s
 
 @pytest.mark.parametrize(
     ("arguments", "named"),
-    [({"suffix": "end"}, "suffix"), ({"template": "{{ .Prompt }}"}, "template"), ({"context": [1, 2]}, "context")],
+    [
+        ({"suffix": "end"}, "suffix"),
+        ({"template": "{{ .Prompt }}"}, "template"),
+        ({"context": [1, 2]}, "context"),
+        ({"images": [b"a picture"]}, "images"),
+        ({"raw": True, "system": "Be brief."}, "system"),
+    ],
 )
 def test_what_generate_cannot_do_is_refused_by_name(client, arguments, named):
     with pytest.raises(ollama.ResponseError) as caught:

@@ -270,7 +270,7 @@ WRONG = [
     ({"response_format": {"type": "xml"}}, "response_format must be"),
     ({"response_format": {"type": "json_schema", "json_schema": {"schema": {"not": {}}}}}, "json_schema"),
     ({"tools": [{"type": "web_search"}]}, "tool 1 must be"),
-    ({"tools": [{"type": "function", "function": {"name": "now"}}]}, "does not show tools"),
+    ({"tools": [{"type": "function", "function": {"name": "now"}}]}, "does not support tools"),
     ({"tool_choice": "required"}, "tool_choice needs tools"),
     ({"tool_choice": {"type": "function", "function": {"name": "now"}}, "tools": []}, "tool_choice needs tools"),
     ({"tool_choice": "sometimes"}, "tool_choice must be"),

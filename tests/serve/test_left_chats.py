@@ -1,4 +1,4 @@
-"""A client that leaves in the middle of chat completions or a response: the slot is free, and nothing is written on."""
+"""A client that leaves in the middle of an answer: the slot is free, and nothing is written on."""
 
 import time
 
@@ -8,7 +8,11 @@ import pytest
 from tests.live_servers import decode_slowly
 from tests.serve.chat_client import ASKED, LONG, QUESTION, post
 
-CHATS = [("/v1/chat/completions", {**ASKED, **LONG, "n": 4}), ("/v1/responses", {"input": QUESTION, **LONG})]
+CHATS = [
+    ("/v1/chat/completions", {**ASKED, **LONG, "n": 4}),
+    ("/v1/responses", {"input": QUESTION, **LONG}),
+    ("/api/chat", {**ASKED, "stream": False, "edge_wsd": {**LONG["edge_wsd"], "logit_bias": LONG["logit_bias"]}}),
+]
 
 
 def wait_until(holds):

@@ -40,10 +40,11 @@ def test_a_duration_is_read_as_go_writes_it(given, seconds):
     assert keep_alive_seconds(given) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize("given", ["", "a while", "5 parsecs", "5m now", float("nan")])
+@pytest.mark.parametrize("given", ["", "a while", "5 parsecs", "5m now", float("nan"), "1m" * 500_000, "1" * 500_000])
 def test_anything_else_is_no_duration(given):
-    with pytest.raises(OptionError, match="keep_alive"):
+    with pytest.raises(OptionError, match="keep_alive") as caught:
         keep_alive_seconds(given)
+    assert len(str(caught.value)) < 200
 
 
 def test_a_duration_is_never_nothing_since_clients_divide_by_it():
@@ -62,7 +63,7 @@ def test_options_are_those_of_the_library():
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("most", [None, -1, -2])
+@pytest.mark.parametrize("most", [None, 0, -1, -2])
 def test_without_a_limit_an_answer_may_fill_the_context(most):
     assert options(options=OllamaOptions(num_predict=most)).max_tokens > 100_000
 
@@ -89,22 +90,49 @@ def test_the_extension_comes_last():
     )
 
 
+def answered(calls, *told):
+    """The ids of these calls, and those that these messages of tools are said to answer."""
+    messages = [
+        {"role": "user", "content": "What time is it, and where?"},
+        {"role": "assistant", "tool_calls": calls},
+        *({"role": "tool", "content": "noon", **each} for each in told),
+    ]
+    asked = OllamaChatRequest.model_validate({"model": "demo", "messages": messages})
+    _, called, *answers = messages_of_chat(asked.messages)
+    assert called.content == ""
+    return [call.id for call in called.tool_calls], [answer.tool_call_id for answer in answers]
+
+
+NOW, PLACE = {"function": {"name": "now", "arguments": {}}}, {"function": {"name": "place"}}
+
+
 def test_answers_of_tools_name_the_calls_in_their_order():
-    asked = OllamaChatRequest.model_validate({
-        "model": "demo",
-        "messages": [
-            {"role": "user", "content": "What time is it, and where?"},
-            {
-                "role": "assistant",
-                "tool_calls": [{"function": {"name": "now", "arguments": {}}}, {"function": {"name": "place"}}],
-            },
-            {"role": "tool", "tool_name": "now", "content": "noon"},
-            {"role": "tool", "tool_name": "place", "content": "here"},
-        ],
-    })  # fmt: skip
-    _, calls, first, second = messages_of_chat(asked.messages)
-    assert [call.id for call in calls.tool_calls] == [first.tool_call_id, second.tool_call_id]
-    assert calls.content == ""
+    calls, answers = answered([NOW, NOW], {}, {"tool_name": "now"}, {"tool_name": "now"})
+    assert answers[:2] == calls and len({*calls, *answers}) == 3
+
+
+def test_the_name_of_the_tool_comes_before_the_order():
+    (now, place), answers = answered([NOW, PLACE], {"tool_name": "place"}, {"tool_name": "now"})
+    assert answers == [place, now]
+
+
+def test_ids_that_a_client_gives_are_kept():
+    given = [{**NOW, "id": "first"}, {**NOW, "id": "second"}]
+    assert answered(given, {"tool_call_id": "second"}, {"tool_call_id": "first"}) == (
+        ["first", "second"],
+        ["second", "first"],
+    )
+
+
+def test_ids_that_are_made_up_are_such_as_every_template_takes():
+    """Mistral's raise an error for others than nine letters and digits."""
+    calls, answers = answered([NOW] * 12, *[{}] * 13)
+    assert all(len(one) == 9 and one.isalnum() for one in (*calls, *answers))
+
+
+def test_a_role_may_be_written_in_any_case():
+    asked = OllamaChatRequest.model_validate({"messages": [{"role": "User", "content": "hello"}]})
+    assert messages_of_chat(asked.messages) == (Message("user", "hello"),)
 
 
 def test_a_prompt_follows_its_system_prompt():

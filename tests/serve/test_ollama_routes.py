@@ -136,6 +136,7 @@ def test_what_is_wrong_before_the_first_word_is_a_status_and_one_sentence(http):
         ({"model": "no-such-pair"}, 404, "no-such-pair"),
         ({"messages": "hello"}, 400, "messages"),
         ({"options": {"top_k": "many"}}, 400, "top_k"),
+        ({"format": "yaml"}, 400, '"json" or a JSON schema'),
         ({"edge_wsd": {"thresold": 1}}, 400, "thresold"),
         ({"messages": [{"role": "user", "content": "hello", "images": ["aGVsbG8="]}]}, 400, "images"),
         ({"messages": [{"role": "user", "content": "word " * 2000}]}, 400, "context"),
@@ -163,6 +164,31 @@ def test_keep_alive_decides_when_the_pair_leaves(server_with):
         assert 3000 < server.call(server.serve.models.loaded)["demo"] <= 3600
         http.post("/api/chat", json={"model": "demo", "messages": [], "keep_alive": "0s"})
         wait_until(lambda: loaded() == [])
+
+
+def test_a_pair_that_is_kept_for_longer_than_a_date_can_say_is_kept_for_ever(server_with):
+    with server_with().client() as http:
+        for seconds in (1e12, 1e300):
+            assert http.post("/api/generate", json={"keep_alive": seconds}).json()["done_reason"] == "load"
+            (loaded,) = http.get("/api/ps").json()["models"]
+            assert loaded["expires_at"] > "2100"
+
+
+def test_show_tells_all_there_is_if_asked(http):
+    shown = http.post("/api/show", json={"model": "demo:base"}).json()
+    assert "tensors" not in shown and not any(isinstance(value, list) for value in shown["model_info"].values())
+    everything = http.post("/api/show", json={"name": "demo:base", "verbose": True}).json()
+    info = everything["model_info"]
+    assert len(info["tokenizer.ggml.tokens"]) == info["llama.vocab_size"]
+    assert {key: value for key, value in info.items() if not isinstance(value, list)} == shown["model_info"]
+    sizes = {one["name"]: one["shape"] for one in everything["tensors"]}
+    assert sizes["token_embd.weight"] == [info["llama.embedding_length"], info["llama.vocab_size"]]
+
+
+@pytest.mark.parametrize(("asked", "name"), [("demo:latest", "demo"), ("demo:drafter", "demo:drafter")])
+def test_show_calls_a_model_what_it_is_asked_by(http, asked, name):
+    """Copilot and others show the basename to their users, and leave out a model that has none."""
+    assert http.post("/api/show", json={"model": asked}).json()["model_info"]["general.basename"] == name
 
 
 def wait_until(holds):

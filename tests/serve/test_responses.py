@@ -129,7 +129,7 @@ def test_a_format_binds_the_answer(live_server):
         ({"input": []}, "the conversation is empty"),
         ({"max_output_tokens": 0}, "max_output_tokens must be"),
         ({"tools": [{"type": "web_search"}]}, "tool 1 must be"),
-        ({"tools": [{"type": "function", "name": "now"}]}, "does not show tools"),
+        ({"tools": [{"type": "function", "name": "now"}]}, "does not support tools"),
         ({"text": {"format": {"type": "xml"}}}, "text.format must be"),
     ],
 )

@@ -16,6 +16,7 @@ from fastapi import APIRouter, Request
 from edge_wsd._native import CancelFlag
 from edge_wsd.decoding.events import Finished, Token
 from edge_wsd.decoding.options import Options
+from edge_wsd.errors import PairDiedError
 from edge_wsd.serve.errors import ClientGone
 from edge_wsd.serve.limits import Limits
 from edge_wsd.serve.metrics import Metrics
@@ -231,30 +232,6 @@ def test_a_prompt_may_have_so_many_tokens(serving):
             assert "--max-prompt-tokens" in answer.json()["error"]["message"]
 
 
-@pytest.mark.parametrize("announced", [True, False])
-def test_a_body_that_is_too_large_is_not_read(server_with, announced):
-    server = server_with(max_body_bytes=2000)
-    body = json.dumps({"content": "x" * 5000}).encode()
-
-    def parts():
-        yield body[:3000]
-        yield body[3000:]
-
-    headers = {"Content-Type": "application/json"}
-    with server.client() as client:
-        answer = client.post("/tokenize", content=body if announced else parts(), headers=headers)
-        assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
-        assert client.post("/tokenize", json={"content": "ls"}).status_code == 200
-
-
-def test_a_body_must_arrive_in_time(server_with):
-    server = server_with(body_deadline_s=0.2)
-    host, port = server.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=30) as sock:
-        sock.sendall(f"POST /tokenize HTTP/1.1\r\nHost: {host}\r\nContent-Length: 100\r\n\r\n{{".encode())
-        assert b" 408 " in sock.recv(4096)
-
-
 def test_a_stream_shows_that_it_lives_while_nothing_comes(server_with):
     router = APIRouter()
 
@@ -383,6 +360,28 @@ def test_who_is_cancelled_while_waiting_gives_the_slot_on():
         assert (limits.running, limits.queued) == (0, 0)
 
     asyncio.run(play())
+
+
+def test_an_answer_that_fails_is_counted_as_one():
+    class Failing:
+        def __aiter__(self):
+            return self
+
+        async def __anext__(self):
+            raise PairDiedError("killed")
+
+        def close(self):
+            pass
+
+    async def play():
+        metrics = Metrics()
+        limits, visitor = Limits(ServeSettings(), metrics), Visitor()
+        with pytest.raises(PairDiedError):
+            async with limits.slot(visitor):
+                await anext(limits.events(visitor, Failing()))
+        return metrics.registry.get_sample_value("edge_wsd_answers_total", {"finish_reason": "failed"})
+
+    assert asyncio.run(play()) == 1
 
 
 def test_a_stream_shows_that_it_lives_while_it_waits_for_its_turn(serving, writing):

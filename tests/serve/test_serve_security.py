@@ -110,6 +110,20 @@ def test_other_sites_cannot_even_ask_where_no_origin_is_named(live_server, site,
         assert client.get("/v1/models", headers=headers).status_code == status
 
 
+def test_a_site_may_be_allowed_in_capitals_which_no_browser_sends(server_with):
+    with server_with(allow_origins=("https://Example.COM",)).client() as client:
+        answer = client.get("/health", headers={"Origin": "https://example.com"})
+    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "https://example.com")
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://*.example.com", "example.com", "https://example.com/", "http://localhost:*"]
+)
+def test_an_origin_that_no_browser_sends_cannot_be_allowed(origin):
+    with pytest.raises(OptionError, match="allow_origins"):
+        ServeSettings(allow_origins=(origin,))
+
+
 def test_the_page_of_the_server_itself_may_ask(live_server):
     with live_server.client() as client:
         assert client.get("/v1/models", headers={"Origin": live_server.url}).status_code == 200
@@ -120,11 +134,13 @@ def test_an_allowed_site_is_told_so_before_it_sends_its_key(locked_server):
         "Origin": SITE,
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "authorization, content-type, x-stainless-os",
+        "Access-Control-Request-Private-Network": "true",  # Chrome's, of a site that is not on this machine
     }
     with locked_server.client() as client:
         answer = client.options("/v1/chat/completions", headers=asked)
         assert answer.status_code == 200
         assert answer.headers["access-control-allow-origin"] == SITE
+        assert answer.headers["access-control-allow-private-network"] == "true"
         assert {"authorization", "content-type"} <= {
             name.strip().lower() for name in answer.headers["access-control-allow-headers"].split(",")
         }
@@ -177,7 +193,26 @@ def test_whether_the_server_is_well_needs_no_key(locked_server):
 
 
 def test_a_request_without_a_host_gets_no_answer(live_server):
-    host, port = live_server.url.removeprefix("http://").split(":")
+    assert statuses(live_server, b"GET /v1/models HTTP/1.0\r\n\r\n") == [403]
+
+
+@pytest.mark.parametrize("hosts", [b"Host: localhost\r\nHost: evil.example\r\n", b""])
+def test_neither_does_one_that_names_two_or_none(live_server, hosts):
+    assert statuses(live_server, b"GET /v1/models HTTP/1.1\r\n" + hosts + b"\r\n") == [400]
+
+
+def test_a_request_whose_end_is_told_in_two_ways_is_refused_with_all_that_follows(live_server):
+    """Behind a proxy that goes by the other one, the rest would be answered as the next client's request."""
+    rest = b"0\r\n\r\nGET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    length = f"Content-Length: {len(rest)}\r\n".encode()
+    head = b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n" + length + b"\r\n"
+    assert statuses(live_server, head + rest) == [400]
+
+
+def statuses(server, sent):
+    """Of all answers, until the server closes the connection."""
+    host, port = server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=30) as sock:
-        sock.sendall(b"GET /v1/models HTTP/1.0\r\n\r\n")
-        assert sock.recv(4096).split()[1] == b"403"
+        sock.sendall(sent)
+        got = b"".join(iter(lambda: sock.recv(4096), b""))
+    return [int(answer.split()[0]) for answer in got.split(b"HTTP/1.1 ")[1:]]

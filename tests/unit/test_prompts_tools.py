@@ -55,14 +55,14 @@ def test_a_template_that_wants_arguments_as_text_gets_them_so():
 @pytest.mark.parametrize("source", [CHATML, "{{ messages[0].content }}"])
 def test_a_template_that_leaves_the_tools_out_is_an_error_that_says_what_to_do(source):
     assert template(source).render(TURN[:2])
-    with pytest.raises(TemplateError, match=r"template 'mine' does not show tools.*leave them out"):
+    with pytest.raises(TemplateError, match=r"template 'mine' does not support tools.*leave them out"):
         template(source, "mine").render(TURN[:2], [WEATHER])
 
 
 def test_a_tool_that_is_only_named_in_the_conversation_is_not_shown():
     """Such a template once left out tools whose names are words, as those of most agents are."""
     asked = [Message("user", "What is the weather like? Ask weather.")]
-    with pytest.raises(TemplateError, match="does not show tools"):
+    with pytest.raises(TemplateError, match="does not support tools"):
         template(CHATML).render(asked, [WEATHER])
     assert template(TOOLS_HERMES).render(asked, [WEATHER])
 

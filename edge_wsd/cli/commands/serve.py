@@ -179,7 +179,7 @@ def _settings(given: dict[str, Any], keys: tuple[str, ...], parallel: int) -> Se
     except OptionError as error:
         name, _, rest = str(error).partition(" ")
         hint = f"; set {API_KEY_VARIABLE}, or give --api-key-file FILE" if name == "host" and not keys else ""
-        flag = "--api-key" if name == "api_key" else _FLAGS[name][0]
+        flag = f"a key of --api-key, --api-key-file or {API_KEY_VARIABLE}" if name == "api_key" else _FLAGS[name][0]
         raise click.UsageError(f"{flag} {rest}{hint}") from error
 
 
@@ -187,7 +187,7 @@ def _keys(given: str | None, path: str | None) -> tuple[str, ...]:
     """The keys that open the server: those of an option and of a file, else that of the environment."""
     keys = [] if given is None else [given]
     if path is not None:
-        lines = read_bounded(path, _LONGEST_KEY_FILE).decode(errors="replace").splitlines()
+        lines = read_bounded(path, _LONGEST_KEY_FILE).decode("utf-8-sig", errors="replace").splitlines()
         in_file = [line.strip() for line in lines if line.strip()]
         if not in_file:
             raise EdgeWsdError(f"{path} holds no key; expected one in each line")

@@ -12,12 +12,12 @@ from edge_wsd.decoding.events import Event, Finished, Reply
 from edge_wsd.prompts.tools import ToolCall
 from edge_wsd.serve.durations import nanoseconds
 from edge_wsd.serve.extension import Extension, extension_of_reply
-from edge_wsd.serve.ollama.wire import DoneReason, OllamaAnswer
+from edge_wsd.serve.ollama.wire import DoneReason, OllamaAnswer, OllamaFunction, OllamaToolCall
 from edge_wsd.serve.openai.chat_types import TokenLogprob
 from edge_wsd.serve.openai.choice import AnswerPiece, ChoiceWriter, Details, end_of
 from edge_wsd.serve.openai.logprobs import token_logprob
 
-Shape = Callable[[str, Sequence[ToolCall], dict[str, Any]], OllamaAnswer]
+Shape = Callable[[str, Sequence[OllamaToolCall], dict[str, Any]], OllamaAnswer]
 """Makes an answer of its text, its calls and the fields that both kinds of answers have."""
 
 
@@ -39,7 +39,8 @@ class AnswerLines:
         reader = self.details.reader()
         parts = [reply.text] if reader is None else [*reader.feed(reply.text), *reader.end()]
         text = "".join(part for part in parts if isinstance(part, str))
-        calls = [part for part in parts if isinstance(part, ToolCall)]
+        called = [part for part in parts if isinstance(part, ToolCall)]
+        calls = [_call(call, index) for index, call in enumerate(called)]
         n_top = self.details.logprobs
         logprobs = [] if n_top is None else [token_logprob(token, n_top) for token in reply.tokens]
         extension = extension_of_reply(reply) if self.details.extension else None
@@ -58,13 +59,13 @@ class AnswerLines:
                 yield self._made("", extension=piece.extension, **self._ending(event.reply, load_s))
 
     def _line(self, piece: AnswerPiece) -> OllamaAnswer:
-        calls = [] if piece.call is None else [piece.call]
+        calls = [] if piece.call is None else [_call(piece.call, piece.call_index)]
         return self._made(piece.text, calls, piece.logprobs, piece.extension, done=False)
 
     def _made(
         self,
         text: str,
-        calls: Sequence[ToolCall] = (),
+        calls: Sequence[OllamaToolCall] = (),
         logprobs: Sequence[TokenLogprob] = (),
         extension: Extension | None = None,
         **fields: Any,
@@ -87,6 +88,11 @@ class AnswerLines:
             "eval_count": stats.n_tokens,
             "eval_duration": nanoseconds(stats.total_s - stats.ttft_s),
         }
+
+
+def _call(call: ToolCall, index: int) -> OllamaToolCall:
+    function = OllamaFunction(index=index, name=call.name, arguments=dict(call.arguments))
+    return OllamaToolCall(id=call.id, function=function)
 
 
 def as_json(answer: OllamaAnswer) -> bytes:

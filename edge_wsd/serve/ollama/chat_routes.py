@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import to_thread
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from starlette.responses import Response
 from edge_wsd._native import CancelFlag
 from edge_wsd.engine.stream import Stream
 from edge_wsd.prompts.messages import Message
-from edge_wsd.prompts.tools import ToolCall, parse_tools
+from edge_wsd.prompts.tools import parse_tools
 from edge_wsd.serve.errors import OLLAMA_ERRORS
 from edge_wsd.serve.ollama.answer import AnswerLines
 from edge_wsd.serve.ollama.conversation import messages_of_chat, messages_of_prompt, refuse_unknown
@@ -22,7 +23,6 @@ from edge_wsd.serve.ollama.wire import (
     OllamaAsked,
     OllamaChatAnswer,
     OllamaChatRequest,
-    OllamaFunction,
     OllamaGenerateAnswer,
     OllamaGenerateRequest,
     OllamaReplyMessage,
@@ -44,11 +44,12 @@ def _documented(model: type[OllamaAnswer]) -> dict[int | str, dict[str, Any]]:
 @router.post("/chat", responses=_documented(OllamaChatAnswer))
 async def chat(request: Request, asked: OllamaChatRequest) -> Response:
     """The next message of a conversation. Without messages the pair is loaded."""
-    wishes = OllamaWishes.of(asked, parse_tools(asked.tools or ()))
+    tools = await to_thread(parse_tools, asked.tools or ())  # of which there may be many, as of messages
+    wishes = OllamaWishes.of(asked, tools)
     answer = AnswerLines(_name(request, asked), _chat_answer, wishes.details)
     if not asked.messages:
         return await load(request, asked, answer)
-    messages = messages_of_chat(asked.messages)
+    messages = await to_thread(messages_of_chat, asked.messages)
     return await respond(request, asked, answer, lambda served: _begun(request, served, wishes, messages))
 
 
@@ -82,17 +83,17 @@ def _name(request: Request, asked: OllamaAsked) -> str:
 
 
 async def _begun(request: Request, served: Served, wishes: OllamaWishes, messages: Sequence[Message]) -> Stream:
-    (stream,) = await started(request, served, wishes.question(served, messages))
+    question = await to_thread(wishes.question, served, messages)  # a schema may take its time
+    (stream,) = await started(request, served, question)
     return stream
 
 
-def _chat_answer(text: str, calls: Sequence[ToolCall], fields: dict[str, Any]) -> OllamaAnswer:
+def _chat_answer(text: str, calls: Sequence[OllamaToolCall], fields: dict[str, Any]) -> OllamaAnswer:
     message = OllamaReplyMessage(role="assistant", content=text)
     if calls:
-        functions = [OllamaFunction(name=call.name, arguments=dict(call.arguments)) for call in calls]
-        message.tool_calls = [OllamaToolCall(function=function) for function in functions]
+        message.tool_calls = [*calls]
     return OllamaChatAnswer(message=message, **fields)
 
 
-def _generate_answer(text: str, _calls: Sequence[ToolCall], fields: dict[str, Any]) -> OllamaAnswer:
+def _generate_answer(text: str, _calls: Sequence[OllamaToolCall], fields: dict[str, Any]) -> OllamaAnswer:
     return OllamaGenerateAnswer(response=text, **fields)

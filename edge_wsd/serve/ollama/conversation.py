@@ -2,40 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
 from edge_wsd.errors import OptionError
 from edge_wsd.prompts.messages import Message, parse_messages
-from edge_wsd.serve.ollama.wire import OllamaGenerateRequest, OllamaMessage
+from edge_wsd.serve.ollama.wire import OllamaGenerateRequest, OllamaMessage, OllamaToolCall
+
+_ID = "call{:05}"
+"""Nine letters and digits: the only length that Mistral's templates take."""
 
 
 def messages_of_chat(given: Sequence[OllamaMessage]) -> tuple[Message, ...]:
-    """Ollama's tool messages come in the order of the calls; the library's name the call that they answer.
+    """Calls of tools that have no id, as old clients send them, get one, and so do the messages that answer them.
 
     Raises `TemplateError` that names the message, and `OptionError` for images.
     """
-    ids = count(1)
-    open_calls: Iterator[str] = iter(())
+    numbers = count(1)
+    unanswered: list[dict[str, Any]] = []
     found = []
     for message in given:
         if message.images:
             raise OptionError("images are not supported: both models read text alone")
-        entry: dict[str, Any] = {"role": message.role, "content": message.content or ""}
+        entry: dict[str, Any] = {"role": message.role.lower(), "content": message.content or ""}
         if message.tool_calls:
-            names = [f"call_{next(ids)}" for _ in message.tool_calls]
-            entry["tool_calls"] = list(_calls(message, names))
-            open_calls = iter(names)
-        if message.role == "tool":
-            entry["tool_call_id"] = next(open_calls, "call_0")
+            entry["tool_calls"] = [_call(call, next(numbers)) for call in message.tool_calls]
+            unanswered = [*entry["tool_calls"]]
+        if entry["role"] == "tool":
+            entry["tool_call_id"] = message.tool_call_id or _answered(message.tool_name, unanswered)
         found.append(entry)
     return parse_messages(found)
 
 
-def _calls(message: OllamaMessage, names: list[str]) -> Iterator[dict[str, Any]]:
-    for name, call in zip(names, message.tool_calls or (), strict=True):
-        yield {"id": name, "type": "function", "function": call.function.model_dump()}
+def _call(given: OllamaToolCall, number: int) -> dict[str, Any]:
+    function = {"name": given.function.name, "arguments": given.function.arguments}
+    return {"id": given.id or _ID.format(number), "type": "function", "function": function}
+
+
+def _answered(tool: str | None, unanswered: list[dict[str, Any]]) -> str:
+    """The id of the first call of this tool, or else of any, which then has its answer."""
+    of_tool = [call for call in unanswered if call["function"]["name"] == tool]
+    if not unanswered:
+        return _ID.format(0)
+    answered = (of_tool or unanswered)[0]
+    unanswered.remove(answered)
+    return str(answered["id"])
 
 
 def messages_of_prompt(asked: OllamaGenerateRequest) -> tuple[Message, ...]:
@@ -54,3 +66,5 @@ def refuse_unknown(asked: OllamaGenerateRequest) -> None:
     ):
         if given:
             raise OptionError(f"{name} is not supported: {instead}")
+    if asked.raw and asked.system:
+        raise OptionError("system cannot be used together with raw, whose prompt is the whole of it; write it in there")

@@ -6,9 +6,11 @@ import asyncio
 import math
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request
+from starlette.responses import Response
 
 from edge_wsd import __version__
 from edge_wsd.decoding.options import Mode
@@ -17,7 +19,7 @@ from edge_wsd.models.pairs.named_pair import NamedPair
 from edge_wsd.models.plan.planner import Plan
 from edge_wsd.redaction import logger_without_secrets
 from edge_wsd.serve.errors import OLLAMA_ERRORS, RequestError
-from edge_wsd.serve.model_facts import ListedFacts, context_length, facts_of
+from edge_wsd.serve.model_facts import ListedFacts, context_length, facts_of, lists_and_tensors
 from edge_wsd.serve.ollama.details import details_of, digest_of
 from edge_wsd.serve.ollama.names import tagged_name
 from edge_wsd.serve.ollama.wire import (
@@ -27,6 +29,7 @@ from edge_wsd.serve.ollama.wire import (
     OllamaShowAnswer,
     OllamaShowRequest,
     OllamaTags,
+    OllamaTensor,
     OllamaVersion,
 )
 from edge_wsd.serve.state import serve_of
@@ -35,7 +38,7 @@ router = APIRouter(prefix="/api", tags=["Ollama"], responses=OLLAMA_ERRORS)
 _LOG = logger_without_secrets(__name__)
 SPOKEN_VERSION = "0.12.11"
 """The release of Ollama whose interface this is. Clients compare it: Copilot wants 0.6.4 or later."""
-FOR_EVER = timedelta(days=36500)
+FOR_EVER_S = 36500 * 86400.0
 """How far away Ollama says the end of a model is that never leaves."""
 
 
@@ -79,9 +82,12 @@ def _listed(pairs: dict[str, NamedPair]) -> Iterator[OllamaListedModel]:
 
 def _facts(pair: NamedPair, mode: Mode | None) -> list[ListedFacts]:
     """Of the models that a name means, the base first. Raises `ModelFileError` and `StoreError`."""
+    return [facts_of(path) for path in _paths(pair, mode)]
+
+
+def _paths(pair: NamedPair, mode: Mode | None) -> list[Path]:
     drafter, base = pair.find_models()
-    paths = {"base": [base], "drafter": [drafter]}.get(mode or "", [base, drafter])
-    return [facts_of(path) for path in paths]
+    return {"base": [base], "drafter": [drafter]}.get(mode or "", [base, drafter])
 
 
 @router.get("/ps")
@@ -97,7 +103,7 @@ def _loaded(named: NamedPair, plan: Plan | None, leaves_s: float | None) -> Olla
     models = _facts(named, None)
     memories = [] if plan is None else [plan.drafter.memory, plan.base.memory]
     n_gpu = sum(part.total for memory in memories for part in memory.gpus)
-    left = FOR_EVER if leaves_s is None else timedelta(seconds=leaves_s)
+    left = timedelta(seconds=min(leaves_s, FOR_EVER_S) if leaves_s is not None else FOR_EVER_S)
     return OllamaLoadedModel(
         name=tagged_name(named.name),
         model=tagged_name(named.name),
@@ -110,17 +116,18 @@ def _loaded(named: NamedPair, plan: Plan | None, leaves_s: float | None) -> Olla
     )
 
 
-@router.post("/show", response_model_exclude_none=True)
-async def show(request: Request, asked: OllamaShowRequest) -> OllamaShowAnswer:
+@router.post("/show", response_model=OllamaShowAnswer)
+async def show(request: Request, asked: OllamaShowRequest) -> Response:
     """What clients decide by: capabilities, the length of the context, sizes, template."""
     models = serve_of(request).models
     named, mode = models.parse(asked.wanted or None)
     pair = models.in_memory().get(named.name)
     n_ctx = None if pair is None or pair.plan is None else context_length(pair.plan)
-    return await asyncio.to_thread(_shown, named, mode, n_ctx)
+    text = await asyncio.to_thread(_shown, named, mode, n_ctx, is_verbose=bool(asked.verbose))
+    return Response(text, media_type="application/json")
 
 
-def _shown(named: NamedPair, mode: Mode | None, n_ctx: int | None) -> OllamaShowAnswer:
+def _shown(named: NamedPair, mode: Mode | None, n_ctx: int | None, *, is_verbose: bool) -> str:
     models = _facts(named, mode)
     first = models[0]
     drafter = None if mode == "base" else models[-1]
@@ -132,16 +139,24 @@ def _shown(named: NamedPair, mode: Mode | None, n_ctx: int | None) -> OllamaShow
     if n_ctx is not None:  # what can be used: clients fill what they are told
         info[key] = n_ctx
     info["general.parameter_count"] = first.n_parameters
+    info["general.basename"] = named.name if mode is None else f"{named.name}:{mode}"  # which clients show as its name
+    tensors = None
+    if is_verbose:
+        lists, found = lists_and_tensors(_paths(named, mode)[0])
+        info |= lists
+        tensors = [OllamaTensor(name=one.name, type=one.type_name, shape=one.shape) for one in found]
     parameters = {"num_ctx": info.get(key), **named.options}
-    return OllamaShowAnswer(
+    shown = OllamaShowAnswer(
         license=first.licence,
         parameters="\n".join(f"{name:<30} {value}" for name, value in parameters.items() if value is not None),
         template=chat_template,
         details=details_of(models),
         model_info={name: value for name, value in info.items() if not _is_nan(value)},
         capabilities=["completion", *(["tools"] if shows_tools else [])],
+        tensors=tensors,
         modified_at=max(model.modified_at for model in models),
     )
+    return shown.model_dump_json(exclude_none=True)
 
 
 def _is_nan(value: Any) -> bool:

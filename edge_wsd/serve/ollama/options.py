@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, Field
 
@@ -21,7 +21,7 @@ _NEUTRAL = {"mirostat": 0, "tfs_z": 1, "typical_p": 1}
 class OllamaOptions(BaseModel):
     """Options that are not here belong to the loading of a model, which the server decides; they are ignored."""
 
-    num_predict: int | None = Field(default=None, description="Absent, -1 or -2: as many as the context holds.")
+    num_predict: int | None = Field(default=None, description="Absent, 0 or less: as many as the context holds.")
     temperature: float | None = None
     top_k: int | None = None
     top_p: float | None = None
@@ -43,15 +43,15 @@ class OllamaOptions(BaseModel):
             if given.pop(name, neutral) != neutral:
                 raise OptionError(f"options: {name} is not supported; leave it out, or set it to {neutral}")
         most = given.pop("num_predict", -1)
-        require(most in (-1, -2) or most > 0, "num_predict", "at least 1, or -1 for no limit", most)
-        return {**given, "max_tokens": max(most, -1)}
+        return {**given, "max_tokens": most if most > 0 else -1}
 
 
-OllamaFormat = Literal["", "json"] | dict[str, Any]
+OllamaFormat = str | dict[str, Any]
 
 
 def schema_of(given: OllamaFormat | None) -> dict[str, Any] | None:
-    """The JSON schema that `format` asks for; None for free text."""
+    """The JSON schema that `format` asks for; None for free text. Raises `OptionError`."""
     if not given:
         return None
+    require(given == "json" or isinstance(given, dict), "format", '"json" or a JSON schema', given)
     return dict(JSON_OBJECT) if isinstance(given, str) else given

@@ -32,7 +32,8 @@ class OllamaWishes:
     def of(cls, asked: OllamaAsked, tools: tuple[Tool, ...] = (), *, special: bool = False) -> OllamaWishes:
         """`special` makes control tokens of texts like <|im_end|>. Raises `OptionError` for what the library lacks."""
         if asked.think:
-            raise OptionError("think is not supported: no model here has thoughts apart from its answer")
+            name = repr(asked.wanted) if asked.wanted else "this server"
+            raise OptionError(f"{name} does not support thinking: leave think out, or set it to false")
         changes = (asked.options or OllamaOptions()).changes()
         more: dict[str, Any] = {"special": special}
         if "repeat_last_n" in changes:

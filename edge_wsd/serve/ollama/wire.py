@@ -40,11 +40,13 @@ class OllamaAsked(NamedModelRequest):
 
 
 class OllamaFunction(BaseModel):
+    index: int | None = Field(default=None, description="Which call of the answer it is, from 0.")
     name: str
     arguments: dict[str, Any] = Field(default_factory=dict)
 
 
 class OllamaToolCall(BaseModel):
+    id: str | None = None
     function: OllamaFunction
 
 
@@ -54,6 +56,7 @@ class OllamaMessage(BaseModel):
     images: list[str] | None = None
     tool_calls: list[OllamaToolCall] | None = None
     tool_name: str | None = Field(default=None, description="Of a message of the role `tool`: what was called.")
+    tool_call_id: str | None = Field(default=None, description="Of such a message: the id of the call, if it had one.")
 
 
 class OllamaChatRequest(OllamaAsked):
@@ -72,7 +75,7 @@ class OllamaGenerateRequest(OllamaAsked):
 
 
 class OllamaShowRequest(NamedModelRequest):
-    verbose: bool | None = None
+    verbose: bool | None = Field(default=None, description="True: `model_info` has its lists, too, and `tensors`.")
 
 
 class OllamaAnswer(BaseModel):
@@ -149,12 +152,19 @@ class OllamaProcesses(BaseModel):
     models: list[OllamaLoadedModel]
 
 
+class OllamaTensor(BaseModel):
+    name: str
+    type: str
+    shape: tuple[int, ...] = Field(description="The length of a row first, as in the file.")
+
+
 class OllamaShowAnswer(BaseModel):
     license: str | None = None
     parameters: str
     template: str | None = Field(default=None, description="The chat template that the drafter uses.")
     details: OllamaDetails
     model_info: dict[str, Any]
+    tensors: list[OllamaTensor] | None = None
     capabilities: list[str]
     modified_at: datetime
 
