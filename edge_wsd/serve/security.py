@@ -42,19 +42,21 @@ class OwnNames:
         await self._app(scope, receive, send)
 
     def _refusal(self, headers: Headers) -> RequestError | None:
-        host = headers.get("host", "")
+        hosts, origins = headers.getlist("host"), headers.getlist("origin")
+        host = hosts[0] if len(hosts) == 1 else ", ".join(hosts)  # which is no name
         name = _name_of(host)
-        if name is None or not (self._is_own(name)):
+        if name is None or not self._is_own(name):
             return RequestError(
                 f"this server does not answer to the name {host[:100]!r}; ask it by its address, or start it with "
                 "--allow-host NAME",
                 status=403,
                 code="unknown_host",
             )
-        origin = headers.get("origin")
-        if not _is_embedded(headers) if origin is None else self._may_ask(origin.lower(), host.lower()):
+        if not origins and not _is_embedded(headers):
             return None
-        asker = "another site" if origin is None else repr(origin[:100])
+        if origins and all(self._may_ask(origin.lower(), host.lower()) for origin in origins):
+            return None
+        asker = repr(", ".join(origins)[:100]) if origins else "another site"
         return RequestError(
             f"pages of {asker} may not use this server; start it with --allow-origin to let them",
             status=403,
