@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from edge_wsd._native import CancelFlag
     from edge_wsd.asked import RawPrompt
     from edge_wsd.batch import Batch
     from edge_wsd.decoding.events import (
@@ -83,6 +84,7 @@ __all__ = [
     "BenchError",
     "BusyError",
     "CalibrationError",
+    "CancelFlag",
     "ClosedError",
     "ContextFullError",
     "ConversionError",
@@ -147,6 +149,7 @@ _EVENTS = (
     "Switched Token"
 )
 _HOMES = {
+    "CancelFlag": "edge_wsd._native",
     "RawPrompt": "edge_wsd.asked",
     "Batch": "edge_wsd.batch",
     "Pair": "edge_wsd.pair",

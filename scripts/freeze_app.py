@@ -3,8 +3,10 @@
     pip install pyinstaller
     python scripts/freeze_app.py FOLDER                  # build, run, and print sizes and times
     FOLDER/dist/app/app "How do I list files by size?"
+    FOLDER/dist/app/app serve                            # the same program as a sidecar
 
 The application is edge-wsd as `pip install` puts it there, not the working tree, so that its entry point is found.
+Other packages of the environment come along wherever something tries to import them: measure sizes in a clean one.
 """
 
 from __future__ import annotations
@@ -54,17 +56,21 @@ def freeze(folder: Path) -> Path:
     return folder / "dist" / "app" / "app"
 
 
-def run(program: Path, *arguments: str) -> tuple[str, float]:
-    """What the program says, away from Python and this repository, and how long it takes in seconds."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
-    begin = time.perf_counter()
-    done = subprocess.run(
-        [str(program), QUESTION, *arguments], cwd=program.parent, env=environment, capture_output=True, check=False
-    )
-    seconds = time.perf_counter() - begin
+def without_python() -> dict[str, str]:
+    """The environment of somebody who has neither Python nor this repository."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+
+
+def run(program: Path, *arguments: str) -> tuple[str, float, float]:
+    """What the program says, and how many seconds that takes, on the clock and of processors."""
+    begin, before = time.perf_counter(), os.times()
+    command = [str(program), QUESTION, *arguments]
+    done = subprocess.run(command, cwd=program.parent, env=without_python(), capture_output=True, check=False)
+    seconds, after = time.perf_counter() - begin, os.times()
     if done.returncode != 0:
         raise SystemExit(f"{program} ended with {done.returncode}: {done.stderr.decode(errors='replace')[-2000:]}")
-    return done.stdout.decode(), seconds
+    computing = after.children_user + after.children_system - before.children_user - before.children_system
+    return done.stdout.decode(), seconds, computing
 
 
 def size(folder: Path) -> int:
@@ -82,8 +88,9 @@ def main() -> None:
     print(f"frozen in {time.perf_counter() - begin:.0f} s; {size(program.parent) / 2**20:.0f} MiB")
     run(program)  # files are read and tried for the first time
     for arguments in ([], ["--isolate"]):
-        answer, seconds = min((run(program, *arguments) for _ in range(5)), key=lambda each: each[1])
-        print(f"{' '.join(['app', *arguments])}: answered in {seconds:.2f} s: {answer.splitlines()[0]}")
+        answer, seconds, computing = min((run(program, *arguments) for _ in range(5)), key=lambda each: each[1])
+        name = " ".join(["app", *arguments])
+        print(f"{name}: {seconds:.2f} s, {computing:.2f} s of processor time: {answer.splitlines()[0]}")
 
 
 if __name__ == "__main__":

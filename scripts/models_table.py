@@ -27,8 +27,9 @@ FILES = (_DOCS / "models.md", _DOCS / "first-real-pair.md")
 TYPES = ("F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M", "Q2_K")
 LENGTHS = (4096, 8192, 32768)
 _GIB = 1 << 30
-# Bytes a second: a line of 100 Mbit/s; what converting and quantizing took on two cores (docs/models.md, Measured).
-_FETCHES, _CONVERTS, _QUANTIZES = 12.5e6, 256e6, 32e6
+# Bytes of a checkpoint a second: a line of 100 Mbit/s; what converting as it is, converting to Q8_0 and quantizing to
+# Q4_K_M took on two cores (docs/models.md, Measured).
+_FETCHES, _COPIES, _CONVERTS, _QUANTIZES = 12.5e6, 617e6, 256e6, 32e6
 _MARKED = re.compile(r"(<!-- begin ([a-z-]+):[^>]*-->\n).*?(<!-- end \2 -->)", re.DOTALL)
 
 
@@ -85,7 +86,7 @@ def _memory_row(pair: NamedPair, type_name: str) -> tuple[str, ...]:
 
 
 def first_pair_table() -> str:
-    """What each pair takes: to fetch, on the disk, in memory, and of time."""
+    """What each pair takes: to fetch, on the disk, in memory, and of time. Those without an account come first."""
     head = (
         "pair",
         "account",
@@ -96,7 +97,7 @@ def first_pair_table() -> str:
         "disk then",
         "memory",
     )
-    return _markdown(head, [_first_pair_row(pair) for pair in _pulled_pairs()])
+    return _markdown(head, [_first_pair_row(pair) for pair in sorted(_pulled_pairs(), key=_is_gated)])
 
 
 def _first_pair_row(pair: NamedPair) -> tuple[str, ...]:
@@ -106,15 +107,18 @@ def _first_pair_row(pair: NamedPair) -> tuple[str, ...]:
         n_published, n_stored = (known_shape(repo, kind).weights_bytes for kind in ("BF16", type_name))
         is_direct = find_type(type_name).is_direct
         most = max(most, stored + n_published + n_stored + (0 if is_direct else n_published))
-        minutes += n_published / (_CONVERTS if is_direct else _QUANTIZES) / 60
+        minutes += n_published * (1 / _CONVERTS if is_direct else 1 / _COPIES + 1 / _QUANTIZES) / 60
         published, stored = published + n_published, stored + n_stored
-    gated = any(TERMS[name.partition(":")[0]].gated for name in (pair.drafter, pair.base))
     shapes = [known_shape(name) for name in (pair.drafter, pair.base)]
     settings = ModelSettings(context_length=LENGTHS[0])
     memory = sum(model_memory(shape, settings).host.total for shape in shapes)
-    account = "with the licence accepted" if gated else "none"
+    account = "needed" if _is_gated(pair) else "none"
     times = (f"{published / _FETCHES / 60:.0f}", f"{max(minutes, 1):.0f}")
     return (f"`{pair.name}`", account, _gib(published), *times, _gib(most), _gib(stored), _gib(memory))
+
+
+def _is_gated(pair: NamedPair) -> bool:
+    return any(TERMS[name.partition(":")[0]].gated for name in (pair.drafter, pair.base))
 
 
 def _pulled_pairs() -> list[NamedPair]:

@@ -1,15 +1,18 @@
 """What a frozen application needs of edge-wsd is found by PyInstaller's hooks."""
 
 import importlib.util
+import json
 import os
+import subprocess
 import sys
+import urllib.request
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 
 from edge_wsd.pyinstaller import hook_folders
-from scripts.freeze_app import freeze, run
+from scripts.freeze_app import QUESTION, freeze, run, without_python
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = [path.stem for path in (ROOT / "edge_wsd" / "cli" / "commands").glob("[a-z]*.py")]
@@ -58,13 +61,36 @@ def test_the_demonstration_pair_and_the_page_are_taken(monkeypatch):
     assert any(part.startswith("edge_wsd-") for path in data for part in path.parts), "the version is not there"
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(os.environ.get("EDGE_WSD_FREEZE") != "1", reason="takes minutes; EDGE_WSD_FREEZE=1 asks for it")
-@pytest.mark.parametrize("arguments", [(), ("--isolate",)])
-def test_a_frozen_application_answers(tmp_path_factory, arguments):
+@pytest.fixture(scope="module")
+def frozen(tmp_path_factory):
+    """The program, which takes minutes to make."""
+    if os.environ.get("EDGE_WSD_FREEZE") != "1":
+        pytest.skip("takes minutes; EDGE_WSD_FREEZE=1 asks for it")
     pytest.importorskip("PyInstaller", reason=NEEDED)
-    folder = tmp_path_factory.getbasetemp() / "frozen"
-    folder.mkdir(exist_ok=True)
-    program = folder / "dist" / "app" / "app"
-    answer, _ = run(program if program.exists() else freeze(folder), *arguments)
-    assert "ls -lS" in answer
+    return freeze(tmp_path_factory.mktemp("frozen"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [(), ("--isolate",)])
+def test_a_frozen_application_answers(frozen, arguments):
+    assert "ls -lS" in run(frozen, *arguments)[0]
+
+
+@pytest.mark.slow
+def test_a_frozen_application_serves_and_ends_with_its_parent(frozen):
+    command = [str(frozen), "serve", "--pair", "demo", "--port", "0", "--isolate", "--until-stdin-closes"]
+    pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=without_python(), text=True, **pipes) as server:
+        try:
+            lines = iter(server.stderr.readline, "")
+            url = next(word for line in lines for word in line.split() if word.startswith("http://"))
+            body = json.dumps({"messages": [{"role": "user", "content": QUESTION}], "max_tokens": 60}).encode()
+            with urllib.request.urlopen(f"{url}/v1/chat/completions", body, timeout=60) as answer:
+                assert "ls -lS" in json.load(answer)["choices"][0]["message"]["content"]
+            browser = urllib.request.Request(url, headers={"Accept": "text/html"})
+            with urllib.request.urlopen(browser, timeout=60) as page:
+                assert b"<title>" in page.read()
+            server.stdin.close()
+            assert server.wait(timeout=60) == 0
+        finally:
+            server.kill()

@@ -225,6 +225,13 @@ def test_the_python_examples_run(name, tmp_path):
     assert done.stdout and not done.stderr
 
 
+def test_the_glossary_is_sorted_and_explains_words_that_are_used():
+    _, _, *words = re.findall(r"^\| ([^|]+) \| ", TEXTS["docs/glossary.md"], re.MULTILINE)
+    assert words == sorted(words, key=str.lower)
+    others = "".join(text for name, text in TEXTS.items() if name != "docs/glossary.md").lower()
+    assert [word for word in words if word.lower() not in others] == []
+
+
 def test_the_packages_front_page_is_the_readme():
     assert '\nreadme = "README.md"\n' in (ROOT / "pyproject.toml").read_text()
     assert (ROOT / "docs" / "chat.svg").is_file()
