@@ -67,7 +67,7 @@ def main() -> None:
             page = opened(browser, args.url, size, scheme)
             chat(page)
             if name == "light":
-                page.hover(".answer [data-position='9']")
+                page.hover(".answer [data-position='0']")
             save(page, args.out / f"page-{name}.png")
         page = opened(browser, args.url, TALL, "light")
         page.click("#settings-button")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 QUESTION = "How do I delete the file notes.txt?"
 OTHER = "How do I list files by size?"
@@ -33,6 +34,27 @@ def ask(page: Page, question: str = QUESTION) -> None:
     """Types the question and sends it by Enter."""
     page.fill("#ask textarea", question)
     page.press("#ask textarea", "Enter")
+
+
+def play(page: Page, text: str, status: int = 200, error: str | None = None) -> None:
+    """What the server answers from now on: `text`, a token for every four characters, and then the error, if any."""
+    failure = json.dumps({"error": {"message": error}})
+
+    def lines() -> Iterator[str]:
+        for position, at in enumerate(range(0, len(text), 4)):
+            token = {"position": position, "id": 1, "text": text[at : at + 4], "author": "base"}
+            extension = {"tokens": [{**token, "logprob": -0.5, "confidence": None}]}
+            yield json.dumps({"choices": [{"index": 0, "delta": {}}], "edge_wsd": extension})
+        yield from [failure] if error else [json.dumps({"choices": [{"finish_reason": "stop"}]}), "[DONE]"]
+
+    def answered(route: Route) -> None:
+        if status != 200:
+            route.fulfill(status=status, json=json.loads(failure))
+        else:
+            body = "".join(f"data: {line}\n\n" for line in lines())
+            route.fulfill(status=200, content_type="text/event-stream", body=body)
+
+    page.route("**/v1/chat/completions", answered)
 
 
 def wait_for_answers(page: Page, n: int, within: str = "#chat") -> None:

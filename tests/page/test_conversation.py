@@ -18,6 +18,7 @@ from tests.page.actions import (
     answer,
     ask,
     kept_turns,
+    play,
     reload,
     set_option,
     text_of,
@@ -186,6 +187,37 @@ def test_an_error_is_one_line(open_page: Opener, watched: Watched) -> None:
     assert "\n" not in problem.inner_text().strip()
     watched.complaints.clear()  # the browser's own, of status 400
     assert answer(page, QUESTION, 2)
+
+
+@pytest.mark.parametrize("status", [429, 404, 504, 200])
+def test_whatever_the_server_says_is_told_and_can_be_tried_again(
+    open_page: Opener, watched: Watched, status: int
+) -> None:
+    page = open_page()
+    play(page, "Sure", status=status, error="try again later")
+    ask(page)
+    wait_for_answers(page, 1)
+    expect(page.locator(".answer .problem")).to_have_text("try again later")
+    expect(page.locator(".answer .signal")).to_be_visible(visible=status == 200)  # of no token there is no picture
+    watched.complaints.clear()  # the browser's own
+    play(page, "All is well.")
+    page.click(".regenerate")
+    expect(page.locator(".answer .problem")).to_be_hidden()
+    expect(page.locator(".answer .text")).to_have_text("All is well.")
+
+
+def test_stop_ends_all_that_are_compared(open_page: Opener, talkative_server: LiveServer) -> None:
+    page = open_page(talkative_server)
+    page.click("#tab-compare")
+    page.fill("#compare textarea", QUESTION)
+    page.press("#compare textarea", "Enter")
+    wait_for_pieces(page, 5)
+    expect(page.locator("#compare .facts").last).to_have_text("waiting for its turn …")
+    page.keyboard.press("Escape")
+    wait_for_answers(page, 3, "#compare")
+    for facts in page.locator("#compare .facts").all():
+        expect(facts).to_contain_text("stopped")
+    expect(page.locator("#compare .main")).to_be_visible()
 
 
 def test_a_server_that_is_gone_is_told_of(open_page: Opener, watched: Watched) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.page.actions import QUESTION, answer, ask, set_option, text_of, wait_for_answers
+from tests.page.actions import QUESTION, answer, ask, play, set_option, text_of, wait_for_answers
+from tests.page.conftest import WIDE
 
 Opener = Callable[..., Page]
 NARROW = {"width": 360, "height": 740}
@@ -94,6 +95,59 @@ def test_a_narrow_screen_needs_no_scrolling_sideways(open_page: Opener) -> None:
     wait_for_answers(page, 3, "#compare")
     widths.append(_width(page))
     assert widths == [NARROW["width"]] * 3
+
+
+def test_code_and_tables_are_wider_than_the_screen_by_themselves(open_page: Opener) -> None:
+    page = open_page(viewport=NARROW)
+    code, table = f"```\nprint({'x' * 200})\n```\n", f"| a | b |\n|---|---|\n| {'y' * 200} | z |\n"
+    play(page, f"Code:\n{code}{code}A table:\n{table}And {'a' * 300}.")
+    answer(page)
+    expect(page.locator(".answer .code")).to_have_count(2)
+    expect(page.locator(".answer .table")).to_have_text(table.strip())
+    for selector in (".code > code", ".table > div"):
+        assert page.locator(selector).first.evaluate("block => block.scrollWidth > block.clientWidth"), selector
+    assert _width(page) == NARROW["width"]
+
+
+def test_code_is_copied_without_its_fences(open_page: Opener) -> None:
+    page = open_page(permissions=["clipboard-read", "clipboard-write"])
+    play(page, "Run:\n```sh\nrm a |\n| b\n```\nDone.")
+    answer(page)
+    page.click(".code button")
+    expect(page.locator("#status")).to_have_text("copied")
+    assert page.evaluate("navigator.clipboard.readText()") == "rm a |\n| b\n"
+
+
+def test_each_line_has_the_direction_of_its_script(open_page: Opener) -> None:
+    page = open_page()
+    play(page, "\u05e9\u05dc\u05d5\u05dd abc\nEnglish")
+    answer(page)
+    first, last = (page.locator(".answer [data-position]").nth(n).bounding_box() for n in (0, -1))
+    middle = WIDE["width"] * 0.4
+    assert first and last and first["x"] > middle > last["x"]
+
+
+def test_what_lies_under_the_settings_cannot_be_reached(open_page: Opener) -> None:
+    page = open_page(viewport=NARROW)
+    page.click("#settings-button")
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.closest('main') === null")
+    page.click("#settings-button")
+    page.click("#ask textarea")
+    expect(page.locator("#ask textarea")).to_be_focused()
+
+
+def test_what_is_told_of_a_token_follows_it_over_the_screen(open_page: Opener) -> None:
+    """The arrow keys scroll to a token that is out of sight."""
+    page = open_page(viewport=NARROW)
+    play(page, "word\n" * 100)
+    answer(page)
+    page.locator(".answer [data-position]").first.focus()
+    page.keyboard.press("End")
+    page.wait_for_function("() => scrollY > 500")
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    expect(page.locator("#tip")).to_be_in_viewport()
 
 
 def _width(page: Page) -> int:

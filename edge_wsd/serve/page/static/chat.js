@@ -2,7 +2,8 @@
 
 import { Answer } from "./answer.js";
 import { Conversation } from "./conversation.js";
-import { el, find } from "./dom.js";
+import { find } from "./dom.js";
+import { Earlier } from "./earlier.js";
 import { ofTab } from "./kept.js";
 import { PromptBox, showExamples } from "./prompt_box.js";
 import { Turn } from "./turn.js";
@@ -18,7 +19,12 @@ export class Chat {
     this.list = find("#turns", root);
     this.welcome = find(".welcome", root);
     this.examples = find(".examples", root);
-    this.earlier = find(".earlier", root);
+    this.earlier = new Earlier(find(".earlier", root), {
+      ask: (work) => this.#stored(work),
+      onOpen: (head) => this.#open(head.id).then(() => this.box.field.focus()),
+      onForget: (head) => this.#forget(head, `“${head.title}”`),
+      onForgetAll: () => this.#forgetAll(),
+    });
     this.inConversation = find(".of-conversation", root);
     this.problem = find("form .problem", root);
     this.box = new PromptBox(find("form", root), (question) => this.ask(question), () => this.stop());
@@ -26,7 +32,6 @@ export class Chat {
     this.#show(this.#conversation());
     find(".new", root).addEventListener("click", () => this.begin());
     find(".forget", root).addEventListener("click", () => this.#forget(this.conversation.head, "this conversation"));
-    find(".forget-all", root).addEventListener("click", () => this.#forgetAll());
     addEventListener("focus", () => this.#showEarlier()); // another tab may have changed them
     addEventListener("scroll", () => {
       const page = document.documentElement;
@@ -73,13 +78,16 @@ export class Chat {
   #conversation(kept = {}) {
     return new Conversation(this.store, {
       ...kept,
-      onKept: (conversation) => this.conversation === conversation && ofTab.set(OPEN, conversation.head.id),
+      onKept: (conversation) => {
+        if (this.conversation === conversation) ofTab.set(OPEN, conversation.head.id);
+        else this.#showEarlier(); // it is one of them now
+      },
       onProblem: (error) => this.#complain(`The browser does not keep this conversation: ${error.message}`),
     });
   }
 
   async #open(id) {
-    const kept = await this.#stored(() => this.store?.load(id));
+    const kept = await this.#stored((store) => store.load(id));
     if (!kept || this.turns.length) return this.#showEarlier(); // forgotten in another tab, or a question came first
     const turns = kept.turns.map(({ question, answer }) => this.#turn(question, Answer.of(answer)));
     ofTab.set(OPEN, id);
@@ -107,11 +115,14 @@ export class Chat {
     const isNew = number === before.length;
     if (isNew) conversation.keep(number);
     const { answer } = turn;
-    await turn.view.run(body, () => answer.tokens.length && conversation.keepSoon(number));
-    this.box.setBusy(false);
-    if (!isNew && !answer.text && answer.isBroken) conversation.turns = before; // better the old answers than none
-    conversation.keep(number);
-    if (this.conversation === conversation) this.#show(conversation);
+    try {
+      await turn.view.run(body, () => answer.tokens.length && conversation.keepSoon(number));
+    } finally {
+      this.box.setBusy(false);
+      if (!isNew && !answer.text && answer.isBroken) conversation.turns = before; // better the old answers than none
+      conversation.keep(number);
+      if (this.conversation === conversation) this.#show(conversation);
+    }
     return answer;
   }
 
@@ -123,6 +134,7 @@ export class Chat {
     this.box.stopping.focus();
     const answer = await answered;
     if (this.conversation !== conversation || !this.turns.includes(turn)) return;
+    this.follows = false; // the old turn is back
     this.#complain(answer.problem ?? "");
     if (question !== turn.question) turn.edit(question);
   }
@@ -146,17 +158,8 @@ export class Chat {
     this.list.append(...elements.slice(n));
   }
 
-  async #showEarlier() {
-    const heads = this.welcome.hidden ? [] : ((await this.#stored(() => this.store?.heads())) ?? []);
-    this.earlier.hidden = heads.length === 0;
-    const told = JSON.stringify(heads);
-    if (told === this.told) return; // else what has the focus would lose it
-    this.told = told;
-    find("ul", this.earlier).replaceChildren(...heads.map((head) => el("li", {},
-      el("button", { type: "button", class: "open", dir: "auto", onclick: () => this.#open(head.id).then(() => this.box.field.focus()) }, head.title),
-      el("span", { class: "hint" }, DAY.format(head.changed)),
-      el("button", { type: "button", class: "link", "aria-label": `Forget “${head.title}”`,
-        onclick: () => this.#forget(head, `“${head.title}”`) }, "Forget"))));
+  #showEarlier() {
+    return this.earlier.show(!this.welcome.hidden);
   }
 
   /** Removes a conversation from the browser, and from the screen if it is there. */
@@ -166,21 +169,21 @@ export class Chat {
     if (head?.id === conversation.head?.id) {
       this.begin();
       await this.#stored(() => conversation.forget());
-    } else await this.#stored(() => this.store.forget(head.id));
+    } else await this.#stored((store) => store.forget(head.id));
     await this.#showEarlier();
     if (!document.activeElement.isConnected || document.activeElement === document.body) this.box.field.focus();
   }
 
   async #forgetAll() {
     if (!confirm("Forget all conversations that this browser keeps for this address? They cannot be brought back.")) return;
-    await this.#stored(() => this.store.forgetAll());
+    await this.#stored((store) => store.forgetAll());
     this.#showEarlier();
   }
 
-  /** The result of `work` with the store; nothing, and a word of it, if that fails. */
+  /** The result of `work` with the store; nothing if there is none, and a word of it if that fails. */
   async #stored(work) {
     try {
-      return await work();
+      return this.store && (await work(this.store));
     } catch (error) {
       this.#complain(`The browser cannot look after conversations: ${error.message}`);
     }
@@ -201,8 +204,6 @@ export class Chat {
     if (this.follows) scrollTo(0, document.documentElement.scrollHeight);
   }
 }
-
-const DAY = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 
 /** What the models are told of turns: those that have an answer. */
 function messagesOf(turns) {

@@ -25,7 +25,7 @@ const FIELDS = [
   { name: "max_tokens", label: "Max tokens", type: "number", min: 1, step: 1, hint: "The longest an answer may be." },
   { name: "temperature", label: "Temperature", type: "number", min: 0, max: 10, step: "any", hint: "0 always takes the most probable token." },
   { name: "seed", label: "Seed", type: "number", min: 0, max: 2 ** 32 - 2, step: 1, optional: "random", hint: "The same seed gives the same answer." },
-  { name: "top_logprobs", label: "Alternatives", type: "number", own: 5, min: 0, max: 20, step: 1, hint: "How many of the likeliest tokens to tell where you point." },
+  { name: "top_logprobs", label: "Alternatives", type: "number", own: 3, min: 0, max: 20, step: 1, hint: "How many of the likeliest tokens to tell where you point." },
   { name: "system", label: "System prompt", type: "lines", optional: "none", hint: "What every answer should heed." },
 ];
 const OF_OPTIONS = ["mode", "rule", "threshold", "window", "nudge_below"];
