@@ -108,6 +108,10 @@ class SessionFileError(SessionError):
     """A saved conversation cannot be read or written."""
 
 
+class MemoryFileError(SessionError):
+    """What a file holds of the models' memory is damaged, of others, or cannot be read or written."""
+
+
 class BatchFileError(EdgeWsdError):
     """A line of a batch cannot be answered, or its file of answers belongs to another batch."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from edge_wsd import checks
 from edge_wsd._native import CancelFlag
@@ -24,7 +24,6 @@ from edge_wsd.llama.settings import AUTO, ModelSettings, Overlap
 from edge_wsd.llama.vocabulary_verdict import VocabularyVerdict
 from edge_wsd.loaded_model import LoadedModel, ModelFacts
 from edge_wsd.loaded_pair import LoadedPair
-from edge_wsd.lookups import Lookup
 from edge_wsd.models.plan.planner import Plan
 from edge_wsd.pair_settings import PairProgress, PairSettings
 from edge_wsd.prompts.messages import Message
@@ -211,17 +210,15 @@ class Pair:
         """
         return self._home.answer(asked, cancel or CancelFlag())
 
-    def call(self, lookup: Callable[[LoadedPair], T], cancel: CancelFlag | None = None) -> T:
-        """What a question of `edge_wsd.lookups` finds out about texts, wherever the models live.
+    def call(self, work: Callable[[LoadedPair], T], cancel: CancelFlag | None = None) -> T:
+        """What `work` finds out with the models, wherever they live: a question of `edge_wsd.lookups`.
 
         Raises what that raises, and as `answer` does. Not isolated, a pair takes any function of its `loaded`; it
         stays in memory until that returns.
         """
-        if isinstance(self._home, LoadedPair):
-            return self._home.call(lookup)
-        if not isinstance(lookup, Lookup):
-            raise OptionError(f"{lookup!r} cannot be called with the models of an isolated pair; only edge_wsd.lookups")
-        return cast(T, self._home.call(lookup, cancel or CancelFlag()))
+        if isinstance(self._home, PairProcess):
+            return self._home.call(work, cancel or CancelFlag())
+        return self._home.call(work)
 
     @property
     def plan(self) -> Plan | None:

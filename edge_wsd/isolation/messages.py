@@ -10,7 +10,7 @@ Cancel(number=3)
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import cache, partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from edge_wsd.llama.settings import ModelSettings
 from edge_wsd.llama.vocabulary_verdict import VocabularyVerdict
 from edge_wsd.loaded_model import ModelFacts
 from edge_wsd.lookups import Lookup
+from edge_wsd.memory_files.memory_file import BringMemoryBack, KeepMemory, KeptMemory
 from edge_wsd.models.gguf.shape import ModelShape, WeightShape
 from edge_wsd.models.plan.memory import ModelMemory, Sizes
 from edge_wsd.models.plan.planner import Plan, PlannedDevice, PlannedModel
@@ -34,6 +35,9 @@ from edge_wsd.prompts.messages import Message
 from edge_wsd.prompts.tools import Tool, ToolCall
 
 # From the application
+
+PairCall = Lookup | KeepMemory | BringMemoryBack
+"""What can be called with the pair over there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,7 @@ class Ask:
     """Something is wanted; what is told of it has the same number."""
 
     number: int
-    wanted: LoadModels | Asked | AskedText | Lookup
+    wanted: LoadModels | Asked | AskedText | PairCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +115,7 @@ class PackedError:
         return RuntimeError(f"{self.name}: {self.text}")
 
 
-News = LoadingProgress | ModelsLoaded | ReplyBegun | Event | str | int | tuple[int | bytes, ...]
+News = LoadingProgress | ModelsLoaded | ReplyBegun | Event | str | int | tuple[int | bytes, ...] | KeptMemory | None
 """What may be told of what was asked for."""
 
 
@@ -152,8 +156,19 @@ class LogLine:
 _TYPES: dict[str, type] = {
     kind.__name__: kind
     for kind in (
-        *(Ask, Cancel, CloseModels, LoadModels, Asked, AskedText, *get_args(Lookup)),
-        *(Told, Failed, CancelHeard, ModelsClosing, LogLine, LoadingProgress, ModelsLoaded, ReplyBegun, PackedError),
+        *(Ask, Cancel, CloseModels, LoadModels, Asked, AskedText, *get_args(PairCall)),
+        *(
+            Told,
+            Failed,
+            CancelHeard,
+            ModelsClosing,
+            LogLine,
+            LoadingProgress,
+            ModelsLoaded,
+            ReplyBegun,
+            PackedError,
+            KeptMemory,
+        ),
         *(PairSettings, ModelSettings, Message, Options, Tool, ToolCall),
         *(*get_args(Event), Reply, Statistics, Alternative, ScoredToken),
         *(Plan, PlannedModel, PlannedDevice, ModelMemory, Sizes, ModelShape, WeightShape, Device),
@@ -161,6 +176,7 @@ _TYPES: dict[str, type] = {
     )
 }
 _KINDS = frozenset(_TYPES.values())
+_PLAIN = {type(None), bool, int, float, str}
 _MOST_LEVELS = 100
 """Far more than a question needs, and so few that both sides have the stack for them."""
 
@@ -178,7 +194,7 @@ def _packed(value: Any, n_levels: int) -> Any:
         raise OptionError(f"what is asked nests more than {_MOST_LEVELS} levels deep, and cannot be sent")
     packed = partial(_packed, n_levels=n_levels - 1)
     if isinstance(value, tuple):
-        return [*map(packed, value)]
+        return [*value] if _are_plain(value) else [*map(packed, value)]
     kind: Any = type(value)
     if kind in _KINDS:
         return {"$type": kind.__name__, **{name: packed(getattr(value, name)) for name in _names(kind)}}
@@ -191,6 +207,11 @@ def _packed(value: Any, n_levels: int) -> Any:
     if isinstance(value, Mapping):
         return {"$type": "mapping", "value": [[key, packed(each)] for key, each in value.items()]}
     raise OptionError(f"{type(value).__name__} is no part of a message to the process of the models")
+
+
+def _are_plain(values: Iterable[Any]) -> bool:
+    """Whether they stand for themselves: found out quickly, as there may be as many as a long text has tokens."""
+    return set(map(type, values)) <= _PLAIN
 
 
 @cache
@@ -208,7 +229,7 @@ def decode(data: bytes) -> object:
 
 def _unpacked(value: Any) -> Any:
     if isinstance(value, list):
-        return tuple(_unpacked(each) for each in value)
+        return tuple(value) if _are_plain(value) else tuple(map(_unpacked, value))
     if not isinstance(value, dict):
         return value
     match value:

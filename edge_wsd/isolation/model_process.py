@@ -30,12 +30,13 @@ from edge_wsd.isolation.messages import (
     LogLine,
     ModelsClosing,
     ModelsLoaded,
+    PairCall,
     ReplyBegun,
     Told,
     decode,
     encode,
 )
-from edge_wsd.lookups import Lookup
+from edge_wsd.memory_files.memory_file import KeptMemory
 from edge_wsd.pair_settings import PairProgress, PairSettings
 
 _MODULE = "edge_wsd.isolation.worker"
@@ -113,11 +114,11 @@ class ModelProcess:
         stream = Stream(exchange)  # dropped and so cancelled, if this is interrupted
         return Begun(stream, self._next(exchange, (ReplyBegun,), cancel).n_dropped)
 
-    def call(self, lookup: Lookup, cancel: CancelFlag) -> object:
+    def call(self, work: PairCall, cancel: CancelFlag) -> object:
         """What is found there. Raises as `answer`."""
-        return self._next(self._asked(lookup), (str, int, tuple), cancel)
+        return self._next(self._asked(work), (str, int, tuple, KeptMemory, type(None)), cancel)
 
-    def _asked(self, wanted: LoadModels | Asked | AskedText | Lookup) -> Exchange:
+    def _asked(self, wanted: LoadModels | Asked | AskedText | PairCall) -> Exchange:
         exchange = Exchange(next(self._numbers), self._cancel)
         message = encode(Ask(exchange.number, wanted))  # here, where it raises what cannot be sent
         with self._lock:

@@ -8,18 +8,18 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from edge_wsd._native import CancelFlag
 from edge_wsd.asked import Asked, AskedText, Begun
 from edge_wsd.decoding.events import Reply, Source, Statistics
 from edge_wsd.engine.stream import Stream
-from edge_wsd.errors import Cancelled, ClosedError, ForkedError, PairDiedError
-from edge_wsd.isolation.messages import ModelsLoaded
+from edge_wsd.errors import Cancelled, ClosedError, ForkedError, OptionError, PairDiedError
+from edge_wsd.isolation.messages import ModelsLoaded, PairCall
 from edge_wsd.isolation.model_process import ModelProcess
 from edge_wsd.llama.vocabulary_verdict import VocabularyVerdict
 from edge_wsd.loaded_model import ModelFacts
-from edge_wsd.lookups import Lookup
+from edge_wsd.loaded_pair import LoadedPair
 from edge_wsd.models.plan.planner import Plan
 from edge_wsd.pair_settings import PairProgress, PairSettings
 
@@ -75,9 +75,15 @@ class PairProcess:
         except Cancelled:
             return Begun(Stream.over(Reply("", (), (), "cancelled", None, Statistics())))
 
-    def call(self, lookup: Lookup, cancel: CancelFlag) -> object:
-        """What is found out over there. Raises `Cancelled` if another caller still loads the models."""
-        return self._asked(lambda process: process.call(lookup, cancel), cancel)
+    def call(self, work: Callable[[LoadedPair], T], cancel: CancelFlag) -> T:
+        """What is found out over there. Raises `OptionError` for what cannot be sent there, and `Cancelled` while
+        another caller loads the models.
+        """
+        if not isinstance(work, PairCall):
+            raise OptionError(
+                f"{work!r:.100} cannot be called with the models of an isolated pair; see edge_wsd.lookups for what can"
+            )
+        return self._asked(lambda process: cast(T, process.call(work, cancel)), cancel)
 
     def _asked(self, ask: Callable[[ModelProcess], T], cancel: CancelFlag) -> T:
         self.require_open()

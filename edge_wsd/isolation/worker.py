@@ -34,13 +34,13 @@ from edge_wsd.isolation.messages import (
     ModelsLoaded,
     News,
     PackedError,
+    PairCall,
     ReplyBegun,
     Told,
     decode,
     encode,
 )
 from edge_wsd.loaded_pair import LoadedPair
-from edge_wsd.lookups import Lookup
 from edge_wsd.pair_settings import PairProgress
 
 _PACKAGE = "edge_wsd"
@@ -119,14 +119,14 @@ class ServedPair:
         self._streams: dict[int, Stream] = {}
         self._lock = threading.Lock()
 
-    def begin(self, number: int, wanted: LoadModels | Asked | AskedText | Lookup) -> None:
+    def begin(self, number: int, wanted: LoadModels | Asked | AskedText | PairCall) -> None:
         """Do it in a thread of its own, and tell what comes of it."""
         flag = CancelFlag()
         with self._lock:
             self._asking[number] = flag
         threading.Thread(target=self._do, args=(number, wanted, flag), name="edge-wsd asking", daemon=True).start()
 
-    def _do(self, number: int, wanted: LoadModels | Asked | AskedText | Lookup, flag: CancelFlag) -> None:
+    def _do(self, number: int, wanted: LoadModels | Asked | AskedText | PairCall, flag: CancelFlag) -> None:
         try:
             if isinstance(wanted, LoadModels):
                 loaded = self._load(wanted, lambda stage, share: self._tell(number, LoadingProgress(stage, share)))

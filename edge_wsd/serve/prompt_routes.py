@@ -104,9 +104,7 @@ async def tokenize(request: Request, body: TokenizeRequest) -> Response:
         tokens = _tokenized(served, body, cancel)
         if not body.with_pieces:
             return _as_json(tokens=tokens)
-        different = tuple(set(tokens))
-        pieces = served.pair.call(PiecesOf(_source(served), different), cancel)
-        shown = dict(zip(different, map(_readable, pieces), strict=True))
+        shown = {token: _readable(piece) for token, piece in _pieces(served, tokens, cancel).items()}
         return _as_json(tokens=[{"id": token, "piece": shown[token]} for token in tokens])
 
     return await serve_of(request).look(request, body.model, tokenized)
@@ -119,13 +117,19 @@ def _tokenized(served: Served, body: TokenizeRequest, cancel: CancelFlag) -> Seq
     return served.pair.call(asked, cancel)
 
 
+def _pieces(served: Served, tokens: Sequence[int], cancel: CancelFlag) -> dict[int, bytes]:
+    """What each token stands for; asked for once."""
+    different = tuple(dict.fromkeys(tokens))
+    return dict(zip(different, served.pair.call(PiecesOf(_source(served), different), cancel), strict=True))
+
+
 @router.post("/detokenize", response_model=DetokenizeAnswer)
 async def detokenize(request: Request, body: DetokenizeRequest) -> Response:
     """The text of tokens."""
 
     def detokenized(served: Served, cancel: CancelFlag) -> Response:
-        pieces = served.pair.call(PiecesOf(_source(served), tuple(body.tokens)), cancel)
-        text = b"".join(pieces).decode(errors="replace")
+        pieces = _pieces(served, body.tokens, cancel)
+        text = b"".join(pieces[token] for token in body.tokens).decode(errors="replace")
         return _as_json(content=text, prompt=text)
 
     return await serve_of(request).look(request, body.model, detokenized)

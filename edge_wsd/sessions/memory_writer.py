@@ -11,8 +11,9 @@ import threading
 from pathlib import Path
 
 from edge_wsd.files import write_atomically
+from edge_wsd.memory_files.memory_file import KeptMemory
 from edge_wsd.session import Session
-from edge_wsd.sessions.memory import KeptMemory, keep_memory
+from edge_wsd.sessions.memory import keep_memory
 
 
 class MemoryWriter:

@@ -2,14 +2,17 @@
 
 import json
 import os
+import signal
 import threading
 from hashlib import sha256
 
 import pytest
 
 from edge_wsd import ModelSettings, Options, Pair, Session, SessionError, SessionFileError, SessionStore, TemplateError
-from edge_wsd.sessions import memory, memory_writer, secret
-from edge_wsd.sessions.memory import MemoryFileError, bring_memory_back, keep_memory
+from edge_wsd.errors import MemoryFileError
+from edge_wsd.memory_files import fingerprint, memory_file, secret
+from edge_wsd.sessions import memory_writer
+from edge_wsd.sessions.memory import bring_memory_back, keep_memory
 from edge_wsd.sessions.memory_writer import MemoryWriter
 
 SETTINGS = ModelSettings(gpu_layers=0, threads=1, context_length=512)
@@ -243,6 +246,23 @@ def test_memory_comes_back_in_both_models_and_the_answer_is_the_same(pair, other
     assert there.stats.base_reused_tokens >= brought.n_tokens["base"] - 2 > 20
 
 
+def test_memory_of_isolated_models_is_kept_and_comes_back_as_well(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))  # their process has a secret of this user, too
+    path = tmp_path / "memory.kv"
+    with Pair.demo(isolate=True, drafter_settings=SETTINGS, base_settings=SETTINGS) as isolated:
+        chat = isolated.session(options=Options(max_tokens=60, **SAME_PASSES))
+        assert keep_memory(chat, path) is None
+        chat.ask(QUESTION)
+        kept = keep_memory(chat, path)
+        os.kill(isolated.process_id, getattr(signal, "SIGKILL", signal.SIGTERM))
+        assert bring_memory_back(chat, path) == kept  # in the next process
+        reply = chat.ask("And only directories?")
+        assert reply.stats.base_reused_tokens >= kept.n_tokens["base"] - 2 > 20
+        path.write_bytes(path.read_bytes()[:-1])
+        with pytest.raises(MemoryFileError, match="is damaged"):
+            bring_memory_back(chat, path)
+
+
 def test_a_conversation_that_has_outgrown_its_context_goes_on_in_memory(tmp_path):
     """It was saved as a whole, which is in no memory, and cut at another message when it was taken up again."""
     with demo(context_length=160) as pair:
@@ -357,15 +377,13 @@ def test_memory_of_another_model_is_not_used(kept_memory):
 def test_a_model_file_with_other_weights_is_another_model(tmp_path):
     path = tmp_path / "model.gguf"
     path.write_bytes(bytes(3 << 20))
-    before, times = memory.fingerprint(path), (path.stat().st_atime_ns, path.stat().st_mtime_ns)
+    before, times = fingerprint.fingerprint(path), (path.stat().st_atime_ns, path.stat().st_mtime_ns)
     data = bytearray(path.read_bytes())
     data[1 << 21] ^= 1
     path.write_bytes(data)
     os.utime(path, ns=times)
-    from edge_wsd.sessions import fingerprint
-
     fingerprint._fingerprint.cache_clear()
-    assert memory.fingerprint(path) != before
+    assert fingerprint.fingerprint(path) != before
 
 
 def test_a_changed_byte_anywhere_is_noticed_before_llama_cpp_sees_any(other, kept_memory, monkeypatch):
@@ -414,7 +432,7 @@ def test_a_well_made_file_of_somebody_else_is_not_trusted(other, kept_memory, tm
 def test_a_sealed_state_that_does_not_fit_is_only_read_again(other, kept_memory, monkeypatch):
     """As from a build of llama.cpp that looks the same and is not."""
     chat, path = kept_memory
-    monkeypatch.setattr(memory, "_part", _half(memory._part))
+    monkeypatch.setattr(memory_file, "_part", _half(memory_file._part))
     with pytest.raises(MemoryFileError, match="does not fit into the memory of this pair"):
         bring_memory_back(chat.fork(other), path)
     assert other.generate(QUESTION, max_tokens=3).stats.base_reused_tokens == 0

@@ -23,15 +23,16 @@ ARROWS = {
     "calibration": "batch decoding pair prompts",
     "batch": "decoding engine pair prompts session",
     "batch_files": "decoding prompts",
-    "sessions": "conversation_file decoding engine llama pair prompts session",
+    "sessions": "conversation_file memory_files session",
     "session": "asked authorship conversation_file decoding engine pair prompts",
     # It makes sessions, which are data.
-    "pair": "asked decoding demo engine isolation llama loaded_model loaded_pair lookups models pair_settings prompts "
-    "session",
+    "pair": "asked decoding demo engine isolation llama loaded_model loaded_pair models pair_settings prompts session",
     # Its process has a pair in memory.
-    "isolation": "asked decoding engine llama loaded_model loaded_pair lookups models pair_settings prompts",
+    "isolation": "asked decoding engine llama loaded_model loaded_pair lookups memory_files models pair_settings "
+    "prompts",
     # They are called with a pair in memory.
     "lookups": "decoding loaded_pair prompts",
+    "memory_files": "decoding engine llama loaded_pair prompts",
     "loaded_pair": "asked decoding engine llama loaded_model models pair_settings prompts raw_prompts reply",
     "pair_settings": "engine llama",
     "asked": "decoding engine prompts",

@@ -1,0 +1,1 @@
+"""Files of what both models have in memory of a conversation."""
