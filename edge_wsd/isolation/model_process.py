@@ -217,7 +217,7 @@ class ModelProcess:
             while (frame := read_frame(pipe)) is not None:
                 try:
                     self._hear(decode(frame))
-                except ValueError as error:
+                except Exception as error:  # whatever is wrong with it: this thread must go on to tell of the death
                     self._last_lines.append(f"it said something that is not a message: {error}".encode())
                     break
         self._mourn()
@@ -227,7 +227,8 @@ class ModelProcess:
             case Told(number, what, is_last):
                 self._exchange(number, is_over=is_last).tell_of(what, is_last=is_last)
             case Failed(number, error):
-                self._exchange(number, is_over=True).fail(error.unpacked())
+                failure = error.unpacked()  # which may fail itself, while the exchange is still known
+                self._exchange(number, is_over=True).fail(failure)
             case CancelHeard(number):
                 if (exchange := self._exchanges.get(number)) is not None:  # else it is over
                     exchange.cancel_heard = True

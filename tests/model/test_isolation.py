@@ -457,11 +457,21 @@ def test_an_assertion_in_native_code_is_an_error_that_quotes_it(monkeypatch, tmp
         assert pair.session(options=ANSWER).ask(QUESTION).text
 
 
-def test_a_process_that_talks_nonsense_is_ended(monkeypatch, tmp_path, in_bounded_time):
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        '{"$type": "Popen", "args": "ls"}',
+        '{"$type": "Told", "number": 7, "what": 1}',
+        '{"$type": "Told", "number": {"$type": "list", "value": []}, "what": 1}',
+        '{"$type": "Failed", "number": 0, "error": 5}',
+        '{"$type": "LogLine", "logger": 1, "level": 2, "text": 3}',
+    ],
+)
+def test_a_process_that_talks_nonsense_is_ended(monkeypatch, tmp_path, in_bounded_time, nonsense):
     script = tmp_path / "nonsense.py"
     script.write_text(
         "import sys, time\n"
-        'data = b\'{"$type": "Popen", "args": "ls"}\'\n'
+        f"data = {nonsense.encode()!r}\n"
         "sys.stdout.buffer.write(len(data).to_bytes(8, 'big') + data)\n"
         "sys.stdout.flush(); time.sleep(600)\n"
     )
