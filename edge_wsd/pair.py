@@ -96,7 +96,8 @@ class Pair:
         device computes layers of both. The texts are the same.
 
         With `isolate` the models live in a process of their own. A crash of native code ends that process alone: what
-        is being written raises `PairDiedError`, and the next question loads the models into a new one, with `progress`.
+        is being written raises `PairDiedError`, and the next question loads the models into a new one, with `progress`
+        in another thread.
         `drafter`, `base` and `loaded` cannot be reached then; what they are needed for most is in `call`.
 
         `cancel` ends loading from another thread, which raises `Cancelled`: with the next call of `progress`, and with

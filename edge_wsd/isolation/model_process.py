@@ -46,7 +46,7 @@ _SILENT_S = 5.0
 """How long a process may take to say that it has heard a cancel; then it hangs, and is killed."""
 _STUCK_S = 60.0
 """How long nothing may be told of what was cancelled: longer than any decode, which may have to end first."""
-_CLOSING_HEARD_S = 1.0
+_CLOSING_HEARD_S = 2.0
 """How long a process may take to say that it closes, or to have done so."""
 _CLOSE_S = 5.0
 """How much longer it may take to close."""

@@ -17,6 +17,7 @@ from edge_wsd.engine.stream import Stream
 from edge_wsd.errors import Cancelled, ClosedError, ForkedError, OptionError, PairDiedError
 from edge_wsd.isolation.messages import ModelsLoaded, PairCall
 from edge_wsd.isolation.model_process import ModelProcess
+from edge_wsd.isolation.reload import Reload
 from edge_wsd.llama.vocabulary_verdict import VocabularyVerdict
 from edge_wsd.loaded_model import ModelFacts
 from edge_wsd.loaded_pair import LoadedPair
@@ -24,7 +25,6 @@ from edge_wsd.models.plan.planner import Plan
 from edge_wsd.pair_settings import PairProgress, PairSettings
 
 T = TypeVar("T")
-_TICK_S = 0.05
 
 
 class PairProcess:
@@ -43,6 +43,7 @@ class PairProcess:
         self._starting = threading.RLock()
         self._process: ModelProcess | None = None
         """The one that was started last, which may be loading still."""
+        self._reload: Reload | None = None
         self._ready: ModelProcess
         self._about: ModelsLoaded
         self._ready, self._about = self._started(cancel or CancelFlag(), at_once=True)
@@ -113,16 +114,24 @@ class PairProcess:
             process.leave()
 
     def _running(self, cancel: CancelFlag) -> ModelProcess:
-        if not self._ready.is_alive:
-            while not self._starting.acquire(timeout=_TICK_S):  # one of all who ask starts it
-                if cancel.is_set:
-                    raise Cancelled
+        """The process, started again if it has ended; one who asks begins that, and all wait for it."""
+        while True:
+            with self._starting:
+                if self._ready.is_alive:
+                    return self._ready
+                if begins := self._reload is None or self._reload.is_over:
+                    self._reload = Reload(self._load_again)
+                reload = self._reload
             try:
-                if not self._ready.is_alive:
-                    self._ready, self._about = self._started(cancel, at_once=False)
-            finally:
-                self._starting.release()
-        return self._ready
+                reload.wait(cancel)
+            except PairDiedError:
+                if begins:
+                    raise
+            else:
+                return self._ready
+
+    def _load_again(self, is_doubted: CancelFlag) -> None:
+        self._ready, self._about = self._started(is_doubted, at_once=False)
 
     def _started(self, cancel: CancelFlag, *, at_once: bool) -> tuple[ModelProcess, ModelsLoaded]:
         process = self._process = ModelProcess()
