@@ -91,4 +91,6 @@ def test_a_sidecar_is_ready_answers_survives_its_models_and_ends_with_its_parent
         finally:
             started.send_signal(signal.SIGKILL)
         _, alive = psutil.wait_procs(family, timeout=30)
+        for process in alive:
+            process.kill()
         assert alive == []
