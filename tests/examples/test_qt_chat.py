@@ -1,5 +1,6 @@
 """The chat window of Qt, without a screen: streamed, coloured by author, stopped, and alive when its models are not."""
 
+import gc
 import os
 import signal
 import time
@@ -8,6 +9,7 @@ import pytest
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 widgets = pytest.importorskip("PySide6.QtWidgets", reason='needs Qt: pip install -e ".[desktop]"', exc_type=ImportError)
+core = pytest.importorskip("PySide6.QtCore", exc_type=ImportError)
 
 from edge_wsd import ModelSettings, Options, Pair  # noqa: E402
 from examples.qt_chat import COLOURS, ChatWindow  # noqa: E402
@@ -31,6 +33,9 @@ def window(app):
     run(app, lambda: window.chat is not None)
     yield window
     window.close()
+    window.deleteLater()  # now, and not when the collector comes by in another thread: the process would end with it
+    app.sendPostedEvents(None, core.QEvent.Type.DeferredDelete)
+    gc.collect()
 
 
 def run(app, until, seconds=60):
