@@ -1,8 +1,10 @@
 """`edge-wsd bench`: tables, objects, pictures, exit codes, over the demonstration pair."""
 
 import csv
+import errno
 import io
 import json
+import os
 import re
 import shutil
 import sys
@@ -11,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from edge_wsd import pictures
 from edge_wsd.bench.cases import BenchCase, Workload
 from edge_wsd.bench.measure import PairBench
 from edge_wsd.cli.main import run
@@ -143,12 +146,18 @@ def test_a_picture_without_matplotlib_is_refused_before_anything_is_measured(ben
     assert done.code == 1 and done.out == "" and 'pip install "edge-wsd[bench]"' in done.err
 
 
-def test_a_picture_that_cannot_be_written_costs_no_figures(bench, tmp_path):
+def test_a_picture_that_cannot_be_written_costs_no_figures(bench, tmp_path, monkeypatch):
     """What had been measured was lost with it."""
     pytest.importorskip("matplotlib")
-    done = bench("demo", *SHORT, "--plot", "no/such/speed.svg")
-    assert done.code == 1 and done.out == "" and "there is no folder no/such" in done.err
-    (tmp_path / "speed.svg").mkdir()
+    (tmp_path / "folder.svg").mkdir()
+    for plot, problem in (("no/such/speed.svg", "there is no folder no/such"), ("folder.svg", "cannot be written")):
+        done = bench("demo", *SHORT, "--plot", plot)
+        assert done.code == 1 and done.out == "" and problem in done.err
+
+    def disk_is_full(path, _data, **_settings):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(pictures, "write_atomically", disk_is_full)
     done = bench("demo", *SHORT, "--plot", "speed.svg")
     assert done.code == 1 and "wsd k=auto" in done.out and "speed.svg: cannot be written" in done.err
 

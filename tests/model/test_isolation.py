@@ -300,7 +300,7 @@ def moments(n):
 def test_the_process_may_be_killed_at_any_moment():
     """50 of them: in the middle of an answer, while the models are loaded for the next one, between two answers."""
     kill_at, pair = None, None
-    answer = ANSWER.with_changes(chunk=4, propose=4)  # rounding depends on what is computed together
+    answer = ANSWER.with_changes(chunk=4, speculation=False)  # rounding depends on what is computed together
 
     def progress(stage, share):
         nonlocal kill_at

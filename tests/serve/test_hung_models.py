@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from contextlib import suppress
 from dataclasses import replace
 
 import httpx
@@ -73,12 +74,17 @@ def test_what_hangs_in_the_middle_of_an_answer_is_killed_with_no_further_request
     server = hanging(hang=False)
     (pair,) = server.call(server.serve.models.in_memory).values()
     endless = {**ASKED, "stream": True, "max_tokens": 400, "edge_wsd": {"logit_bias": {"a": 1000}, "stop_loops": False}}
-    with server.client() as client, client.stream("POST", "/v1/chat/completions", json=endless) as live:
-        next(live.iter_lines())
-        hung = pair.process_id
-        hang(server)
-    eventually(lambda: not psutil.pid_exists(hung))
-    eventually(lambda: is_idle(server))
+    hung = pair.process_id
+    for _ in range(10):
+        with server.client() as client, client.stream("POST", "/v1/chat/completions", json=endless) as live:
+            next(live.iter_lines())
+            hang(server)
+        eventually(lambda: is_idle(server))
+        with suppress(AssertionError):
+            eventually(lambda: not psutil.pid_exists(hung), seconds=10)
+            break
+        os.kill(hung, signal.SIGCONT)  # on a busy machine its answer may be over before it is stopped
+    assert not psutil.pid_exists(hung)
 
 
 def test_the_server_stops_in_time(hanging, monkeypatch):

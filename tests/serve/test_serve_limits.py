@@ -92,9 +92,9 @@ def models_with(changes, settings):
     return demo_models(loading=loading)
 
 
-def eventually(holds):
+def eventually(holds, *, seconds=60):
     """Waits until `holds()`."""
-    for _ in range(1200):
+    for _ in range(20 * seconds):
         if holds():
             return
         time.sleep(0.05)
