@@ -82,7 +82,7 @@ def test_the_readme_opens_with_one_sentence_and_the_two_commands():
     first, second = blocks("README.md", "bash")[:2]
     install = "python3 -m venv .venv && .venv/bin/pip install"
     assert first == f'{install} . && .venv/bin/edge-wsd run "How do I list files by size?"\n'
-    assert second == f'{install} -c constraints.txt -e ".[test]" && .venv/bin/python -m pytest -n 2 --dist loadfile\n'
+    assert second == f'{install} -c constraints.txt -e ".[test]" && .venv/bin/python -m pytest\n'
 
 
 PLAYED_PYTHON = """#!/bin/sh
