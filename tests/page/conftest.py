@@ -18,7 +18,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from edge_wsd.llama.settings import ModelSettings
-from tests.live_servers import LiveServer, demo_models, running_server
+from tests.live_servers import LiveServer, decode_slowly, demo_models, running_server
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 ROOMY = ModelSettings(gpu_layers=0, threads=1, context_length=1024)
@@ -50,10 +50,16 @@ def demo_server() -> Iterator[LiveServer]:
 
 
 @pytest.fixture(scope="module")
-def talkative_server() -> Iterator[LiveServer]:
-    """One whose answers are long enough to be stopped."""
+def _talkative_server() -> Iterator[LiveServer]:
     with running_server(_demo_with(ENDLESS)) as server:
         yield server
+
+
+@pytest.fixture
+def talkative_server(_talkative_server: LiveServer, monkeypatch: pytest.MonkeyPatch) -> LiveServer:
+    """One whose answers take long enough to be stopped, however quick the machine is."""
+    decode_slowly(monkeypatch)
+    return _talkative_server
 
 
 @pytest.fixture(scope="module")
