@@ -10,6 +10,7 @@ from edge_wsd.errors import (
     BusyError,
     TemplateError,
 )
+from tests.live_servers import decode_slowly
 
 OPTIONS = Options(max_tokens=12, threshold=0.0, window=3, chunk=4)
 
@@ -23,7 +24,8 @@ def test_a_conversation_that_ends_with_the_assistant_is_continued(pair):
     assert reply.text == pair.generate(messages, OPTIONS, mode="base").text
 
 
-def test_cancelling_ends_the_reply_and_the_session_goes_on(pair):
+def test_cancelling_ends_the_reply_and_the_session_goes_on(pair, monkeypatch):
+    decode_slowly(monkeypatch)
     session = pair.session(options=Options(max_tokens=400, threshold=1.0, max_draft=400))
     written = []
     for event in session.stream("hello"):
