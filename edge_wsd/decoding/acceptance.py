@@ -53,11 +53,6 @@ class Acceptance:
         return (self.accepted[bucket] + _FIRST[bucket]) / (self.tried[bucket] + 1)
 
     @property
-    def n_accepted(self) -> int:
-        """About how many proposals were accepted, of the last 500."""
-        return round(sum(self.accepted))
-
-    @property
     def mean(self) -> float:
         """The share of all proposals that is accepted."""
         return sum(share * self.rate(bucket) for bucket, share in enumerate(self.shares()))

@@ -170,11 +170,10 @@ class Pace:
 
     def _outlooks(self, account: Account) -> Iterator[Outlook]:
         """All rounds that come into question, the shortest first for each bound on the proposer's probability."""
-        most = min(self._limit, 1 + self._pair.acceptance.n_accepted)  # an untried proposer is tried at little cost
         read_s, missed_s = self._read_s(), self._missed_s() / _REPAID
         for bound, reach, accepted in account.lately.bounds():
             drafted_s, n_read, n_tokens, goes_on, stands = missed_s, 1.0, 1.0, 1.0, 1.0
-            for n in range(1, most + 1):
+            for n in range(1, self._limit + 1):
                 drafted_s += self._step_s(goes_on)
                 goes_on *= reach
                 stands *= reach * accepted

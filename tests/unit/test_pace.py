@@ -68,20 +68,6 @@ def test_the_first_short_answers_of_a_pair_are_hardly_slower_than_without_propos
     assert statistics.mean(ratios) <= 1.03
 
 
-def test_an_untried_proposer_is_trusted_with_more_as_its_proposals_are_accepted():
-    """However cheap a long round seems: until the first is read, how often the proposer is right is a guess."""
-    one = machine("flat", 0.1, "always")
-    for k in (0, 1, 2, 4):
-        one.write(20, k=k)  # costs are known
-    pair = Proposals()
-    pace = Pace(LIMIT, one.costs, pair)
-    asked = [pace.next()]
-    for n_accepted in (1, 2):
-        pace.record(asked[-1], of([0.9] * asked[-1].n), n_accepted)
-        asked.append(pace.next())
-    assert [round_.n for round_ in asked] == [1, 2, 4]
-
-
 @pytest.mark.parametrize(("n_replies", "most"), [(1, 0.99), (4, 1.02)])
 def test_a_drafter_that_knows_where_it_is_unsure_is_stopped_there(n_replies, most):
     """A fixed number of proposals goes on behind a token that is probably wrong. Several replies gain nothing: a step
