@@ -87,6 +87,24 @@ def kill(pair, number=signal.SIGKILL):
     os.kill(pair.process_id, number)
 
 
+def before_each_run(monkeypatch, folder, lines):
+    """Processes of models that start from now on do this before each run of a context."""
+    script = folder / "models.py"
+    script.write_text(
+        "import os, sys, time\n"
+        "from edge_wsd import child_process\n"
+        "from edge_wsd.llama import context, library\n"
+        "run, n = context.Context.run, []\n"
+        "def runs(*given):\n"
+        f"{lines}"
+        "    return run(*given)\n"
+        "context.Context.run = runs\n"
+        "child_process.main(sys.argv[1:])\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setattr(child_process, "_program", [sys.executable, str(script)])
+
+
 def timeless(reply):
     return replace(reply, stats=Statistics(), seed=None)
 
@@ -396,21 +414,12 @@ def test_a_process_that_hangs_in_the_middle_of_an_answer_is_killed_when_that_is_
 
 
 def test_a_long_decode_is_no_hang_but_one_without_end_is(monkeypatch, tmp_path, in_bounded_time):
-    script, go_on, later_s = tmp_path / "slow.py", tmp_path / "go on", 0.0
-    script.write_text(
-        "import os, sys, time\n"
-        "from edge_wsd import child_process\n"
-        "from edge_wsd.llama import context\n"
-        "run = context.Context.run\n"
-        "def runs(*given):\n"
-        f"    while not os.path.exists({str(go_on)!r}):\n"
-        "        time.sleep(0.01)\n"
-        "    return run(*given)\n"
-        "context.Context.run = runs\n"
-        "child_process.main(sys.argv[1:])\n"
+    go_on, later_s = tmp_path / "go on", 0.0
+    before_each_run(
+        monkeypatch,
+        tmp_path,
+        f"    while not os.path.exists({str(go_on)!r}):\n        time.sleep(0.01)\n",
     )
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setattr(child_process, "_program", [sys.executable, str(script)])
     monkeypatch.setattr(model_process, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + later_s))
 
     def cancelled():
@@ -459,22 +468,13 @@ def test_who_leaves_while_models_are_loaded_again_is_not_kept_waiting(in_bounded
 
 def test_an_assertion_in_native_code_is_an_error_that_quotes_it(monkeypatch, tmp_path, in_bounded_time):
     """The whole process would have ended: this is what isolation is for."""
-    script = tmp_path / "aborting.py"
-    script.write_text(
-        "import ctypes, sys\n"
-        "from edge_wsd import child_process\n"
-        "from edge_wsd.llama import context, library\n"
-        "run, n = context.Context.run, []\n"
-        "def runs(*given):\n"
+    before_each_run(
+        monkeypatch,
+        tmp_path,
         "    n.append(1)\n"
         "    if len(n) == 6:\n"
-        "        library._ggml.ggml_abort(b'some.cpp', 42, b'GGML_ASSERT(%s) failed', b'all is well')\n"
-        "    return run(*given)\n"
-        "context.Context.run = runs\n"
-        "child_process.main(sys.argv[1:])\n"
+        "        library._ggml.ggml_abort(b'some.cpp', 42, b'GGML_ASSERT(%s) failed', b'all is well')\n",
     )
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setattr(child_process, "_program", [sys.executable, str(script)])
     with demo(isolate=True) as pair:
         with pytest.raises(PairDiedError, match=r"SIGABRT.*GGML_ASSERT\(all is well\) failed"):
             pair.session(options=ANSWER.with_changes(chunk=1, propose=0)).ask(QUESTION)

@@ -34,6 +34,11 @@ def played(models, play):
     return asyncio.run(whole())
 
 
+async def use_once(models):
+    async with models.use("demo"):
+        pass
+
+
 async def eventually(holds):
     for _ in range(1200):
         if holds():
@@ -296,11 +301,7 @@ def test_loading_ends_with_the_server(monkeypatch):
         raise Cancelled("loading was cancelled")
 
     async def play(models):
-        async def ask():
-            async with models.use("demo"):
-                pass
-
-        asking = asyncio.ensure_future(ask())
+        asking = asyncio.ensure_future(use_once(models))
         await eventually(lambda: stages)
         await models.aclose()
         with pytest.raises(ClosedError, match="the server is stopping"):
@@ -329,11 +330,7 @@ def test_loading_that_stalls_ends_once_all_have_left(monkeypatch):
         raise Cancelled("loading was cancelled")
 
     async def play(models):
-        async def ask():
-            async with models.use("demo"):
-                pass
-
-        first, second = (asyncio.ensure_future(ask()) for _ in range(2))
+        first, second = (asyncio.ensure_future(use_once(models)) for _ in range(2))
         await eventually(loading.is_set)
         first.cancel()
         monkeypatch.setattr(served_models, "_STALLED_S", 0.3)
@@ -341,12 +338,12 @@ def test_loading_that_stalls_ends_once_all_have_left(monkeypatch):
         await eventually(lambda: clock() > later)
         assert not second.done()
         second.cancel()
-        third = asyncio.ensure_future(ask())
+        third = asyncio.ensure_future(use_once(models))
         with pytest.raises(RequestError, match="nothing was heard of it for 0") as caught:
             await third
         assert caught.value.status == 503
         monkeypatch.undo()
-        await ask()
+        await use_once(models)
 
     monkeypatch.setattr(Pair, "load", load)
     played(demo_models(), play)
