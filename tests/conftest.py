@@ -20,9 +20,15 @@ settings.load_profile("any machine")
 
 @pytest.fixture(scope="session", autouse=True)
 def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One cache for all tests, so that each model is probed once; child processes inherit it."""
+    """One cache for all tests, so that each model is probed once; child processes inherit it.
+
+    What a machine is told once, of kernels that fail as those for AMX do that GCC 12 builds, is told here.
+    """
+    from edge_wsd.llama import kernels
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGE_WSD_CACHE", str(tmp_path_factory.mktemp("cache")))
+        kernels.verdict()
         yield
 
 

@@ -93,8 +93,8 @@ class Sender:
         write_frame(self._pipe, encode(message))
 
     def finish(self) -> None:
-        """Return once everything was written."""
-        self._work.put(None)
+        """Return once everything was written, also what the calls before this one send."""
+        self.call(partial(self._work.put, None))
         self._thread.join()
 
     def _run(self) -> None:

@@ -3,7 +3,7 @@
 A build for one processor may not run on another, and a compiler may spoil the code of an instruction set; both end
 the process at the first token. So the kernels are run beforehand over tiny models of every common type of weights.
 Where those fail that rearrange weights for the processor ("extra buffers", AMX among them), and plain ones hold, all
-models are loaded without them, and a warning says why and how to mend it.
+models are loaded without them, and a warning says once why and how to mend it.
 
 >>> verdict().extra_buffers
 True
@@ -66,7 +66,7 @@ def uses_extra_buffers(settings: ModelSettings) -> bool:
 
 
 def verdict() -> KernelVerdict:
-    """The verdict for this process, remembered. The first one that is bad is told in a warning.
+    """The verdict for this process, remembered. One that is bad is told in a warning, by the first that may.
 
     Raises `KernelError` if nothing holds, `OptionError` as `child_process.python_command`.
     """
@@ -88,9 +88,18 @@ def _first_verdict() -> KernelVerdict:
 @cache
 def _warned_verdict() -> KernelVerdict:
     found = _first_verdict()
-    if not found.extra_buffers:
+    if not found.extra_buffers and not _is_told():
         _LOG.warning("%s", advice(found))
     return found
+
+
+def _is_told() -> bool:
+    """Whether a process before this one has warned; from now on, one has. `doctor` tells it always."""
+    memory, key = _memory(), f"{_stamp()} told"
+    if memory.get(key) is not None:
+        return True
+    memory.put(key, "")
+    return False
 
 
 def advice(found: KernelVerdict) -> str:
@@ -109,17 +118,23 @@ def recall(
     again: bool = False,
 ) -> KernelVerdict:
     """What was found out before of this llama.cpp on this processor; else, or `again`, what `examine` says now."""
-    memory = memory or DiskCache(
-        cache_file("kernels.json"), "verdicts", most=20, otherwise="the kernels will be tested again"
-    )
-    parts = (_VERSION, installation_stamp(), this_processor().identity, *sorted(this_processor().flags))
-    stamp = sha256("\n".join(parts).encode(errors="replace")).hexdigest()
+    memory, stamp = memory or _memory(), _stamp()
     known = None if again else _read(memory.get(stamp))
     if known is not None:
         return known
     found = examine(command, timeout_s=timeout_s)
     memory.put(stamp, json.dumps(asdict(found)))
     return found
+
+
+def _memory() -> DiskCache:
+    return DiskCache(cache_file("kernels.json"), "verdicts", most=40, otherwise="the kernels will be tested again")
+
+
+def _stamp() -> str:
+    """Of this llama.cpp on this processor."""
+    parts = (_VERSION, installation_stamp(), this_processor().identity, *sorted(this_processor().flags))
+    return sha256("\n".join(parts).encode(errors="replace")).hexdigest()
 
 
 def _read(text: str | None) -> KernelVerdict | None:

@@ -6,15 +6,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edge_wsd.cli.ui.terminal import one_line
 from edge_wsd.disk_cache import CACHE_VARIABLE as CACHE
-from edge_wsd.llama import kernels
 from tests.cli.terminal import Person
 
 FAKE = [sys.executable, str(Path(__file__).with_name("fake_program.py"))]
@@ -32,13 +29,6 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return {**kept, "HOME": str(tmp_path), "TERM": "xterm-256color", "PYTHONIOENCODING": "utf-8"}
 
 
-@cache
-def _said_of_this_machine() -> str:
-    """What every program says where llama.cpp's fastest kernels fail, as those for AMX do that GCC 12 builds."""
-    found = kernels.recall()
-    return "" if found.extra_buffers else f"edge-wsd: warning: {one_line(kernels.advice(found))}\n"
-
-
 def _runner(program: list[str], environment: dict[str, str], folder: Path) -> Run:
     def run(*arguments: str, stdin: bytes | str | None = None, **changes: Any) -> subprocess.CompletedProcess[str]:
         data = stdin.encode() if isinstance(stdin, str) else stdin
@@ -47,8 +37,7 @@ def _runner(program: list[str], environment: dict[str, str], folder: Path) -> Ru
         done = subprocess.run(
             [*program, *arguments], capture_output=True, cwd=folder, env=env, timeout=120, check=False, **how
         )
-        said = done.stderr.decode().replace(_said_of_this_machine(), "")
-        return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), said)
+        return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
     return run
 

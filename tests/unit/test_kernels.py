@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -139,9 +140,10 @@ def test_a_memory_that_cannot_be_written_costs_a_test_and_never_the_answer(
 
 
 @pytest.fixture
-def bad_verdict(monkeypatch: pytest.MonkeyPatch) -> KernelVerdict:
+def bad_verdict(memory: DiskCache, monkeypatch: pytest.MonkeyPatch) -> Iterator[KernelVerdict]:
     bad = KernelVerdict(False, "AMX: SIGILL")
     monkeypatch.setattr(kernels, "recall", lambda: bad)
+    monkeypatch.setattr(kernels, "_memory", lambda: memory)
     kernels._first_verdict.cache_clear()
     kernels._warned_verdict.cache_clear()
     yield bad
@@ -149,12 +151,29 @@ def bad_verdict(monkeypatch: pytest.MonkeyPatch) -> KernelVerdict:
     kernels._warned_verdict.cache_clear()
 
 
-def test_a_bad_verdict_is_told_once_in_a_process(bad_verdict: KernelVerdict, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING, "edge_wsd.llama.kernels"):
-        assert kernels.verdict() == kernels.verdict() == bad_verdict
-    (record,) = caplog.records
-    assert record.levelno == logging.WARNING and record.name == "edge_wsd.llama.kernels"
-    assert bad_verdict.problem in record.getMessage() and rebuild_command() in record.getMessage()
+def test_a_bad_verdict_is_told_once_of_each_library(
+    bad_verdict: KernelVerdict, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every command told it anew, in nine lines of a terminal."""
+    for library in ("one", "one", "another"):
+        monkeypatch.setattr(kernels, "installation_stamp", lambda library=library: library)
+        kernels._warned_verdict.cache_clear()  # as in a new process
+        with caplog.at_level(logging.WARNING, "edge_wsd.llama.kernels"):
+            assert kernels.verdict() == kernels.verdict() == bad_verdict
+    assert len(caplog.records) == 2
+    for record in caplog.records:
+        assert record.levelno == logging.WARNING and record.name == "edge_wsd.llama.kernels"
+        assert bad_verdict.problem in record.getMessage() and rebuild_command() in record.getMessage()
+
+
+def test_where_nothing_can_be_remembered_each_process_is_told(
+    bad_verdict: KernelVerdict, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernels, "_memory", lambda: DiskCache(None, "verdicts", most=1, otherwise="tested again"))
+    for _ in range(2):
+        kernels._warned_verdict.cache_clear()
+        kernels.verdict()
+    assert [bad_verdict.problem in record.getMessage() for record in caplog.records] == [True, True]
 
 
 def test_the_setting_overrides_the_verdict(bad_verdict: KernelVerdict, monkeypatch: pytest.MonkeyPatch) -> None:
