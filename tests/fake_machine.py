@@ -12,6 +12,8 @@ from edge_wsd.decoding.proposal import Proposal
 
 LIMIT = 16
 """Proposals in a round, at most."""
+PROMPT = 32
+"""Tokens that the base reads before each answer, which are the same time for all."""
 FIRST_PASS_S = 3.0
 """Of each model: weights come from the disk."""
 
@@ -40,6 +42,7 @@ class Machine:
         chance = random.Random(seed)
         paces = [Pace(LIMIT, self.costs, self.pair, pinned=k) for _ in range(n_replies)]
         lengths, missed, total_s = [0] * n_replies, [0] * n_replies, 0.0
+        self._measure("base", PROMPT * n_replies, n_replies, self.base_s(PROMPT * n_replies), n_rows=n_replies)
         while any(length < n_tokens for length in lengths):
             at_work = [i for i in range(n_replies) if lengths[i] < n_tokens]
             rounds = {i: paces[i].next() for i in at_work}

@@ -14,12 +14,16 @@ from typing import Any, NamedTuple
 
 from edge_wsd.decoding.events import SOURCES, Source
 
+_BLOCK = 4
+"""Tokens that kernels handle together, so that five of them take about as long as eight."""
 _LATEST = 9
 """Measurements of a size whose lower median counts: what else a machine does only ever slows a pass down."""
 _REMEMBERED = 3
 """How many of them a time from an earlier start stands for."""
 _FORGET = 2000
 """After so many passes of other sizes a time is forgotten: the machine may have had more to do then than now."""
+_READING = 0.125
+"""What reading a token is supposed to cost, in steps, until that is known."""
 _SHARING = 0.25
 """Weight of the newest pass in how many replies share one."""
 
@@ -58,10 +62,24 @@ class Curve:
             self._sizes = sorted(self.seconds)
 
     def at(self, size: float) -> float | None:
-        """On the line through the two nearest sizes; None if nothing is known. One size alone stands for all."""
+        """None if nothing is known. What lies between two numbers of tokens is now the one, now the other."""
+        if not self.seconds:
+            return None
+        whole = int(size)
+        below = self._of(whole)
+        return below + (size - whole) * (self._of(whole + 1) - below) if size > whole else below
+
+    def _of(self, size: int) -> float:
+        """Of a size that is not known as long as the block that it lies in, on the line through the two nearest sizes.
+
+        One size alone stands for all.
+        """
         sizes, seconds = self._sizes, self.seconds
+        if size in seconds:
+            return seconds[size]
         if len(sizes) < 2:
-            return seconds[sizes[0]] if sizes else None
+            return seconds[sizes[0]]
+        size = -(-size // _BLOCK) * _BLOCK
         above = min(max(bisect_left(sizes, size), 1), len(sizes) - 1)
         low, high = sizes[above - 1], sizes[above]
         slope = (seconds[high] - seconds[low]) / (high - low)
@@ -81,27 +99,29 @@ class Costs:
         self._read: deque[float] = deque([read_s] * _REMEMBERED if read_s else [], _LATEST)
         self._begun: set[Source] = set()
         self._sharing = dict.fromkeys(SOURCES, 1.0)
+        """How many replies there were lately in a pass: soon more, and only little by little fewer."""
         self.n_passes = dict.fromkeys(SOURCES, 0)
         """So far: replies that ask between the same two passes share the next one."""
 
     def took(self, source: Source, n_tokens: int, n_rows: int, n_replies: int, seconds: float) -> None:
         """A pass for `n_replies` together. Prompts, and a model's first pass, are no measure of a step."""
         self.n_passes[source] += 1
+        lately = self._sharing[source]
+        self._sharing[source] = max(n_replies, lately + _SHARING * (n_replies - lately))
         if source not in self._begun:
             self._begun.add(source)
         elif n_tokens == n_rows:
             self._curves[source].add(n_tokens, seconds)
-            self._sharing[source] += _SHARING * (n_replies - self._sharing[source])
-        elif source == "drafter" and n_rows and (step_s := self.pass_s("drafter", n_rows)) is not None:
-            self._read.append(max(seconds - step_s, 0.0) / (n_tokens - n_rows))
+        elif source == "drafter" and n_rows and (step_s := self.pass_s("drafter", n_rows) or seconds) < seconds:
+            self._read.append((seconds - step_s) / (n_tokens - n_rows))
 
     def pass_s(self, source: Source, n_tokens: float) -> float | None:
         """Seconds in which a model reads so many tokens and says what follows each; None if nothing is known of it."""
         return self._curves[source].at(n_tokens)
 
     def read_s(self) -> float:
-        """Seconds for each token more that the drafter reads in a step; 0 if that is not known."""
-        return median_low(self._read) if self._read else 0.0
+        """Seconds for each token more that the drafter reads in a step; until it is known, a part of a step."""
+        return median_low(self._read) if self._read else _READING * (self.pass_s("drafter", 1) or 0.0)
 
     def n_replies(self, source: Source) -> int:
         """How many replies share a pass these days."""
@@ -114,7 +134,7 @@ class Costs:
     def snapshot(self) -> dict[str, Any]:
         """What is worth remembering, for JSON."""
         curves = {source: {str(n): s for n, s in curve.seconds.items()} for source, curve in self._curves.items()}
-        return {"curves": curves, "read_s": self.read_s()}
+        return {"curves": curves, "read_s": median_low(self._read) if self._read else 0.0}
 
     @classmethod
     def of(cls, snapshot: Mapping[str, Any]) -> Costs:

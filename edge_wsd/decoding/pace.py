@@ -34,7 +34,7 @@ _LATELY, _LATELY_OF_ALL = 20, 80
 _HARDLY = 0.05
 """With so little chance that it is ever needed, no proposal is made."""
 _HOLD = 4
-"""Rounds for which a decision holds: all that it follows from changes slowly."""
+"""Rounds for which a decision holds that loses nothing: all that it follows from changes slowly."""
 _FRESH = 4
 """But not in so many rounds of the beginning, each of which tells much."""
 _LEARN = 8
@@ -67,7 +67,7 @@ class Account:
 
     def __init__(self, pair: Acceptance, *, n_lately: int) -> None:
         self.lately = Lately(pair, n_lately)
-        self.saved_s = 0.0
+        self.saved_s = self.saved_at_best_s = 0.0
         self.n_decided = 0
         self.best = Round(0)
 
@@ -149,8 +149,8 @@ class Pace:
         n, account.n_decided = account.n_decided, account.n_decided + 1
         if not self._are_known:  # some rounds with proposals and some without say what the others cost
             return Round(0 if n % 2 else min(_FIRST, self._limit))
-        if n < _FRESH or n % _HOLD == 0:
-            account.best = self._best(account)
+        if n < _FRESH or n % _HOLD == 0 or account.saved_s < account.saved_at_best_s - self._pass_s(1):
+            account.best, account.saved_at_best_s = self._best(account), account.saved_s
         if n % _LEARN != _LEARN - 1:
             return account.best
         if account.best.n == 0:
