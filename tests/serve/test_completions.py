@@ -326,3 +326,12 @@ def test_prompts_are_bounded_as_the_server_says(server_with: Any) -> None:
         assert asked(client, prompt="ls", max_tokens=1)
         for prompt in ("ls -l " * 20, [5] * 9, [[5] * 9]):
             assert refused(client, prompt=prompt)["code"] == "context_length_exceeded"
+
+
+def test_a_form_binds_the_whole_text(client: httpx.Client) -> None:
+    schema = {"type": "object", "properties": {"safe": {"type": "boolean"}}, "required": ["safe"]}
+    form = {"type": "json_schema", "json_schema": {"schema": schema}}
+    whole = asked(client, prompt=TEXT, response_format=form, max_tokens=40)
+    assert json.loads(texts(whole)[0])["safe"] in (True, False)
+    streamed = chunks(client, prompt=TEXT, response_format=form, max_tokens=40)
+    assert "".join(chunk["choices"][0]["text"] for chunk in streamed) == texts(whole)[0]

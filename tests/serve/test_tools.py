@@ -7,11 +7,13 @@ import pytest
 
 from edge_wsd.decoding.events import Reply
 from edge_wsd.models.pairs.named_pair import NamedPair
+from edge_wsd.serve.errors import RequestError
 from edge_wsd.serve.openai.chat import ChatAnswering
 from edge_wsd.serve.openai.chat_types import ChatRequest
 from edge_wsd.serve.openai.choice import whole_choice, whole_pieces
 from edge_wsd.serve.openai.response_types import ResponsesRequest
 from edge_wsd.serve.openai.responses import ResponseAnswering
+from edge_wsd.serve.openai.tools import asked_tools
 from edge_wsd.serve.served_models import ServedModels
 from tests.chat_templates import TOOLS_HERMES
 from tests.live_servers import CPU, running_server
@@ -80,6 +82,40 @@ def test_a_call_in_a_stream_is_a_delta_of_its_own(server, model):
     assert chunks[-1]["choices"][0]["finish_reason"] == "tool_calls"
 
 
+def allowed(mode, *names, **inner):
+    tools = [{"type": "function", "function": {"name": name}} for name in names]
+    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": tools, **inner}}
+
+
+OTHER = {"type": "function", "function": {"name": "clock", "parameters": {"type": "object"}}}
+FLAT = {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "weather"}]}
+
+
+@pytest.mark.parametrize("choice", [allowed("auto", "weather"), FLAT], ids=["chat", "responses"])
+def test_the_model_hears_only_of_the_tools_that_are_allowed(choice):
+    asked = asked_tools([WEATHER, OTHER], choice)
+    assert [tool.name for tool in asked.tools] == ["weather"] and asked.schema is None
+
+
+def test_what_must_be_called_is_one_of_the_allowed_tools():
+    asked = asked_tools([WEATHER, OTHER], allowed("required", "clock"))
+    assert [call["properties"]["name"] for call in asked.schema["anyOf"]] == [{"const": "clock"}]
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        allowed("auto"), allowed("never", "clock"), allowed("auto", "nobody"), allowed("auto", "clock", tools=7),
+        allowed("auto", "clock", tools=[7]), {"type": "allowed_tools"}, {"type": "allowed_tools", "allowed_tools": 7},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_allowed_tools_that_are_none_are_an_error(choice):
+    with pytest.raises(RequestError, match="needs a mode") as caught:
+        asked_tools([WEATHER, OTHER], choice)
+    assert caught.value.param == "tool_choice"
+
+
 def test_without_tools_the_same_text_is_a_text(server):
     (choice,) = post(server, {"messages": ASKED["messages"]})["choices"]
     assert choice["message"]["content"] == SAID
@@ -104,7 +140,11 @@ def test_the_answer_of_a_tool_goes_to_both_models_and_its_text_is_no_control_tok
     assert longer - shorter > len("sunny ") + 5  # a control token would be one
 
 
-@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "weather"}}])
+@pytest.mark.parametrize(
+    "choice",
+    ["required", {"type": "function", "function": {"name": "weather"}}, allowed("required", "weather")],
+    ids=["required", "named", "allowed"],
+)
 @pytest.mark.parametrize("streamed", [False, True])
 def test_a_call_that_must_be_made_follows_the_schema_of_the_tool(server, choice, streamed):
     asked = {**ASKED, "tool_choice": choice, "max_tokens": 200, "logit_bias": {"\n": -100}}

@@ -43,6 +43,8 @@ FIELDS = [
     (TEXT, {"prompt": [[1, "a"]]}, "prompt.0.1"),
     (TEXT, {"logit_bias": {"99999999": 1}}, "logit_bias"),
     (TEXT, {"top_p": 2}, "top_p"),
+    (TEXT, {"response_format": {"type": "xml"}}, "response_format"),
+    (TEXT, {"response_format": {"type": "json_schema", "json_schema": {"schema": NO_GRAMMAR}}}, "response_format"),
     (RESPONSES, {"max_output_tokens": 0}, "max_output_tokens"),
     (RESPONSES, {"max_tokens": 0}, "max_tokens"),
     (RESPONSES, {"text": {"format": "json"}}, "text.format"),

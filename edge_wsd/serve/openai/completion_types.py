@@ -41,7 +41,12 @@ class CompletionRequest(CompletionParameters):
         le=MOST_ALTERNATIVES,
         description="Log-probabilities of the tokens, with so many of the likeliest at each position.",
     )
+    response_format: dict[str, Any] | None = Field(default=None, description="As that of chat completions.")
     suffix: str | None = Field(default=None, description="Refused: the models of a pair write on, and fill no gaps.")
+
+    @property
+    def schema_field(self) -> str:
+        return "json_schema" if self.json_schema else "response_format"
 
     @field_validator("logprobs", mode="before")
     @classmethod

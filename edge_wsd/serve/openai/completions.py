@@ -33,6 +33,7 @@ from edge_wsd.serve.openai.completion_types import (
 from edge_wsd.serve.openai.completion_writer import CompletionWriter, EchoedPrompt
 from edge_wsd.serve.openai.head import Head
 from edge_wsd.serve.openai.sse import data_line, ended_by_done
+from edge_wsd.serve.openai.tools import schema_of_format
 from edge_wsd.serve.openai.usage import usage_of
 from edge_wsd.serve.served_models import Served
 from edge_wsd.serve.state import serve_of
@@ -146,6 +147,8 @@ class Texts:
             raise ContextFullError(text, needed=longest, available=most)
         n_top = 0 if body.logprobs is None else max(1, body.logprobs)  # with none, some tokens would have no number
         more: dict[str, Any] = {"top_logprobs": n_top, "special": True}
+        if (schema := schema_of_format(body.response_format, "response_format")) is not None:
+            more |= {"json_schema": schema, "grammar_from": "start"}
         if not self._writes or (body.max_tokens is None and body.max_completion_tokens is None):
             more["max_tokens"] = DEFAULT_MAX_TOKENS
         with body.naming_fields():

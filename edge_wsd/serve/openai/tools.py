@@ -31,6 +31,8 @@ def asked_tools(tools: Sequence[Mapping[str, Any]] | None, choice: str | Mapping
         known = parse_tools(tools or ())
     except TemplateError as error:
         raise RequestError(str(error), code="invalid_value", param="tools") from None
+    if isinstance(choice, Mapping) and choice.get("type") == "allowed_tools":
+        known, choice = _allowed(known, choice)
     if choice in (None, "auto"):
         return ToolsAsked(known)
     if choice == "none":
@@ -41,11 +43,28 @@ def asked_tools(tools: Sequence[Mapping[str, Any]] | None, choice: str | Mapping
     callable_ones = known if choice == "required" else tuple(tool for tool in known if tool.name == _named(choice))
     if not callable_ones:
         raise RequestError(
-            f'tool_choice must be "auto", "none", "required" or one of the tools, not {choice!r}',
+            f'tool_choice must be "auto", "none", "required", one of the tools or "allowed_tools", not {choice!r}',
             code="invalid_value",
             param="tool_choice",
         )
     return ToolsAsked(known, _schema_of_call(callable_ones))
+
+
+def _allowed(known: Sequence[Tool], choice: Mapping[str, Any]) -> tuple[tuple[Tool, ...], str]:
+    """The tools that are left by {"type": "allowed_tools", "allowed_tools": {"mode": ..., "tools": [...]}}, or the same
+    without the inner object, and what is to be chosen from them. Raises `RequestError`.
+    """
+    inner = choice.get("allowed_tools", choice)
+    mode, wanted = (inner.get(key) for key in ("mode", "tools")) if isinstance(inner, Mapping) else (None, None)
+    names = [_named(each) for each in wanted] if isinstance(wanted, list) else []
+    allowed = tuple(tool for tool in known if tool.name in names)
+    if mode not in ("auto", "required") or not names or len(allowed) < len(set(map(str, names))):
+        raise RequestError(
+            'tool_choice: "allowed_tools" needs a mode, "auto" or "required", and some of the tools',
+            code="invalid_value",
+            param="tool_choice",
+        )
+    return allowed, mode
 
 
 def most_calls(parallel: bool | None) -> int | None:
