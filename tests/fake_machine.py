@@ -47,6 +47,7 @@ class Machine:
             at_work = [i for i in range(n_replies) if lengths[i] < n_tokens]
             rounds = {i: paces[i].next() for i in at_work}
             proposals = {i: self._propose(rounds[i], lengths[i], chance) for i in at_work}
+            took_s = dict.fromkeys(at_work, 0.0)
             for step in range(max(proposals[i][2] for i in at_work)):
                 together = [i for i in at_work if proposals[i][2] > step]
                 read = sum(missed[i] for i in together)
@@ -54,12 +55,14 @@ class Machine:
                 total_s += self._measure("drafter", len(together) + read, len(together), seconds, len(together))
                 for i in together:
                     missed[i] = 0
+                    took_s[i] += seconds / len(together)
             n_base = sum(len(proposals[i][0].tokens) + 1 for i in at_work)
-            total_s += self._measure("base", n_base, len(at_work), self.base_s(n_base))
+            total_s += (seconds := self._measure("base", n_base, len(at_work), self.base_s(n_base)))
             for i in at_work:
+                took_s[i] += seconds / len(at_work)
                 proposal, n_accepted, n_steps = proposals[i]
                 if rounds[i].n:
-                    paces[i].record(rounds[i], proposal, n_accepted)
+                    paces[i].record(rounds[i], proposal, n_accepted, took_s[i])
                 else:
                     paces[i].skip(1)
                 lengths[i] += n_accepted + 1

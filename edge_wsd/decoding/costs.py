@@ -20,6 +20,8 @@ _LATEST = 9
 """Measurements of a size whose lower median counts: what else a machine does only ever slows a pass down."""
 _REMEMBERED = 3
 """How many of them a time from an earlier start stands for."""
+_RECENT = 50
+"""Passes ago that a time is not old."""
 _FORGET = 2000
 """After so many passes of other sizes a time is forgotten: the machine may have had more to do then than now."""
 _READING = 0.125
@@ -61,6 +63,20 @@ class Curve:
                 self.seconds.pop(old, None)
             self._sizes = sorted(self.seconds)
 
+    def renew(self, plain: int) -> None:
+        """Only the latest times of each size count any more, and none that is old, but of sizes up to `plain`.
+
+        Does nothing if too few would be left.
+        """
+        oldest = self._n - _RECENT
+        recent = [size for size in self._sizes if size <= plain or self._when[size] > oldest]
+        if len(recent) < 2:
+            return
+        self._latest = {size: deque(list(self._latest[size])[-_REMEMBERED:], _LATEST) for size in recent}
+        self.seconds = {size: median_low(latest) for size, latest in self._latest.items()}
+        self._when = {size: self._when[size] for size in recent}
+        self._sizes = recent
+
     def at(self, size: float) -> float | None:
         """None if nothing is known. What lies between two numbers of tokens is now the one, now the other."""
         if not self.seconds:
@@ -98,6 +114,7 @@ class Costs:
         self._curves = {source: Curve((curves or {}).get(source)) for source in SOURCES}
         self._read: deque[float] = deque([read_s] * _REMEMBERED if read_s else [], _LATEST)
         self._begun: set[Source] = set()
+        self._renewed = 0
         self._sharing = dict.fromkeys(SOURCES, 1.0)
         """How many replies there were lately in a pass: soon more, and only little by little fewer."""
         self.n_passes = dict.fromkeys(SOURCES, 0)
@@ -126,6 +143,16 @@ class Costs:
     def n_replies(self, source: Source) -> int:
         """How many replies share a pass these days."""
         return max(1, round(self._sharing[source]))
+
+    def renew(self) -> bool:
+        """What was measured long ago holds no longer, as where texts have become long. False: said lately."""
+        n_passes = sum(self.n_passes.values())
+        if n_passes < self._renewed + 2 * _RECENT:
+            return False
+        self._renewed = n_passes
+        for source, curve in self._curves.items():
+            curve.renew(self.n_replies(source))
+        return True
 
     def are_known(self, finisher: Source, *, with_drafter: bool = True) -> bool:
         """Whether it is enough to decide by: what several tokens cost in a pass of `finisher`, and a drafter's step."""

@@ -40,6 +40,8 @@ class Drafter:
         self.stop: str | None = None
         """The stop string whose token last ended its text; None for an end token."""
         self.n_drafted = 0
+        self.seconds = 0.0
+        """What its passes took."""
         self.overlaps = False
         """Whether its passes may be computed while the base computes."""
         self.beside: Meanwhile | None = None
@@ -159,6 +161,7 @@ class Drafter:
             goes_on = n > 1 and sampler is None
             onward = Onward(n - 1, self._stop_tokens, stop_below) if goes_on else None
             rows = yield Pass(self._sequence, self._text, [], sampler, onward=onward, meanwhile=self.beside)
+            self.seconds += rows.seconds
             self._ahead = [rows.choose(row) for row in range(rows.n_rows)]
         token, logprob = self._ahead[0]
         is_end = self._vocabulary.is_end(token)

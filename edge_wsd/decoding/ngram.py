@@ -34,6 +34,8 @@ class NgramLookup:
 
     def __init__(self, prompt: list[int], vocabulary: Vocabulary) -> None:
         """`prompt` is what stands before the reply, with a given beginning."""
+        self.seconds = 0.0
+        """What its passes took: it makes none."""
         self.precision = list(_FIRST_PRECISION)
         """By the length of the match, from 1 on."""
         self._prompt = prompt

@@ -27,6 +27,10 @@ _ALLOWANCE = 0.015
 Of replies that share passes each has its part of it, as one that tries keeps all waiting."""
 _MOST_SAVED = 20
 """Of what proposals gained, in passes of the base: so much may be spent on trying."""
+_MOST_LOST = 1.0
+"""As much may be lost, in such passes, until it is clear that what is known of costs holds no longer."""
+_LONGEST = 2.0
+"""A round that took more than so many times what was expected was held up by something else."""
 _REPAID = 30
 """Rounds in which proposals must have repaid what the drafter reads before the first."""
 _LATELY, _LATELY_OF_ALL = 20, 80
@@ -121,15 +125,15 @@ class Pace:
         decided = self._pair.decided[1]
         return Round(min(decided.n, self._limit), decided.stop_below)
 
-    def record(self, asked: Round, proposal: Proposal, n_accepted: int) -> None:
-        """What came of a round: of the proposal so many tokens stand."""
-        missed_s = self._missed_s()
+    def record(self, asked: Round, proposal: Proposal, n_accepted: int, took_s: float) -> None:
+        """What came of a round: of the proposal so many tokens stand, and its passes took this reply so long."""
+        expected_s = self.expected_s(asked, len(proposal.chances))
         self.has_read()
         chances = proposal.chances
         stopped = proposal.unsure and n_accepted == len(chances)
         self._pair.acceptance.count(chances, n_accepted, stopped_below=asked.stop_below if stopped else 0.0)
         if self._are_known:
-            took_s = missed_s + self._round_s(asked, len(chances))
+            took_s = min(took_s, _LONGEST * expected_s)
             self._save((n_accepted + 1) * self._pass_s(1) - (1 - self._allowance) * took_s)
         if not chances and not stopped:  # the proposer's text ends here: as good as a rejection, but of no token
             chances = [1.0]
@@ -158,8 +162,12 @@ class Pace:
         return Round(account.best.n) if account.saved_s > 0 else account.best
 
     def _best(self, account: Account) -> Round:
-        """That of the most tokens per second."""
+        """That of the most tokens per second, by what is known; what was really lost bounds the error of that."""
         plain = Outlook(Round(0), _WORTH, self._pass_s(1))
+        if account.saved_s < -_MOST_LOST * self._pass_s(1):
+            if not self._costs.renew():
+                return plain.round
+            account.saved_s = 0.0
         return max(plain, *self._outlooks(account), key=lambda outlook: outlook.rate).round
 
     def _trial(self, account: Account) -> Round:
@@ -183,9 +191,10 @@ class Pace:
                 if stands < _HARDLY:
                     break
 
-    def _round_s(self, asked: Round, n_proposed: int) -> float:
+    def expected_s(self, asked: Round, n_proposed: int) -> float:
         """Seconds of such a round, for each reply if all proposed as many."""
-        return min(n_proposed + 1, asked.n) * self._step_s(1.0) + self._pass_s(n_proposed + 1)
+        drafted_s = self._missed_s() + min(n_proposed + 1, asked.n) * self._step_s(1.0)
+        return drafted_s + self._pass_s(n_proposed + 1)
 
     def _step_s(self, chance: float) -> float:
         """Seconds, for each reply, of a drafter's step that each of them takes with this chance."""

@@ -60,6 +60,8 @@ class ReplyState:
         self._proposers = _proposers(base, options, writer, drafter)
         self._paces = {name: self._pace(name) for name in self._proposers}
         self._asked, self._proposal = Round(0), Proposal()
+        self._proposal_s = 0.0
+        """What its passes took."""
         self._proposed_by: ProposerName | None = None
         """Whose proposal the base reads; None until it has taken over."""
 
@@ -100,7 +102,9 @@ class ReplyState:
             if not n:
                 continue
             asked = Round(n, max(asked.stop_below, _bound(name, rounds)))
+            before_s = proposer.seconds
             proposal = (yield from proposer.propose(self.writer.ids, n, asked.stop_below)).first(n)
+            self._proposal_s = proposer.seconds - before_s
             if proposal.tokens or name == "drafter":  # to find nothing costs nothing, to draft nothing does
                 self._asked, self._proposal, self._proposed_by = asked, proposal, name
                 self.meter.proposed(proposal)
@@ -124,13 +128,13 @@ class ReplyState:
         if is_first:
             self.meter.n_until_switch = len(self.writer.ids)
         elif not self.drafting and not self.done:  # the first pass read the prompt, and is no measure of a round
-            self._record(len(self.text) - n_before)
+            self._record(len(self.text) - n_before, rows.seconds)
 
-    def _record(self, n_written: int) -> None:
+    def _record(self, n_written: int, seconds: float) -> None:
         """Tell every pace what came of the round; it was one without proposals for all but the proposer."""
         for name, pace in self._paces.items():
             if name == self._proposed_by:
-                pace.record(self._asked, self._proposal, n_written - 1)
+                pace.record(self._asked, self._proposal, n_written - 1, self._proposal_s + seconds)
             else:
                 pace.skip(n_written)
 

@@ -41,6 +41,11 @@ def of(chances, *, unsure=False):
     return Proposal([0] * len(chances), chances, unsure=unsure)
 
 
+def record(pace, asked, proposal, n_accepted):
+    """A round that took as long as expected."""
+    pace.record(asked, proposal, n_accepted, pace.expected_s(asked, len(proposal.chances)))
+
+
 def machine(base, step_s, chance, **settings):
     return Machine(BASES[base], lambda n: step_s * (0.8 + 0.2 * n), CHANCES[chance], read_s=0.03 * step_s, **settings)
 
@@ -88,7 +93,7 @@ def test_a_pinned_number_is_proposed_whatever_it_costs():
     pace = Pace(8, Costs(), pinned=5)
     for _ in range(20):
         assert pace.next() == Round(5)
-        pace.record(Round(5), of([1.0] * 5), 0)
+        record(pace, Round(5), of([1.0] * 5), 0)
 
 
 def test_replies_that_share_a_pass_propose_alike():
@@ -97,7 +102,7 @@ def test_replies_that_share_a_pass_propose_alike():
     paces = [Pace(8, costs, pair) for _ in range(4)]
     for pace, n_accepted in zip(paces, (0, 3, 0, 3), strict=True):
         for _ in range(10):
-            pace.record(Round(3), of([1.0] * 3), n_accepted)
+            record(pace, Round(3), of([1.0] * 3), n_accepted)
     assert len({pace.next() for pace in paces}) == 1
 
 
@@ -175,7 +180,7 @@ def test_where_the_drafter_is_unsure_it_is_tried_again():
     for _ in range(300):
         asked = pace.next()
         chances = [0.99, 0.45] * (asked.n // 2) if asked.stop_below <= 0.45 else [0.99][: asked.n]
-        pace.record(asked, of(chances, unsure=len(chances) < asked.n), len(chances))
+        record(pace, asked, of(chances, unsure=len(chances) < asked.n), len(chances))
     assert pace.next().stop_below < 0.45
 
 
@@ -191,7 +196,7 @@ def test_a_reply_whose_drafter_is_always_unsure_is_soon_asked_for_none():
         if asked.n:
             n_asked += 1
             unsure = asked.stop_below > 0.45
-            pace.record(asked, of([] if unsure else [0.45] * asked.n, unsure=unsure), 0)
+            record(pace, asked, of([] if unsure else [0.45] * asked.n, unsure=unsure), 0)
         else:
             pace.skip(1)
     assert n_asked < 30
@@ -201,7 +206,7 @@ def test_a_text_that_ends_for_the_drafter_is_no_rejection_of_a_probable_token():
     pace = Pace(8, known_costs(step_s=0.4), pair := Proposals())
     before = pair.acceptance.snapshot()
     for _ in range(20):
-        pace.record(Round(4), of([]), 0)
+        record(pace, Round(4), of([]), 0)
     assert pair.acceptance.snapshot() == before
     assert not any(pace.next().n for _ in range(5))
 
@@ -295,9 +300,69 @@ def test_proposals_that_fail_all_at_once_are_not_repeated():
     asked = pace.next()
     assert asked.n and pair.account.n_decided % 4
     for _ in range(12):
-        pace.record(asked, of([1.0] * asked.n), 0)
+        record(pace, asked, of([1.0] * asked.n), 0)
     costs.took("base", n_tokens=4, n_rows=4, n_replies=4, seconds=1.4)
     assert pace.next().n == 0
+
+
+@pytest.mark.parametrize(("chance", "n_replies"), [("half", 4), ("mostly", 8), ("half", 8)])
+def test_where_texts_become_long_and_passes_dear_what_was_measured_before_is_soon_doubted(chance, n_replies):
+    """Sizes that had been measured with short texts promised gains to the end, 10 % slower than without proposals."""
+    ratios = []
+    for seed in range(4):
+        one = machine("blocks", 0.1, chance, noise=random.Random(seed))
+        one.base_s = lambda n: 1 + 0.02 * n
+        one.write(300, n_replies=n_replies, seed=seed)
+        took_s = plain_s = 0.0
+        for each_s in (0.1, 0.2, 0.4):
+            one.base_s = lambda n, each_s=each_s: 1 + each_s * n
+            plain = machine("blocks", 0.1, chance)
+            plain.base_s = one.base_s
+            took_s += one.write(150, n_replies=n_replies, seed=seed)
+            plain_s += plain.write(150, n_replies=n_replies, k=0, seed=seed)
+        ratios.append(took_s / plain_s)
+    assert statistics.mean(ratios) <= 1.03
+
+
+def test_times_that_are_doubted_go_but_for_the_latest_and_those_without_proposals():
+    costs = Costs()
+    for n, seconds in ((1, 1.0), (4, 1.1), (6, 1.2), (8, 1.3)):
+        for _ in range(9):
+            costs.took("base", n_tokens=n, n_rows=n, n_replies=1, seconds=seconds)
+    for _ in range(40):
+        for n, seconds in ((4, 2.0), (6, 2.2)):
+            costs.took("base", n_tokens=n, n_rows=n, n_replies=1, seconds=seconds)
+    for _ in range(3):
+        costs.took("base", n_tokens=6, n_rows=6, n_replies=1, seconds=3.0)
+    assert [costs.pass_s("base", n) for n in (1, 4, 6, 8)] == [1.0, 2.0, 2.2, 1.3]
+    assert costs.renew() and not costs.renew()
+    assert [costs.pass_s("base", n) for n in (1, 4, 6)] == [1.0, 2.0, 3.0]
+    assert costs.pass_s("base", 8) > 3.0
+
+
+def test_what_rounds_really_took_decides_whether_proposals_are_made():
+    """Whatever is promised: the engine may be slower than the sum of what is known."""
+    pace = Pace(8, known_costs(), pair := Proposals())
+    pair.acceptance.count([0.99] * 100, 100)
+    n_asked = 0
+    for _ in range(100):
+        asked = pace.next()
+        if asked.n:
+            n_asked += 1
+            pace.record(asked, of([1.0] * asked.n), asked.n, 1.9 * pace.expected_s(asked, asked.n))
+        else:
+            pace.skip(1)
+            pace.has_read()
+    assert n_asked == 100  # they still gain
+    pair = Proposals()
+    pace = Pace(8, known_costs(step_s=0.5), pair)
+    pair.acceptance.count([0.99] * 100, 100)
+    assert pace.next().n
+    for _ in range(100):
+        asked = pace.next()
+        if asked.n:
+            pace.record(asked, of([1.0] * asked.n), 1, 1.9 * pace.expected_s(asked, asked.n))
+    assert not pace.next().n
 
 
 def test_an_unknown_cost_of_reading_is_not_taken_for_none():
