@@ -17,7 +17,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 # The commands tell what matters of our own; llama.cpp's warnings are for those who ask for its log. The server tells
 # what goes wrong in it, and uvicorn tells the same again.
-_QUIET = ("edge_wsd", "uvicorn")
+_PACKAGE = "edge_wsd"
+_QUIET = (_PACKAGE, "uvicorn")
 _HEARD = ("edge_wsd.llama.kernels", "edge_wsd.llama.signal_check", "edge_wsd.serve")
 
 
@@ -44,8 +45,10 @@ def quiet_option(function: F) -> F:
     """Adds `-q`: only errors are heard."""
 
     def hush(_context: click.Context, _param: click.Parameter, quiet: bool) -> bool:
+        level = logging.ERROR if quiet else logging.WARNING
+        logging.getLogger(_PACKAGE).setLevel(level)  # what nobody hears is not told: some warnings are told once
         for handler in _lines():
-            handler.setLevel(logging.ERROR if quiet else logging.WARNING)
+            handler.setLevel(level)
         return quiet
 
     return click.option("-q", "--quiet", is_flag=True, callback=hush, help="Nothing on stderr but errors.")(function)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -15,19 +16,22 @@ from typing import Any, NamedTuple
 from edge_wsd.decoding.events import SOURCES, Source
 
 _BLOCK = 4
-"""Tokens that kernels handle together, so that five of them take about as long as eight."""
+"""Tokens that kernels of a processor handle together, so that five take about as long as eight. Elsewhere the time of
+what was not measured yet is taken for that of at most three tokens more."""
 _LATEST = 9
 """Measurements of a size whose lower median counts: what else a machine does only ever slows a pass down."""
 _REMEMBERED = 3
 """How many of them a time from an earlier start stands for."""
 _RECENT = 50
 """Passes ago that a time is not old."""
+_LONG = 32
+"""Tokens of a prompt's pass that is a measure of long passes."""
 _FORGET = 2000
 """After so many passes of other sizes a time is forgotten: the machine may have had more to do then than now."""
 _READING = 0.125
 """What reading a token is supposed to cost, in steps, until that is known."""
 _SHARING = 0.25
-"""Weight of the newest pass in how many replies share one."""
+"""Weight of the newest pass, where fewer replies share it than before."""
 
 
 class PassTime(NamedTuple):
@@ -49,9 +53,19 @@ class Curve:
         self._latest = {size: deque([s] * _REMEMBERED, _LATEST) for size, s in self.seconds.items()}
         self._when = dict.fromkeys(self._latest, 0)
         self._n = 0
+        self._long: deque[tuple[float, int]] = deque(maxlen=_REMEMBERED)
+        """Seconds per token of long passes, and their tokens."""
+        self._found: dict[int, float] = {}
+        """What was asked for since something was measured."""
+
+    def read(self, n_tokens: int, seconds: float) -> None:
+        """A prompt's pass: no measure of a step, but one of passes longer than all that were measured."""
+        self._long.append((seconds / n_tokens, n_tokens))
+        self._found.clear()
 
     def add(self, size: int, seconds: float) -> None:
         self._n += 1
+        self._found.clear()
         self._when[size] = self._n
         latest = self._latest.setdefault(size, deque(maxlen=_LATEST))
         latest.append(seconds)
@@ -76,6 +90,7 @@ class Curve:
         self.seconds = {size: median_low(latest) for size, latest in self._latest.items()}
         self._when = {size: self._when[size] for size in recent}
         self._sizes = recent
+        self._found.clear()
 
     def at(self, size: float) -> float | None:
         """None if nothing is known. What lies between two numbers of tokens is now the one, now the other."""
@@ -86,24 +101,33 @@ class Curve:
         return below + (size - whole) * (self._of(whole + 1) - below) if size > whole else below
 
     def _of(self, size: int) -> float:
-        """Of a size that is not known as long as the block that it lies in, on the line through the two nearest sizes.
+        if (found := self._found.get(size)) is None:
+            found = self._found[size] = self.seconds[size] if size in self.seconds else self._guess(size)
+        return found
 
-        One size alone stands for all.
+    def _guess(self, size: int) -> float:
+        """Of a size that was not measured as long as the block that it ends in, on the line through the two nearest.
+
+        One size alone stands for all. A single token has kernels of its own.
         """
         sizes, seconds = self._sizes, self.seconds
-        if size in seconds:
-            return seconds[size]
         if len(sizes) < 2:
             return seconds[sizes[0]]
-        size = -(-size // _BLOCK) * _BLOCK
-        above = min(max(bisect_left(sizes, size), 1), len(sizes) - 1)
+        above = bisect_left(sizes, size)
+        end = size if size == 1 else -(-size // _BLOCK) * _BLOCK
+        if above < len(sizes) and size < sizes[above] <= end:
+            return seconds[sizes[above]]
+        above = min(max(above, 1), len(sizes) - 1)
         low, high = sizes[above - 1], sizes[above]
         slope = (seconds[high] - seconds[low]) / (high - low)
-        if size > high:  # two neighbours alone may be anything
+        if end > high:  # two neighbours alone may be anything
             slope = max(slope, (seconds[high] - seconds[sizes[0]]) / (high - sizes[0]))
-        if not low <= size <= high:  # beyond what is known no pass is cheaper for being longer
+            if self._long and (longest := min(self._long))[1] > end:
+                slope = (math.prod(longest) - seconds[high]) / (longest[1] - high)
+        if not low <= end <= high:  # beyond what is known no pass is cheaper for being longer
             slope = max(slope, 0.0)
-        return max(seconds[low] + slope * (size - low), 0.1 * seconds[low])
+        known = high if end > high else low
+        return max(seconds[known] + slope * (end - known), 0.1 * seconds[known])
 
 
 class Costs:
@@ -116,20 +140,23 @@ class Costs:
         self._begun: set[Source] = set()
         self._renewed = 0
         self._sharing = dict.fromkeys(SOURCES, 1.0)
-        """How many replies there were lately in a pass: soon more, and only little by little fewer."""
+        """How many replies there were lately in a pass: at once more, and only little by little fewer."""
         self.n_passes = dict.fromkeys(SOURCES, 0)
         """So far: replies that ask between the same two passes share the next one."""
 
     def took(self, source: Source, n_tokens: int, n_rows: int, n_replies: int, seconds: float) -> None:
         """A pass for `n_replies` together. Prompts, and a model's first pass, are no measure of a step."""
         self.n_passes[source] += 1
-        lately = self._sharing[source]
-        self._sharing[source] = max(n_replies, lately + _SHARING * (n_replies - lately))
+        if n_tokens == n_rows or n_replies > self._sharing[source]:  # a prompt that one reads alone ends no sharing
+            fewer = self._sharing[source] + _SHARING * (n_replies - self._sharing[source])
+            self._sharing[source] = max(n_replies, fewer)
         if source not in self._begun:
             self._begun.add(source)
         elif n_tokens == n_rows:
             self._curves[source].add(n_tokens, seconds)
-        elif source == "drafter" and n_rows and (step_s := self.pass_s("drafter", n_rows) or seconds) < seconds:
+        elif n_tokens >= _LONG:
+            self._curves[source].read(n_tokens, seconds)
+        if source == "drafter" and n_tokens > n_rows > 0 and (step_s := self.pass_s("drafter", n_rows)) is not None:
             self._read.append((seconds - step_s) / (n_tokens - n_rows))
 
     def pass_s(self, source: Source, n_tokens: float) -> float | None:
@@ -138,7 +165,13 @@ class Costs:
 
     def read_s(self) -> float:
         """Seconds for each token more that the drafter reads in a step; until it is known, a part of a step."""
-        return median_low(self._read) if self._read else _READING * (self.pass_s("drafter", 1) or 0.0)
+        known = self._known_read_s()
+        return known if known is not None else _READING * (self.pass_s("drafter", 1) or 0.0)
+
+    def _known_read_s(self) -> float | None:
+        """None where it was not measured, or so badly that it seems to be nothing."""
+        measured = median_low(self._read) if self._read else 0.0
+        return measured if measured > 0 else None
 
     def n_replies(self, source: Source) -> int:
         """How many replies share a pass these days."""
@@ -161,7 +194,7 @@ class Costs:
     def snapshot(self) -> dict[str, Any]:
         """What is worth remembering, for JSON."""
         curves = {source: {str(n): s for n, s in curve.seconds.items()} for source, curve in self._curves.items()}
-        return {"curves": curves, "read_s": median_low(self._read) if self._read else 0.0}
+        return {"curves": curves, "read_s": self._known_read_s() or 0.0}
 
     @classmethod
     def of(cls, snapshot: Mapping[str, Any]) -> Costs:

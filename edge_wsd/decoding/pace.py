@@ -20,13 +20,18 @@ MOST = 32
 """Proposals in a round."""
 _FIRST = 3
 """Proposals in the first round of all, when nothing is known."""
+_FIRST_TOGETHER = 2
+"""Replies that share passes begin with at most twice as many, and double them round by round: all pay for a try."""
 _WORTH = 1.01
 """Proposals must promise so many times the speed of plain decoding."""
+_WORTH_TOGETHER = 1.15
+"""Those of replies that share passes: what passes take moves by a tenth as their texts grow, and with proposals they
+end at different times, so that the last ones share less."""
 _ALLOWANCE = 0.015
 """The share of the time that proposals may cost where they do not seem to pay: to see whether they do by now.
 Of replies that share passes each has its part of it, as one that tries keeps all waiting."""
 _MOST_SAVED = 20
-"""Of what proposals gained, in passes of the base: so much may be spent on trying."""
+"""Of what proposals gained, in passes of the base divided by the replies in one: so much may be spent on trying."""
 _MOST_LOST = 1.0
 """As much may be lost, in such passes, until it is clear that what is known of costs holds no longer."""
 _LONGEST = 2.0
@@ -38,7 +43,7 @@ _LATELY, _LATELY_OF_ALL = 20, 80
 _HARDLY = 0.05
 """With so little chance that it is ever needed, no proposal is made."""
 _HOLD = 4
-"""Rounds for which a decision holds that loses nothing: all that it follows from changes slowly."""
+"""Rounds for which a decision holds that loses less than a pass: all that it follows from changes slowly."""
 _FRESH = 4
 """But not in so many rounds of the beginning, each of which tells much."""
 _LEARN = 8
@@ -163,7 +168,7 @@ class Pace:
 
     def _best(self, account: Account) -> Round:
         """That of the most tokens per second, by what is known; what was really lost bounds the error of that."""
-        plain = Outlook(Round(0), _WORTH, self._pass_s(1))
+        plain = Outlook(Round(0), _WORTH if self._together == 1 else _WORTH_TOGETHER, self._pass_s(1))
         if account.saved_s < -_MOST_LOST * self._pass_s(1):
             if not self._costs.renew():
                 return plain.round
@@ -178,10 +183,11 @@ class Pace:
 
     def _outlooks(self, account: Account) -> Iterator[Outlook]:
         """All rounds that come into question, the shortest first for each bound on the proposer's probability."""
+        most = self._limit if self._together == 1 else min(self._limit, 2 * max(account.best.n, _FIRST_TOGETHER))
         read_s, missed_s = self._read_s(), self._missed_s() / _REPAID
         for bound, reach, accepted in account.lately.bounds():
             drafted_s, n_read, n_tokens, goes_on, stands = missed_s, 1.0, 1.0, 1.0, 1.0
-            for n in range(1, self._limit + 1):
+            for n in range(1, most + 1):
                 drafted_s += self._step_s(goes_on)
                 goes_on *= reach
                 stands *= reach * accepted
@@ -231,5 +237,5 @@ class Pace:
     def _save(self, seconds: float) -> None:
         """Time that proposals gain may be spent on trying again, and so may a small share of all time."""
         account = self._own if self._together == 1 else self._pair.account
-        most_s = _MOST_SAVED * self._pass_s(1)
+        most_s = _MOST_SAVED / self._together * self._pass_s(1)
         account.saved_s = min(account.saved_s + seconds / self._together, most_s)

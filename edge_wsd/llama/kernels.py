@@ -12,6 +12,7 @@ True
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -88,18 +89,20 @@ def _first_verdict() -> KernelVerdict:
 @cache
 def _warned_verdict() -> KernelVerdict:
     found = _first_verdict()
-    if not found.extra_buffers and not _is_told():
+    if not found.extra_buffers and _LOG.isEnabledFor(logging.WARNING) and _is_news(found):
         _LOG.warning("%s", advice(found))
     return found
 
 
-def _is_told() -> bool:
-    """Whether a process before this one has warned; from now on, one has. `doctor` tells it always."""
-    memory, key = _memory(), f"{_stamp()} told"
-    if memory.get(key) is not None:
-        return True
-    memory.put(key, "")
-    return False
+def _is_news(found: KernelVerdict) -> bool:
+    """Whether no process before this one has warned of it; from now on, one has. `doctor` tells it always."""
+    told = DiskCache(
+        cache_file("kernels_told.json"), "told", most=20, otherwise="it is told again", log_level=logging.DEBUG
+    )
+    if told.get(_stamp()) == found.problem:
+        return False
+    told.put(_stamp(), found.problem)
+    return True
 
 
 def advice(found: KernelVerdict) -> str:
@@ -128,7 +131,7 @@ def recall(
 
 
 def _memory() -> DiskCache:
-    return DiskCache(cache_file("kernels.json"), "verdicts", most=40, otherwise="the kernels will be tested again")
+    return DiskCache(cache_file("kernels.json"), "verdicts", most=20, otherwise="the kernels will be tested again")
 
 
 def _stamp() -> str:

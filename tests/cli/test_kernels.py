@@ -66,6 +66,7 @@ def test_the_setting_leaves_them_out_without_a_test(program, broken):
 def test_quiet_leaves_the_warning_out(program, broken):
     done = program("run", QUESTION, "-q", **broken, DIE="extra")
     assert done.returncode == 0 and "ls -lS" in done.stdout and done.stderr == ""
+    assert len(warnings_of(program("run", QUESTION, **broken, DIE="extra"))) == 1  # it is told to who listens
 
 
 def test_where_nothing_holds_a_run_ends_with_one_line_that_says_what_to_do(program, broken):

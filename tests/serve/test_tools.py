@@ -105,8 +105,9 @@ def test_what_must_be_called_is_one_of_the_allowed_tools():
 @pytest.mark.parametrize(
     "choice",
     [
-        allowed("auto"), allowed("never", "clock"), allowed("auto", "nobody"), allowed("auto", "clock", tools=7),
-        allowed("auto", "clock", tools=[7]), {"type": "allowed_tools"}, {"type": "allowed_tools", "allowed_tools": 7},
+        allowed("auto"), allowed("never", "clock"), allowed("auto", "clock", tools=7),
+        allowed("auto", "clock", tools=[7]), allowed("auto", "clock", 7), allowed("auto", "clock", ["clock"]),
+        {"type": "allowed_tools"}, {"type": "allowed_tools", "allowed_tools": 7},
     ],
     ids=str,
 )  # fmt: skip
@@ -114,6 +115,18 @@ def test_allowed_tools_that_are_none_are_an_error(choice):
     with pytest.raises(RequestError, match="needs a mode") as caught:
         asked_tools([WEATHER, OTHER], choice)
     assert caught.value.param == "tool_choice"
+
+
+def test_an_allowed_tool_that_is_none_of_the_tools_is_named():
+    with pytest.raises(RequestError, match="'nobody' is none of the tools"):
+        asked_tools([WEATHER, WEATHER, OTHER], allowed("auto", "weather", "nobody"))
+
+
+def test_as_many_tools_as_a_request_can_hold_are_allowed_at_once(in_bounded_time):
+    """Each tool was looked for in a list of all names, in the thread that serves everybody."""
+    names = [f"tool{n}" for n in range(50_000)]
+    tools = [{"type": "function", "function": {"name": name}} for name in names]
+    assert len(asked_tools(tools, allowed("auto", *names)).tools) == 50_000
 
 
 def test_without_tools_the_same_text_is_a_text(server):

@@ -39,6 +39,15 @@ FIELDS = [
         {"tool_choice": "required", "tools": [{"function": {"name": "now", "parameters": NO_GRAMMAR}}]},
         "tools",
     ),
+    (
+        CHAT,
+        {
+            "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"name": "now"}]},
+            "tools": [{"function": {"name": "now"}}],
+            "response_format": {"type": "json_schema", "json_schema": {"schema": NO_GRAMMAR}},
+        },
+        "response_format",
+    ),
     (TEXT, {"prompt": 5}, "prompt"),
     (TEXT, {"prompt": [[1, "a"]]}, "prompt.0.1"),
     (TEXT, {"logit_bias": {"99999999": 1}}, "logit_bias"),

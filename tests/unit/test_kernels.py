@@ -140,10 +140,10 @@ def test_a_memory_that_cannot_be_written_costs_a_test_and_never_the_answer(
 
 
 @pytest.fixture
-def bad_verdict(memory: DiskCache, monkeypatch: pytest.MonkeyPatch) -> Iterator[KernelVerdict]:
+def bad_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KernelVerdict]:
     bad = KernelVerdict(False, "AMX: SIGILL")
     monkeypatch.setattr(kernels, "recall", lambda: bad)
-    monkeypatch.setattr(kernels, "_memory", lambda: memory)
+    monkeypatch.setenv("EDGE_WSD_CACHE", str(tmp_path / "told"))
     kernels._first_verdict.cache_clear()
     kernels._warned_verdict.cache_clear()
     yield bad
@@ -169,7 +169,7 @@ def test_a_bad_verdict_is_told_once_of_each_library(
 def test_where_nothing_can_be_remembered_each_process_is_told(
     bad_verdict: KernelVerdict, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kernels, "_memory", lambda: DiskCache(None, "verdicts", most=1, otherwise="tested again"))
+    monkeypatch.setattr(kernels, "cache_file", lambda name: None)
     for _ in range(2):
         kernels._warned_verdict.cache_clear()
         kernels.verdict()

@@ -121,7 +121,8 @@ class ToolParameters(Parameters):
 
     tools: list[dict[str, Any]] | None = Field(default=None, description="Of type function.")
     tool_choice: str | dict[str, Any] | None = Field(
-        default=None, description='"auto" (as null), "none", "required", the name of one function, or "allowed_tools".'
+        default=None,
+        description='"auto" (as null), "none", "required", one of the tools, or some of them (allowed_tools).',
     )
     parallel_tool_calls: bool | None = Field(default=None, description="False: what follows a first call is dropped.")
 

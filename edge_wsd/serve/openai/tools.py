@@ -43,7 +43,7 @@ def asked_tools(tools: Sequence[Mapping[str, Any]] | None, choice: str | Mapping
     callable_ones = known if choice == "required" else tuple(tool for tool in known if tool.name == _named(choice))
     if not callable_ones:
         raise RequestError(
-            f'tool_choice must be "auto", "none", "required", one of the tools or "allowed_tools", not {choice!r}',
+            f'tool_choice must be "auto", "none", "required", one of the tools or some (allowed_tools), not {choice!r}',
             code="invalid_value",
             param="tool_choice",
         )
@@ -54,17 +54,23 @@ def _allowed(known: Sequence[Tool], choice: Mapping[str, Any]) -> tuple[tuple[To
     """The tools that are left by {"type": "allowed_tools", "allowed_tools": {"mode": ..., "tools": [...]}}, or the same
     without the inner object, and what is to be chosen from them. Raises `RequestError`.
     """
+    inner = _inner(choice)
+    mode, tools = inner.get("mode"), inner.get("tools")
+    names = [_named(each) for each in tools] if isinstance(tools, list) else []
+    wanted = {name for name in names if isinstance(name, str)}
+    text = 'an object of type allowed_tools needs a mode, "auto" or "required", and a list of some of the tools'
+    if mode in ("auto", "required") and wanted and len(wanted) == len({str(name) for name in names}):
+        missing = wanted - {tool.name for tool in known}
+        if not missing:
+            return tuple(tool for tool in known if tool.name in wanted), str(mode)
+        text = f"{min(missing)!r} is none of the tools"
+    raise RequestError(f"tool_choice: {text}", code="invalid_value", param="tool_choice")
+
+
+def _inner(choice: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What tells which tools are allowed."""
     inner = choice.get("allowed_tools", choice)
-    mode, wanted = (inner.get(key) for key in ("mode", "tools")) if isinstance(inner, Mapping) else (None, None)
-    names = [_named(each) for each in wanted] if isinstance(wanted, list) else []
-    allowed = tuple(tool for tool in known if tool.name in names)
-    if mode not in ("auto", "required") or not names or len(allowed) < len(set(map(str, names))):
-        raise RequestError(
-            'tool_choice: "allowed_tools" needs a mode, "auto" or "required", and some of the tools',
-            code="invalid_value",
-            param="tool_choice",
-        )
-    return allowed, mode
+    return inner if isinstance(inner, Mapping) else {}
 
 
 def most_calls(parallel: bool | None) -> int | None:
@@ -97,6 +103,8 @@ def _schema_of_call(tools: Sequence[Tool]) -> dict[str, Any]:
 
 def must_call(choice: str | Mapping[str, Any] | None) -> bool:
     """Whether the answer must be a call."""
+    if isinstance(choice, Mapping) and choice.get("type") == "allowed_tools":
+        return _inner(choice).get("mode") == "required"
     return choice not in (None, "auto", "none")
 
 
