@@ -45,10 +45,10 @@ def quiet_option(function: F) -> F:
     """Adds `-q`: only errors are heard."""
 
     def hush(_context: click.Context, _param: click.Parameter, quiet: bool) -> bool:
-        level = logging.ERROR if quiet else logging.WARNING
-        logging.getLogger(_PACKAGE).setLevel(level)  # what nobody hears is not told: some warnings are told once
+        # What is told once is not told where nobody hears it.
+        logging.getLogger(_PACKAGE).setLevel(logging.ERROR if quiet else logging.NOTSET)
         for handler in _lines():
-            handler.setLevel(level)
+            handler.setLevel(logging.ERROR if quiet else logging.WARNING)
         return quiet
 
     return click.option("-q", "--quiet", is_flag=True, callback=hush, help="Nothing on stderr but errors.")(function)
