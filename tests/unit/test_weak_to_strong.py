@@ -375,6 +375,10 @@ class Spy:
         self._proposer = proposer
         self.bounds, self.proposals = [], []
 
+    @property
+    def seconds(self):
+        return self._proposer.seconds
+
     def propose(self, reply, n, stop_below=0.0):
         self.bounds.append(stop_below)
         proposal = yield from self._proposer.propose(reply, n, stop_below)
