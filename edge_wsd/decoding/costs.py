@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -122,8 +121,9 @@ class Curve:
         slope = (seconds[high] - seconds[low]) / (high - low)
         if end > high:  # two neighbours alone may be anything
             slope = max(slope, (seconds[high] - seconds[sizes[0]]) / (high - sizes[0]))
-            if self._long and (longest := min(self._long))[1] > end:
-                slope = (math.prod(longest) - seconds[high]) / (longest[1] - high)
+            token_s, n_tokens = min(self._long, default=(0.0, 0))
+            if n_tokens > end:
+                slope = (token_s * n_tokens - seconds[high]) / (n_tokens - high)
         if not low <= end <= high:  # beyond what is known no pass is cheaper for being longer
             slope = max(slope, 0.0)
         known = high if end > high else low
@@ -152,11 +152,13 @@ class Costs:
             self._sharing[source] = max(n_replies, fewer)
         if source not in self._begun:
             self._begun.add(source)
-        elif n_tokens == n_rows:
+            return
+        if n_tokens == n_rows:
             self._curves[source].add(n_tokens, seconds)
-        elif n_tokens >= _LONG:
+            return
+        if n_tokens >= _LONG:
             self._curves[source].read(n_tokens, seconds)
-        if source == "drafter" and n_tokens > n_rows > 0 and (step_s := self.pass_s("drafter", n_rows)) is not None:
+        if source == "drafter" and n_rows and (step_s := self.pass_s("drafter", n_rows)) is not None:
             self._read.append((seconds - step_s) / (n_tokens - n_rows))
 
     def pass_s(self, source: Source, n_tokens: float) -> float | None:

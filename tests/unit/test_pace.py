@@ -130,6 +130,13 @@ def test_a_prompt_and_a_first_pass_are_no_measure_of_a_step():
     assert costs.pass_s("base", 1) == pytest.approx(1.1) and costs.pass_s("base", 4) == pytest.approx(4.4)
 
 
+def test_a_first_pass_is_no_measure_of_reading_where_costs_are_remembered():
+    """The weights come from the disk then."""
+    costs = Costs.of(known_costs().snapshot())
+    costs.took("drafter", n_tokens=64, n_rows=1, n_replies=1, seconds=50.0)
+    assert costs.snapshot()["read_s"] == 0.0
+
+
 def test_costs_survive_a_snapshot():
     costs = known_costs()
     same = Costs.of(costs.snapshot())
