@@ -205,7 +205,7 @@ def test_a_slow_reader_holds_up_nobody():
 def test_closing_ends_every_stream_and_the_thread():
     with engine_of(parallel=8) as engine:
         with held(engine.base):
-            streams = [engine.submit(plain([1 + n % 8, n], 300), unwritten=lambda: UNWRITTEN) for n in range(12)]
+            streams = [engine.submit(plain([1 + n % 8, n], 4000), unwritten=lambda: UNWRITTEN) for n in range(12)]
             soon(lambda: engine.base.decodes)
         engine.close()
         engine.close()

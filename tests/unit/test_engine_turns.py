@@ -262,9 +262,10 @@ def test_without_sharing_a_prompt_is_read_while_another_reply_is_written():
 def test_a_prompt_is_read_although_answers_alone_would_fill_every_decode():
     """A quarter of each is the prompt's, and its reply is over long before theirs."""
     with engine_of(parallel=9, batch=8) as engine:
-        writing = [engine.submit(plain([1 + n, 2], 400)) for n in range(8)]
-        soon(lambda: any(len(reads) == 8 for reads in engine.base.decodes))
-        long = engine.submit(plain([7] * 200, 1))
+        with held(engine.base):
+            writing = [engine.submit(plain([1 + n, 2], 400)) for n in range(8)]
+            soon(lambda: engine.base.decodes)
+            long = engine.submit(plain([7] * 200, 1))
         long.result()
         assert not any(stream._task.is_over for stream in writing)
         for stream in writing:
