@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from importlib.metadata import requires
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from scripts.gpu.archive import PEERS, has_peers, unpack
 from scripts.gpu.cuda import Cuda
-from scripts.gpu.workplace import ROOT, Workplace
+from scripts.gpu.workplace import ROOT, Workplace, n_cores
 
 TOOLS = ("scikit-build-core", "nanobind", "cmake", "ninja")
 OF_LLAMA = ("diskcache", "jinja2", "typing-extensions")
@@ -34,7 +33,7 @@ def build(place: Workplace, archive: Path, cuda: Cuda, wheels: Path | None) -> N
     own = ["--no-build-isolation", "--config-settings", f"build-dir={place.folder / 'native'}"]
     place.run([*install, *own, "--editable", ROOT])
     if has_peers(tree):
-        place.run(["cmake", "--build", _objects(place), "--parallel", _n_cores(), "--target", *PEERS])
+        place.run(["cmake", "--build", _objects(place), "--parallel", n_cores(), "--target", *PEERS])
     place.run([place.python, "-c", "import llama_cpp, edge_wsd; print(llama_cpp.__file__, llama_cpp.__version__)"])
     place.write("build", what)
 
@@ -72,14 +71,10 @@ def _wheel_of_llama(place: Workplace, tree: Path, cuda: Cuda) -> Path:
         place.run(
             [place.python, "-m", "pip", "wheel", *options, tree],
             CMAKE_ARGS=" ".join(f"-D{name}={value}" for name, value in definitions.items()),
-            CMAKE_BUILD_PARALLEL_LEVEL=str(_n_cores()),
+            CMAKE_BUILD_PARALLEL_LEVEL=str(n_cores()),
         )
     return next(folder.glob("*.whl"))
 
 
 def _objects(place: Workplace) -> Path:
     return place.folder / "objects"
-
-
-def _n_cores() -> int:
-    return len(os.sched_getaffinity(0))

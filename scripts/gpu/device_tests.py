@@ -1,13 +1,14 @@
-"""Step `test`: this project's tests over real models, file by file, with llama.cpp as it was built here."""
+"""Step `test`: this project's tests over real models, several files at a time, with llama.cpp as it was built here."""
 
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from scripts.gpu.workplace import ROOT, Workplace
+from scripts.gpu.workplace import ROOT, Workplace, n_cores
 
 FILE_LIMIT_S = 300.0
 """A file that takes longer counts as failed, so that one that hangs does not stop the others."""
@@ -22,15 +23,21 @@ def run_tests(place: Workplace, targets: list[str], *, on_gpu: bool) -> None:
             "EDGE_WSD_TEST_GPU_LAYERS": "-1",
             "NVIDIA_TF32_OVERRIDE": "0",
         }  # 32-bit floats are to have 32 bits
-    for path in test_files(targets):
-        if path in results:
-            continue
-        report, start = place.folder / "tests" / f"{Path(path).stem}.xml", time.monotonic()
-        report.unlink(missing_ok=True)
-        command = [place.python, "-m", "pytest", "-q", path, f"--junit-xml={report}", "-p", "no:cacheprovider"]
-        status = place.run(command, log=f"tests/{Path(path).stem}.log", limit_s=FILE_LIMIT_S, **variables)
-        results[path] = {**outcomes(report), "status": status, "seconds": round(time.monotonic() - start, 1)}
-        place.write("tests", results)
+    with ThreadPoolExecutor(max(1, n_cores() // 2)) as files:
+        runs = [files.submit(_run_file, place, path, variables) for path in test_files(targets) if path not in results]
+        for run in as_completed(runs):
+            results |= run.result()
+            place.write("tests", results)
+
+
+def _run_file(place: Workplace, path: str, variables: dict[str, str]) -> dict[str, Any]:
+    """Its result, by its path."""
+    name, start = path.removesuffix(".py").replace("/", "-"), time.monotonic()
+    report = place.folder / "tests" / f"{name}.xml"
+    report.unlink(missing_ok=True)
+    command = [place.python, "-m", "pytest", "-q", path, f"--junit-xml={report}", "-p", "no:cacheprovider"]
+    status = place.run(command, log=f"tests/{name}.log", limit_s=FILE_LIMIT_S, **variables)
+    return {path: {**outcomes(report), "status": status, "seconds": round(time.monotonic() - start, 1)}}
 
 
 def test_files(targets: list[str]) -> list[str]:

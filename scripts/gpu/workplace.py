@@ -107,6 +107,11 @@ class Workplace:
         return self.folder / "results" / f"{name}.json"
 
 
+def n_cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
 def write_whole(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
