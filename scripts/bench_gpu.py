@@ -11,8 +11,9 @@ same command then goes on where it stopped, also in the middle of compiling:
     test    the tests over real models and against the oracle, with all layers on the GPU
     pairs   pairs shaped like 3B + 8B and 3B + 70B (Q4_0) that agree at 100, 80 and 50 % of positions
     bench   `edge-wsd bench` of each: prompt 512, answer 256, 1 and 8 answers at once; llama-speculative-simple behind
-            the same prompt; the drafter on the processor, in turns with the base on the GPU and overlapped; passes with
-            scores computed on the device and on the host
+            the same prompt
+    overlap the drafter on the processor, in turns with the base on the GPU and overlapped
+    signal  passes with scores computed on the device and on the host
     report  results/all.json, and results/section.md with the goals and whether each was met
 
 It needs Python's own library alone, a C++ compiler and CUDA's toolkit; torch and transformers for the oracle. `--device
@@ -24,6 +25,7 @@ from __future__ import annotations
 import argparse
 import sys
 import sysconfig
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -32,12 +34,12 @@ from scripts.gpu.archive import pack
 from scripts.gpu.build import build, download_wheels
 from scripts.gpu.cuda import Cuda, find_cuda, graphics_card
 from scripts.gpu.device_tests import run_tests
-from scripts.gpu.measuring import CPU_SIZES, GPU_SIZES, measure
+from scripts.gpu.measuring import CPU_SIZES, GPU_SIZES, measure, overlap, signal
 from scripts.gpu.pairs import CPU_PAIRS, GPU_PAIRS, make_pairs
 from scripts.gpu.report import report
 from scripts.gpu.workplace import ROOT, Workplace
 
-STEPS = ("build", "test", "pairs", "bench", "report")
+STEPS = ("build", "test", "pairs", "bench", "overlap", "signal", "report")
 GPU_TESTS = ["tests/model", "tests/oracle"]
 CPU_TESTS = ["tests/model/test_random_model.py", "tests/model/test_device_signal.py"]
 
@@ -65,11 +67,16 @@ def run(arguments: argparse.Namespace) -> None:
         sys.exit(f"--pair {', '.join(unknown)}: expected {' or '.join(pair.name for pair in pairs)}")
     pairs = tuple(pair for pair in pairs if pair.name in (arguments.pair or [pair.name]))
     folder = (arguments.pairs or place.folder / "pairs").resolve()
+    sizes = GPU_SIZES if on_gpu else CPU_SIZES
+    asked = {"repetitions": arguments.repetitions, "at_once": arguments.at_once}
+    sizes = replace(sizes, **{name: value for name, value in asked.items() if value})
     steps = {
         "build": lambda: build(place, arguments.archive, cuda, arguments.wheels),
         "test": lambda: run_tests(place, arguments.tests or (GPU_TESTS if on_gpu else CPU_TESTS), on_gpu=on_gpu),
         "pairs": lambda: make_pairs(place, pairs, folder),
-        "bench": lambda: measure(place, pairs, folder, GPU_SIZES if on_gpu else CPU_SIZES),
+        "bench": lambda: measure(place, pairs, folder, sizes),
+        "overlap": lambda: overlap(place, pairs, folder, sizes),
+        "signal": lambda: signal(place, pairs, folder, sizes),
         "report": lambda: report(place, card),
     }
     for name, step in steps.items():
@@ -95,6 +102,8 @@ def parse_arguments() -> argparse.Namespace:
     running.add_argument("--folder", type=Path, default=ROOT / "build" / "gpu", help="for all that is made (build/gpu)")
     running.add_argument("--pairs", type=Path, help="folder for the pairs, 50 GB in all; /dev/shm is as good as a disk")
     running.add_argument("--pair", action="append", help="only this one, as in 3B+8B; several times for several")
+    running.add_argument("--repetitions", type=int, help="measurements of each (3, with --device cpu 1)")
+    running.add_argument("--at-once", type=int, nargs="+", help="answers at once (1 8, with --device cpu 1 2)")
     running.add_argument("--tests", nargs="+", help=f"files or folders ({' '.join(GPU_TESTS)})")
     running.add_argument(
         "--wheels", type=Path, help="folder of Python packages that were carried; else pip's own index"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -82,7 +83,7 @@ def _symbols() -> dict[str, str]:
     """Variables for CMake. A compiler without a shared libstdc++ puts a copy into every library, and their symbols that
     are to be there once in a process are then those of whoever was loaded first: beside numpy's the process crashed.
     """
-    compiler = shutil.which("g++")
+    compiler = os.environ.get("CXX") or shutil.which("g++")
     command = [compiler, "-print-file-name=libstdc++.so"]
     if not compiler or Path(subprocess.run(command, check=True, capture_output=True, text=True).stdout).is_absolute():
         return {}

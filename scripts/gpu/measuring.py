@@ -1,4 +1,4 @@
-"""Step `bench`: `edge-wsd bench` of each pair and agreement, and what the goals compare in it."""
+"""Steps `bench`, `overlap` and `signal`: what the goals compare, and what was left to be decided on a GPU."""
 
 from __future__ import annotations
 
@@ -42,15 +42,13 @@ def measure(place: Workplace, pairs: tuple[PairOfShapes, ...], folder: Path, siz
                 for cell in _bench(place, folder / pair.name, sizes):
                     cells[f"{pair.name} {goal} {cell['at_once']}"] = {**common, **cell}
                 place.write("bench", cells)
-        _overlap(place, pair, folder, sizes)
-    _signal(place, pairs, folder, sizes)
 
 
 def _bench(place: Workplace, folder: Path, sizes: Sizes) -> list[dict[str, Any]]:
     """A cell for each number of answers at once."""
     rows = _rows(place, folder, sizes, sizes.at_once, ["--gpu-layers", sizes.gpu_layers])
     cells = [cell_of(rows, at_once) for at_once in sizes.at_once]
-    if peer := programs(place).get(PEER):  # it writes one answer at a time
+    if cells[0]["at_once"] == 1 and (peer := programs(place).get(PEER)):  # it writes one answer at a time
         command = [
             place.python,
             Path(__file__).with_name("peer.py"),
@@ -82,20 +80,22 @@ def cell_of(rows: list[dict[str, Any]], at_once: int) -> dict[str, Any]:
     }
 
 
-def _overlap(place: Workplace, pair: PairOfShapes, folder: Path, sizes: Sizes) -> None:
+def overlap(place: Workplace, pairs: tuple[PairOfShapes, ...], folder: Path, sizes: Sizes) -> None:
     """Seconds of an answer with the drafter on the processor, computing in turns with the base and at the same time."""
     found: dict[str, Any] = place.read("overlap") or {}
-    if pair.name not in found:
-        set_agreement(place, pair, folder, OVERLAP_AGREEMENT)
-        seconds = {}
-        for how in ("off", "on"):
-            layers = ["--drafter-gpu-layers", 0, "--base-gpu-layers", sizes.gpu_layers, "--overlap", how]
-            rows = _rows(place, folder / pair.name, sizes, sizes.at_once[:1], layers)
-            seconds[how] = cell_of(rows, sizes.at_once[0])["wsd_s"]
-        place.write("overlap", {**found, pair.name: seconds})
+    for pair in pairs:
+        if pair.name not in found:
+            set_agreement(place, pair, folder, OVERLAP_AGREEMENT)
+            seconds = {}
+            for how in ("off", "on"):
+                layers = ["--drafter-gpu-layers", 0, "--base-gpu-layers", sizes.gpu_layers, "--overlap", how]
+                rows = _rows(place, folder / pair.name, sizes, sizes.at_once[:1], layers)
+                seconds[how] = cell_of(rows, sizes.at_once[0])["wsd_s"]
+            found[pair.name] = seconds
+            place.write("overlap", found)
 
 
-def _signal(place: Workplace, pairs: tuple[PairOfShapes, ...], folder: Path, sizes: Sizes) -> None:
+def signal(place: Workplace, pairs: tuple[PairOfShapes, ...], folder: Path, sizes: Sizes) -> None:
     """Passes with the scores computed on the device, and on the host."""
     if place.read("signal") is None:
         files = [folder / pair.name / f"{model}.gguf" for pair in pairs for model in ("drafter", "base")]

@@ -55,7 +55,7 @@ def test_flash_attention_is_for_gpus_and_for_caches_that_need_it(settings, on_gp
 )
 def test_llama_cpp_computes_as_was_chosen_and_the_plan_knows_it(path, caplog, settings, flash):
     settings = ModelSettings(gpu_layers=0, context_length=1024, **settings)
-    with caplog.at_level(logging.INFO, "edge_wsd.llama"), Model.load(path, settings) as model:
+    with caplog.at_level(logging.INFO, "edge_wsd.llama"), Model.load(path, settings, host_only=True) as model:
         assert not model.on_gpu
         with Context(model, settings) as context:
             context.sequence().extend(TOKENS)

@@ -3,6 +3,9 @@
 import pytest
 
 from edge_wsd import Message, ModelSettings, Options, Pair
+from tests.devices import rounds_alike
+
+pytestmark = rounds_alike
 
 EXACT = {"threads": 1, "kv_type": "f32", "flash_attention": "off", "context_length": 1280, "cache_ram": 0}
 BATCHES = (8, 16, 512)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scripts.gpu import measuring, pairs
-from scripts.gpu.measuring import Sizes, measure
+from scripts.gpu.measuring import Sizes, measure, overlap, signal
 from scripts.gpu.pairs import CPU_PAIRS, make_pairs, set_agreement
 from scripts.gpu.report import report
 from scripts.gpu.workplace import Workplace
@@ -31,7 +31,8 @@ def test_a_pair_is_made_measured_and_reported(place, tmp_path, capsys):
     base = tmp_path / PAIR.name / "base.gguf"
     calibrated = base.read_bytes()
     assert place.read(f"pair {PAIR.name}")["0.8"]["agreement"] == pytest.approx(0.8, abs=0.02)
-    measure(place, CPU_PAIRS, tmp_path, SIZES)
+    for step in (measure, overlap, signal):
+        step(place, CPU_PAIRS, tmp_path, SIZES)
     cells = place.read("bench")
     assert list(cells) == [f"{PAIR.name} 0.8 1", f"{PAIR.name} 0.8 2"]
     for cell in cells.values():
@@ -51,7 +52,8 @@ def test_what_is_done_is_not_done_again(place, tmp_path, monkeypatch):
     place.write("signal", "")
     monkeypatch.setattr(Workplace, "run", lambda *_, **__: pytest.fail("something was run"))
     make_pairs(place, CPU_PAIRS, tmp_path)
-    measure(place, CPU_PAIRS, tmp_path, SIZES)
+    for step in (measure, overlap, signal):
+        step(place, CPU_PAIRS, tmp_path, SIZES)
 
 
 def test_without_a_pair_the_line_says_what_to_run_first(place, tmp_path):

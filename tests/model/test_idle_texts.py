@@ -12,6 +12,7 @@ from edge_wsd.engine.saved_texts import SavedTexts
 from edge_wsd.errors import DecodeError
 from edge_wsd.llama.context import Context
 from edge_wsd.llama.sequence import Sequence
+from tests.devices import rounds_alike
 
 SETTINGS = ModelSettings(threads=1, context_length=1024, gpu_layers=0)
 OPTIONS = Options(max_tokens=24)
@@ -106,6 +107,7 @@ def test_without_memory_for_them_they_are_read_again(load):
     assert [reply.text for reply in replies] == [alone(load, chat).text for chat in chats]
 
 
+@rounds_alike
 def test_four_at_once_of_twelve_in_turns_read_only_what_is_new(load):
     pair = load(parallel=4)
     chats = [pair.session(options=OPTIONS) for _ in range(12)]

@@ -23,6 +23,7 @@ from edge_wsd.llama.settings import ModelSettings
 from edge_wsd.llama.tools.ggml_tensor import checked_operations
 from edge_wsd.llama.tools.tap import Sums, Tap, _add_chosen
 from tests.checkpoints import load_reference, make_checkpoint
+from tests.devices import rounds_alike
 from tests.tiny_models import TinyModel
 
 gguf = pytest.importorskip("gguf")
@@ -190,6 +191,7 @@ def sums_of(collected):
     return {name: found.sums.tobytes() for name, found in collected.imatrix.activations.items()}
 
 
+@rounds_alike
 def test_a_run_that_ended_early_goes_on_and_measures_the_same(model, tmp_path):
     """It began again from nothing: all was written at the end alone."""
     kept = tmp_path / "kept"

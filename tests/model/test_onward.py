@@ -14,12 +14,12 @@ from edge_wsd.llama.sampler import Sampler
 from edge_wsd.llama.scores import Scores
 from edge_wsd.llama.sequence import Going, Piece
 from edge_wsd.llama.settings import ModelSettings
+from tests.devices import CLOSE
 from tests.other_architectures import mamba
 from tests.tiny_models import TinyModel
 
 SETTINGS = ModelSettings(context_length=64, batch=64, kv_type="f32", threads=1, flash_attention="off")
 PROMPTS = [[260, *range(5, 25)], [260, 7, 99, 12], [260, *range(40, 60, 3)]]
-CLOSE = 1e-3  # batches of different sizes round differently
 
 
 @pytest.fixture(scope="module")

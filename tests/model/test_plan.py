@@ -26,6 +26,7 @@ from edge_wsd.models.plan.machine import Machine
 from edge_wsd.models.plan.memory import model_memory
 from edge_wsd.models.plan.planner import plan_pair
 from edge_wsd.models.plan.quant_recipe import RECIPES, stored_as
+from tests.devices import estimates
 from tests.tiny_models import TinyModel, Value, boolean, f32, numbers, string, strings, text, u32
 
 MIB = 1 << 20
@@ -112,6 +113,7 @@ TINY = [
 ]
 
 
+@estimates
 @pytest.mark.parametrize(("changes", "settings"), [case[1:] for case in TINY], ids=[case[0] for case in TINY])
 def test_the_kv_cache_is_exact_and_the_compute_buffer_close(tmp_path, changes, settings):
     path = TinyModel(**changes).write(tmp_path / "model.gguf")
@@ -146,6 +148,7 @@ def test_rows_of_logits_are_those_of_a_pass_and_at_least_one_for_each_sequence(t
     assert told.logits == pytest.approx(n_sequences * shape.n_vocab * 4, abs=ROUNDED)
 
 
+@estimates
 @pytest.mark.parametrize("name", KNOWN_MODELS)
 def test_models_of_many_gigabytes_are_planned_as_llama_cpp_would_allocate_them(sparse, name):
     path = sparse(name)
@@ -189,6 +192,13 @@ def test_sizes_of_types_are_those_of_llama_cpps_dry_run(sparse, name):
             assert stored_as(shape, type_name).weights_bytes / MIB == pytest.approx(told, abs=0.01)
     finally:
         install_log()
+
+
+def test_a_simulation_with_the_signal_on_the_device_decodes_nothing(tmp_path):
+    """It tried the signal with weights that were not there, which ended the process (139)."""
+    path = TinyModel().write(tmp_path / "model.gguf")
+    expected = simulate(path, ModelSettings())
+    assert simulate(path, ModelSettings(device_signal="on")) == expected
 
 
 def test_a_simulation_leaves_the_log_as_it_was(tmp_path, caplog):

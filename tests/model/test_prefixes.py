@@ -8,11 +8,11 @@ from edge_wsd.engine.prefixes import Prefixes
 from edge_wsd.llama.context import Context
 from edge_wsd.llama.model import Model
 from edge_wsd.llama.settings import ModelSettings
+from tests.devices import CLOSE
 from tests.other_architectures import hybrid, mamba, sliding_window
 from tests.tiny_models import TinyModel
 
 MAKERS = {"attention": lambda: TinyModel(scale=0.5), "window": sliding_window, "recurrent": mamba, "hybrid": hybrid}
-CLOSE = 1e-3  # batches of different sizes round differently; a wrong token is off by more than 0.1
 STEMS = [[260, *range(5 + 40 * n, 45 + 40 * n)] for n in range(4)]
 
 

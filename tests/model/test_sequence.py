@@ -24,13 +24,13 @@ from edge_wsd.llama.model import Model
 from edge_wsd.llama.sampler import Sampler
 from edge_wsd.llama.sequence import Sequence
 from edge_wsd.llama.settings import ModelSettings
+from tests.devices import CLOSE
 from tests.other_architectures import hybrid, mamba, sliding_window
 from tests.tiny_models import TinyModel
 
 SETTINGS = ModelSettings(context_length=256, batch=32, kv_type="f32", threads=1, flash_attention="off")
 PROMPT = [260, *range(5, 45)]
 PROPOSED = [7, 99, 12, 200, 31]
-CLOSE = 1e-3  # batches of different sizes round differently; a wrong token is off by more than 0.1
 
 
 MAKERS = {

@@ -244,7 +244,7 @@ def test_memory_comes_back_in_both_models_and_the_answer_is_the_same(pair, other
     brought = bring_memory_back(moved, path)
     here, there = chat.ask("And only directories?"), moved.ask("And only directories?")
     assert there.text == here.text
-    assert there.stats.drafter_reused_tokens >= brought.n_tokens["drafter"] - 2 > 20
+    assert there.stats.drafter_reused_tokens >= brought.n_tokens["drafter"] - SAME_PASSES["chunk"] - 2 > 10
     assert there.stats.base_reused_tokens >= brought.n_tokens["base"] - 2 > 20
 
 

@@ -32,6 +32,7 @@ from edge_wsd.errors import (  # noqa: E402
 )
 from edge_wsd.models.probe import trial as probe  # noqa: E402
 from tests.checkpoints import make_checkpoint  # noqa: E402
+from tests.devices import rounds_alike  # noqa: E402
 from tests.oracle.float_gguf import write_float_gguf  # noqa: E402
 from tests.tiny_models import TinyModel  # noqa: E402
 
@@ -74,6 +75,7 @@ def test_a_right_conversion_passes(family: str, right: tuple[Path, Path], tmp_pa
     assert result.template.n_equal == result.template.n_conversations > 5
 
 
+@rounds_alike
 def test_what_rounding_makes_of_a_deep_model_passes(tmp_path: Path) -> None:
     deep = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 12}
     checkpoint, file = make_checkpoint(tmp_path / "m", "llama", **deep), tmp_path / "m.gguf"

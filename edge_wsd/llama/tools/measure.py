@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge_wsd.llama import library
@@ -49,6 +49,7 @@ def simulate(path: str | Path, settings: ModelSettings) -> Simulated:
     Probe the file first (`edge_wsd.models.probe.trial`). Raises `ModelLoadError`.
     """
     listener, logger = _Lines(), library.logger
+    settings = replace(settings, device_signal="off")  # it would be tried, and without weights nothing can be decoded
     with library.LOCK:
         before, propagates = logger.level, logger.propagate
         logger.addHandler(listener)
