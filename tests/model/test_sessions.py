@@ -227,15 +227,15 @@ def test_sessions_are_private(pair, store):
 
 
 @pytest.fixture
-def kept_memory(pair, tmp_path):
-    """A conversation, and the file of what both models have in memory of it."""
-    for model in (pair.drafter, pair.base):
-        model.context.wipe()  # a longer text that begins alike would be kept instead
-    chat = pair.session(options=Options(max_tokens=60, **SAME_PASSES))
-    chat.ask(QUESTION)
-    kept = keep_memory(chat, tmp_path / "memory.kv")
-    assert kept is not None and set(kept.n_tokens) == {"drafter", "base"}
-    return chat, tmp_path / "memory.kv"
+def kept_memory(tmp_path):
+    """A conversation of a pair that had no other, which may begin alike and be longer, and the file of what both models
+    have in memory of it."""
+    with demo() as pair:
+        chat = pair.session(options=Options(max_tokens=60, **SAME_PASSES))
+        chat.ask(QUESTION)
+        kept = keep_memory(chat, tmp_path / "memory.kv")
+        assert kept is not None and set(kept.n_tokens) == {"drafter", "base"}
+        yield chat, tmp_path / "memory.kv"
 
 
 def test_memory_comes_back_in_both_models_and_the_answer_is_the_same(pair, other, kept_memory):
@@ -244,7 +244,7 @@ def test_memory_comes_back_in_both_models_and_the_answer_is_the_same(pair, other
     brought = bring_memory_back(moved, path)
     here, there = chat.ask("And only directories?"), moved.ask("And only directories?")
     assert there.text == here.text
-    assert there.stats.drafter_reused_tokens >= brought.n_tokens["drafter"] - SAME_PASSES["chunk"] - 2 > 10
+    assert there.stats.drafter_reused_tokens >= brought.n_tokens["drafter"] - SAME_PASSES["chunk"] > 20
     assert there.stats.base_reused_tokens >= brought.n_tokens["base"] - 2 > 20
 
 
