@@ -14,5 +14,7 @@ ON_GPU = GPU_LAYERS != 0
 CLOSE = 0.03 if ON_GPU else 1e-3
 """Log-probabilities of a text that was read in passes of other sizes, which round differently; on a GPU products of
 float32 are those of TF32. A wrong token is off by more than 0.1."""
+FORKED_END = -11 if ON_GPU else 0
+"""Exit status of a forked child that ends as processes do. Once a model was on a GPU, CUDA's clean-up crashes there."""
 rounds_alike = pytest.mark.skipif(ON_GPU, reason="a GPU rounds passes of other sizes so that near ties fall otherwise")
 estimates = pytest.mark.skipif(ON_GPU, reason="what GPUs need is not estimated, llama.cpp is asked")

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from importlib.metadata import requires
+from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
 from scripts.gpu.archive import PEERS, has_peers, unpack
@@ -42,7 +42,10 @@ def build(place: Workplace, archive: Path, cuda: Cuda, wheels: Path | None) -> N
 
 def download_wheels(folder: Path, python: str, there: list[str]) -> None:
     """What `build` installs, for Linux on x86-64 and this version of Python, but for the packages that are `there`."""
-    needs = [line for line in requires("edge-wsd") or [] if "extra ==" not in line and "llama" not in line]
+    try:
+        needs = [line for line in requires("edge-wsd") or [] if "extra ==" not in line and "llama" not in line]
+    except PackageNotFoundError:
+        sys.exit("--wheels needs this project installed, to know what it needs: pip install -e .")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary", ":all:", "--dest", str(folder)]
     platforms = [f"--platform={name}_x86_64" for name in ("manylinux_2_28", "manylinux_2_17", "manylinux2014")]
     command += ["--implementation=cp", f"--python-version={python}", *platforms]

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.devices import FORKED_END
+
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 120
 BEGIN = """
@@ -43,7 +45,7 @@ ENDS = {
 def run(script, files):
     """A child process, which may end by a signal or hang."""
     return subprocess.run(
-        [sys.executable, "-c", script, str(files["drafter"]), str(files["base"])],
+        [sys.executable, "-c", script, str(files["drafter"]), str(files["base"]), str(FORKED_END)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -107,7 +109,7 @@ for n in range(5):
         signal.alarm(60)
         sys.exit(in_the_child())
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if code:
+    if code != int(sys.argv[3]):
         sys.exit(f"child {n} ended with {code}")
 next(streams[0])  # the parent writes on
 """
