@@ -115,7 +115,7 @@ class FakeContext(Locked):
     ):
         super().__init__()
         self.fake = FakeModel(WORDS.n_tokens, seed=seed, common=common, agreement=0.7)
-        self.model = SimpleNamespace(can_cut=can_cut, sliding_window=0)
+        self.model = SimpleNamespace(can_cut=can_cut, sliding_window=0, is_asynchronous=False)
         self.n_sequences, self.n_vocab, self.n_ctx = n_sequences, WORDS.n_tokens, n_ctx
         self.batch_size = self.most_rows = self.micro_batch = batch
         self.block, self.can_share, self.is_open = 1, can_share, True

@@ -39,7 +39,8 @@ class PassTime(NamedTuple):
     n_tokens: int
     n_rows: int
     n_replies: int
-    seconds: float
+    seconds: float | None
+    """None if that is not known."""
 
 
 class Curve:
@@ -144,7 +145,7 @@ class Costs:
         self.n_passes = dict.fromkeys(SOURCES, 0)
         """So far: replies that ask between the same two passes share the next one."""
 
-    def took(self, source: Source, n_tokens: int, n_rows: int, n_replies: int, seconds: float) -> None:
+    def took(self, source: Source, n_tokens: int, n_rows: int, n_replies: int, seconds: float | None) -> None:
         """A pass for `n_replies` together. Prompts, and a model's first pass, are no measure of a step."""
         self.n_passes[source] += 1
         if n_tokens == n_rows or n_replies > self._sharing[source]:  # a prompt that one reads alone ends no sharing
@@ -152,6 +153,8 @@ class Costs:
             self._sharing[source] = max(n_replies, fewer)
         if source not in self._begun:
             self._begun.add(source)
+            return
+        if seconds is None:
             return
         if n_tokens == n_rows:
             self._curves[source].add(n_tokens, seconds)
@@ -164,6 +167,10 @@ class Costs:
     def pass_s(self, source: Source, n_tokens: float) -> float | None:
         """Seconds in which a model reads so many tokens and says what follows each; None if nothing is known of it."""
         return self._curves[source].at(n_tokens)
+
+    def is_measured(self, source: Source, n_tokens: int) -> bool:
+        """Whether passes of just so many tokens were."""
+        return n_tokens in self._curves[source].seconds
 
     def read_s(self) -> float:
         """Seconds for each token more that the drafter reads in a step; until it is known, a part of a step."""

@@ -160,6 +160,8 @@ class Pace:
             return Round(0 if n % 2 else min(_FIRST, self._limit))
         if n < _FRESH or n % _HOLD == 0 or account.saved_s < account.saved_at_best_s - self._pass_s(1):
             account.best, account.saved_at_best_s = self._best(account), account.saved_s
+        if n % _HOLD == _HOLD - 1 and self._is_guessed(other := account.best.n - 1 if account.best.n else 1):
+            return Round(other)
         if n % _LEARN != _LEARN - 1:
             return account.best
         if account.best.n == 0:
@@ -174,6 +176,14 @@ class Pace:
                 return plain.round
             account.saved_s = 0.0
         return max(plain, *self._outlooks(account), key=lambda outlook: outlook.rate).round
+
+    def _is_guessed(self, n: int) -> bool:
+        """Whether a pass with so few proposals was never made, and may take less than the block that stands for it.
+
+        Then a reply that holds up no other tries it.
+        """
+        is_new = 0 < n <= self._limit and not self._costs.is_measured(self._finisher, n + 1)
+        return is_new and self._together == 1
 
     def _trial(self, account: Account) -> Round:
         """A single proposal, if it can be afforded."""

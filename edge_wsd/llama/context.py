@@ -316,6 +316,8 @@ class Context(library.Locked):
         self._threads.set_for(self.handle, n_tokens)
         began, cpu_began = time.perf_counter(), time.process_time()
         code = int(llama_cpp.llama_decode(self.handle, self._batch.struct))
+        if self.on_pass is not None and self.model.is_asynchronous:
+            llama_cpp.llama_synchronize(self.handle)  # who listens is told the whole time, also where nobody waits
         seconds = time.perf_counter() - began
         self._computing_s += seconds
         self._threads.took(n_tokens, seconds, time.process_time() - cpu_began)

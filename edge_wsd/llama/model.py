@@ -151,6 +151,11 @@ class Model:
         return self._can_cut
 
     @property
+    def is_asynchronous(self) -> bool:
+        """Whether a decode may return before it is computed: whoever reads the logits waits."""
+        return self.on_gpu or bool(self.relays)
+
+    @property
     def sliding_window(self) -> int:
         """Tokens that some layers look back on; 0 where all look at everything."""
         return int(llama_cpp.llama_model_n_swa(self.handle))
