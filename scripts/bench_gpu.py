@@ -102,7 +102,9 @@ def parse_arguments() -> argparse.Namespace:
     running.add_argument("--folder", type=Path, default=ROOT / "build" / "gpu", help="for all that is made (build/gpu)")
     running.add_argument("--pairs", type=Path, help="folder for the pairs, 50 GB in all; /dev/shm is as good as a disk")
     running.add_argument("--pair", action="append", help="only this one, as in 3B+8B; several times for several")
-    running.add_argument("--repetitions", type=int, help="measurements of each (3, with --device cpu 1)")
+    running.add_argument(
+        "--repetitions", type=int, help="measurements of each (3, with --device cpu 1); what was measured before stays"
+    )
     running.add_argument("--at-once", type=int, nargs="+", help="answers at once (1 8, with --device cpu 1 2)")
     running.add_argument("--tests", nargs="+", help=f"files or folders ({' '.join(GPU_TESTS)})")
     running.add_argument(

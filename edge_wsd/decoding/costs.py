@@ -169,7 +169,7 @@ class Costs:
         return self._curves[source].at(n_tokens)
 
     def is_measured(self, source: Source, n_tokens: int) -> bool:
-        """Whether passes of just so many tokens were."""
+        """Whether the time of passes of exactly so many tokens is known."""
         return n_tokens in self._curves[source].seconds
 
     def read_s(self) -> float:

@@ -2,12 +2,13 @@
 
 A round of k proposals takes k drafter steps and one pass of the base over k + 1 tokens, and yields
 1 + a + ... + a^k tokens if each is accepted with probability a. A round may also end where the proposer is unsure: then
-fewer are made, and more of them accepted. Passes over several tokens are nearly free on a GPU but not on a CPU. The
+fewer are made, and more of them accepted. What a pass over several tokens takes is measured. The
 round of the most tokens per second is chosen; none, plain decoding, where no proposal pays.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -46,6 +47,8 @@ _HOLD = 4
 """Rounds for which a decision holds that loses less than a pass: all that it follows from changes slowly."""
 _FRESH = 4
 """But not in so many rounds of the beginning, each of which tells much."""
+_TRIES = 2
+"""Passes of a size that are made to see what it takes: as many as it takes to know."""
 _LEARN = 8
 """One round in so many is for learning how often the proposer is right where it would not be asked."""
 
@@ -89,6 +92,8 @@ class Proposals:
         self.account = Account(self.acceptance, n_lately=_LATELY_OF_ALL)
         self.decided: tuple[int, Round] = (-1, Round(0))
         """The round of the pass with that number."""
+        self.tried: Counter[int] = Counter()
+        """How often a pass of so many tokens was made to see what it takes."""
 
 
 class Pace:
@@ -160,8 +165,9 @@ class Pace:
             return Round(0 if n % 2 else min(_FIRST, self._limit))
         if n < _FRESH or n % _HOLD == 0 or account.saved_s < account.saved_at_best_s - self._pass_s(1):
             account.best, account.saved_at_best_s = self._best(account), account.saved_s
-        if n % _HOLD == _HOLD - 1 and self._is_guessed(other := account.best.n - 1 if account.best.n else 1):
-            return Round(other)
+        if n % _HOLD == _HOLD - 1 and (size := self._guessed(account.best)):
+            self._pair.tried[size] += 1
+            return Round(size - 1)
         if n % _LEARN != _LEARN - 1:
             return account.best
         if account.best.n == 0:
@@ -177,13 +183,16 @@ class Pace:
             account.saved_s = 0.0
         return max(plain, *self._outlooks(account), key=lambda outlook: outlook.rate).round
 
-    def _is_guessed(self, n: int) -> bool:
-        """Whether a pass with so few proposals was never made, and may take less than the block that stands for it.
-
-        Then a reply that holds up no other tries it.
+    def _guessed(self, best: Round) -> int:
+        """Tokens of a pass that was never made, and may take less than the block that stands for it: one less than in
+        the best round, or two where that is plain decoding. 0 if there is none that is worth a try, which only a reply
+        makes that keeps no other waiting.
         """
-        is_new = 0 < n <= self._limit and not self._costs.is_measured(self._finisher, n + 1)
-        return is_new and self._together == 1
+        size = best.n if best.n else 2
+        if not 1 < size <= self._limit + 1 or best.stop_below or self._together > 1:
+            return 0
+        is_known = self._costs.is_measured(self._finisher, size) or self._pair.tried[size] == _TRIES
+        return 0 if is_known or self._missed_s() > self._pass_s(1) else size
 
     def _trial(self, account: Account) -> Round:
         """A single proposal, if it can be afforded."""

@@ -40,7 +40,7 @@ class Lane:
         self.times: list[PassTime] = []
         """What the passes of the last decode took."""
         self._is_behind = False
-        """Whether the device may still compute a pass of which nothing was waited for."""
+        """Whether a pass may still be computed for which nobody has waited: only rows are waited for."""
         self.context.watch(self._flag)
 
     def hurry(self) -> None:
@@ -64,11 +64,14 @@ class Lane:
         self._stop_if_unneeded()  # some may have been cancelled before they were part of this decode
         try:
             pieces = [piece for _, piece in parts]
+            was_behind, self._is_behind = self._is_behind, self.context.model.is_asynchronous
             began = time.perf_counter()
             self.context.run(pieces, [share.job.scores for share, _ in parts])
             read = time.perf_counter()
             n_tokens, n_rows = sum(len(one.tokens) for one in pieces), sum(len(one.targets) for one in pieces)
-            self.times = [PassTime(n_tokens, n_rows, len(parts), self._known(read - began, n_rows))]
+            self._is_behind = self._is_behind and n_rows == 0
+            is_known = not (was_behind or self._is_behind)
+            self.times = [PassTime(n_tokens, n_rows, len(parts), read - began if is_known else None)]
             going = [one for share, _ in parts if (one := share.job.going()) is not None]
             n_steps = self.context.go_on(going, self._enough) if len(going) == len(parts) else 0
             if n_steps:
@@ -77,11 +80,6 @@ class Lane:
             return n_steps
         finally:
             self._in_decode = []
-
-    def _known(self, seconds: float, n_rows: int) -> float | None:
-        """What a pass took, if it was waited for and began with an idle device."""
-        was_behind, self._is_behind = self._is_behind, self.context.model.is_asynchronous and n_rows == 0
-        return None if was_behind or self._is_behind else seconds
 
     def _stop_if_unneeded(self) -> None:
         """Stop a decode of which all replies were cancelled."""

@@ -58,8 +58,8 @@ class ModelSettings:
     models exact a reply is the same with speculation and without; it takes longer."""
     device_signal: DeviceSignalUse = "auto"
     """Compute the numbers of greedy scoring where the logits are, so that a pass sends back four numbers a row and not
-    its logits (`edge_wsd.llama.device_signal`). "auto" is off: on a CPU nothing is copied, and an H200 gained nothing
-    either. With "on", passes that draw tokens and exact ones still read logits, and so does a device that
+    its logits (`edge_wsd.llama.device_signal`). "auto" is off: on a CPU nothing is copied, and an H200 gained hardly
+    anything. With "on", passes that draw tokens and exact ones still read logits, and so does a device that
     lacks an operation or computes other numbers, which a warning tells."""
     mmap: bool = True
     extra_buffers: ExtraBuffers = "auto"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -33,8 +34,8 @@ def build(place: Workplace, archive: Path, cuda: Cuda, wheels: Path | None) -> N
     place.run([*install, "--no-deps", "--force-reinstall", wheel])
     place.run([*install, wheel, *FOR_TESTS])
     own = ["--no-build-isolation", "--config-settings", f"build-dir={place.folder / 'native'}"]
-    place.run([*install, *own, "--editable", ROOT], **_symbols())
-    if has_peers(tree) and len(programs(place)) < len(PEERS):
+    place.run([*install, *own, "--editable", ROOT], **own_symbols())
+    if has_peers(tree):
         place.run(["cmake", "--build", _objects(place), "--parallel", n_cores(), "--target", *PEERS])
     place.run([place.python, "-c", "import llama_cpp, edge_wsd; print(llama_cpp.__file__, llama_cpp.__version__)"])
     place.write("build", what)
@@ -77,21 +78,22 @@ def _wheel_of_llama(place: Workplace, tree: Path, cuda: Cuda) -> Path:
             [place.python, "-m", "pip", "wheel", *options, tree],
             CMAKE_ARGS=" ".join(f"-D{name}={value}" for name, value in definitions.items()),
             CMAKE_BUILD_PARALLEL_LEVEL=str(n_cores()),
-            **_symbols(),
+            **own_symbols(),
         )
     return next(folder.glob("*.whl"))
 
 
-def _symbols() -> dict[str, str]:
+def own_symbols() -> dict[str, str]:
     """Variables for CMake. A compiler without a shared libstdc++ puts a copy into every library, and their symbols that
     are to be there once in a process are then those of whoever was loaded first: beside numpy's the process crashed.
     """
-    compiler = os.environ.get("CXX") or shutil.which("g++")
-    command = [compiler, "-print-file-name=libstdc++.so"]
+    compiler = shlex.split(os.environ.get("CXX") or shutil.which("g++") or "")
+    command = [*compiler, "-print-file-name=libstdc++.so"]
     if not compiler or Path(subprocess.run(command, check=True, capture_output=True, text=True).stdout).is_absolute():
         return {}
     unique, hidden = "-fno-gnu-unique", "-Wl,--exclude-libs,libstdc++.a"
-    return {"CXXFLAGS": unique, "CUDAFLAGS": f"-Xcompiler={unique}", "LDFLAGS": hidden}
+    more = {"CXXFLAGS": unique, "CUDAFLAGS": f"-Xcompiler={unique}", "LDFLAGS": hidden}
+    return {name: f"{os.environ.get(name, '')} {flags}".strip() for name, flags in more.items()}
 
 
 def _objects(place: Workplace) -> Path:

@@ -25,9 +25,12 @@ def run_tests(place: Workplace, targets: list[str], *, on_gpu: bool) -> None:
         }  # 32-bit floats are to have 32 bits
     with ThreadPoolExecutor(max(1, n_cores() // 2)) as files:
         runs = [files.submit(_run_file, place, path, variables) for path in test_files(targets) if path not in results]
-        for run in as_completed(runs):
-            results |= run.result()
-            place.write("tests", results)
+        try:
+            for run in as_completed(runs):
+                results |= run.result()
+                place.write("tests", results)
+        finally:  # when the time is over no other file is begun
+            files.shutdown(cancel_futures=True)
 
 
 def _run_file(place: Workplace, path: str, variables: dict[str, str]) -> dict[str, Any]:

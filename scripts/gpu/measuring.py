@@ -48,7 +48,8 @@ def _bench(place: Workplace, folder: Path, sizes: Sizes) -> list[dict[str, Any]]
     """A cell for each number of answers at once."""
     rows = _rows(place, folder, sizes, sizes.at_once, ["--gpu-layers", sizes.gpu_layers])
     cells = [cell_of(rows, at_once) for at_once in sizes.at_once]
-    if cells[0]["at_once"] == 1 and (peer := programs(place).get(PEER)):  # it writes one answer at a time
+    alone = next((cell for cell in cells if cell["at_once"] == 1), None)
+    if alone is not None and (peer := programs(place).get(PEER)):  # it writes one answer at a time
         command = [
             place.python,
             Path(__file__).with_name("peer.py"),
@@ -57,7 +58,7 @@ def _bench(place: Workplace, folder: Path, sizes: Sizes) -> list[dict[str, Any]]
             folder / "base.gguf",
         ]
         command += ["--prompt", sizes.prompt, "--answer", sizes.answer, "--repetitions", sizes.repetitions]
-        cells[0] |= json.loads(_output(place, PEER, command))
+        alone |= json.loads(_output(place, PEER, command))
     return cells
 
 

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from scripts.gpu.archive import PEERS, has_peers, pack, unpack
+from scripts.gpu.build import own_symbols
 from scripts.gpu.cuda import find_cuda
 from scripts.gpu.device_tests import outcomes, run_tests
 from scripts.gpu.report import goals_of, section
@@ -229,3 +230,15 @@ def test_the_section_tells_goals_and_failures():
     assert "3B+8B, drafter on the processor: 3 s in turns, 2 s overlapped." in text
     assert "3 passed, 1 skipped; 2 of 2 files failed" in text
     assert "tests/a.py: test_b" in text and "tests/hangs.py: status 124" in text
+
+
+def test_a_compiler_without_a_shared_libstdcpp_hides_its_symbols(tmp_path, monkeypatch):
+    """Beside numpy's libstdc++ every process crashed that loaded llama.cpp's libraries behind it."""
+    compiler = tmp_path / "g++"
+    compiler.write_text("#!/bin/sh\necho libstdc++.so\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", f"env {compiler}")
+    monkeypatch.setenv("LDFLAGS", "-Wl,-s")
+    assert own_symbols()["LDFLAGS"] == "-Wl,-s -Wl,--exclude-libs,libstdc++.a"
+    compiler.write_text(f"#!/bin/sh\necho {tmp_path}/libstdc++.so\n")
+    assert own_symbols() == {}

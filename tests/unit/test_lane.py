@@ -3,6 +3,7 @@
 import pytest
 
 from edge_wsd.decoding.costs import Costs
+from edge_wsd.errors import DecodeError
 from tests.fake_contexts import LONG_PROMPT, engine_of, plain
 
 
@@ -27,3 +28,18 @@ def test_a_pass_that_nobody_waited_for_has_no_time_nor_has_the_one_that_waits_fo
     assert len(without_rows) >= 2 and len(with_rows) == 3
     assert all((seconds is None) == is_asynchronous for seconds in [*without_rows, with_rows[0]])
     assert None not in with_rows[1:]
+
+
+def test_a_pass_behind_one_that_failed_has_no_time_where_that_may_still_be_computed(took):
+    with engine_of() as engine:
+        engine.base.model.is_asynchronous = True
+        engine.base.on_decode = fails
+        with pytest.raises(DecodeError):
+            engine.submit(plain([1, 2], 3)).result()
+        engine.base.on_decode = lambda pieces: None
+        engine.submit(plain([1, 2], 3)).result()
+    assert [seconds is None for _, _, seconds in took] == [True, False, False]
+
+
+def fails(_pieces):
+    raise DecodeError("on purpose")
