@@ -2,8 +2,8 @@
 
 A round of k proposals takes k drafter steps and one pass of the base over k + 1 tokens, and yields
 1 + a + ... + a^k tokens if each is accepted with probability a. A round may also end where the proposer is unsure: then
-fewer are made, and more of them accepted. What a pass over several tokens takes is measured. The
-round of the most tokens per second is chosen; none, plain decoding, where no proposal pays.
+fewer are made, and more of them accepted. What a pass over several tokens takes is measured. The round of the most
+tokens per second is chosen; none, plain decoding, where no proposal pays.
 """
 
 from __future__ import annotations
